@@ -1,0 +1,137 @@
+//! The path for any line: validate all of it, note where the five known values are, then read these.
+//!
+//! Scanning first makes "the last one wins" and "a line is malformed as a whole or not at all" come for free.
+
+use super::{
+    Fields, Reject,
+    json::{Kind, Scanner, Value, unescape},
+    wire::{self, Measurement},
+};
+use crate::{batch::BatchBuilder, stats::Malformed};
+use std::{borrow::Cow, collections::BTreeMap};
+
+pub(super) fn decode(
+    json: &[u8],
+    extra_metadata: &[(String, String)],
+    now_ns: i64,
+    batch: &mut BatchBuilder,
+) -> Result<(), Reject> {
+    let document = Scanner::document(json)?;
+    if document.kind != Kind::Object {
+        return Err(Reject::Malformed(Malformed::NotObject));
+    }
+    let (mut event, mut measurements, mut metadata, mut timestamp, mut correlation_id) =
+        (None, None, None, None, None);
+    Scanner::entries(document.text, |key, value| match unescape(key).as_ref() {
+        "event" => event = Some(value),
+        "measurements" => measurements = Some(value),
+        "metadata" => metadata = Some(value),
+        "timestamp_ns" => timestamp = Some(value),
+        "correlation_id" => correlation_id = Some(value),
+        _ => {}
+    })?;
+
+    let name = match event {
+        Some(Value { kind: Kind::String, text }) => string(text),
+        _ => Cow::Borrowed(""),
+    };
+    if name.is_empty() {
+        return Err(Reject::Malformed(Malformed::Event));
+    }
+    let measurements = object(measurements)?;
+    let mut metadata: BTreeMap<_, _> =
+        object(metadata)?.into_iter().map(|(key, value)| (key, (text(value), value.kind))).collect();
+    let correlation_id = correlation_id
+        .map(|value| (text(value), value.kind))
+        .filter(is_set)
+        .or_else(|| metadata.get("correlation_id").cloned().filter(is_set))
+        .map_or(Cow::Borrowed(""), |(text, _)| text);
+    for (key, value) in extra_metadata {
+        metadata.entry(Cow::Borrowed(key)).or_insert((Cow::Borrowed(value), Kind::String));
+    }
+
+    let out = batch.start_frame();
+    wire::event_parts(out, &name);
+    for (key, value) in measurements {
+        measurement(out, &key, value);
+    }
+    for (key, (value, _)) in metadata {
+        wire::metadata(out, &key, &value);
+    }
+    let timestamp_ns = timestamp.and_then(instant);
+    super::finish(batch, &Fields { name: &name, correlation_id: &correlation_id, timestamp_ns }, now_ns)
+}
+
+/// The entries of an object, the last one of each key; none for null and a missing one.
+fn object(value: Option<Value<'_>>) -> Result<BTreeMap<Cow<'_, str>, Value<'_>>, Reject> {
+    let mut entries = BTreeMap::new();
+    match value {
+        None | Some(Value { kind: Kind::Null, .. }) => {}
+        Some(Value { kind: Kind::Object, text }) => Scanner::entries(text, |key, value| {
+            entries.insert(unescape(key), value);
+        })?,
+        Some(_) => return Err(Reject::Malformed(Malformed::Shape)),
+    }
+    Ok(entries)
+}
+
+fn measurement(out: &mut Vec<u8>, key: &str, value: Value<'_>) {
+    let value = match value.kind {
+        Kind::Integer => number(value.text).parse().map_or_else(|_| float(value.text), Measurement::Int),
+        Kind::Float => float(value.text),
+        Kind::NonFinite => Measurement::Float(non_finite(value.text)),
+        Kind::True => Measurement::Int(1),
+        Kind::False => Measurement::Int(0),
+        Kind::Null => Measurement::Null,
+        Kind::String | Kind::Array | Kind::Object => {
+            return wire::measurement(out, key, Measurement::Text(&text(value)));
+        }
+    };
+    wire::measurement(out, key, value);
+}
+
+/// A string's content, or the JSON text of anything else.
+fn text(value: Value<'_>) -> Cow<'_, str> {
+    if value.kind == Kind::String { string(value.text) } else { String::from_utf8_lossy(value.text) }
+}
+
+fn string(quoted: &[u8]) -> Cow<'_, str> {
+    unescape(quoted.get(1..quoted.len() - 1).unwrap_or_default())
+}
+
+/// Whether it says anything: null and "" do not.
+fn is_set((text, kind): &(Cow<'_, str>, Kind)) -> bool {
+    *kind != Kind::Null && !text.is_empty()
+}
+
+/// A time that an int64 can hold, a fraction cut off.
+fn instant(value: Value<'_>) -> Option<i64> {
+    match value.kind {
+        Kind::Integer => number(value.text).parse().ok(),
+        Kind::Float => {
+            let float: f64 = number(value.text).parse().ok()?;
+            // i64::MIN is a double exactly, i64::MAX is not: its neighbour above is 2^63.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "checked")]
+            (i64::MIN as f64..-(i64::MIN as f64)).contains(&float).then_some(float as i64)
+        }
+        _ => None,
+    }
+}
+
+fn float(digits: &[u8]) -> Measurement<'static> {
+    // Rust reads 1e999 as infinity, as Python does.
+    number(digits).parse().map_or(Measurement::Null, Measurement::Float)
+}
+
+fn non_finite(word: &[u8]) -> f64 {
+    match word {
+        b"Infinity" => f64::INFINITY,
+        b"-Infinity" => f64::NEG_INFINITY,
+        _ => f64::NAN,
+    }
+}
+
+/// A number's text is ASCII.
+fn number(text: &[u8]) -> &str {
+    str::from_utf8(text).unwrap_or_default()
+}
