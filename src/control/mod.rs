@@ -1,0 +1,175 @@
+//! What a subscriber wants: switched on or off, filtered, sampled. Pure; knows neither queues nor gRPC.
+//!
+//! Checks come in this order: toggle, filter (deny before allow), sampling.
+
+pub mod glob;
+mod sampler;
+
+use glob::Glob;
+use sampler::Sampler;
+
+/// The most patterns that one subscription may hold in its filter, and as many in its sampling: judging an event
+/// may have to try them all.
+pub const MAX_PATTERNS: usize = 1024;
+
+/// What is to become of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes to the subscriber.
+    Keep,
+    /// The subscription is switched off.
+    SwitchedOff,
+    /// The filter leaves it out.
+    Filtered,
+    /// Sampling leaves it out.
+    SampledOut,
+}
+
+/// A change that a subscriber asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Control {
+    /// Switch on or off.
+    Toggle(bool),
+    /// Keep this share of events: of those that match one of the patterns, or with no patterns of all.
+    Sampling {
+        /// 0 to 1; values beyond are clamped.
+        rate: f64,
+        /// Globs over the dotted name.
+        patterns: Vec<String>,
+    },
+    /// Replace the filter.
+    Filter {
+        /// Globs of events to keep; empty keeps all.
+        allow: Vec<String>,
+        /// Globs of events to leave out.
+        deny: Vec<String>,
+    },
+}
+
+/// A control that is not applied; everything stays as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// A sampling rate that is not a number.
+    NotANumber,
+    /// More than [`MAX_PATTERNS`].
+    TooManyPatterns,
+}
+
+/// The state of one subscription's controls.
+#[derive(Debug, Clone)]
+pub struct Controls {
+    enabled: bool,
+    allow: Vec<Glob>,
+    deny: Vec<Glob>,
+    sampler: Sampler,
+}
+
+impl Default for Controls {
+    /// Everything passes.
+    fn default() -> Self {
+        Self { enabled: true, allow: Vec::new(), deny: Vec::new(), sampler: Sampler::default() }
+    }
+}
+
+impl Controls {
+    /// Applies a change.
+    ///
+    /// # Errors
+    ///
+    /// If it asks for something that cannot be done; nothing is changed then.
+    pub fn apply(&mut self, control: Control) -> Result<(), Refused> {
+        match control {
+            Control::Toggle(enabled) => self.enabled = enabled,
+            Control::Sampling { rate, patterns } => self.sampler.update(rate, &patterns)?,
+            Control::Filter { allow, deny } => {
+                if allow.len() + deny.len() > MAX_PATTERNS {
+                    return Err(Refused::TooManyPatterns);
+                }
+                self.allow = allow.iter().map(|pattern| Glob::new(pattern)).collect();
+                self.deny = deny.iter().map(|pattern| Glob::new(pattern)).collect();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether every event is kept, so that there is no need to judge one by one.
+    pub fn keeps_all(&self) -> bool {
+        self.enabled && self.allow.is_empty() && self.deny.is_empty() && self.sampler.keeps_all()
+    }
+
+    /// Judges an event.
+    pub fn judge(&self, name: &str, correlation_id: &str) -> Verdict {
+        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
+        if !self.enabled {
+            Verdict::SwitchedOff
+        } else if matches(&self.deny) || !(self.allow.is_empty() || matches(&self.allow)) {
+            Verdict::Filtered
+        } else if !self.sampler.keeps(name, correlation_id) {
+            Verdict::SampledOut
+        } else {
+            Verdict::Keep
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn controls(changes: impl IntoIterator<Item = Control>) -> Controls {
+        let mut controls = Controls::default();
+        for change in changes {
+            controls.apply(change).unwrap();
+        }
+        controls
+    }
+
+    fn filter(allow: &[&str], deny: &[&str]) -> Control {
+        let own = |globs: &[&str]| globs.iter().map(ToString::to_string).collect();
+        Control::Filter { allow: own(allow), deny: own(deny) }
+    }
+
+    fn sampling(rate: f64, patterns: &[&str]) -> Control {
+        Control::Sampling { rate, patterns: patterns.iter().map(ToString::to_string).collect() }
+    }
+
+    #[test]
+    fn deny_is_stronger_than_allow() {
+        let controls = controls([filter(&["tool.*"], &["*.stop"])]);
+        assert_eq!(controls.judge("tool.execution.start", ""), Verdict::Keep);
+        assert_eq!(controls.judge("tool.execution.stop", ""), Verdict::Filtered);
+        assert_eq!(controls.judge("python.call.start", ""), Verdict::Filtered);
+    }
+
+    #[test]
+    fn filter_replaces_both_lists_and_empty_lists_clear() {
+        let replaced = controls([filter(&["a"], &["b"]), filter(&[], &["c"])]);
+        assert_eq!(replaced.judge("b", ""), Verdict::Keep);
+        assert_eq!(replaced.judge("c", ""), Verdict::Filtered);
+        assert!(controls([filter(&["a"], &["b"]), filter(&[], &[])]).keeps_all());
+    }
+
+    #[test]
+    fn toggle_comes_before_filter_and_filter_before_sampling() {
+        let changes = [Control::Toggle(false), filter(&[], &["*"]), sampling(0.0, &[])];
+        let mut controls = controls(changes);
+        assert_eq!(controls.judge("a", ""), Verdict::SwitchedOff);
+        controls.apply(Control::Toggle(true)).unwrap();
+        assert_eq!(controls.judge("a", ""), Verdict::Filtered);
+        controls.apply(filter(&[], &[])).unwrap();
+        assert_eq!(controls.judge("a", ""), Verdict::SampledOut);
+    }
+
+    #[test]
+    fn what_is_refused_changes_nothing() {
+        let mut controls = controls([filter(&["a"], &[])]);
+        let too_many = vec!["b".to_owned(); MAX_PATTERNS + 1];
+        let refused = controls.apply(Control::Filter { allow: too_many.clone(), deny: vec![] });
+        assert_eq!(refused, Err(Refused::TooManyPatterns));
+        let refused = controls.apply(Control::Sampling { rate: 0.0, patterns: too_many });
+        assert_eq!(refused, Err(Refused::TooManyPatterns));
+        assert_eq!(controls.apply(sampling(f64::NAN, &[])), Err(Refused::NotANumber));
+        assert_eq!(controls.judge("a", ""), Verdict::Keep);
+        assert_eq!(controls.judge("b", ""), Verdict::Filtered);
+    }
+}

@@ -1,0 +1,133 @@
+//! Which share of events is kept.
+
+use super::{MAX_PATTERNS, Refused, glob::Glob};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A base rate, and rates of patterns that go before it.
+#[derive(Debug, Clone)]
+pub(super) struct Sampler {
+    base: f64,
+    /// The newest last, each pattern once.
+    patterns: Vec<(Glob, f64)>,
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self { base: 1.0, patterns: Vec::new() }
+    }
+}
+
+impl Sampler {
+    /// Sets the rate of these patterns or, with none, the base rate, and then forgets the patterns.
+    pub(super) fn update(&mut self, rate: f64, patterns: &[String]) -> Result<(), Refused> {
+        if rate.is_nan() {
+            return Err(Refused::NotANumber);
+        }
+        let rate = rate.clamp(0.0, 1.0);
+        if patterns.is_empty() {
+            *self = Self { base: rate, patterns: Vec::new() };
+            return Ok(());
+        }
+        let kept = self.patterns.iter().filter(|(glob, _)| !patterns.iter().any(|new| new == glob.as_str()));
+        let mut updated: Vec<_> = kept.cloned().collect();
+        updated.extend(patterns.iter().map(|pattern| (Glob::new(pattern), rate)));
+        if updated.len() > MAX_PATTERNS {
+            return Err(Refused::TooManyPatterns);
+        }
+        self.patterns = updated;
+        Ok(())
+    }
+
+    pub(super) fn keeps_all(&self) -> bool {
+        self.base >= 1.0 && self.patterns.iter().all(|(_, rate)| *rate >= 1.0)
+    }
+
+    /// Decides by the newest pattern that matches, or the base rate.
+    ///
+    /// With a correlation id the decision is a hash of it, the same in every sidecar: the events of one
+    /// trace live or die together, and two subscribers at the same rate see the same traces.
+    pub(super) fn keeps(&self, name: &str, correlation_id: &str) -> bool {
+        let newest = self.patterns.iter().rev().find(|(glob, _)| glob.matches(name));
+        let rate = newest.map_or(self.base, |(_, rate)| *rate);
+        if rate >= 1.0 {
+            return true;
+        }
+        let position = if correlation_id.is_empty() {
+            fastrand::f64()
+        } else {
+            unit(xxh3_64(correlation_id.as_bytes()))
+        };
+        position < rate
+    }
+}
+
+/// The upper 53 bits, all that a double holds, as a number from 0 up to but not including 1.
+#[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
+fn unit(hash: u64) -> f64 {
+    (hash >> 11) as f64 * (0.5f64).powi(53)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampler(updates: &[(f64, &[&str])]) -> Sampler {
+        let mut sampler = Sampler::default();
+        for (rate, patterns) in updates {
+            let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
+            sampler.update(*rate, &patterns).unwrap();
+        }
+        sampler
+    }
+
+    #[test]
+    fn hash_is_xxh3_64_with_seed_0() {
+        // From the reference implementation's `xxhsum -H3`.
+        assert_eq!(xxh3_64(b""), 0x2d06_8005_38d3_94c2);
+        assert!(unit(u64::MAX) < 1.0);
+        assert!(unit(0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_trace_lives_or_dies_as_a_whole() {
+        let half = sampler(&[(0.5, &[])]);
+        let kept = (0..10_000).map(|n| format!("trace-{n}")).filter(|id| half.keeps("a.start", id));
+        let kept: Vec<_> = kept.collect();
+        assert!((4_800..5_200).contains(&kept.len()), "{}", kept.len());
+        assert!(kept.iter().all(|id| half.keeps("a.stop", id)));
+        // What a lower rate keeps, a higher one keeps too.
+        let more = sampler(&[(0.6, &[])]);
+        assert!(kept.iter().all(|id| more.keeps("a.stop", id)));
+    }
+
+    #[test]
+    fn without_a_correlation_id_it_is_random() {
+        let tenth = sampler(&[(0.1, &[])]);
+        let kept = (0..10_000).filter(|_| tenth.keeps("a", "")).count();
+        assert!((700..1_300).contains(&kept), "{kept}");
+    }
+
+    #[test]
+    fn the_newest_matching_pattern_wins() {
+        let updates: &[(f64, &[&str])] =
+            &[(0.0, &["a.*"]), (1.0, &["a.b"]), (1.0, &["a.*"]), (0.0, &["a.b"])];
+        assert!(!sampler(&updates[..1]).keeps("a.b", "x"));
+        assert!(sampler(&updates[..2]).keeps("a.b", "x"));
+        assert!(!sampler(&updates[..2]).keeps("a.c", "x"));
+        assert!(sampler(&updates[..3]).keeps("a.c", "x"));
+        assert!(!sampler(updates).keeps("a.b", "x"));
+        assert!(sampler(updates).keeps("other", "x"));
+    }
+
+    #[test]
+    fn no_patterns_set_the_base_rate_and_forget_patterns() {
+        let sampler = sampler(&[(0.0, &["a"]), (2.0, &[])]);
+        assert!(sampler.keeps_all());
+    }
+
+    #[test]
+    fn rates_are_clamped() {
+        assert!(!sampler(&[(-1.0, &[])]).keeps("a", ""));
+        assert!(sampler(&[(f64::INFINITY, &[])]).keeps("a", ""));
+    }
+}
