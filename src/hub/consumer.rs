@@ -1,0 +1,109 @@
+//! One subscriber or exporter as the hub sees it: controls, a queue, and books.
+
+use super::queue::{Limits, Queue};
+use crate::{
+    batch::Batch,
+    control::{Control, Controls, Verdict},
+    stats::ConsumerStats,
+};
+use bytes::Bytes;
+use std::{ops::Range, sync::Arc, task::Waker};
+
+#[derive(Debug)]
+pub(super) struct Consumer {
+    pub(super) id: u64,
+    pub(super) name: String,
+    controls: Controls,
+    queue: Queue,
+    stats: ConsumerStats,
+    /// Whether nobody takes events any more.
+    left: bool,
+    /// Whoever waits for events.
+    pub(super) waker: Option<Waker>,
+}
+
+impl Consumer {
+    pub(super) fn new(id: u64, name: String, controls: Controls, limits: Limits) -> Self {
+        let queue = Queue::new(limits);
+        Self { id, name, controls, queue, stats: ConsumerStats::default(), left: false, waker: None }
+    }
+
+    pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
+        self.queue.has_room(events, bytes)
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.queue.len() == 0
+    }
+
+    /// Judges events by the controls in force now and queues those that pass.
+    pub(super) fn offer(&mut self, batch: &Arc<Batch>, events: Range<usize>) {
+        self.stats.offered += events.len() as u64;
+        let bytes = batch.frame_range(events.clone()).len();
+        if self.controls.keeps_all() && self.queue.has_room(events.len(), bytes) {
+            self.queue.push_run(batch, events);
+        } else {
+            for index in events {
+                let Some(event) = batch.event(index) else { continue };
+                match self.controls.judge(event.name, event.correlation_id) {
+                    Verdict::Keep => self.stats.dropped += self.queue.push(batch, index),
+                    Verdict::SwitchedOff => self.stats.switched_off += 1,
+                    Verdict::Filtered => self.stats.filtered += 1,
+                    Verdict::SampledOut => self.stats.sampled_out += 1,
+                }
+            }
+        }
+        self.queue.settle(batch);
+        if self.left {
+            self.abandon_queue();
+        }
+    }
+
+    pub(super) fn apply(&mut self, control: Control) {
+        match self.controls.apply(control) {
+            Ok(()) => self.stats.controls_applied += 1,
+            Err(_) => self.stats.controls_refused += 1,
+        }
+    }
+
+    pub(super) fn refuse_control(&mut self) {
+        self.stats.controls_refused += 1;
+    }
+
+    /// Takes about so many bytes of whole frames, if anything waits.
+    pub(super) fn take(&mut self, about: usize) -> Option<Bytes> {
+        let (frames, events) = self.queue.take(about)?;
+        self.stats.delivered += events as u64;
+        Some(frames)
+    }
+
+    pub(super) fn stats(&self) -> ConsumerStats {
+        ConsumerStats {
+            queued: self.queue.len() as u64,
+            queued_bytes: self.queue.bytes() as u64,
+            ..self.stats
+        }
+    }
+
+    /// Takes back that events were delivered.
+    pub(super) fn lost(&mut self, events: u64) {
+        let lost = events.min(self.stats.delivered);
+        self.stats.delivered -= lost;
+        self.stats.dropped += lost;
+    }
+
+    /// Nobody takes events any more: what is queued is abandoned, and so is what may still come.
+    pub(super) fn leave(&mut self) {
+        self.left = true;
+        self.abandon_queue();
+    }
+
+    pub(super) fn has_left(&self) -> bool {
+        self.left
+    }
+
+    fn abandon_queue(&mut self) {
+        self.stats.abandoned += self.queue.len() as u64;
+        drop(self.queue.drain());
+    }
+}

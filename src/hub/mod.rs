@@ -1,0 +1,399 @@
+//! Fan-out: every event to every subscriber and exporter, each behind controls and a bounded queue of its own.
+//!
+//! The hub knows neither gRPC nor exporters. The reader publishes whole batches; consumers take chunks of ready
+//! frames and are woken when there are new ones. Everything stands under one lock that is taken once for a batch
+//! or a chunk, so that a [`Snapshot`] is always that of a batch's boundary, and its books balance.
+//!
+//! Events that come while nobody is subscribed wait in a backlog for the next subscriber, who is handed what its
+//! starting controls keep of it. Exporters are there from the start and take no part in that.
+
+mod consumer;
+mod queue;
+
+pub use queue::{Limits, WhenFull};
+
+use crate::{
+    batch::Batch,
+    control::{Control, Controls},
+    stats::{BacklogStats, ConsumerStats, StreamStats},
+};
+use bytes::Bytes;
+use consumer::Consumer;
+use queue::Queue;
+use std::{
+    ops::Range,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+use tokio::sync::Notify;
+
+/// About how many bytes a consumer is handed at a time. More makes a stalled subscriber hold more memory in its
+/// connection, less makes more calls per event.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// A moment's account of everything the hub knows.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The worker's stderr.
+    pub stream: StreamStats,
+    /// Events waiting for a subscriber.
+    pub backlog: BacklogStats,
+    /// Those subscribed, by time of arrival.
+    pub subscribers: Vec<ConsumerAccount>,
+    /// Those who left, summed up.
+    pub departed: ConsumerStats,
+    /// How many have left.
+    pub departed_count: u64,
+    /// The exporters.
+    pub exporters: Vec<ConsumerAccount>,
+}
+
+/// One consumer's account.
+#[derive(Debug, Clone)]
+pub struct ConsumerAccount {
+    /// A subscriber's number, from 1 up; 0 for an exporter.
+    pub id: u64,
+    /// An exporter's name, or a subscriber's peer address.
+    pub name: String,
+    /// Its books.
+    pub stats: ConsumerStats,
+}
+
+impl Snapshot {
+    /// Whether everything is accounted for.
+    pub fn balances(&self) -> bool {
+        let consumers = self.subscribers.iter().chain(&self.exporters);
+        self.stream.balances()
+            && self.backlog.balances()
+            && self.departed.balances()
+            && consumers.map(|consumer| &consumer.stats).all(ConsumerStats::balances)
+    }
+}
+
+/// The fan-out.
+#[derive(Debug)]
+pub struct Hub {
+    state: Mutex<State>,
+    start: Controls,
+    limits: Limits,
+    /// For threads: room in a queue, a subscriber come or gone.
+    room: Condvar,
+    /// For tasks: a subscriber come or gone, a queue drained, the stream closed.
+    changed: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    stream: StreamStats,
+    backlog: Queue,
+    backlog_stats: BacklogStats,
+    subscribers: Vec<Consumer>,
+    exporters: Vec<Consumer>,
+    departed: ConsumerStats,
+    departed_count: u64,
+    last_id: u64,
+    /// No events will come any more.
+    closed: bool,
+}
+
+impl State {
+    fn consumers(&mut self) -> impl Iterator<Item = &mut Consumer> {
+        self.exporters.iter_mut().chain(&mut self.subscribers)
+    }
+
+    fn consumer(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
+        match id {
+            ConsumerId::Exporter(index) => self.exporters.get_mut(index),
+            ConsumerId::Subscriber(id) => self.subscribers.iter_mut().find(|subscriber| subscriber.id == id),
+        }
+    }
+
+    fn offer(&mut self, batch: &Arc<Batch>, events: Range<usize>) {
+        for consumer in self.consumers() {
+            consumer.offer(batch, events.clone());
+        }
+        if self.subscribers.is_empty() {
+            self.backlog_stats.taken_in += events.len() as u64;
+            for event in events {
+                self.backlog_stats.dropped += self.backlog.push(batch, event);
+            }
+            self.backlog.settle(batch);
+        }
+    }
+
+    fn hand_over_backlog(&mut self, subscriber: &mut Consumer) {
+        self.backlog_stats.handed_over += self.backlog.len() as u64;
+        for (batch, events) in self.backlog.drain() {
+            subscriber.offer(&batch, events);
+        }
+    }
+
+    /// Takes the wakers of those that have something to do, to be woken when the lock is released.
+    fn wakers(&mut self) -> Vec<Waker> {
+        let closed = self.closed;
+        let due = self.consumers().filter(|consumer| closed || !consumer.is_drained());
+        due.filter_map(|consumer| consumer.waker.take()).collect()
+    }
+
+    /// Whether nobody would have to give up anything for an event of this size.
+    fn has_room_everywhere(&self, bytes: usize, need_subscriber: bool) -> bool {
+        let mut consumers = self.exporters.iter().chain(&self.subscribers);
+        consumers.all(|consumer| consumer.has_room(1, bytes))
+            && (!need_subscriber || !self.subscribers.is_empty() || self.backlog.has_room(1, bytes))
+    }
+
+    fn is_delivered(&self, backlog_too: bool) -> bool {
+        let mut consumers = self.exporters.iter().chain(&self.subscribers);
+        consumers.all(Consumer::is_drained) && !(backlog_too && self.backlog.len() > 0)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum ConsumerId {
+    Exporter(usize),
+    Subscriber(u64),
+}
+
+impl Hub {
+    /// A hub whose subscriptions start with these controls, and may each have so much waiting.
+    pub fn new(start: Controls, limits: Limits) -> Arc<Self> {
+        let state = State {
+            stream: StreamStats::default(),
+            backlog: Queue::new(limits),
+            backlog_stats: BacklogStats::default(),
+            subscribers: Vec::new(),
+            exporters: Vec::new(),
+            departed: ConsumerStats::default(),
+            departed_count: 0,
+            last_id: 0,
+            closed: false,
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            start,
+            limits,
+            room: Condvar::new(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// The state is whole between any two statements that could panic, so a poisoned lock changes nothing.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers an exporter, with bounds of its own. Its events start with the next batch.
+    pub fn export(self: &Arc<Self>, name: &str, limits: Limits) -> Subscription {
+        let mut state = self.lock();
+        let index = state.exporters.len();
+        state.exporters.push(Consumer::new(0, name.to_owned(), self.start.clone(), limits));
+        Subscription { hub: Arc::clone(self), id: ConsumerId::Exporter(index) }
+    }
+
+    /// Registers a subscriber and hands it the backlog.
+    pub fn subscribe(self: &Arc<Self>, name: &str) -> Subscription {
+        let mut state = self.lock();
+        state.last_id += 1;
+        let id = state.last_id;
+        let mut subscriber = Consumer::new(id, name.to_owned(), self.start.clone(), self.limits);
+        state.hand_over_backlog(&mut subscriber);
+        state.subscribers.push(subscriber);
+        drop(state);
+        self.notify();
+        Subscription { hub: Arc::clone(self), id: ConsumerId::Subscriber(id) }
+    }
+
+    /// Hands a batch to everyone, never waiting, together with the account of the stream that goes with it.
+    pub fn publish(&self, batch: Batch, stream: &StreamStats) {
+        let events = 0..batch.len();
+        let mut state = self.lock();
+        state.stream = *stream;
+        if events.is_empty() {
+            return;
+        }
+        state.offer(&Arc::new(batch), events);
+        let wakers = state.wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Hands a batch to everyone, waiting for room in every queue instead of dropping. With `need_subscriber`
+    /// it also waits for a subscriber when there is none and the backlog is full; without, the backlog drops.
+    pub fn publish_waiting(&self, batch: Batch, stream: &StreamStats, need_subscriber: bool) {
+        let batch = Arc::new(batch);
+        let mut state = self.lock();
+        state.stream = *stream;
+        for index in 0..batch.len() {
+            let bytes = batch.frame_range(index..index + 1).len();
+            while !state.has_room_everywhere(bytes, need_subscriber) {
+                let wakers = state.wakers();
+                if wakers.is_empty() {
+                    state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+                } else {
+                    drop(state);
+                    wakers.into_iter().for_each(Waker::wake);
+                    state = self.lock();
+                }
+            }
+            state.offer(&batch, index..index + 1);
+        }
+        let wakers = state.wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Replaces the account of the stream: what was held has been passed on.
+    pub fn account(&self, stream: &StreamStats) {
+        self.lock().stream = *stream;
+    }
+
+    /// Waits until this many are subscribed.
+    pub fn wait_for_subscribers(&self, count: usize) {
+        self.wait_while(|state| state.subscribers.len() < count);
+    }
+
+    /// Waits until every queue is empty and, if asked, the backlog too.
+    pub fn wait_until_delivered(&self, backlog_too: bool) {
+        self.wait_while(|state| !state.is_delivered(backlog_too));
+    }
+
+    fn wait_while(&self, waiting: impl Fn(&State) -> bool) {
+        let state = self.room.wait_while(self.lock(), |state| waiting(state));
+        drop(state.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Says that no more events will come: queues drain, then each consumer is told the end.
+    pub fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let wakers = state.wakers();
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        self.notify();
+    }
+
+    /// Waits until no more events will come.
+    pub async fn closed(&self) {
+        self.until(|state| state.closed).await;
+    }
+
+    /// Waits until somebody has subscribed, now or before.
+    pub async fn ever_subscribed(&self) {
+        self.until(|state| state.last_id > 0).await;
+    }
+
+    /// Waits until every subscriber has left and every exporter is done.
+    pub async fn all_left(&self) {
+        self.until(|state| state.subscribers.is_empty() && state.exporters.iter().all(Consumer::has_left))
+            .await;
+    }
+
+    async fn until(&self, condition: impl Fn(&State) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if condition(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The account of this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.lock();
+        let account = |consumers: &[Consumer]| {
+            let account = |consumer: &Consumer| ConsumerAccount {
+                id: consumer.id,
+                name: consumer.name.clone(),
+                stats: consumer.stats(),
+            };
+            consumers.iter().map(account).collect()
+        };
+        Snapshot {
+            stream: state.stream,
+            backlog: BacklogStats { waiting: state.backlog.len() as u64, ..state.backlog_stats },
+            subscribers: account(&state.subscribers),
+            departed: state.departed,
+            departed_count: state.departed_count,
+            exporters: account(&state.exporters),
+        }
+    }
+
+    fn notify(&self) {
+        self.room.notify_all();
+        self.changed.notify_waiters();
+    }
+}
+
+/// A consumer's end of its queue. Dropping it unsubscribes; an exporter's account stays.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: Arc<Hub>,
+    id: ConsumerId,
+}
+
+impl Subscription {
+    /// Applies a control, or counts that it is refused.
+    pub fn control(&self, control: Control) {
+        self.with(|consumer| consumer.apply(control));
+    }
+
+    /// Counts events that were taken as dropped after all: they could not be written.
+    pub fn lost(&self, events: u64) {
+        self.with(|consumer| consumer.lost(events));
+    }
+
+    /// Counts a control that could not be understood.
+    pub fn refuse_control(&self) {
+        self.with(Consumer::refuse_control);
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Consumer)) {
+        if let Some(consumer) = self.hub.lock().consumer(self.id) {
+            act(consumer);
+        }
+    }
+
+    /// Takes the next frames, whole ones, about [`CHUNK_BYTES`] of them. `None` is the end: the stream is closed
+    /// and everything was taken.
+    pub fn poll_frames(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let mut state = self.hub.lock();
+        let closed = state.closed;
+        let Some(consumer) = state.consumer(self.id) else {
+            return Poll::Ready(None);
+        };
+        if let Some(frames) = consumer.take(CHUNK_BYTES) {
+            drop(state);
+            self.hub.room.notify_all();
+            return Poll::Ready(Some(frames));
+        }
+        if closed {
+            return Poll::Ready(None);
+        }
+        consumer.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let mut state = self.hub.lock();
+        match self.id {
+            ConsumerId::Exporter(_) => {
+                if let Some(exporter) = state.consumer(self.id) {
+                    exporter.leave();
+                }
+            }
+            ConsumerId::Subscriber(id) => {
+                if let Some(index) = state.subscribers.iter().position(|subscriber| subscriber.id == id) {
+                    let mut left = state.subscribers.remove(index);
+                    left.leave();
+                    state.departed.add(&left.stats());
+                    state.departed_count += 1;
+                }
+            }
+        }
+        drop(state);
+        self.hub.notify();
+    }
+}

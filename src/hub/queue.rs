@@ -1,0 +1,174 @@
+//! A bounded queue of events that shares the batches they came in.
+
+use crate::batch::Batch;
+use bytes::{Bytes, BytesMut};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
+
+/// Runs of frames up to this size are copied together into one chunk; longer ones are handed on as they are.
+const SMALL_RUN_BYTES: usize = 4 * 1024;
+
+/// Which event a full queue gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenFull {
+    /// The one that comes.
+    #[default]
+    DropNewest,
+    /// The one that has waited longest.
+    DropOldest,
+}
+
+/// The bounds of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The most events that may wait; at least 1.
+    pub events: usize,
+    /// The most bytes that may wait, gRPC's message prefixes included. An empty queue takes an event of any size.
+    pub bytes: usize,
+    /// What gives way at either bound.
+    pub when_full: WhenFull,
+}
+
+/// Events of one batch that follow one another.
+#[derive(Debug)]
+struct Run {
+    batch: Arc<Batch>,
+    events: Range<usize>,
+}
+
+impl Run {
+    fn bytes(&self) -> usize {
+        self.batch.frame_range(self.events.clone()).len()
+    }
+}
+
+/// The queue of one consumer, or the backlog.
+#[derive(Debug)]
+pub(super) struct Queue {
+    limits: Limits,
+    runs: VecDeque<Run>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Queue {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, runs: VecDeque::new(), events: 0, bytes: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether so many events of so many bytes can be added without giving one up.
+    pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
+        (self.events + events <= self.limits.events && self.bytes + bytes <= self.limits.bytes)
+            || (self.events == 0 && events <= 1)
+    }
+
+    /// Adds events that [have room](Self::has_room).
+    pub(super) fn push_run(&mut self, batch: &Arc<Batch>, events: Range<usize>) {
+        let run = Run { batch: Arc::clone(batch), events };
+        self.events += run.events.len();
+        self.bytes += run.bytes();
+        match self.runs.back_mut() {
+            Some(last) if Arc::ptr_eq(&last.batch, batch) && last.events.end == run.events.start => {
+                last.events.end = run.events.end;
+            }
+            _ => self.runs.push_back(run),
+        }
+    }
+
+    /// Adds one event and returns how many were given up for it: itself, or older ones.
+    pub(super) fn push(&mut self, batch: &Arc<Batch>, event: usize) -> u64 {
+        let bytes = batch.frame_range(event..event + 1).len();
+        let mut dropped = 0;
+        while !self.has_room(1, bytes) {
+            dropped += 1;
+            if self.limits.when_full == WhenFull::DropNewest {
+                return dropped;
+            }
+            self.drop_oldest();
+        }
+        self.push_run(batch, event..event + 1);
+        dropped
+    }
+
+    /// To be called when all of a batch has been pushed: a few events must not keep all of their batch in
+    /// memory, or the bound on bytes would be none.
+    pub(super) fn settle(&mut self, batch: &Arc<Batch>) {
+        let first = self.runs.iter().rposition(|run| !Arc::ptr_eq(&run.batch, batch)).map_or(0, |at| at + 1);
+        let kept: usize = self.runs.range(first..).map(Run::bytes).sum();
+        if kept == 0 || kept >= batch.frames().len() / 2 {
+            return;
+        }
+        let events = self.runs.drain(first..).flat_map(|run| run.events);
+        let compact = Arc::new(batch.compact(events));
+        let events = 0..compact.len();
+        self.runs.push_back(Run { batch: compact, events });
+    }
+
+    /// Takes whole frames, `about` so many bytes of them and at least one, and tells how many events they are.
+    pub(super) fn take(&mut self, about: usize) -> Option<(Bytes, usize)> {
+        let (first, mut events) = self.take_run(about)?;
+        if first.len() > SMALL_RUN_BYTES || self.runs.is_empty() {
+            return Some((first, events));
+        }
+        let mut chunk = BytesMut::with_capacity(about);
+        chunk.extend_from_slice(&first);
+        while chunk.len() < about {
+            let Some((next, more)) = self.take_run(about - chunk.len()) else {
+                break;
+            };
+            chunk.extend_from_slice(&next);
+            events += more;
+        }
+        Some((chunk.freeze(), events))
+    }
+
+    /// Takes frames of the oldest run.
+    fn take_run(&mut self, about: usize) -> Option<(Bytes, usize)> {
+        let run = self.runs.front_mut()?;
+        let start = run.events.start;
+        let frames = run.batch.frame_range(run.events.clone());
+        let end = if frames.len() <= about {
+            run.events.end
+        } else {
+            // The first event that reaches the size is the last to go.
+            let reaches = |end: &usize| run.batch.frame_range(start..*end).len() >= about;
+            (start + 1..run.events.end).find(reaches).unwrap_or(run.events.end)
+        };
+        let chunk = run.batch.frames().slice(run.batch.frame_range(start..end));
+        self.forget_oldest(end - start);
+        Some((chunk, end - start))
+    }
+
+    fn drop_oldest(&mut self) {
+        if self.events > 0 {
+            self.forget_oldest(1);
+        }
+    }
+
+    /// Forgets events at the front of the oldest run.
+    fn forget_oldest(&mut self, count: usize) {
+        if let Some(run) = self.runs.front_mut() {
+            let end = run.events.start + count;
+            self.bytes -= run.batch.frame_range(run.events.start..end).len();
+            self.events -= count;
+            run.events.start = end;
+            if run.events.is_empty() {
+                self.runs.pop_front();
+            }
+        }
+    }
+
+    /// All that waits, oldest first, leaving the queue empty.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = (Arc<Batch>, Range<usize>)> + use<> {
+        self.events = 0;
+        self.bytes = 0;
+        std::mem::take(&mut self.runs).into_iter().map(|run| (run.batch, run.events))
+    }
+}
