@@ -1,0 +1,77 @@
+//! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
+
+use crate::{
+    batch::FRAME_PREFIX_BYTES,
+    event_json,
+    hub::{Limits, Subscription, WhenFull},
+    proto::bridge::TelemetryEvent,
+};
+use bytes::Buf as _;
+use prost::Message as _;
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    thread::{self, Thread},
+};
+
+/// The exporter's name in the books.
+pub const NAME: &str = "jsonl";
+
+/// What may wait for the disk: bounded by bytes. A file is meant to have every event, so bursts get more room
+/// than a subscriber has by default.
+pub const LIMITS: Limits =
+    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
+
+/// Starts the thread. It ends when the hub is closed and everything is written.
+///
+/// # Errors
+///
+/// If there can be no thread.
+pub fn start(subscription: Subscription, file: File) -> io::Result<()> {
+    let name = thread::Builder::new().name(NAME.into());
+    name.spawn(move || export(&subscription, file)).map(drop)
+}
+
+fn export(subscription: &Subscription, mut file: File) {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut lines = Vec::new();
+    loop {
+        let mut frames = match subscription.poll_frames(&mut context) {
+            Poll::Ready(Some(frames)) => frames,
+            Poll::Ready(None) => return,
+            Poll::Pending => {
+                thread::park();
+                continue;
+            }
+        };
+        lines.clear();
+        let mut events = 0;
+        while frames.len() >= FRAME_PREFIX_BYTES {
+            frames.advance(1);
+            let length = frames.get_u32() as usize;
+            let message = frames.split_to(length.min(frames.len()));
+            events += 1;
+            // The sidecar wrote these messages: they decode, and writing to a Vec does not fail.
+            if let Ok(event) = TelemetryEvent::decode(message) {
+                let _ = event_json::write(&mut lines, &event, Some(event.timestamp_ns));
+            }
+        }
+        if file.write_all(&lines).is_err() {
+            // A full disk: the next ones may find room. Half a line may stand there now.
+            subscription.lost(events);
+            let _ = file.write_all(b"\n");
+        }
+    }
+}
+
+/// Wakes a thread as if it were a task.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}

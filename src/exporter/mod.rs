@@ -1,0 +1,3 @@
+//! Exporters: consumers of the hub that carry events elsewhere.
+
+pub mod jsonl;

@@ -1,0 +1,142 @@
+//! `--record`: the worker's raw stderr, appended to a file by a thread of its own.
+//!
+//! It never slows the worker. If the file cannot be written, or the disk is slower than the worker for longer
+//! than a bounded buffer lasts, recording stops for good: a recording with a hole would replay lines that were
+//! never written.
+
+use crate::stats::RecordingStats;
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+/// What may wait for the disk, in bytes.
+const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
+
+/// A running recording.
+#[derive(Debug)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: Vec<u8>,
+    /// Bytes taken by the thread and not yet written.
+    writing: usize,
+    ended: bool,
+    stats: RecordingStats,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens a file to append to, made with mode 0600: what workers print is nobody else's business.
+///
+/// # Errors
+///
+/// Those of opening a file.
+pub fn open_append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+}
+
+impl Recorder {
+    /// Starts the thread that writes to `file`.
+    ///
+    /// # Errors
+    ///
+    /// If there can be no thread.
+    pub fn start(file: File) -> io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let writer = Arc::clone(&shared);
+        thread::Builder::new().name("record".into()).spawn(move || write(&writer, file))?;
+        Ok(Self { shared })
+    }
+
+    /// Adds bytes, or stops for good if too many wait already.
+    pub fn record(&self, bytes: &[u8]) {
+        let mut state = self.shared.lock();
+        if state.stats.stopped {
+            state.stats.bytes_lost += bytes.len() as u64;
+        } else if state.waiting.len() + bytes.len() > MAX_WAITING_BYTES {
+            // What waits is written: it follows what has been.
+            state.stats.stopped = true;
+            state.stats.bytes_lost += bytes.len() as u64;
+        } else {
+            state.waiting.extend_from_slice(bytes);
+            drop(state);
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Says that nothing more will come, and waits up to `patience` for what is left to be written.
+    pub fn finish(&self, patience: Duration) {
+        let mut state = self.shared.lock();
+        state.ended = true;
+        self.shared.changed.notify_all();
+        let busy = |state: &mut State| state.writing > 0 || !state.waiting.is_empty();
+        drop(self.shared.changed.wait_timeout_while(state, patience, busy));
+    }
+
+    /// What has become of the bytes so far.
+    pub fn stats(&self) -> RecordingStats {
+        self.shared.lock().stats
+    }
+}
+
+fn write(shared: &Shared, mut file: File) {
+    let mut chunk = Vec::new();
+    loop {
+        let idle = |state: &mut State| state.waiting.is_empty() && !state.ended;
+        let mut state =
+            shared.changed.wait_while(shared.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        if state.waiting.is_empty() {
+            return;
+        }
+        chunk.clear();
+        std::mem::swap(&mut chunk, &mut state.waiting);
+        state.writing = chunk.len();
+        drop(state);
+
+        let written = write_some(&mut file, &chunk);
+
+        let mut state = shared.lock();
+        state.writing = 0;
+        state.stats.bytes_written += written as u64;
+        if written < chunk.len() {
+            state.stats.stopped = true;
+            let waiting = std::mem::take(&mut state.waiting);
+            state.stats.bytes_lost += (chunk.len() - written + waiting.len()) as u64;
+        }
+        drop(state);
+        shared.changed.notify_all();
+    }
+}
+
+/// How many bytes the file took before it failed.
+fn write_some(file: &mut File, bytes: &[u8]) -> usize {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => break,
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    written
+}

@@ -1,0 +1,85 @@
+//! The recorded source: files of raw stderr, through the same pipeline as a live worker's.
+
+use crate::pipeline::{Pipeline, Publisher};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+const READ_BYTES: usize = 64 * 1024;
+
+/// A recording that could be opened.
+pub struct Recording {
+    /// Its name, for messages.
+    pub name: String,
+    source: Box<dyn Read>,
+}
+
+/// Opens recordings; "-" is standard input.
+///
+/// # Errors
+///
+/// `<file>: <cause>` for the first that cannot be read.
+pub fn open(files: &[PathBuf]) -> Result<Vec<Recording>, String> {
+    files.iter().map(|path| open_one(path)).collect()
+}
+
+fn open_one(path: &Path) -> Result<Recording, String> {
+    let name = path.display().to_string();
+    let source: Box<dyn Read> = if path.as_os_str() == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
+        if file.metadata().is_ok_and(|found| found.is_dir()) {
+            return Err(format!("{name}: it is a directory, expected a file of recorded stderr"));
+        }
+        Box::new(file)
+    };
+    Ok(Recording { name, source })
+}
+
+impl Recording {
+    /// Feeds all of it to the pipeline, as a stream of its own; `by_line` never more than a line at a time.
+    ///
+    /// Stops early when `until` says so.
+    ///
+    /// # Errors
+    ///
+    /// `<file>: <cause>` if it cannot be read to the end; what was read is fed.
+    pub fn feed<P: Publisher, F: AsFd>(
+        mut self,
+        pipeline: &mut Pipeline<P, F>,
+        by_line: bool,
+        until: impl Fn(&P) -> bool,
+    ) -> Result<(), String> {
+        let mut chunk = vec![0; READ_BYTES];
+        let result = loop {
+            let read = match self.source.read(&mut chunk) {
+                Ok(0) => break Ok(()),
+                Ok(count) => chunk.get(..count).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => break Err(format!("{}: {error}", self.name)),
+            };
+            if by_line {
+                read.split_inclusive(|byte| *byte == b'\n').for_each(|line| feed_some(pipeline, line));
+            } else {
+                feed_some(pipeline, read);
+            }
+            if until(pipeline.publisher()) {
+                break Ok(());
+            }
+        };
+        pipeline.finish();
+        result
+    }
+}
+
+fn feed_some<P: Publisher, F: AsFd>(pipeline: &mut Pipeline<P, F>, bytes: &[u8]) {
+    if let Some(room) = pipeline.spare(READ_BYTES).get_mut(..bytes.len()) {
+        room.copy_from_slice(bytes);
+    }
+    pipeline.advance(bytes.len());
+    pipeline.print_log();
+}
