@@ -1,0 +1,138 @@
+//! From a request's path to the service that answers it.
+
+use super::{
+    status::StatusService,
+    telemetry::{self, Activity, STREAM_TELEMETRY},
+    until_end::until_end,
+};
+use crate::{
+    hub::Hub,
+    proto::{bridge, sidecar, sidecar::sidecar_server::SidecarServer},
+};
+use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use hyper::body::Incoming;
+use std::{convert::Infallible, pin::Pin, sync::Arc};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, body::Body, server::NamedService};
+use tonic_health::{
+    ServingStatus,
+    pb::{FILE_DESCRIPTOR_SET, health_server::HealthServer},
+    server::{HealthReporter, HealthService},
+};
+use tonic_reflection::server::Builder;
+use tower_service::Service;
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+type Handler = Box<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+
+/// The services, ready for any number of connections.
+pub struct Services {
+    hub: Arc<Hub>,
+    /// Everything but telemetry, by the service's full name.
+    others: Vec<(&'static str, Handler)>,
+    end: CancellationToken,
+}
+
+impl Services {
+    /// All services. Open-ended answers other than telemetry end when `end` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// If a descriptor cannot be read, which would be a fault of the build.
+    pub async fn new(
+        hub: Arc<Hub>,
+        status: StatusService,
+        end: CancellationToken,
+    ) -> Result<Self, tonic_reflection::server::Error> {
+        let reporter = HealthReporter::new();
+        // The empty name, that of the server as a whole, is serving from the start.
+        for name in [BRIDGE_SERVICE, SidecarServer::<StatusService>::NAME] {
+            reporter.set_service_status(name, ServingStatus::Serving).await;
+        }
+        let reflection = || {
+            Builder::configure()
+                .register_encoded_file_descriptor_set(bridge::DESCRIPTOR)
+                .register_encoded_file_descriptor_set(sidecar::DESCRIPTOR)
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        };
+        let others = vec![
+            handler(SidecarServer::new(status)),
+            handler(HealthServer::new(HealthService::from_health_reporter(reporter))),
+            handler(reflection().build_v1()?),
+            handler(reflection().build_v1alpha()?),
+        ];
+        Ok(Self { hub, others, end })
+    }
+}
+
+fn handler<S>(service: S) -> (&'static str, Handler)
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+        + NamedService
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+{
+    (S::NAME, Box::new(move |request| Box::pin(service.clone().call(request))))
+}
+
+const BRIDGE_SERVICE: &str = "snakepit.bridge.BridgeService";
+
+/// The services as one connection sees them.
+pub struct Router {
+    services: Arc<Services>,
+    peer: String,
+    activity: Arc<Activity>,
+}
+
+impl Router {
+    /// The services for a peer of this name.
+    pub fn new(services: Arc<Services>, peer: String, activity: Arc<Activity>) -> Self {
+        Self { services, peer, activity }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Router {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        let services = &self.services;
+        let path = request.uri().path();
+        let answer = if let Some(refusal) = not_grpc(&request) {
+            refusal
+        } else if path == STREAM_TELEMETRY {
+            // Subscribed here and now, before the headers go out: what is read from now on is for this one.
+            telemetry::stream(&services.hub, &self.peer, &self.activity, request.into_body())
+        } else {
+            let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+            if let Some((_, handler)) = services.others.iter().find(|(name, _)| *name == service) {
+                let end = services.end.clone();
+                let answer = handler(request);
+                return Box::pin(async { Ok(answer.await?.map(|body| until_end(body, end))) });
+            }
+            Status::unimplemented(format!("{path} is not served here")).into_http()
+        };
+        Box::pin(async { Ok(answer) })
+    }
+}
+
+/// What to answer to a request that is not gRPC.
+fn not_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
+    let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+        // "application/grpc", "application/grpc+proto", "application/grpc;charset=…", but not grpc-web.
+        let rest = kind.as_bytes().strip_prefix(b"application/grpc");
+        rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    });
+    let refused = match (request.method() == Method::POST, is_grpc) {
+        (true, true) => return None,
+        (true, false) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        (false, _) => StatusCode::METHOD_NOT_ALLOWED,
+    };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = refused;
+    Some(response)
+}

@@ -1,0 +1,124 @@
+//! `telemetry_sidecar.v1.Sidecar`: the books, readable while the program runs.
+
+use crate::{
+    hub::{ConsumerAccount, Hub, Snapshot},
+    proto::sidecar::{
+        Backlog, Consumer, GetStatusRequest, GetStatusResponse, Malformed, Recording, Stream, Worker,
+        sidecar_server::Sidecar,
+    },
+    record::Recorder,
+    stats::{self, ConsumerStats},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering},
+};
+use tonic::{Request, Response, Status};
+
+/// What the status tells of the worker; written by whoever runs it.
+#[derive(Debug, Default)]
+pub struct WorkerState {
+    pid: AtomicU32,
+    ended: AtomicBool,
+}
+
+impl WorkerState {
+    /// The worker runs.
+    pub fn started(&self, pid: u32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// The worker has ended.
+    pub fn ended(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The service.
+#[derive(Debug)]
+pub struct StatusService {
+    /// Whose books.
+    pub hub: Arc<Hub>,
+    /// The worker; none in a replay.
+    pub worker: Option<Arc<WorkerState>>,
+    /// The recording, if there is one.
+    pub recorder: Option<Arc<Recorder>>,
+}
+
+#[tonic::async_trait]
+impl Sidecar for StatusService {
+    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
+        let worker = self.worker.as_ref().map(|worker| {
+            let pid = worker.pid.load(Ordering::Relaxed);
+            Worker { pid, running: pid != 0 && !worker.ended.load(Ordering::Relaxed) }
+        });
+        let recording = self.recorder.as_ref().map(|recorder| {
+            let stats = recorder.stats();
+            Recording {
+                bytes_written: stats.bytes_written,
+                bytes_lost: stats.bytes_lost,
+                stopped: stats.stopped,
+            }
+        });
+        Ok(Response::new(response(self.hub.snapshot(), worker, recording)))
+    }
+}
+
+fn response(snapshot: Snapshot, worker: Option<Worker>, recording: Option<Recording>) -> GetStatusResponse {
+    let Snapshot { stream, backlog, subscribers, departed, departed_count, exporters } = snapshot;
+    let consumers = |accounts: Vec<ConsumerAccount>| {
+        accounts.into_iter().map(|account| consumer(account.id, account.name, &account.stats)).collect()
+    };
+    let malformed = |reason| stream.malformed.get(reason);
+    GetStatusResponse {
+        version: env!("CARGO_PKG_VERSION").into(),
+        worker,
+        stream: Some(Stream {
+            bytes_read: stream.bytes_read,
+            bytes_passed: stream.bytes_passed,
+            bytes_removed: stream.bytes_removed,
+            bytes_dropped: stream.bytes_dropped,
+            bytes_held: stream.bytes_held,
+            telemetry_lines: stream.telemetry_lines,
+            decoded: stream.decoded,
+            malformed: Some(Malformed {
+                json: malformed(stats::Malformed::Json),
+                not_object: malformed(stats::Malformed::NotObject),
+                event: malformed(stats::Malformed::Event),
+                shape: malformed(stats::Malformed::Shape),
+            }),
+            oversized: stream.oversized,
+            embedded: stream.embedded,
+            events: stream.events(),
+        }),
+        backlog: Some(Backlog {
+            taken_in: backlog.taken_in,
+            handed_over: backlog.handed_over,
+            dropped: backlog.dropped,
+            waiting: backlog.waiting,
+        }),
+        subscribers: consumers(subscribers),
+        departed: Some(consumer(0, String::new(), &departed)),
+        departed_count,
+        exporters: consumers(exporters),
+        recording,
+    }
+}
+
+fn consumer(id: u64, name: String, stats: &ConsumerStats) -> Consumer {
+    Consumer {
+        id,
+        name,
+        offered: stats.offered,
+        delivered: stats.delivered,
+        switched_off: stats.switched_off,
+        filtered: stats.filtered,
+        sampled_out: stats.sampled_out,
+        dropped: stats.dropped,
+        abandoned: stats.abandoned,
+        queued: stats.queued,
+        queued_bytes: stats.queued_bytes,
+        controls_applied: stats.controls_applied,
+        controls_refused: stats.controls_refused,
+    }
+}

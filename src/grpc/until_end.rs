@@ -1,0 +1,49 @@
+//! Open-ended answers other than telemetry (a health Watch, a reflection stream) end when the sidecar does, so
+//! that they do not hold up its exit.
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame};
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::{Status, body::Body};
+
+/// A response body that ends with status UNAVAILABLE if it is still open when the sidecar stops serving.
+struct UntilEnd {
+    inner: Body,
+    end: Pin<Box<WaitForCancellationFutureOwned>>,
+    ended: bool,
+}
+
+/// Wraps a response body.
+pub fn until_end(inner: Body, end: CancellationToken) -> Body {
+    Body::new(UntilEnd { inner, end: Box::pin(end.cancelled_owned()), ended: false })
+}
+
+impl HttpBody for UntilEnd {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let ready @ Poll::Ready(_) = Pin::new(&mut self.inner).poll_frame(context) {
+            return ready;
+        }
+        ready!(self.end.as_mut().poll(context));
+        self.ended = true;
+        let mut trailers = http::HeaderMap::new();
+        let status = Status::unavailable("shutdown").add_header(&mut trailers);
+        Poll::Ready(Some(status.map(|()| Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
+}

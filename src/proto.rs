@@ -1,0 +1,29 @@
+//! The generated protobuf types and clients, and the descriptors that server reflection hands out.
+
+/// Snakepit's contract: `proto/snakepit_bridge.proto`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; the .proto file is the documentation"
+)]
+pub mod bridge {
+    tonic::include_proto!("snakepit.bridge");
+
+    /// The file descriptor set of this package.
+    pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/snakepit_bridge.bin"));
+}
+
+/// The sidecar's own service: `proto/telemetry_sidecar.proto`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::pedantic,
+    reason = "generated; the .proto file is the documentation"
+)]
+pub mod sidecar {
+    tonic::include_proto!("telemetry_sidecar.v1");
+
+    /// The file descriptor set of this package.
+    pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/telemetry_sidecar.bin"));
+}
