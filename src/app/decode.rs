@@ -1,0 +1,90 @@
+//! `decode`: the events of recordings as JSON lines on stdout.
+
+use crate::{
+    batch::Batch,
+    config::Framing,
+    decode::Decoder,
+    event_json,
+    log::{Log, Verbosity},
+    passthrough::Passthrough,
+    pipeline::{Parts, Pipeline, Publisher},
+    proto::bridge::TelemetryEvent,
+    replay,
+    splitter::Splitter,
+    stats::{Malformed, StreamStats},
+    worker::Exit,
+};
+use prost::Message as _;
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    path::PathBuf,
+};
+
+/// Prints the events of all files; ordinary lines are left out, and what looks like telemetry and is not is
+/// counted on stderr.
+pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
+    let standard_input = [PathBuf::from("-")];
+    let recordings = replay::open(if files.is_empty() { &standard_input } else { files })?;
+    let null =
+        File::options().write(true).open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
+    let mut pipeline = Pipeline::new(Parts {
+        splitter: Splitter::new(framing.embedded, framing.max_line_bytes),
+        decoder: Decoder::default(),
+        publisher: Printer { lines: Vec::new(), result: Ok(()) },
+        passthrough: Passthrough::new(null),
+        recorder: None,
+        log: Log::new(Verbosity::Silent, || {}),
+    });
+    let mut result = Ok(());
+    for recording in recordings {
+        result = result.and(recording.feed(&mut pipeline, false, |printer| printer.result.is_err()));
+    }
+    if let Some(rejected) = rejected(pipeline.stats()) {
+        let _ = writeln!(io::stderr(), "{}: {rejected}", crate::log::PROGRAM);
+    }
+    match &pipeline.publisher().result {
+        // Whoever read has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Code(0)),
+        Err(error) => Err(format!("standard output: {error}")),
+        Ok(()) => result.map(|()| Exit::Code(0)),
+    }
+}
+
+/// Writes batches to stdout until that fails.
+struct Printer {
+    lines: Vec<u8>,
+    result: io::Result<()>,
+}
+
+impl Publisher for Printer {
+    fn publish(&mut self, batch: Batch, _: &StreamStats) {
+        self.lines.clear();
+        for index in 0..batch.len() {
+            let (Some(event), Some(message)) = (batch.event(index), batch.message(index)) else {
+                continue;
+            };
+            // The decoder wrote these messages: they decode, and writing to a Vec does not fail.
+            if let Ok(decoded) = TelemetryEvent::decode(message) {
+                let timestamp_ns = event.timestamp_given.then_some(event.timestamp_ns);
+                let _ = event_json::write(&mut self.lines, &decoded, timestamp_ns);
+            }
+        }
+        if self.result.is_ok() {
+            self.result = io::stdout().lock().write_all(&self.lines).and_then(|()| io::stdout().flush());
+        }
+    }
+
+    fn account(&mut self, _: &StreamStats) {}
+}
+
+/// What passed through because it does not decode, in words.
+fn rejected(stats: &StreamStats) -> Option<String> {
+    let malformed = Malformed::ALL.into_iter().map(|reason| (reason.name(), stats.malformed.get(reason)));
+    let counts = malformed.chain([("too long", stats.oversized)]).filter(|(_, count)| *count > 0);
+    let reasons: Vec<_> = counts.map(|(name, count)| format!("{name}: {count}")).collect();
+    let total = stats.malformed.total() + stats.oversized;
+    (total > 0).then(|| {
+        format!("lines that start with TELEMETRY: but are no event: {total} ({})", reasons.join(", "))
+    })
+}

@@ -1,0 +1,23 @@
+//! The composition root: what runs, with what, and in which order it ends.
+
+mod decode;
+mod replay;
+mod session;
+mod tail;
+mod wrap;
+
+use crate::{config::Task, worker::Exit};
+
+/// Does what was asked for.
+///
+/// # Errors
+///
+/// What went wrong, in one line, before anything was started or with nothing left running.
+pub fn run(task: Task, environment_names: &[String]) -> Result<Exit, String> {
+    match task {
+        Task::Wrap(task) => wrap::run(*task, environment_names),
+        Task::Replay(task) => replay::run(*task),
+        Task::Decode(framing, files) => decode::run(framing, &files),
+        Task::Tail(address) => tail::run(&address),
+    }
+}

@@ -1,0 +1,168 @@
+//! Wrapping a worker.
+//!
+//! Three threads. This one, the process's first, spawns the worker (which is to die with the process, so with the
+//! thread that lives as long), passes signals on and waits. One reads the worker's stderr, writes its own and
+//! publishes events. One serves gRPC. The exit status is the worker's, whatever happens in the others.
+
+use super::session::Session;
+use crate::{
+    config::Wrap,
+    grpc::status::WorkerState,
+    live::{self, Wake},
+    log::{Log, Verbosity},
+    pipeline::Pipeline,
+    publisher::Dropping,
+    worker::{
+        Exit,
+        signals::{Event, Signals},
+        spawn::{spawn, stderr_pipe},
+    },
+};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        signal::kill,
+    },
+    unistd::{Pid, dup2_stdin, dup2_stdout},
+};
+use std::{
+    fs::OpenOptions,
+    io::{self, Write as _},
+    os::fd::{AsFd, OwnedFd},
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::Child,
+    sync::Arc,
+    thread,
+};
+
+/// Runs a worker to its end.
+pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, String> {
+    let system = |error| format!("cannot prepare to start the worker: {error}");
+    let signals = Signals::block().map_err(system)?;
+    let wake = Arc::new(Wake::new().map_err(system)?);
+    let finished = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(system)?);
+    let log = {
+        let wake = Arc::clone(&wake);
+        Log::new(config.serve.verbosity, move || wake.nudge())
+    };
+    let worker_state = Arc::new(WorkerState::default());
+    let (pipe, worker_stderr) = stderr_pipe(config.pipe_size).map_err(|error| {
+        config.pipe_size.map_or_else(|| system(error), |size| format!("--pipe-size: '{size}': {error}"))
+    })?;
+    let (session, socket_files) = Session::start(&mut config.serve, Some(Arc::clone(&worker_state)), &log)?;
+    let reading = Reading {
+        pipeline: Pipeline::new(session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)))),
+        session,
+        pipe,
+        fixed_size: config.pipe_size.is_some(),
+        wake: Arc::clone(&wake),
+        finished: Arc::clone(&finished),
+        summary_wanted: config.serve.verbosity > Verbosity::Silent,
+    };
+    thread::Builder::new()
+        .name("stderr".into())
+        .spawn(|| reading.run())
+        .map_err(|error| error.to_string())?;
+
+    let program = &config.program;
+    let mask = signals.inherited_mask();
+    let child = match spawn(program, &config.arguments, worker_stderr, mask, environment_names) {
+        Ok(child) => child,
+        Err(error) => {
+            let exit = Exit::Code(error.exit_code());
+            let _ = writeln!(io::stderr(), "{}: {}: {}", crate::log::PROGRAM, program.display(), error.cause);
+            return Ok(exit);
+        }
+    };
+    worker_state.started(child.id());
+    log.info(format_args!("worker {} started: {}", child.id(), program.display()));
+    give_up_standard_streams();
+
+    let exit = supervise(child, &signals);
+    worker_state.ended();
+    wake.worker_ended();
+    wait_for_finish(&finished, &signals);
+    drop(socket_files);
+    Ok(exit)
+}
+
+/// Peers of the worker's stdin and stdout are to see its end of them alone.
+fn give_up_standard_streams() {
+    if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
+        let _ = dup2_stdin(&null);
+        let _ = dup2_stdout(&null);
+    }
+}
+
+/// Passes signals on until the worker has ended.
+fn supervise(mut child: Child, signals: &Signals) -> Exit {
+    let worker = i32::try_from(child.id()).map(Pid::from_raw);
+    loop {
+        match signals.next() {
+            Some(Event::Child) | None => {
+                if let Ok(Some(status)) = child.try_wait() {
+                    return status.into();
+                }
+                if signals.next().is_none() {
+                    wait_for(&[signals.as_fd()]);
+                }
+            }
+            Some(Event::Forward(signal)) => {
+                if let Ok(worker) = worker {
+                    // The worker may just have ended.
+                    let _ = kill(worker, signal);
+                }
+            }
+            Some(Event::Got(_)) => {}
+        }
+    }
+}
+
+/// Waits until everything is delivered, or a signal says that it has taken long enough.
+fn wait_for_finish(finished: &EventFd, signals: &Signals) {
+    loop {
+        while let Some(event) = signals.next() {
+            if event.is_ending() {
+                return;
+            }
+        }
+        if wait_for(&[finished.as_fd(), signals.as_fd()]) {
+            return;
+        }
+    }
+}
+
+/// Waits until there is something to read; true if it is from the first.
+fn wait_for(fds: &[std::os::fd::BorrowedFd<'_>]) -> bool {
+    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    let _ = poll(&mut fds, PollTimeout::NONE);
+    fds.first().and_then(PollFd::any).unwrap_or(false)
+}
+
+/// What the reading thread needs.
+struct Reading {
+    pipeline: Pipeline<Dropping, io::Stderr>,
+    session: Session,
+    pipe: OwnedFd,
+    fixed_size: bool,
+    wake: Arc<Wake>,
+    finished: Arc<EventFd>,
+    summary_wanted: bool,
+}
+
+impl Reading {
+    fn run(self) {
+        let Self { mut pipeline, session, pipe, fixed_size, wake, finished, summary_wanted } = self;
+        let read = || live::feed(&pipe, fixed_size, &wake, &mut pipeline);
+        if catch_unwind(AssertUnwindSafe(read)).is_err() {
+            // A fault of the sidecar's must not be the worker's: what it prints still reaches stderr.
+            live::copy_raw(&pipe, &wake, &io::stderr());
+        }
+        let summary = session.finish();
+        if summary_wanted {
+            pipeline.print_last(&summary);
+        }
+        let _ = finished.write(1);
+    }
+}

@@ -1,0 +1,29 @@
+//! Parses the command line, does what it asks for, and leaves with the right status.
+
+use std::io::Write as _;
+use telemetry_sidecar::{
+    app,
+    cli::{self, Parsed},
+    config,
+    log::PROGRAM,
+    worker::{Exit, exit::FAILED},
+};
+
+fn main() {
+    run()
+        .unwrap_or_else(|what| {
+            let _ = writeln!(std::io::stderr(), "{PROGRAM}: {what}");
+            Exit::Code(FAILED)
+        })
+        .leave()
+}
+
+fn run() -> Result<Exit, String> {
+    match cli::parse(std::env::args_os())? {
+        Parsed::Text(text) => {
+            let _ = write!(std::io::stdout(), "{text}");
+            Ok(Exit::Code(0))
+        }
+        Parsed::Run(cli, environment_names) => app::run(config::resolve(*cli)?, &environment_names),
+    }
+}

@@ -1,0 +1,81 @@
+//! Starting the worker.
+
+use super::exit::{NOT_EXECUTABLE, NOT_FOUND};
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::{
+        prctl,
+        signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
+    },
+    unistd::{Pid, getppid, pipe2},
+};
+use std::{
+    ffi::OsString,
+    io,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    process::{Child, Command, Stdio},
+};
+
+/// A worker's stderr: what the sidecar reads, and what the worker writes to.
+///
+/// Only the end that is read is non-blocking; the worker cannot tell.
+///
+/// # Errors
+///
+/// If the system refuses a pipe, or one of that size (in bytes).
+pub fn stderr_pipe(size: Option<usize>) -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    if let Some(size) = size {
+        let size = i32::try_from(size).map_err(|_| nix::errno::Errno::EINVAL)?;
+        fcntl(&read, FcntlArg::F_SETPIPE_SZ(size))?;
+    }
+    Ok((read, write))
+}
+
+/// Why a worker did not start.
+#[derive(Debug)]
+pub struct SpawnError {
+    /// What the system says.
+    pub cause: io::Error,
+}
+
+impl SpawnError {
+    /// 127 if there is no such command, else 126.
+    pub fn exit_code(&self) -> i32 {
+        if self.cause.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
+    }
+}
+
+/// Starts the worker with its stderr on a pipe and everything else as it is here.
+///
+/// It gets this signal mask and not these environment variables, and is killed when the calling thread ends: so
+/// this has to be called from the thread that lives as long as the process.
+///
+/// # Errors
+///
+/// If it could not be started; nothing runs then.
+pub fn spawn(
+    program: &OsString,
+    arguments: &[OsString],
+    stderr: OwnedFd,
+    mask: SigSet,
+    unset: &[String],
+) -> Result<Child, SpawnError> {
+    let mut command = Command::new(program);
+    command.args(arguments).stderr(Stdio::from(stderr));
+    for name in unset {
+        command.env_remove(name);
+    }
+    let sidecar = Pid::this();
+    let prepare = move || {
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The sidecar may have died before that took effect; whoever adopted this process is not it.
+        if getppid() == sidecar { Ok(()) } else { Err(io::Error::from_raw_os_error(nix::libc::ESRCH)) }
+    };
+    // SAFETY: between fork and exec only async-signal-safe functions may be called. These are three system
+    // calls on values made before the fork; errors are built from numbers, without allocation.
+    unsafe { command.pre_exec(prepare) };
+    command.spawn().map_err(|cause| SpawnError { cause })
+}
