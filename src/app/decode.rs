@@ -40,15 +40,16 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
     for recording in recordings {
         result = result.and(recording.feed(&mut pipeline, false, |printer| printer.result.is_err()));
     }
+    match &pipeline.publisher().result {
+        // Whoever read has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Code(0)),
+        Err(error) => return Err(format!("standard output: {error}")),
+        Ok(()) => {}
+    }
     if let Some(rejected) = rejected(pipeline.stats()) {
         let _ = writeln!(io::stderr(), "{}: {rejected}", crate::log::PROGRAM);
     }
-    match &pipeline.publisher().result {
-        // Whoever read has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Code(0)),
-        Err(error) => Err(format!("standard output: {error}")),
-        Ok(()) => result.map(|()| Exit::Code(0)),
-    }
+    result.map(|()| Exit::Code(0))
 }
 
 /// Writes batches to stdout until that fails.

@@ -46,6 +46,11 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         let wake = Arc::clone(&wake);
         Log::new(config.serve.verbosity, move || wake.nudge())
     };
+    // A fault in one thread is not to be printed into the worker's output.
+    std::panic::set_hook({
+        let log = log.clone();
+        Box::new(move |fault| log.info(format_args!("fault: {fault}")))
+    });
     let worker_state = Arc::new(WorkerState::default());
     let (pipe, worker_stderr) = stderr_pipe(config.pipe_size).map_err(|error| {
         config.pipe_size.map_or_else(|| system(error), |size| format!("--pipe-size: '{size}': {error}"))
