@@ -8,7 +8,7 @@ use crate::stats::RecordingStats;
 use std::{
     fs::{File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
@@ -47,11 +47,18 @@ impl Shared {
 
 /// Opens a file to append to, made with mode 0600: what workers print is nobody else's business.
 ///
+/// `/dev/stdout` and `/dev/stderr` are the streams themselves: opened anew, a file behind them would have two
+/// positions, and each writer would overwrite the other.
+///
 /// # Errors
 ///
 /// Those of opening a file.
 pub fn open_append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    match path.to_str() {
+        Some("/dev/stdout") => io::stdout().as_fd().try_clone_to_owned().map(File::from),
+        Some("/dev/stderr") => io::stderr().as_fd().try_clone_to_owned().map(File::from),
+        _ => OpenOptions::new().append(true).create(true).mode(0o600).open(path),
+    }
 }
 
 impl Recorder {

@@ -23,6 +23,34 @@ fn death_by_a_signal_is_passed_on() {
 }
 
 #[test]
+fn the_status_is_known_though_the_parent_ignores_sigchld() {
+    let script = format!("trap '' CHLD; exec '{}' -q -- sh -c 'exit 3'", support::BINARY);
+    let status = std::process::Command::new("sh").args(["-c", &script]).status().unwrap();
+    assert_eq!(status.code(), Some(3));
+}
+
+#[test]
+fn json_lines_may_share_stdout_with_the_worker() {
+    let words = [
+        "-q",
+        "--export-jsonl",
+        "/dev/stdout",
+        "--",
+        "sh",
+        "-c",
+        "echo $0; echo TELEMETRY:$1 >&2; sleep 0.05; echo $0",
+    ];
+    let mut builder = Sidecar::command(&[&words[..], &["some output", "{\"event\":\"a\"}"]].concat());
+    let path = builder.path("stdout");
+    // A file has one position for all who inherit it, unless somebody opens it anew.
+    builder = builder.stdout(fs::File::create(&path).unwrap().into());
+    builder.start().finish_reading(&path, |stdout| {
+        assert_eq!(stdout.lines().count(), 3, "{stdout}");
+        assert_eq!(stdout.matches("some output\n").count(), 2, "{stdout}");
+    });
+}
+
+#[test]
 fn a_command_that_cannot_be_run_is_said_in_one_line() {
     let not_found = run(&["-q", "--", "/nonexistent/worker"]);
     assert!(

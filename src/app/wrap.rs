@@ -71,8 +71,8 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         .map_err(|error| error.to_string())?;
 
     let program = &config.program;
-    let mask = signals.inherited_mask();
-    let child = match spawn(program, &config.arguments, worker_stderr, mask, environment_names) {
+    let child = match spawn(program, &config.arguments, worker_stderr, signals.inherited(), environment_names)
+    {
         Ok(child) => child,
         Err(error) => {
             let exit = Exit::Code(error.exit_code());
@@ -104,23 +104,16 @@ fn give_up_standard_streams() {
 fn supervise(mut child: Child, signals: &Signals) -> Exit {
     let worker = i32::try_from(child.id()).map(Pid::from_raw);
     loop {
-        match signals.next() {
-            Some(Event::Child) | None => {
-                if let Ok(Some(status)) = child.try_wait() {
-                    return status.into();
-                }
-                if signals.next().is_none() {
-                    wait_for(&[signals.as_fd()]);
-                }
+        while let Some(event) = signals.next() {
+            if let (Event::Forward(signal), Ok(worker)) = (event, worker) {
+                // It may just have ended; it has not been waited for, so the number is still its own.
+                let _ = kill(worker, signal);
             }
-            Some(Event::Forward(signal)) => {
-                if let Ok(worker) = worker {
-                    // The worker may just have ended.
-                    let _ = kill(worker, signal);
-                }
-            }
-            Some(Event::Got(_)) => {}
         }
+        if let Ok(Some(status)) = child.try_wait() {
+            return status.into();
+        }
+        wait_for(&[signals.as_fd()]);
     }
 }
 

@@ -1,6 +1,9 @@
 //! One subscriber or exporter as the hub sees it: controls, a queue, and books.
 
-use super::queue::{Limits, Queue};
+use super::{
+    ConsumerAccount,
+    queue::{Limits, Queue},
+};
 use crate::{
     batch::Batch,
     control::{Control, Controls, Verdict},
@@ -83,6 +86,10 @@ impl Consumer {
             queued_bytes: self.queue.bytes() as u64,
             ..self.stats
         }
+    }
+
+    pub(super) fn account(&self) -> ConsumerAccount {
+        ConsumerAccount { id: self.id, name: self.name.clone(), stats: self.stats() }
     }
 
     /// Takes back that events were delivered.

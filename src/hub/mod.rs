@@ -9,19 +9,21 @@
 
 mod consumer;
 mod queue;
+mod snapshot;
+mod state;
 
 pub use queue::{Limits, WhenFull};
+pub use snapshot::{ConsumerAccount, Snapshot};
 
 use crate::{
     batch::Batch,
     control::{Control, Controls},
-    stats::{BacklogStats, ConsumerStats, StreamStats},
+    stats::StreamStats,
 };
 use bytes::Bytes;
 use consumer::Consumer;
-use queue::Queue;
+use state::{ConsumerId, State};
 use std::{
-    ops::Range,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -30,45 +32,6 @@ use tokio::sync::Notify;
 /// About how many bytes a consumer is handed at a time. More makes a stalled subscriber hold more memory in its
 /// connection, less makes more calls per event.
 const CHUNK_BYTES: usize = 32 * 1024;
-
-/// A moment's account of everything the hub knows.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// The worker's stderr.
-    pub stream: StreamStats,
-    /// Events waiting for a subscriber.
-    pub backlog: BacklogStats,
-    /// Those subscribed, by time of arrival.
-    pub subscribers: Vec<ConsumerAccount>,
-    /// Those who left, summed up.
-    pub departed: ConsumerStats,
-    /// How many have left.
-    pub departed_count: u64,
-    /// The exporters.
-    pub exporters: Vec<ConsumerAccount>,
-}
-
-/// One consumer's account.
-#[derive(Debug, Clone)]
-pub struct ConsumerAccount {
-    /// A subscriber's number, from 1 up; 0 for an exporter.
-    pub id: u64,
-    /// An exporter's name, or a subscriber's peer address.
-    pub name: String,
-    /// Its books.
-    pub stats: ConsumerStats,
-}
-
-impl Snapshot {
-    /// Whether everything is accounted for.
-    pub fn balances(&self) -> bool {
-        let consumers = self.subscribers.iter().chain(&self.exporters);
-        self.stream.balances()
-            && self.backlog.balances()
-            && self.departed.balances()
-            && consumers.map(|consumer| &consumer.stats).all(ConsumerStats::balances)
-    }
-}
 
 /// The fan-out.
 #[derive(Debug)]
@@ -82,94 +45,11 @@ pub struct Hub {
     changed: Notify,
 }
 
-#[derive(Debug)]
-struct State {
-    stream: StreamStats,
-    backlog: Queue,
-    backlog_stats: BacklogStats,
-    subscribers: Vec<Consumer>,
-    exporters: Vec<Consumer>,
-    departed: ConsumerStats,
-    departed_count: u64,
-    last_id: u64,
-    /// No events will come any more.
-    closed: bool,
-}
-
-impl State {
-    fn consumers(&mut self) -> impl Iterator<Item = &mut Consumer> {
-        self.exporters.iter_mut().chain(&mut self.subscribers)
-    }
-
-    fn consumer(&mut self, id: ConsumerId) -> Option<&mut Consumer> {
-        match id {
-            ConsumerId::Exporter(index) => self.exporters.get_mut(index),
-            ConsumerId::Subscriber(id) => self.subscribers.iter_mut().find(|subscriber| subscriber.id == id),
-        }
-    }
-
-    fn offer(&mut self, batch: &Arc<Batch>, events: Range<usize>) {
-        for consumer in self.consumers() {
-            consumer.offer(batch, events.clone());
-        }
-        if self.subscribers.is_empty() {
-            self.backlog_stats.taken_in += events.len() as u64;
-            for event in events {
-                self.backlog_stats.dropped += self.backlog.push(batch, event);
-            }
-            self.backlog.settle(batch);
-        }
-    }
-
-    fn hand_over_backlog(&mut self, subscriber: &mut Consumer) {
-        self.backlog_stats.handed_over += self.backlog.len() as u64;
-        for (batch, events) in self.backlog.drain() {
-            subscriber.offer(&batch, events);
-        }
-    }
-
-    /// Takes the wakers of those that have something to do, to be woken when the lock is released.
-    fn wakers(&mut self) -> Vec<Waker> {
-        let closed = self.closed;
-        let due = self.consumers().filter(|consumer| closed || !consumer.is_drained());
-        due.filter_map(|consumer| consumer.waker.take()).collect()
-    }
-
-    /// Whether nobody would have to give up anything for an event of this size.
-    fn has_room_everywhere(&self, bytes: usize, need_subscriber: bool) -> bool {
-        let mut consumers = self.exporters.iter().chain(&self.subscribers);
-        consumers.all(|consumer| consumer.has_room(1, bytes))
-            && (!need_subscriber || !self.subscribers.is_empty() || self.backlog.has_room(1, bytes))
-    }
-
-    fn is_delivered(&self, backlog_too: bool) -> bool {
-        let mut consumers = self.exporters.iter().chain(&self.subscribers);
-        consumers.all(Consumer::is_drained) && !(backlog_too && self.backlog.len() > 0)
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum ConsumerId {
-    Exporter(usize),
-    Subscriber(u64),
-}
-
 impl Hub {
     /// A hub whose subscriptions start with these controls, and may each have so much waiting.
     pub fn new(start: Controls, limits: Limits) -> Arc<Self> {
-        let state = State {
-            stream: StreamStats::default(),
-            backlog: Queue::new(limits),
-            backlog_stats: BacklogStats::default(),
-            subscribers: Vec::new(),
-            exporters: Vec::new(),
-            departed: ConsumerStats::default(),
-            departed_count: 0,
-            last_id: 0,
-            closed: false,
-        };
         Arc::new(Self {
-            state: Mutex::new(state),
+            state: Mutex::new(State::new(limits)),
             start,
             limits,
             room: Condvar::new(),
@@ -300,23 +180,7 @@ impl Hub {
 
     /// The account of this moment.
     pub fn snapshot(&self) -> Snapshot {
-        let state = self.lock();
-        let account = |consumers: &[Consumer]| {
-            let account = |consumer: &Consumer| ConsumerAccount {
-                id: consumer.id,
-                name: consumer.name.clone(),
-                stats: consumer.stats(),
-            };
-            consumers.iter().map(account).collect()
-        };
-        Snapshot {
-            stream: state.stream,
-            backlog: BacklogStats { waiting: state.backlog.len() as u64, ..state.backlog_stats },
-            subscribers: account(&state.subscribers),
-            departed: state.departed,
-            departed_count: state.departed_count,
-            exporters: account(&state.exporters),
-        }
+        self.lock().snapshot()
     }
 
     fn notify(&self) {
@@ -377,23 +241,10 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let mut state = self.hub.lock();
-        match self.id {
-            ConsumerId::Exporter(_) => {
-                if let Some(exporter) = state.consumer(self.id) {
-                    exporter.leave();
-                }
-            }
-            ConsumerId::Subscriber(id) => {
-                if let Some(index) = state.subscribers.iter().position(|subscriber| subscriber.id == id) {
-                    let mut left = state.subscribers.remove(index);
-                    left.leave();
-                    state.departed.add(&left.stats());
-                    state.departed_count += 1;
-                }
-            }
-        }
-        drop(state);
+        self.hub.lock().leave(self.id);
         self.hub.notify();
     }
 }
+
+#[cfg(test)]
+mod tests;

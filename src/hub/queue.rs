@@ -172,3 +172,86 @@ impl Queue {
         std::mem::take(&mut self.runs).into_iter().map(|run| (run.batch, run.events))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{BatchBuilder, Event, FRAME_PREFIX_BYTES};
+
+    /// A batch of events whose messages have these sizes.
+    fn batch(sizes: &[usize]) -> Arc<Batch> {
+        let mut builder = BatchBuilder::default();
+        for size in sizes {
+            builder.start_frame().extend(std::iter::repeat_n(7, *size));
+            let event = Event { name: "a", correlation_id: "", timestamp_ns: 0, timestamp_given: true };
+            assert!(builder.finish_frame(event));
+        }
+        Arc::new(builder.take())
+    }
+
+    fn queue(events: usize, bytes: usize, when_full: WhenFull) -> Queue {
+        Queue::new(Limits { events, bytes, when_full })
+    }
+
+    /// The sizes of all messages taken, in order.
+    fn take_all(queue: &mut Queue, about: usize) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        while let Some((frames, events)) = queue.take(about) {
+            let before = sizes.len();
+            let mut rest = &frames[..];
+            while let Some((prefix, after)) = rest.split_first_chunk::<FRAME_PREFIX_BYTES>() {
+                let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+                sizes.push(length);
+                rest = &after[length..];
+            }
+            assert_eq!(sizes.len() - before, events);
+        }
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+        sizes
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_in_order_whatever_the_chunk() {
+        let sizes: Vec<_> = (1..200).map(|n| n * 37 % 101).collect();
+        for about in [1, 100, 1_000, 1_000_000] {
+            let mut queue = queue(1_000, 1_000_000, WhenFull::DropNewest);
+            for part in sizes.chunks(23) {
+                let batch = batch(part);
+                (0..batch.len()).for_each(|event| assert_eq!(queue.push(&batch, event), 0));
+                queue.settle(&batch);
+            }
+            assert_eq!(take_all(&mut queue, about), sizes, "chunks of about {about}");
+        }
+    }
+
+    #[test]
+    fn a_full_queue_gives_up_the_newest_or_the_oldest() {
+        let batch = batch(&[1, 2, 3, 4]);
+        for (when_full, left) in [(WhenFull::DropNewest, [1, 2]), (WhenFull::DropOldest, [3, 4])] {
+            let mut queue = queue(2, 1_000, when_full);
+            let dropped: u64 = (0..4).map(|event| queue.push(&batch, event)).sum();
+            assert_eq!(dropped, 2);
+            assert_eq!(take_all(&mut queue, 1_000), left);
+        }
+    }
+
+    #[test]
+    fn making_room_for_a_large_one_may_cost_several_old_ones() {
+        let batch = batch(&[10, 10, 10, 40]);
+        let mut queue = queue(10, 60, WhenFull::DropOldest);
+        let dropped: Vec<_> = (0..4).map(|event| queue.push(&batch, event)).collect();
+        assert_eq!(dropped, [0, 0, 0, 2]);
+        assert_eq!(take_all(&mut queue, 1_000), [10, 40]);
+    }
+
+    #[test]
+    fn a_few_events_do_not_keep_their_batch_in_memory() {
+        let batch = batch(&[100; 100]);
+        let mut queue = queue(1_000, 1_000_000, WhenFull::DropNewest);
+        queue.push(&batch, 3);
+        queue.push(&batch, 90);
+        queue.settle(&batch);
+        assert_eq!(Arc::strong_count(&batch), 1);
+        assert_eq!(take_all(&mut queue, 1_000), [100, 100]);
+    }
+}

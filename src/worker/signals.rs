@@ -3,7 +3,7 @@
 //! Handlers would replace dispositions that the worker is to inherit, and would not say who sent a signal.
 
 use nix::sys::{
-    signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
+    signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction},
     signalfd::{SfdFlags, SignalFd},
 };
 use std::os::fd::{AsFd, BorrowedFd};
@@ -40,11 +40,32 @@ impl Event {
     }
 }
 
+/// How signals were set when the sidecar was started, for the worker to inherit.
+#[derive(Debug, Clone, Copy)]
+pub struct Inherited {
+    mask: SigSet,
+    child: SigAction,
+}
+
+impl Inherited {
+    /// Sets everything as it was. To be called in the child: it makes two system calls and nothing else, so it is
+    /// async-signal-safe.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    pub fn restore(&self) -> nix::Result<()> {
+        // SAFETY: the action is the one that the system itself reported.
+        unsafe { sigaction(Signal::SIGCHLD, &self.child) }?;
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)
+    }
+}
+
 /// The sidecar's signals.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
-    inherited: SigSet,
+    inherited: Inherited,
 }
 
 impl Signals {
@@ -56,14 +77,18 @@ impl Signals {
     pub fn block() -> nix::Result<Self> {
         let mut set = SigSet::from_iter(FORWARDED);
         set.add(Signal::SIGCHLD);
-        let mut inherited = SigSet::empty();
-        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut inherited))?;
+        let mut mask = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut mask))?;
+        // A parent may have it ignored, and then there would be no status to wait for.
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action is no handler that could do anything unsafe.
+        let child = unsafe { sigaction(Signal::SIGCHLD, &default) }?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { fd, inherited })
+        Ok(Self { fd, inherited: Inherited { mask, child } })
     }
 
-    /// The mask that the worker is to start with.
-    pub fn inherited_mask(&self) -> SigSet {
+    /// What the worker is to start with.
+    pub fn inherited(&self) -> Inherited {
         self.inherited
     }
 

@@ -1,12 +1,12 @@
 //! Starting the worker.
 
-use super::exit::{NOT_EXECUTABLE, NOT_FOUND};
+use super::{
+    exit::{NOT_EXECUTABLE, NOT_FOUND},
+    signals::Inherited,
+};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl},
-    sys::{
-        prctl,
-        signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
-    },
+    sys::{prctl, signal::Signal},
     unistd::{Pid, getppid, pipe2},
 };
 use std::{
@@ -49,7 +49,7 @@ impl SpawnError {
 
 /// Starts the worker with its stderr on a pipe and everything else as it is here.
 ///
-/// It gets this signal mask and not these environment variables, and is killed when the calling thread ends: so
+/// It gets signals as they were, but not these environment variables, and is killed when the calling thread ends: so
 /// this has to be called from the thread that lives as long as the process.
 ///
 /// # Errors
@@ -59,7 +59,7 @@ pub fn spawn(
     program: &OsString,
     arguments: &[OsString],
     stderr: OwnedFd,
-    mask: SigSet,
+    signals: Inherited,
     unset: &[String],
 ) -> Result<Child, SpawnError> {
     let mut command = Command::new(program);
@@ -69,12 +69,12 @@ pub fn spawn(
     }
     let sidecar = Pid::this();
     let prepare = move || {
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+        signals.restore()?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         // The sidecar may have died before that took effect; whoever adopted this process is not it.
         if getppid() == sidecar { Ok(()) } else { Err(io::Error::from_raw_os_error(nix::libc::ESRCH)) }
     };
-    // SAFETY: between fork and exec only async-signal-safe functions may be called. These are three system
+    // SAFETY: between fork and exec only async-signal-safe functions may be called. These are four system
     // calls on values made before the fork; errors are built from numbers, without allocation.
     unsafe { command.pre_exec(prepare) };
     command.spawn().map_err(|cause| SpawnError { cause })

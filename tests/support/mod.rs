@@ -163,6 +163,11 @@ impl Builder {
         self
     }
 
+    pub fn stdout(mut self, stdout: Stdio) -> Self {
+        self.command.stdout(stdout);
+        self
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -286,6 +291,13 @@ impl Sidecar {
             stdout: self.stdout.finish(),
             stderr: self.stderr.finish(),
         }
+    }
+
+    /// Waits for the end and shows what a file then holds.
+    pub fn finish_reading(mut self, path: &Path, check: impl FnOnce(String)) {
+        self.wait();
+        check(std::fs::read_to_string(path).unwrap());
+        self.finish().expect_code(0);
     }
 
     /// Waits for the end, after which this file must still be there.

@@ -1,0 +1,91 @@
+//! What the hub promises, without threads where one will do.
+
+use super::*;
+use crate::{
+    batch::{BatchBuilder, Event},
+    stats::BacklogStats,
+};
+
+fn batch(names: &[&str]) -> Batch {
+    let mut builder = BatchBuilder::default();
+    for name in names {
+        builder.start_frame().extend_from_slice(name.as_bytes());
+        assert!(builder.finish_frame(Event {
+            name,
+            correlation_id: "",
+            timestamp_ns: 0,
+            timestamp_given: true
+        }));
+    }
+    builder.take()
+}
+
+fn hub(events: usize) -> Arc<Hub> {
+    Hub::new(Controls::default(), Limits { events, bytes: 1_000_000, when_full: WhenFull::DropNewest })
+}
+
+fn poll(subscription: &Subscription) -> Poll<Option<Bytes>> {
+    subscription.poll_frames(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn the_backlog_goes_to_the_first_subscriber_alone() {
+    let hub = hub(2);
+    hub.publish(batch(&["a", "b", "c"]), &StreamStats::default());
+    let (first, second) = (hub.subscribe("first"), hub.subscribe("second"));
+    assert!(matches!(poll(&first), Poll::Ready(Some(frames)) if frames.len() == 2 * 6));
+    assert!(poll(&second).is_pending());
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    let backlog = BacklogStats { taken_in: 3, handed_over: 2, dropped: 1, waiting: 0 };
+    assert_eq!(snapshot.backlog, backlog);
+    assert_eq!(snapshot.subscribers[0].stats.offered, 2);
+}
+
+#[test]
+fn closing_ends_a_subscription_after_its_last_event() {
+    let hub = hub(10);
+    let subscription = hub.subscribe("");
+    hub.publish(batch(&["a"]), &StreamStats::default());
+    hub.close();
+    assert!(matches!(poll(&subscription), Poll::Ready(Some(_))));
+    assert!(matches!(poll(&subscription), Poll::Ready(None)));
+}
+
+#[test]
+fn what_a_consumer_leaves_behind_is_abandoned() {
+    let hub = hub(10);
+    let (exporter, subscriber) = (hub.export("file", hub.limits), hub.subscribe(""));
+    hub.publish(batch(&["a", "b"]), &StreamStats::default());
+    drop(subscriber);
+    drop(exporter);
+    hub.publish(batch(&["c"]), &StreamStats::default());
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    assert_eq!((snapshot.departed.abandoned, snapshot.departed_count), (2, 1));
+    assert_eq!(snapshot.exporters[0].stats.abandoned, 3);
+    assert_eq!(snapshot.backlog.waiting, 1);
+}
+
+#[test]
+fn waiting_publication_gives_up_nothing() {
+    let hub = hub(1);
+    let subscription = hub.subscribe("");
+    let publisher = std::thread::spawn({
+        let hub = Arc::clone(&hub);
+        move || {
+            hub.publish_waiting(batch(&["a"; 100]), &StreamStats::default(), true);
+            hub.close();
+        }
+    });
+    let mut frames = 0;
+    loop {
+        match poll(&subscription) {
+            Poll::Ready(Some(chunk)) => frames += chunk.len() / 6,
+            Poll::Ready(None) => break,
+            Poll::Pending => std::thread::yield_now(),
+        }
+    }
+    publisher.join().unwrap();
+    assert_eq!(frames, 100);
+}
