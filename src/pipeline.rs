@@ -80,14 +80,14 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
     /// Room for a read of `size` bytes, to be followed by [`advance`](Self::advance).
     pub fn spare(&mut self, size: usize) -> &mut [u8] {
         let kept = self.end - self.start;
-        if kept == 0 && self.buffer.len() > 4 * size {
-            // A long line is over: give its memory back.
-            self.buffer = Vec::new();
-        }
         // Moving what is kept only when it is the smaller part keeps the cost of long lines linear.
         if self.start >= kept {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, kept);
+        }
+        if kept == 0 && self.buffer.len() > 4 * size {
+            // A long line is over: give its memory back.
+            self.buffer = Vec::new();
         }
         let needed = self.end + size;
         if self.buffer.is_empty() {

@@ -16,6 +16,8 @@ use crate::{
     stats::Malformed,
 };
 
+use std::collections::BTreeMap;
+
 /// Why a line did not become an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reject {
@@ -38,9 +40,11 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// A decoder that adds these keys to the metadata of events that do not have them.
+    /// A decoder that adds these keys to the metadata of events that do not have them. Of a key given twice the
+    /// last one counts.
     pub fn new(metadata: Vec<(String, String)>) -> Self {
-        Self { metadata }
+        let unique: BTreeMap<_, _> = metadata.into_iter().collect();
+        Self { metadata: unique.into_iter().collect() }
     }
 
     /// Decodes what follows `TELEMETRY:` in a line, its newline included or not, and adds the event to the

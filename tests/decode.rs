@@ -1,0 +1,378 @@
+//! Decoding: two paths with one result, the same result as serde_json's, and a test for each row of the design's
+//! table.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+#[path = "support/events.rs"]
+mod events;
+
+use bytes::Bytes;
+use events::{Decoded, Outcome, damaged_lines, documents, event, lines, properties, soup};
+use proptest::{
+    collection::{btree_map, vec},
+    prelude::*,
+    sample::select,
+};
+use std::thread;
+use telemetry_sidecar::{
+    batch::{BatchBuilder, MAX_MESSAGE_BYTES},
+    decode::{Decoder, Reject},
+    proto::bridge::{
+        TelemetryValue,
+        telemetry_value::Value::{self, FloatValue, IntValue, StringValue},
+    },
+    stats::Malformed::{self, Event, Json, NotObject, Shape},
+};
+
+/// The time of reading in these tests.
+const NOW: i64 = 4_102_444_800_000_000_001;
+
+type Path = fn(&Decoder, &[u8], i64, &mut BatchBuilder) -> Result<(), Reject>;
+
+const PATHS: [Path; 2] = [Decoder::decode, Decoder::decode_slowly];
+
+/// Decodes these lines one after the other into one batch.
+#[track_caller]
+fn outcomes(decoder: &Decoder, path: Path, lines: &[&[u8]]) -> Vec<Outcome> {
+    let mut builder = BatchBuilder::default();
+    let results: Vec<_> = lines.iter().map(|line| path(decoder, line, NOW, &mut builder)).collect();
+    let batch = builder.take();
+    assert_eq!(batch.len(), results.iter().filter(|result| result.is_ok()).count(), "events in the batch");
+    assert_eq!(batch.frames().len(), batch.frame_range(0..batch.len()).end, "bytes behind the last frame");
+    let mut index = 0;
+    let mut decoded = || {
+        let noted = batch.event(index).expect("there is an event for each line that decoded");
+        let decoded = Decoded {
+            event: event(&batch, index),
+            name: noted.name.into(),
+            correlation_id: noted.correlation_id.into(),
+            timestamp_ns: noted.timestamp_ns,
+            timestamp_given: noted.timestamp_given,
+        };
+        index += 1;
+        decoded
+    };
+    results.into_iter().map(|result| result.map(|()| decoded())).collect()
+}
+
+/// What both paths make of a line, between two others that must not notice.
+fn by_both_paths(decoder: &Decoder, line: &[u8]) -> Result<Outcome, TestCaseError> {
+    const OTHERS: [&[u8]; 2] =
+        [br#"{"event": "a", "metadata": {"b": "c"}}"#, br#"{"event": "d", "measurements": {"e": [1]}}"#];
+    let mut both = PATHS.map(|path| outcomes(decoder, path, &[OTHERS[0], line, OTHERS[1]]));
+    for (index, line) in [OTHERS[0], line, OTHERS[1]].iter().enumerate() {
+        // As text, NaN is like NaN and 0.0 unlike -0.0.
+        let [fast, slow] = [0, 1].map(|path: usize| format!("{:?}", both[path][index]));
+        prop_assert_eq!(&fast, &slow, "fast and slow on {}", line.escape_ascii());
+        let alone = outcomes(decoder, PATHS[0], &[line]);
+        prop_assert_eq!(fast, format!("{:?}", alone[0]), "among others and alone");
+    }
+    let outcome = both[0].swap_remove(1);
+    if let Ok(decoded) = &outcome {
+        let event = &decoded.event;
+        prop_assert_eq!(&event.event_parts.join("."), &decoded.name);
+        prop_assert_eq!(&event.correlation_id, &decoded.correlation_id);
+        prop_assert_eq!(event.timestamp_ns, decoded.timestamp_ns);
+        prop_assert!(decoded.timestamp_given || decoded.timestamp_ns == NOW);
+    }
+    Ok(outcome)
+}
+
+/// Decoders with and without metadata of their own.
+fn decoder() -> impl Strategy<Value = Vec<(String, String)>> {
+    let key = select(&["a", "b", "é", "correlation_id", "worker"][..]).prop_map(String::from);
+    btree_map(key, "[a-z]{0,3}", 0..4).prop_map(|metadata| metadata.into_iter().collect())
+}
+
+/// Bytes of any kind.
+fn bytes() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..40).prop_map(Bytes::from)
+}
+
+proptest! {
+    #![proptest_config(properties())]
+
+    #[test]
+    fn both_paths_agree_on_what_workers_print(line in lines(), metadata in decoder()) {
+        by_both_paths(&Decoder::new(metadata), &line)?.ok();
+    }
+
+    #[test]
+    fn both_paths_agree_on_damaged_lines(line in damaged_lines(), metadata in decoder()) {
+        by_both_paths(&Decoder::new(metadata), &line)?.ok();
+    }
+
+    #[test]
+    fn both_paths_agree_on_anything(line in prop_oneof![documents(), soup(), bytes()]) {
+        by_both_paths(&Decoder::default(), &line)?.ok();
+    }
+
+    #[test]
+    fn decoding_agrees_with_serde_json(
+        line in prop_oneof![4 => lines(), 2 => damaged_lines(), 1 => documents(), 1 => soup()],
+    ) {
+        let outcome = by_both_paths(&Decoder::default(), &line)?;
+        events::by_serde_json::check(&line, &outcome)?;
+    }
+}
+
+/// What a line becomes.
+#[track_caller]
+fn outcome(line: &[u8]) -> Outcome {
+    by_both_paths(&Decoder::default(), line)
+        .unwrap_or_else(|error| panic!("{}: {error}", line.escape_ascii()))
+}
+
+/// What an event becomes of which these are the members beside `event`.
+#[track_caller]
+fn with(members: &str) -> Decoded {
+    outcome(format!(r#"{{"event": "e", {members}}}"#).as_bytes()).expect(members)
+}
+
+#[track_caller]
+fn measured(json: &str) -> Option<Value> {
+    with(&format!(r#""measurements": {{"m": {json}}}"#)).event.measurements["m"].value.clone()
+}
+
+#[track_caller]
+fn described(json: &str) -> String {
+    with(&format!(r#""metadata": {{"m": {json}}}"#)).event.metadata["m"].clone()
+}
+
+#[track_caller]
+fn rejected(line: &str) -> Malformed {
+    match outcome(line.as_bytes()) {
+        Err(Reject::Malformed(reason)) => reason,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_name_is_split_at_every_dot() {
+    for (name, parts) in [
+        ("a", &["a"][..]),
+        ("tool.execution.stop", &["tool", "execution", "stop"]),
+        ("a..b", &["a", "", "b"]),
+        (".", &["", ""]),
+        ("a.", &["a", ""]),
+    ] {
+        let decoded = outcome(format!(r#"{{"event": "{name}"}}"#).as_bytes()).unwrap();
+        assert_eq!(
+            (decoded.event.event_parts, &*decoded.name),
+            (parts.iter().map(ToString::to_string).collect(), name)
+        );
+    }
+    assert_eq!(outcome(br#"{"event": "a\u002eb"}"#).unwrap().event.event_parts, ["a", "b"]);
+}
+
+#[test]
+fn measurements_that_are_integers() {
+    for (json, int) in [
+        ("5", 5),
+        ("-0", 0),
+        ("9223372036854775807", i64::MAX),
+        ("-9223372036854775808", i64::MIN),
+        ("true", 1),
+        ("false", 0),
+    ] {
+        assert_eq!(measured(json), Some(IntValue(int)), "{json}");
+    }
+}
+
+#[test]
+fn measurements_that_are_floats() {
+    let beyond = "9".repeat(400);
+    for (json, float) in [
+        ("1.0", 1.0),
+        ("1E5", 1e5),
+        ("0.1", 0.1),
+        ("-0.0", -0.0),
+        ("5e-324", 5e-324),
+        ("9223372036854775808", 2f64.powi(63)),
+        ("-9223372036854775809", -2f64.powi(63)),
+        ("18446744073709551617", 2f64.powi(64)),
+        (&beyond, f64::INFINITY),
+        ("1e999", f64::INFINITY),
+        ("-1e999", f64::NEG_INFINITY),
+        ("Infinity", f64::INFINITY),
+        ("-Infinity", f64::NEG_INFINITY),
+    ] {
+        match measured(json) {
+            Some(FloatValue(got)) => assert_eq!(got.to_bits(), float.to_bits(), "{json} became {got}"),
+            other => panic!("{json} became {other:?}"),
+        }
+    }
+    assert!(matches!(measured("NaN"), Some(FloatValue(float)) if float.is_nan()));
+}
+
+#[test]
+fn measurements_that_are_text_or_nothing() {
+    for json in [r#"[1, {"a":[]}]"#, "{}", r#"{ "a" :NaN,"a": 1e5 }"#] {
+        assert_eq!(measured(json), Some(StringValue(json.into())));
+    }
+    assert_eq!(measured(r#""a\tb""#), Some(StringValue("a\tb".into())));
+    assert_eq!(measured(r#""""#), Some(StringValue(String::new())));
+    assert_eq!(measured("null"), None);
+}
+
+#[test]
+fn metadata_is_text_as_written() {
+    for json in ["true", "null", "1.50", "-0", "1e999", r#"{"a":  [1,"\u00e9"]}"#, "NaN"] {
+        assert_eq!(described(json), json);
+    }
+    assert_eq!(described(r#""\u00e9 \ud83d\ude00 \/""#), "é 😀 /");
+}
+
+#[test]
+fn what_is_not_unicode_is_replaced() {
+    for (json, text) in [
+        (&b"\"\\ud800\""[..], "\u{fffd}"),
+        (b"\"\\udc00\\ud800x\"", "\u{fffd}\u{fffd}x"),
+        (b"\"\\ud800\\u0041\"", "\u{fffd}A"),
+        (b"\"a\xff\xc3b\"", "a\u{fffd}\u{fffd}b"),
+        (b"[\"\xff\"]", "[\"\u{fffd}\"]"),
+    ] {
+        let line = [br#"{"event": "e", "metadata": {"m": "#, json, b"}}"].concat();
+        assert_eq!(outcome(&line).unwrap().event.metadata["m"], text, "{}", json.escape_ascii());
+    }
+}
+
+#[test]
+fn times() {
+    for (json, timestamp_ns) in [
+        ("1698234567890123456", Some(1_698_234_567_890_123_456)),
+        ("0", Some(0)),
+        ("-1", Some(-1)),
+        ("9223372036854775807", Some(i64::MAX)),
+        ("-9223372036854775808", Some(i64::MIN)),
+        ("1.5e3", Some(1500)),
+        ("2.9", Some(2)),
+        ("-2.9", Some(-2)),
+        ("-9223372036854775808.0", Some(i64::MIN)),
+        ("9223372036854775808", None),
+        ("-9223372036854775809", None),
+        ("9223372036854775807.0", None),
+        ("1e999", None),
+        ("NaN", None),
+        ("true", None),
+        ("\"5\"", None),
+        ("[5]", None),
+        ("null", None),
+    ] {
+        let decoded = with(&format!(r#""timestamp_ns": {json}"#));
+        assert_eq!(decoded.timestamp_given.then_some(decoded.timestamp_ns), timestamp_ns, "{json}");
+    }
+}
+
+#[test]
+fn correlation_ids() {
+    for (members, id) in [
+        (r#""correlation_id": "a""#, "a"),
+        (r#""correlation_id": "a", "metadata": {"correlation_id": "b"}"#, "a"),
+        (r#""correlation_id": 7.50"#, "7.50"),
+        (r#""correlation_id": {"a": 1}"#, r#"{"a": 1}"#),
+        (r#""correlation_id": false"#, "false"),
+        (r#""correlation_id": """#, ""),
+        (r#""correlation_id": "", "metadata": {"correlation_id": "b"}"#, "b"),
+        (r#""correlation_id": null, "metadata": {"correlation_id": 8}"#, "8"),
+        (r#""metadata": {"correlation_id": "b"}"#, "b"),
+        (r#""metadata": {"correlation_id": null}"#, ""),
+        (r#""metadata": {}"#, ""),
+    ] {
+        assert_eq!(with(members).event.correlation_id, id, "{members}");
+    }
+}
+
+#[test]
+fn missing_unknown_and_repeated_keys() {
+    for members in [r#""x": 1"#, r#""measurements": null, "metadata": null"#, r#""Measurements": {"a": 1}"#] {
+        let event = with(members).event;
+        assert!(event.measurements.is_empty() && event.metadata.is_empty(), "{members}");
+    }
+    let twice = with(
+        r#""event": "f", "measurements": {"a": 1, "b": 2, "\u0061": 3}, "metadata": [], "metadata": {}"#,
+    );
+    assert_eq!(twice.name, "f");
+    let value = |int| TelemetryValue { value: Some(IntValue(int)) };
+    assert_eq!(twice.event.measurements, [("a".into(), value(3)), ("b".into(), value(2))].into());
+    assert_eq!(with(r#""measurements": {"a": 1}, "measurements": {}"#).event.measurements, [].into());
+}
+
+#[test]
+fn reasons_of_malformed_lines() {
+    let table: [(Malformed, &[&str]); 11] = [
+        (Json, &["", " ", "{", r#"{"event": "a"} x"#, r#"{"event": "a",}"#, r"{'event': 'a'}"]),
+        (Json, &[r#"{"event": "a", "x": [1}}"#, r#"{"event": "a", "x": {"y": 1]}"#, r#"{"event": "a"]"#]),
+        (Json, &[r#"{"event" "a"}"#, r#"{"event":: "a"}"#, r#"{"event": "a" "x": 1}"#]),
+        (Json, &[r#"{"event": "a", "x": [1,]}"#, r#"{"event": "\x"}"#, r#"{"event": "\u12"}"#]),
+        (Json, &["{\"event\": \"a\nb\"}", "{\"event\": \"a\x1f\"}"]),
+        (NotObject, &["[]", "1", r#""event""#, "null", "NaN", r#"[{"event": "a"}]"#]),
+        (Event, &["{}", r#"{"event": ""}"#, r#"{"event": 1}"#, r#"{"event": "a", "event": ""}"#]),
+        (Shape, &[r#"{"event": "a", "metadata": []}"#, r#"{"event": "a", "measurements": "x"}"#]),
+        (Shape, &[r#"{"event": "a", "metadata": {}, "metadata": false}"#]),
+        // The first reason that applies.
+        (Json, &[r#"{"event": 1, "metadata": 2"#]),
+        (Event, &[r#"{"event": null, "metadata": 1}"#]),
+    ];
+    for (reason, lines) in table {
+        for line in lines {
+            assert_eq!(rejected(line), reason, "{line}");
+        }
+    }
+    for number in
+        ["01", "-01", "00.5", "1.", "-1.", ".5", "+1", "-", "1.e5", "1e", "1e+", "0x1", "1_0", "nan"]
+    {
+        let line = format!(r#"{{"event": "e", "measurements": {{"m": {number}}}}}"#);
+        assert_eq!(rejected(&line), Json, "{line}");
+    }
+}
+
+#[test]
+fn metadata_of_the_sidecars_own_is_added_where_a_key_is_missing() {
+    let own = [("a", "1"), ("b", "2"), ("correlation_id", "3")];
+    let decoder = Decoder::new(own.map(|(key, value)| (key.into(), value.into())).into());
+    for metadata in [r#"{"a": "x"}"#, r#"{"\u0061": "x"}"#] {
+        let line = format!(r#"{{"event": "e", "metadata": {metadata}}}"#);
+        let event = by_both_paths(&decoder, line.as_bytes()).unwrap().unwrap().event;
+        let expected = [("a", "x"), ("b", "2"), ("correlation_id", "3")];
+        assert_eq!(event.metadata, expected.map(|(key, value)| (key.into(), value.into())).into());
+        assert_eq!(event.correlation_id, "", "that is the worker's to say");
+    }
+}
+
+#[test]
+fn metadata_of_the_sidecars_own_given_twice_does_not_depend_on_the_path() {
+    let decoder =
+        Decoder::new([("a", "1"), ("a", "2")].map(|(key, value)| (key.into(), value.into())).into());
+    let outcome = by_both_paths(&decoder, br#"{"event": "e"}"#);
+    assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
+}
+
+#[test]
+fn a_message_that_clients_would_refuse_is_oversized() {
+    let line = |byte: &[u8], count| {
+        [br#"{"event": "e", "metadata": {"m": ""#, &byte.repeat(count)[..], br#""}}"#].concat()
+    };
+    let overhead = {
+        let mut batch = BatchBuilder::default();
+        Decoder::default().decode(&line(b"x", MAX_MESSAGE_BYTES / 2), NOW, &mut batch).unwrap();
+        batch.take().message(0).unwrap().len() - MAX_MESSAGE_BYTES / 2
+    };
+    assert!(outcome(&line(b"x", MAX_MESSAGE_BYTES - overhead)).is_ok());
+    let one_more = outcome(&line(b"x", MAX_MESSAGE_BYTES - overhead + 1));
+    // An invalid byte becomes the three of U+FFFD.
+    let expands = outcome(&line(b"\xff", MAX_MESSAGE_BYTES / 2));
+    assert_eq!([one_more.err(), expands.err()], [Some(Reject::Oversized); 2]);
+}
+
+#[test]
+fn nesting_needs_no_stack() {
+    for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
+        let depth = 100_000;
+        let nested = format!("{}1{}", open.repeat(depth), close.repeat(depth));
+        let line = format!(r#"{{"event": "e", "unknown": {nested}, "metadata": {{"m": {nested}}}}}"#);
+        let small = thread::Builder::new().stack_size(128 * 1024);
+        let decoded = small.spawn(move || outcome(line.as_bytes())).unwrap().join().unwrap();
+        assert!(decoded.unwrap().event.metadata["m"] == nested);
+    }
+}
