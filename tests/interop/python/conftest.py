@@ -1,0 +1,26 @@
+"""Fixtures: real sidecars that do not outlive their test."""
+
+import pytest
+
+from sidecar import ECHO, Sidecar
+
+
+@pytest.fixture
+def start(tmp_path):
+    """Starts sidecars: `start(command, **options)`; `drain_timeout="1s"` stands for `--drain-timeout 1s`.
+
+    A list repeats an option. Without a command the test is the worker: what it `emit`s is printed.
+    """
+    started = []
+
+    def start_one(command=ECHO, **options):
+        folder = tmp_path / f"sidecar-{len(started)}"
+        folder.mkdir()
+        words = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+        sidecar = Sidecar(folder, command, words)
+        started.append(sidecar)
+        return sidecar
+
+    yield start_one
+    for sidecar in started:
+        sidecar.reap()

@@ -1,0 +1,116 @@
+"""The services beside telemetry: status, health and reflection, and how unknown ones are answered."""
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from sidecar import steady
+from stubs import status
+from subscriber import counts, filtering
+from waiting import PATIENCE, wait_until
+
+SERVICES = ["snakepit.bridge.BridgeService", "telemetry_sidecar.v1.Sidecar"]
+
+
+@pytest.mark.parametrize("service", ["", *SERVICES])
+def test_health_is_serving(start, service):
+    health = health_pb2_grpc.HealthStub(start().channel())
+    answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_health_of_an_unknown_service_is_not_found(start):
+    health = health_pb2_grpc.HealthStub(start().channel())
+    with pytest.raises(grpc.RpcError) as error:
+        health.Check(health_pb2.HealthCheckRequest(service="unknown.Service"), timeout=PATIENCE)
+    assert error.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_reflection_lists_the_services(start):
+    listed = ProtoReflectionDescriptorDatabase(start().channel()).get_services()
+    assert {*SERVICES, "grpc.health.v1.Health"} <= set(listed)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_reflection_describes_the_services(start, service):
+    database = ProtoReflectionDescriptorDatabase(start().channel())
+    described = DescriptorPool(database).FindServiceByName(service)
+    methods = {method.name: method.output_type.name for method in described.methods}
+    assert methods in ({"StreamTelemetry": "TelemetryEvent"}, {"GetStatus": "GetStatusResponse"})
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "grpc.health.v1.Health", "unknown.Service"])
+def test_an_unknown_method_is_unimplemented(start, service):
+    with pytest.raises(grpc.RpcError) as error:
+        start().channel().unary_unary(f"/{service}/Unknown")(b"", timeout=PATIENCE)
+    assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_the_status_tells_of_the_worker(start):
+    sidecar = start(("sh", "-c", "echo $$; exec cat >&2"))
+    wait_until("the worker's pid", (sidecar.folder / "stdout").read_text)
+    worker = sidecar.status().worker
+    assert worker.running
+    assert worker.pid == int((sidecar.folder / "stdout").read_text())
+    assert sidecar.status().version.count(".") == 2
+
+
+def test_the_status_counts_lines_events_and_bytes(start):
+    sidecar = start()
+    text = b"plain\n"
+    good = b'TELEMETRY:{"event": "a"}\n'
+    bad = b'TELEMETRY:{\nTELEMETRY:[]\nTELEMETRY:{}\nTELEMETRY:{"event": "a", "metadata": 1}\n'
+    in_mid_line = b'50% TELEMETRY:{"event": "b"}\n'
+    everything = text + good + bad + in_mid_line
+    sidecar.write(everything + b"TELEM")
+    read = len(everything) + 5
+    wait_until("all to be read", lambda: sidecar.status().stream.bytes_read == read)
+    stream = sidecar.status().stream
+    assert (stream.bytes_removed, stream.bytes_held) == (len(good), 5)
+    assert stream.bytes_passed == read - len(good) - 5
+    assert (stream.telemetry_lines, stream.decoded, stream.embedded, stream.events) == (5, 1, 1, 2)
+    malformed = stream.malformed
+    assert (malformed.json, malformed.not_object, malformed.event, malformed.shape) == (1, 1, 1, 1)
+
+
+def test_the_books_balance_while_everything_happens_at_once(start):
+    # A subscriber who does not read and loses events, one who filters, and visitors.
+    sidecar = start(steady(20_000, rate=10_000, size=500), queue_capacity="50")
+    idle = sidecar.subscribe(reads=False)
+    picky = sidecar.subscribe()
+    sidecar.control(picky, filtering(deny=["*.stop"]))
+    sidecar.go()
+    snapshots = 0
+    while sidecar.status().stream.events < 15_000:  # each one is checked
+        sidecar.subscribe().leave()
+        snapshots += 1
+    assert snapshots
+    wait_until("the worker's end", sidecar.worker_has_ended)
+    wait_until("the visitors to have left", lambda: sidecar.status().departed_count >= snapshots)
+
+    sidecar.wait_for_events(20_000)
+    account = sidecar.account(idle)
+    assert account.offered == 20_000 and account.dropped > 0
+    assert sidecar.status().backlog.taken_in == 0
+
+
+def test_the_status_sums_up_those_who_left(start):
+    sidecar = start()
+    for visit in range(1, 4):
+        subscriber = sidecar.subscribe()
+        for number in range(10):
+            sidecar.emit("tool.execution.stop", number)
+        assert counts(subscriber.take(10)) == list(range(10))
+        subscriber.leave()
+        wait_until("it to have left", lambda: sidecar.status().departed_count == visit)
+    departed = sidecar.status().departed
+    assert (departed.id, departed.name, departed.offered, departed.delivered) == (0, "", 30, 30)
+
+
+def test_a_subscriber_is_named_by_its_address(start):
+    sidecar = start()
+    subscriber = sidecar.subscribe()
+    assert sidecar.account(subscriber).name.startswith("127.0.0.1:")
+    assert isinstance(sidecar.status(), status.GetStatusResponse)
