@@ -127,14 +127,15 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         }
     }
 
-    /// Prints a last line of the sidecar's own, on a line of its own.
+    /// Prints what is left of the log and a last line, from the start of a line on, even if that takes a newline that
+    /// the worker did not write.
     pub fn print_last(&mut self, line: &str) {
+        if !self.parts.passthrough.at_line_start() && self.parts.passthrough.is_ready() {
+            self.parts.passthrough.write(&mut [IoSlice::new(b"\n")]);
+        }
         self.print_log();
         if self.parts.passthrough.is_ready() {
-            let separator = if self.parts.passthrough.at_line_start() { "" } else { "\n" };
-            self.parts
-                .passthrough
-                .write(&mut [IoSlice::new(separator.as_bytes()), IoSlice::new(line.as_bytes())]);
+            self.parts.passthrough.write(&mut [IoSlice::new(line.as_bytes())]);
         }
     }
 
