@@ -133,7 +133,7 @@ pub struct Options {
     #[arg(long, env = "TELEMETRY_SIDECAR_INSECURE", value_parser = boolean)]
     pub insecure: bool,
 
-    /// Do not announce the port with a line GRPC_READY:<port> on stderr
+    /// Do not announce the port with a line GRPC_READY:PORT on stderr
     #[arg(short, long, env = "TELEMETRY_SIDECAR_QUIET", value_parser = boolean)]
     pub quiet: bool,
 

@@ -1,8 +1,8 @@
 //! One telemetry line's JSON into one `TelemetryEvent` frame.
 //!
-//! Two paths with one result. [`fast`] makes one pass over the shapes that real workers print and writes wire
+//! Two paths with one result. `fast` makes one pass over the shapes that real workers print and writes wire
 //! bytes as it goes; whatever is rare (escapes, nested values, repeated keys, numbers that need care, errors)
-//! it leaves to [`slow`], which scans first and then picks values. The fast path never reports an error of its
+//! it leaves to `slow`, which scans first and then picks values. The fast path never reports an error of its
 //! own: what is wrong with a line is for the slow path to say, so the common line does not pay for the rare
 //! one. A property test holds them to the same result.
 

@@ -218,7 +218,7 @@ impl Subscription {
         }
     }
 
-    /// Takes the next frames, whole ones, about [`CHUNK_BYTES`] of them. `None` is the end: the stream is closed
+    /// Takes the next frames, whole ones, about `CHUNK_BYTES` of them. `None` is the end: the stream is closed
     /// and everything was taken.
     pub fn poll_frames(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let mut state = self.hub.lock();

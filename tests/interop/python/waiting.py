@@ -3,7 +3,7 @@
 import time
 
 # How long anything may take before a test gives up. Nothing takes that long; machines may be busy.
-PATIENCE = 6
+PATIENCE = 60
 POLL_SECONDS = 0.005
 
 
