@@ -10,7 +10,7 @@ use std::{
     net::TcpStream,
     time::Instant,
 };
-use support::{PATIENCE, Sidecar, Subscriber, connect, line, run, wait_for, wait_until};
+use support::{PATIENCE, Sidecar, Subscriber, connect, line, run, wait_for};
 use telemetry_sidecar::proto::bridge::{TelemetryValue, telemetry_value::Value};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
@@ -168,27 +168,22 @@ async fn a_signal_ends_the_draining_at_once_with_the_workers_status() {
         for count in 0..4_000 {
             sidecar.write(line("a", count, &format!("{:0>1000}", 0)));
         }
-        let worker = sidecar.status().await.worker.unwrap().pid;
-        sidecar.close_stdin();
-        let worker = format!("/proc/{worker}");
-        wait_until("the worker to be reaped", || !std::path::Path::new(&worker).exists());
+        sidecar.end_worker().await;
         sidecar.signal(signal);
         sidecar.finish().expect_code(9);
         drop(subscriber);
     }
 }
 
-#[test]
-fn a_slow_reader_gets_everything_that_was_queued() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_gets_everything_that_was_queued() {
     let mut sidecar = Sidecar::wrap_echo(&["--drain-timeout", "600s", "--queue-capacity", "100000"]);
     let mut stream = RawStream::open(sidecar.port(), "5S");
     for count in 0..2_000 {
         sidecar.write(line("a", count, &format!("{:0>1000}", 0)));
     }
-    let pid = sidecar.pid();
-    sidecar.close_stdin();
     // The reader starts only when the worker is gone.
-    wait_until("the worker to end", || children(pid).is_empty());
+    sidecar.end_worker().await;
     let everything = stream.read_to_end();
     assert_eq!(everything.messages, 2_000, "{everything:?}");
     assert!(everything.ended_with_trailers, "{everything:?}");
@@ -201,10 +196,6 @@ fn the_exit_waits_for_nothing_when_there_is_nothing_to_wait_for() {
     // A drain timeout longer than the test's patience: waiting for it would fail.
     run(&["-q", "--drain-timeout", "600s", "--", "sh", "-c", "echo 'TELEMETRY:{\"event\":\"a\"}' >&2"])
         .expect_code(0);
-}
-
-fn children(pid: nix::unistd::Pid) -> String {
-    std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap()
 }
 
 /// A client that speaks just enough HTTP/2 to open a stream and to read when it wants to.

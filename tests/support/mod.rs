@@ -265,6 +265,13 @@ impl Sidecar {
         String::from_utf8_lossy(&self.stdout.bytes.lock().unwrap()).into_owned()
     }
 
+    /// Closes the worker's stdin and waits until the worker has ended and been reaped.
+    pub async fn end_worker(&mut self) {
+        let worker = PathBuf::from(format!("/proc/{}", self.status().await.worker.unwrap().pid));
+        self.close_stdin();
+        wait_until("the worker to be reaped", || !worker.exists());
+    }
+
     pub fn has_exited(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
