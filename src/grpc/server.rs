@@ -18,7 +18,7 @@ use std::{io, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
     task::JoinSet,
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -55,7 +55,10 @@ impl Server {
 
         self.hub.closed().await;
         // A subscriber who comes late is waited for only if there never was one.
-        let _ = tokio::time::timeout(self.linger, self.hub.ever_subscribed()).await;
+        // A timeout of nothing would still take a tick of the clock.
+        if !self.linger.is_zero() {
+            let _ = timeout(self.linger, self.hub.ever_subscribed()).await;
+        }
         let deadline = Instant::now() + self.drain_timeout;
         let drained = timeout_at(deadline, self.hub.all_left()).await.is_ok();
         if !drained {
