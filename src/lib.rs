@@ -26,6 +26,8 @@
 //! - Memory is bounded by the line limit and the queues, whatever the worker writes and whoever does not read.
 //! - Nothing asynchronous touches the standard descriptors; only one thread writes stderr.
 
+#![deny(missing_docs)]
+
 pub mod app;
 pub mod batch;
 pub mod cli;

@@ -37,6 +37,11 @@ impl<F: AsFd> Passthrough<F> {
         Self { fd, closed: false, at_line_start: true }
     }
 
+    /// A writer that drops everything: there is no stderr.
+    pub fn closed(fd: F) -> Self {
+        Self { closed: true, ..Self::new(fd) }
+    }
+
     /// Whether the reader of stderr is gone for good.
     pub fn is_closed(&self) -> bool {
         self.closed

@@ -16,6 +16,7 @@ use crate::{
     record::{Recorder, open_append},
     splitter::Splitter,
     stats::{ConsumerStats, Malformed, RecordingStats, StreamStats},
+    worker::startup::was_closed,
 };
 use std::{
     fmt::Write as _,
@@ -89,7 +90,12 @@ impl Session {
             splitter: Splitter::new(config.framing.embedded, config.framing.max_line_bytes),
             decoder: Decoder::new(std::mem::take(&mut config.metadata)),
             publisher,
-            passthrough: Passthrough::new(io::stderr()),
+            // Where stderr was closed Rust has put /dev/null.
+            passthrough: if was_closed(2) {
+                Passthrough::closed(io::stderr())
+            } else {
+                Passthrough::new(io::stderr())
+            },
             recorder: self.recorder.clone(),
             log: self.log.clone(),
         }

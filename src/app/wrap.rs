@@ -13,31 +13,31 @@ use crate::{
     pipeline::Pipeline,
     publisher::Dropping,
     worker::{
-        Exit,
-        signals::{Event, Signals},
-        spawn::{spawn, stderr_pipe},
+        Exit, copier,
+        signals::Signals,
+        spawn::{prepare_environment, spawn, stderr_pipe},
+        supervisor::Supervisor,
+        witness::Witness,
     },
 };
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        eventfd::{EfdFlags, EventFd},
-        signal::kill,
-    },
-    unistd::{Pid, dup2_stdin, dup2_stdout},
+    sys::eventfd::{EfdFlags, EventFd},
+    unistd::{Pid, close, dup2_stdin, dup2_stdout},
 };
 use std::{
     fs::OpenOptions,
     io::{self, Write as _},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd, RawFd},
     panic::{AssertUnwindSafe, catch_unwind},
-    process::Child,
     sync::Arc,
     thread,
 };
 
 /// Runs a worker to its end.
-pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, String> {
+pub fn run(mut config: Wrap, environment_names: &[String], descriptors: &[RawFd]) -> Result<Exit, String> {
+    // SAFETY: this is the process's first thread, and the others are started below.
+    unsafe { prepare_environment(environment_names) };
     let system = |error| format!("cannot prepare to start the worker: {error}");
     let signals = Signals::block().map_err(system)?;
     let wake = Arc::new(Wake::new().map_err(system)?);
@@ -56,6 +56,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         config.pipe_size.map_or_else(|| system(error), |size| format!("--pipe-size: '{size}': {error}"))
     })?;
     let (session, socket_files) = Session::start(&mut config.serve, Some(Arc::clone(&worker_state)), &log)?;
+    let late = pipe.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
     let reading = Reading {
         pipeline: Pipeline::new(session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)))),
         session,
@@ -71,8 +72,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         .map_err(|error| error.to_string())?;
 
     let program = &config.program;
-    let child = match spawn(program, &config.arguments, worker_stderr, signals.inherited(), environment_names)
-    {
+    let child = match spawn(program, &config.arguments, worker_stderr, signals.inherited()) {
         Ok(child) => child,
         Err(error) => {
             let exit = Exit::Code(error.exit_code());
@@ -82,38 +82,29 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     };
     worker_state.started(child.id());
     log.info(format_args!("worker {} started: {}", child.id(), program.display()));
-    give_up_standard_streams();
+    give_up_descriptors(descriptors);
 
-    let exit = supervise(child, &signals);
+    let worker = Pid::from_raw(child.id().cast_signed());
+    let mut supervisor = Supervisor::new(worker, &signals, Witness::start().ok());
+    let exit = supervisor.run();
     worker_state.ended();
     wake.worker_ended();
+    // The witness has nothing more to see.
+    drop(supervisor);
     wait_for_finish(&finished, &signals);
     drop(socket_files);
+    copier::leave_behind(&late, io::stderr());
     Ok(exit)
 }
 
-/// Peers of the worker's stdin and stdout are to see its end of them alone.
-fn give_up_standard_streams() {
+/// What the worker inherited is its alone: whoever is at the other end is to see when the worker closes it.
+fn give_up_descriptors(descriptors: &[RawFd]) {
     if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
         let _ = dup2_stdin(&null);
         let _ = dup2_stdout(&null);
     }
-}
-
-/// Passes signals on until the worker has ended.
-fn supervise(mut child: Child, signals: &Signals) -> Exit {
-    let worker = i32::try_from(child.id()).map(Pid::from_raw);
-    loop {
-        while let Some(event) = signals.next() {
-            if let (Event::Forward(signal), Ok(worker)) = (event, worker) {
-                // It may just have ended; it has not been waited for, so the number is still its own.
-                let _ = kill(worker, signal);
-            }
-        }
-        if let Ok(Some(status)) = child.try_wait() {
-            return status.into();
-        }
-        wait_for(&[signals.as_fd()]);
+    for fd in descriptors {
+        let _ = close(*fd);
     }
 }
 

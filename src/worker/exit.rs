@@ -1,10 +1,10 @@
 //! How the sidecar leaves: the way its worker did, or with the numbers of GNU `timeout`.
 
+use super::number::Number;
 use nix::{
     sys::{
         prctl,
         resource::{Resource, setrlimit},
-        signal::{SigHandler, SigSet, Signal, raise, signal},
     },
     unistd::Pid,
 };
@@ -43,9 +43,7 @@ impl Exit {
         let code = match self {
             Self::Code(code) => code,
             Self::Signal(number) => {
-                if let Ok(signal) = Signal::try_from(number) {
-                    die_of(signal);
-                }
+                die_of(Number(number));
                 // What a shell makes of such a death: as PID 1, which a signal does not kill.
                 128 + number
             }
@@ -55,17 +53,12 @@ impl Exit {
 }
 
 /// Dies as the worker did, so that the parent sees the same; returns if that does not work.
-fn die_of(number: Signal) {
+fn die_of(signal: Number) {
     // The worker has dumped core if there was one to dump. A piped core_pattern ignores the limit.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let _ = prctl::set_dumpable(false);
-    // SAFETY: the default action is no handler that could do anything unsafe.
-    let _ = unsafe { signal(number, SigHandler::SigDfl) };
-    let mut unblocked = SigSet::empty();
-    unblocked.add(number);
     // PID 1 of a namespace gets no signal that it has no handler for.
     if Pid::this() != Pid::from_raw(1) {
-        let _ = unblocked.thread_unblock();
-        let _ = raise(number);
+        signal.take_default_action();
     }
 }

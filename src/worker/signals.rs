@@ -1,65 +1,96 @@
 //! Signals: blocked in every thread from the start and read from a descriptor, in one place.
 //!
-//! Handlers would replace dispositions that the worker is to inherit, and would not say who sent a signal.
+//! Handlers would replace dispositions that the worker is to inherit, and would not say who sent a signal. A
+//! blocked signal is queued even if it is ignored, and even in PID 1, which the default action never reaches.
 
-use nix::sys::{
-    signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction},
-    signalfd::{SfdFlags, SignalFd},
+use super::{number::Number, startup::Inherited};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::{
+        signal::SigSet,
+        signalfd::{SfdFlags, SignalFd, siginfo},
+    },
+    unistd::Pid,
 };
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// The signals that are passed on to the worker.
-const FORWARDED: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-    Signal::SIGWINCH,
-];
-
 /// The signals that end the draining.
-const ENDING: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+const ENDING: [Number; 3] = [Number::HUP, Number::INT, Number::TERM];
 
 /// What a signal asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Event {
     /// A child has changed its state.
     Child,
-    /// A signal for the worker, which has not got it yet.
-    Forward(Signal),
-    /// One that it got already: the terminal sent it to the whole foreground group.
-    Got(Signal),
+    /// A signal was sent to this process, alone or among others.
+    Sent(Sent),
+}
+
+/// A signal that was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    /// Which.
+    pub number: Number,
+    info: siginfo,
 }
 
 impl Event {
     /// Whether it ends the draining.
-    pub fn is_ending(self) -> bool {
-        matches!(self, Self::Forward(signal) | Self::Got(signal) if ENDING.contains(&signal))
+    pub fn is_ending(&self) -> bool {
+        matches!(self, Self::Sent(sent) if ENDING.contains(&sent.number))
     }
 }
 
-/// How signals were set when the sidecar was started, for the worker to inherit.
-#[derive(Debug, Clone, Copy)]
-pub struct Inherited {
-    mask: SigSet,
-    child: SigAction,
-}
+impl Sent {
+    /// Whether the kernel sent it: a terminal's Ctrl-C, Ctrl-Z, hang-up and change of size.
+    pub fn is_from_kernel(&self) -> bool {
+        self.info.ssi_code == libc::SI_KERNEL
+    }
 
-impl Inherited {
-    /// Sets everything as it was. To be called in the child: it makes two system calls and nothing else, so it is
-    /// async-signal-safe.
+    /// Sends the same to another process. One from sigqueue(3) keeps its value and its sender; the kernel lets nobody
+    /// speak for others otherwise.
     ///
     /// # Errors
     ///
-    /// Those of the system calls.
-    pub fn restore(&self) -> nix::Result<()> {
-        // SAFETY: the action is the one that the system itself reported.
-        unsafe { sigaction(Signal::SIGCHLD, &self.child) }?;
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)
+    /// Those of kill(2).
+    pub fn pass_on(&self, to: Pid) -> nix::Result<()> {
+        if self.info.ssi_code == libc::SI_QUEUE {
+            let info = QueuedInfo {
+                number: self.number.0,
+                error: 0,
+                code: libc::SI_QUEUE,
+                padding: 0,
+                pid: self.info.ssi_pid,
+                uid: self.info.ssi_uid,
+                value: self.info.ssi_ptr,
+                rest: [0; 12],
+            };
+            // SAFETY: the kernel reads a siginfo_t of 128 bytes, which this is, and writes nothing.
+            let result = unsafe {
+                libc::syscall(libc::SYS_rt_sigqueueinfo, to.as_raw(), self.number.0, &raw const info)
+            };
+            return Errno::result(result).map(drop);
+        }
+        // SAFETY: kill takes two integers.
+        Errno::result(unsafe { libc::kill(to.as_raw(), self.number.0) }).map(drop)
     }
 }
+
+/// The kernel's siginfo_t of a queued signal, 128 bytes; libc's has no such fields to set.
+#[repr(C)]
+struct QueuedInfo {
+    number: libc::c_int,
+    error: libc::c_int,
+    code: libc::c_int,
+    padding: libc::c_int,
+    pid: u32,
+    uid: u32,
+    value: u64,
+    rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<QueuedInfo>() == size_of::<libc::siginfo_t>());
 
 /// The sidecar's signals.
 #[derive(Debug)]
@@ -69,22 +100,15 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Blocks what is to be read. Threads started later inherit that, so this has to come first.
+    /// Blocks all signals. Threads started later inherit that, so this has to come first.
     ///
     /// # Errors
     ///
     /// If the system refuses a descriptor.
     pub fn block() -> nix::Result<Self> {
-        let mut set = SigSet::from_iter(FORWARDED);
-        set.add(Signal::SIGCHLD);
-        let mut mask = SigSet::empty();
-        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&set), Some(&mut mask))?;
-        // A parent may have it ignored, and then there would be no status to wait for.
-        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-        // SAFETY: the default action is no handler that could do anything unsafe.
-        let child = unsafe { sigaction(Signal::SIGCHLD, &default) }?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        Ok(Self { fd, inherited: Inherited { mask, child } })
+        let inherited = Inherited::take()?;
+        let fd = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        Ok(Self { fd, inherited })
     }
 
     /// What the worker is to start with.
@@ -95,13 +119,10 @@ impl Signals {
     /// The next signal, if one has come.
     pub fn next(&self) -> Option<Event> {
         let info = self.fd.read_signal().ok()??;
-        let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
-        Some(match signal {
-            Signal::SIGCHLD => Event::Child,
-            // A terminal's Ctrl-C, hang-up and change of size come from the kernel, to the whole group.
-            signal if info.ssi_code == nix::libc::SI_KERNEL => Event::Got(signal),
-            signal => Event::Forward(signal),
-        })
+        let number = Number(i32::try_from(info.ssi_signo).ok()?);
+        // Somebody may send SIGCHLD as any other signal; the kernel's own codes are positive.
+        let child = number == Number::CHLD && info.ssi_code > 0;
+        Some(if child { Event::Child } else { Event::Sent(Sent { number, info }) })
     }
 }
 

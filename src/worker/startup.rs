@@ -1,0 +1,156 @@
+//! What this process was started with, noted before anything changes it.
+//!
+//! Rust's runtime opens `/dev/null` in the place of closed standard descriptors, ignores SIGPIPE and handles SIGSEGV
+//! and SIGBUS before `main` runs. The worker is to be started as the sidecar was, so the truth is noted earlier: by a function that the C
+//! library calls before it calls the program.
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, fcntl},
+    libc,
+    sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction},
+};
+use std::{
+    fs,
+    os::fd::{BorrowedFd, RawFd},
+    sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering},
+};
+
+/// A bit for each standard descriptor that was closed.
+static CLOSED: AtomicU8 = AtomicU8::new(0);
+/// The signals whose disposition Rust's runtime changes: it ignores the first, and handles the others to tell of a
+/// stack overflow.
+const CHANGED: [Signal; 3] = [Signal::SIGPIPE, Signal::SIGSEGV, Signal::SIGBUS];
+/// A bit for each of them that was ignored.
+static IGNORED: AtomicU8 = AtomicU8::new(0);
+/// Where the command line lies that `ps` and `pkill -f` see, and how long it is.
+static COMMAND_LINE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+static COMMAND_LINE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+#[used]
+// SAFETY: the section is a list of functions with C calling convention that the C library calls at the start.
+#[unsafe(link_section = ".init_array")]
+static NOTE: extern "C" fn(libc::c_int, *const *mut libc::c_char, *const *mut libc::c_char) = note;
+
+/// Runs before Rust's runtime is set up: system calls and atomics only.
+extern "C" fn note(count: libc::c_int, words: *const *mut libc::c_char, _: *const *mut libc::c_char) {
+    for fd in 0..3 {
+        // SAFETY: asking for the flags of any number is allowed.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+            CLOSED.fetch_or(1 << fd, Ordering::Relaxed);
+        }
+    }
+    for (index, signal) in CHANGED.into_iter().enumerate() {
+        let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: with no new action sigaction only writes the present one through the pointer, which is valid for
+        // that; zeroes are a valid action in any case.
+        let handler = unsafe {
+            libc::sigaction(signal as libc::c_int, std::ptr::null(), action.as_mut_ptr());
+            action.assume_init().sa_sigaction
+        };
+        if handler == libc::SIG_IGN {
+            IGNORED.fetch_or(1 << index, Ordering::Relaxed);
+        }
+    }
+    // glibc passes what `main` gets; musl passes nothing.
+    if cfg!(target_env = "gnu")
+        && let Ok(last @ 0..) = isize::try_from(count - 1)
+    {
+        // SAFETY: there are `count` words, which the kernel has put one behind the other, each with its NUL.
+        let (first, bytes) = unsafe {
+            let (first, last) = (*words, *words.offset(last));
+            (first, last.offset_from(first).cast_unsigned() + libc::strlen(last))
+        };
+        COMMAND_LINE.store(first.cast(), Ordering::Relaxed);
+        COMMAND_LINE_BYTES.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Makes the worker's command line the one that `ps` shows of this process, a helper: `pkill -f` for the worker's, which
+/// finds the sidecar as well as the worker, is to find the witness, too, and `pkill -f` for the sidecar's is not.
+pub fn show_workers_command_line() {
+    let first = COMMAND_LINE.load(Ordering::Relaxed);
+    if first.is_null() {
+        return;
+    }
+    // SAFETY: the kernel has put these bytes on the stack for this process to use, and nothing else reads or writes them
+    // in a helper, which has one thread.
+    let words = unsafe { std::slice::from_raw_parts_mut(first, COMMAND_LINE_BYTES.load(Ordering::Relaxed)) };
+    let separator = b"\0--\0";
+    if let Some(at) = words.windows(separator.len()).position(|window| window == separator) {
+        let worker = at + separator.len()..words.len();
+        let length = worker.len();
+        words.copy_within(worker, 0);
+        words[length..].fill(0);
+    }
+}
+
+/// Whether a standard descriptor was closed.
+pub fn was_closed(fd: RawFd) -> bool {
+    CLOSED.load(Ordering::Relaxed) & (1 << fd) != 0
+}
+
+/// The descriptors beyond the standard ones that were inherited. To be called before any is opened.
+pub fn inherited_descriptors() -> Vec<RawFd> {
+    let numbers: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
+        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
+        // No /proc: look at the first ones.
+        Err(_) => (3..1024).collect(),
+    };
+    // The directory itself was among them, and is closed now.
+    numbers.into_iter().filter(|fd| *fd > 2 && is_open(*fd)).collect()
+}
+
+fn is_open(fd: RawFd) -> bool {
+    // SAFETY: it is borrowed for one system call that says whether it is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    fcntl(borrowed, FcntlArg::F_GETFD) != Err(Errno::EBADF)
+}
+
+/// How signals and standard descriptors were, for the worker to be started with.
+#[derive(Debug, Clone, Copy)]
+pub struct Inherited {
+    mask: SigSet,
+    child: SigAction,
+}
+
+impl Inherited {
+    /// Blocks all signals, makes SIGCHLD ours, and notes how both were.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    pub fn take() -> nix::Result<Self> {
+        let mut mask = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))?;
+        // A parent may have it ignored, and then there would be no status to wait for.
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action is no handler that could do anything unsafe.
+        let child = unsafe { sigaction(Signal::SIGCHLD, &default) }?;
+        Ok(Self { mask, child })
+    }
+
+    /// Sets everything as it was. To be called in the child: it makes system calls on values that are there
+    /// already, so it is async-signal-safe.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    pub fn restore(&self) -> nix::Result<()> {
+        // SAFETY: what the system itself reported.
+        unsafe { sigaction(Signal::SIGCHLD, &self.child) }?;
+        for (index, signal) in CHANGED.into_iter().enumerate() {
+            let ignored = IGNORED.load(Ordering::Relaxed) & (1 << index) != 0;
+            let handler = if ignored { SigHandler::SigIgn } else { SigHandler::SigDfl };
+            // SAFETY: neither is a handler that could do anything unsafe.
+            unsafe { sigaction(signal, &SigAction::new(handler, SaFlags::empty(), SigSet::empty())) }?;
+        }
+        for fd in [0, 1] {
+            if was_closed(fd) {
+                // If it is closed, all the better.
+                let _ = nix::unistd::close(fd);
+            }
+        }
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)
+    }
+}
