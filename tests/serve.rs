@@ -11,7 +11,9 @@ use std::{
     time::Instant,
 };
 use support::{PATIENCE, Sidecar, Subscriber, connect, line, run, wait_for};
-use telemetry_sidecar::proto::bridge::{TelemetryValue, telemetry_value::Value};
+use telemetry_sidecar::proto::bridge::{
+    TelemetryEventFilter, TelemetryValue, telemetry_control::Control, telemetry_value::Value,
+};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 /// What HTTP/2 starts with, and an empty SETTINGS frame.
@@ -69,6 +71,24 @@ async fn starting_state_comes_from_the_command_line() {
         status.subscribers.first().is_some_and(|subscriber| subscriber.switched_off == 1)
     };
     wait_for("an event to be switched off", async || sidecar.status().await, is_off).await;
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_too_long_to_read_is_refused_and_the_next_one_applied() {
+    let mut sidecar = Sidecar::wrap_echo(&[]);
+    let mut subscriber = sidecar.subscribe().await;
+    let deny = |glob: String| Control::Filter(TelemetryEventFilter { allow: vec![], deny: vec![glob] });
+    subscriber.control(deny("x".repeat(6_000_000))).await;
+    subscriber.control(deny("a".into())).await;
+    let both = |status: &telemetry_sidecar::proto::sidecar::GetStatusResponse| {
+        let account = &status.subscribers[0];
+        (account.controls_refused, account.controls_applied) == (1, 1)
+    };
+    wait_for("both controls", async || sidecar.status().await, both).await;
+    sidecar.write([line("a", 1, ""), line("b", 2, "")].concat());
+    assert_eq!(subscriber.next().await.event_parts, ["b"]);
     drop(subscriber);
     sidecar.finish().expect_code(0);
 }

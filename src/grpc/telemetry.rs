@@ -4,29 +4,21 @@
 //! codec would encode every event again. Nothing here looks at `grpc-timeout`: Snakepit opens the stream with five
 //! seconds and then listens for ever.
 
-use crate::{
-    control::Control,
-    hub::{Hub, Subscription},
-    proto::bridge::{TelemetryControl, telemetry_control},
-};
-use bytes::{Buf, Bytes};
+use super::controls;
+use crate::hub::{Hub, Subscription};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame};
-use prost::Message as _;
 use std::{
     pin::Pin,
     sync::{
-        Arc, Weak,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Status,
-    body::Body,
-    codec::{DecodeBuf, Decoder, Streaming},
-};
+use tonic::{Status, body::Body};
 
 /// The path of the one method.
 pub const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
@@ -54,67 +46,16 @@ impl Activity {
 /// Answers StreamTelemetry: subscribes, and reads controls beside the stream.
 pub fn stream<B>(hub: &Arc<Hub>, peer: &str, activity: &Arc<Activity>, request: B) -> Response<Body>
 where
-    B: HttpBody<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Send> + Send + 'static,
 {
     let subscription = Arc::new(hub.subscribe(peer));
-    let controls = Streaming::new_request(ControlDecoder, request, None, None);
-    let reader = tokio::spawn(read_controls(controls, Arc::downgrade(&subscription)));
+    let reader = tokio::spawn(controls::read(request, Arc::downgrade(&subscription)));
     activity.open.fetch_add(1, Ordering::Relaxed);
     let events = Events { subscription, reader, activity: Arc::clone(activity), ended: false };
 
     let mut response = Response::new(Body::new(events));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
-}
-
-/// Applies controls until the client closes its side, which does not end the stream.
-async fn read_controls(
-    mut controls: Streaming<Result<TelemetryControl, prost::DecodeError>>,
-    subscription: Weak<Subscription>,
-) {
-    loop {
-        let message = controls.message().await;
-        let Some(subscription) = subscription.upgrade() else {
-            return;
-        };
-        match message {
-            Ok(Some(Ok(TelemetryControl { control: Some(control) }))) => subscription.control(control.into()),
-            // An empty one asks for nothing.
-            Ok(Some(Ok(TelemetryControl { control: None }))) => {}
-            Ok(Some(Err(_))) => subscription.refuse_control(),
-            Ok(None) => return,
-            // Compressed or too long: where the next one starts cannot be told.
-            Err(_) => return subscription.refuse_control(),
-        }
-    }
-}
-
-impl From<telemetry_control::Control> for Control {
-    fn from(control: telemetry_control::Control) -> Self {
-        match control {
-            telemetry_control::Control::Toggle(toggle) => Self::Toggle(toggle.enabled),
-            telemetry_control::Control::Sampling(update) => {
-                Self::Sampling { rate: update.sampling_rate, patterns: update.event_patterns }
-            }
-            telemetry_control::Control::Filter(filter) => {
-                Self::Filter { allow: filter.allow, deny: filter.deny }
-            }
-        }
-    }
-}
-
-/// Decodes controls one by one: a bad one is an item, not the end of the stream.
-#[derive(Debug)]
-struct ControlDecoder;
-
-impl Decoder for ControlDecoder {
-    type Item = Result<TelemetryControl, prost::DecodeError>;
-    type Error = Status;
-
-    fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        let bytes = message.copy_to_bytes(message.remaining());
-        Ok(Some(TelemetryControl::decode(bytes)))
-    }
 }
 
 /// The response body: frames from the hub, then trailers with status OK.
