@@ -1,0 +1,203 @@
+"""Descriptors: the worker has those of the wrapper, as they were, and the wrapper keeps none of them."""
+
+import contextlib
+import fcntl
+import itertools
+import os
+import select
+import subprocess
+import time
+import unittest
+
+from harness import PATIENCE, SOON, W, needs_wrapper, row, sidecar_only, wait_until
+from running import Case, inline, worker
+
+
+def ends(descriptor, limit=SOON):
+    """Whether a pipe's other side is seen closed within the limit, reading what comes before."""
+    deadline = time.monotonic() + limit
+    while select.select([descriptor], [], [], max(0, deadline - time.monotonic()))[0]:
+        if not os.read(descriptor, 65536):
+            return True
+    return False
+
+
+@row("closed by the worker: peers see it at once")
+class Closing(Case):
+    def test_stdout(self):
+        run = self.start(inline("os.write(1, b'text'); os.close(1); report(closed=1); wait_for('go'); os._exit(7)"))
+        run.fact("closed")
+        self.assertTrue(ends(run.process.stdout.fileno()))
+        run.tell("go")
+        self.assertEqual(run.wait(), 7)
+
+    def test_stdin(self):
+        run = self.start(inline("os.close(0); report(closed=1); wait_for('go'); os._exit(7)"), stdin=subprocess.PIPE)
+        run.fact("closed")
+
+        def broken():
+            try:
+                os.write(run.process.stdin.fileno(), b"x")
+            except BrokenPipeError:
+                return True
+
+        wait_until("EPIPE", broken, SOON)
+        run.tell("go")
+        self.assertEqual(run.wait(), 7)
+
+    def test_others(self):
+        """A pipe in each direction at other numbers."""
+        code = """
+reader, writer = map(int, ARGUMENTS)
+os.write(writer, os.read(reader, 4))
+os.close(writer); os.close(reader)
+report(closed=1)
+wait_for("go")
+"""
+        their_read, our_write = os.pipe()
+        our_read, their_write = os.pipe()
+        run = self.start(inline(code, their_read, their_write), pass_fds=[their_read, their_write])
+        os.close(their_read)
+        os.close(their_write)
+        os.write(our_write, b"text")
+        run.fact("closed")
+        self.assertEqual(os.read(our_read, 4), b"text")
+        self.assertTrue(ends(our_read))
+        with self.assertRaises(BrokenPipeError):
+            os.write(our_write, b"x")
+        run.tell("go")
+        self.assertEqual(run.wait(), 0)
+        os.close(our_read)
+        os.close(our_write)
+
+    def test_after_its_end(self):
+        """Its end closes them too, before or with the wrapper's end."""
+        reader, writer = os.pipe()
+        run = self.start(["sh", "-c", f"echo text >&{writer}"], pass_fds=[writer])
+        os.close(writer)
+        self.assertTrue(ends(reader, PATIENCE))
+        os.close(reader)
+        self.assertEqual(run.wait(), 0)
+
+
+class Same(Case):
+    def descriptors(self, **options):
+        run = self.start(worker("descriptors"), **options)
+        self.assertEqual(run.wait(), 0, run.process.stderr and run.process.stderr.read())
+        return {number: rest for number, *rest in run.fact("descriptors")}
+
+    def same(self, **options):
+        direct, wrapped = self.descriptors(prefix=[], **options), self.descriptors(**options)
+        stderr, own = wrapped.pop(2, None), direct.pop(2, None)
+        self.assertEqual(direct, wrapped)
+        # The sidecar's pipe, blocking and kept over exec; another wrapper leaves it as it is.
+        if stderr != own:
+            self.assertTrue(stderr and stderr[0].startswith("pipe:"), stderr)
+            self.assertEqual(stderr[1:], [os.O_WRONLY, 0])
+
+    @row("descriptors closed in the parent stay closed in the worker")
+    def test_closed(self):
+        for count in range(4):
+            for closed in itertools.combinations((0, 1, 2), count):
+                with self.subTest(closed=closed):
+                    inherited = {"stdin": None, "stdout": None, "stderr": None}
+                    self.same(setup=lambda: [closing(number) for number in closed], **inherited)
+
+    @row("descriptors closed in the parent stay closed in the worker")
+    def test_closed_in_a_shell(self):
+        """The listing of the issue: by a program that opens it at the lowest free number."""
+        script = 'exec "$@" <&-'
+        listings = [
+            self.run_to_end(["sh", "-c", script, "sh", *prefix, "ls", "/proc/self/fd"], prefix=[], stderr=2)
+            for prefix in ([], W)
+        ]
+        self.assertEqual(*listings)
+        self.assertEqual(listings[0][:2], (0, b"0\n1\n2\n"))
+
+    @row("inherited descriptors are the same, and no others")
+    def test_open(self):
+        folder = os.open("/", os.O_RDONLY)
+        null = os.open("/dev/null", os.O_RDWR | os.O_APPEND)
+        reader, writer = os.pipe()
+        high = fcntl.fcntl(writer, fcntl.F_DUPFD, 700)
+        os.set_blocking(reader, False)
+        passed = [folder, null, reader, high]
+        # Python closes what is not passed; here all is to be inherited that may be.
+        self.same(stdin=null, stdout=writer, pass_fds=passed)
+        for descriptor in [*passed, writer]:
+            os.close(descriptor)
+
+    @row("O_NONBLOCK is never changed on inherited descriptors")
+    def test_blocking(self):
+        for blocking in (True, False):
+            with self.subTest(blocking=blocking):
+                pipes = [os.pipe() for _ in range(4)]
+                theirs = [pipes[0][0], *(write for _, write in pipes[1:])]
+                for descriptor in theirs:
+                    os.set_blocking(descriptor, blocking)
+                before = [fcntl.fcntl(descriptor, fcntl.F_GETFL) for descriptor in theirs]
+                stdin, stdout, stderr, other = theirs
+                code = "report(ready=1); os.write(2, b'some text\\n'); wait_for('go')"
+                run = self.start(inline(code), stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=[other])
+                run.fact("ready")
+                self.assertEqual(os.read(pipes[2][0], 100), b"some text\n")
+                during = [fcntl.fcntl(descriptor, fcntl.F_GETFL) for descriptor in theirs]
+                run.tell("go")
+                self.assertEqual(run.wait(), 0)
+                after = [fcntl.fcntl(descriptor, fcntl.F_GETFL) for descriptor in theirs]
+                self.assertEqual((during, after), (before, before))
+                for descriptor in itertools.chain(*pipes):
+                    os.close(descriptor)
+
+    @row("a stderr inherited non-blocking loses nothing")
+    @sidecar_only
+    def test_stderr_inherited_non_blocking(self):
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        run = self.start(["sh", "-c", "seq 200000 >&2; exit 7"], stderr=writer)
+        os.close(writer)
+        # Long enough for the pipe to be full and for writes to be refused.
+        time.sleep(0.3)
+        with open(reader, "rb") as stream:
+            self.assertEqual(stream.read(), b"".join(b"%d\n" % number for number in range(1, 200001)))
+        self.assertEqual(run.wait(), 7)
+
+    @row("the wrapper keeps no copy of inherited descriptors")
+    @needs_wrapper
+    def test_no_copy(self):
+        pipes = [os.pipe() for _ in range(3)]
+        run = self.start(worker("idle"), stdin=pipes[0][0], stdout=pipes[1][1], pass_fds=[pipes[2][0], pipes[2][1]])
+        theirs = {os.readlink(f"/proc/self/fd/{pipe[0]}") for pipe in pipes}
+        pid = run.fact("ready")
+        self.assertEqual(theirs & set(open_files(pid).values()), theirs)
+
+        def keepers():
+            others = [other for other in run.family() if other != pid]
+            return {other: kept for other in others if (kept := theirs & set(open_files(other).values()))}
+
+        try:
+            # They may be given up a moment after the worker's start.
+            wait_until("its giving them up", lambda: not keepers(), SOON)
+        except AssertionError:
+            self.fail(f"kept by {keepers()}; the wrapper is {run.pid}, stdin, stdout and others are {theirs}")
+        run.tell("go")
+        self.assertEqual(run.wait(), 7)
+        for descriptor in itertools.chain(*pipes):
+            os.close(descriptor)
+
+
+def open_files(pid):
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(OSError):
+            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    return found
+
+
+def closing(number):
+    with contextlib.suppress(OSError):
+        os.close(number)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,159 @@
+"""A signal to the wrapper alone reaches the worker, once."""
+
+import ctypes
+import os
+import signal
+import time
+import unittest
+
+from counting import Counter
+from harness import CATCHABLE, GRACE, SOON, goes_on, needs_wrapper, row, wait_until
+from running import Case, inline
+
+SI_USER, SI_QUEUE = 0, -1
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class SingleSignals(Case):
+    @row("every catchable signal to the wrapper reaches the worker, once")
+    def test_every_signal(self):
+        sent, counter = [], None
+        for number in CATCHABLE:
+            if number == signal.SIGCHLD:
+                continue
+            counter = counter or self.start(None, Counter)
+            with self.subTest(signal=number):
+                try:
+                    counter.kill(number)
+                    counter.wait_seen(number)
+                    self.assertTrue(goes_on(counter.pid), "the wrapper has stopped")
+                    sent.append(number)
+                except (AssertionError, ProcessLookupError):
+                    # The next ones need a wrapper that lives.
+                    counter, sent = None, []
+                    raise
+        counter = counter or self.start(None, Counter)
+        time.sleep(GRACE)
+        self.assertEqual(counter.seen(), sent)
+        self.assertEqual(counter.end(), 7)
+
+    @row("every catchable signal to the wrapper reaches the worker, once")
+    def test_child(self):
+        """SIGCHLD is like any other when somebody sends it."""
+        counter = self.start(None, Counter)
+        self.assertEqual(counter.count_after(signal.SIGCHLD, lambda: counter.kill(signal.SIGCHLD))[0], 1)
+
+    @row("every catchable signal to the wrapper reaches the worker, once")
+    def test_one_after_another(self):
+        """The same signal again is another one, however soon."""
+        counter = self.start(None, Counter)
+        for count in range(1, 21):
+            began = time.monotonic()
+            counter.kill(signal.SIGTERM)
+            counter.wait_seen(signal.SIGTERM, count)
+            self.assertLess(time.monotonic() - began, SOON)
+        time.sleep(GRACE)
+        self.assertEqual(counter.seen(), [signal.SIGTERM] * 20)
+
+    @row("real-time signals queue, with their values")
+    def test_queue(self):
+        counter = self.start(None, Counter)
+        for _ in range(10):
+            counter.kill(signal.SIGRTMIN + 2)
+        counter.wait_seen(signal.SIGRTMIN + 2, 10)
+        time.sleep(GRACE)
+        self.assertEqual(counter.seen(), [signal.SIGRTMIN + 2] * 10)
+
+    @row("real-time signals queue, with their values")
+    def test_value(self):
+        counter = self.start(None, Counter)
+        for number, value in ((signal.SIGRTMIN + 3, 4711), (signal.SIGUSR1, -1)):
+            with self.subTest(signal=number):
+                libc.sigqueue(counter.pid, int(number), ctypes.c_void_p(value & 0xFFFFFFFF))
+                counter.wait_seen(number)
+                self.assertEqual((counter.facts("code")[-1], counter.facts("value")[-1]), (SI_QUEUE, value))
+                self.assertEqual(counter.facts("pid")[-1], os.getpid())
+
+    @row("a timer set before the start")
+    def test_alarm(self):
+        """An alarm outlives exec, as in `perl -e 'alarm 10; exec @ARGV'`; the kernel sends it to the process alone."""
+
+        def alarm():
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+            signal.setitimer(signal.ITIMER_REAL, 0.4)
+
+        counter = self.start(None, Counter, setup=alarm)
+        counter.wait_seen(signal.SIGALRM)
+        time.sleep(GRACE)
+        self.assertEqual(counter.seen(), [signal.SIGALRM])
+
+    @row("an ignored or blocked signal")
+    def test_ignored(self):
+        """One that the parent has ignored does no harm."""
+        code = "report(ready=1); wait_for('go'); os._exit(5)"
+        numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGRTMIN)
+
+        def ignore():
+            for number in numbers:
+                signal.signal(number, signal.SIG_IGN)
+
+        run = self.start(inline(code), setup=ignore)
+        run.fact("ready")
+        for number in numbers:
+            run.kill(number)
+        time.sleep(GRACE)
+        run.tell("go")
+        self.assertEqual(run.wait(), 5)
+
+    @row("an ignored or blocked signal")
+    def test_ignored_and_handled(self):
+        """The worker may handle what its parent ignored."""
+        counter = self.start(None, Counter, setup=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
+        self.assertEqual(counter.count_after(signal.SIGTERM, lambda: counter.kill(signal.SIGTERM))[0], 1)
+
+    @row("an ignored or blocked signal")
+    def test_blocked(self):
+        """One that the parent has blocked waits until the worker unblocks it."""
+        code = """
+report(ready=os.getpid())
+wait_for('go')
+report(pending=sorted(signal.sigpending()))
+signal.signal(signal.SIGTERM, lambda *_: report(handled=1))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+wait_for('end')
+"""
+        run = self.start(
+            inline(code), setup=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR2])
+        )
+        pid = run.fact("ready")
+        run.kill(signal.SIGTERM)
+        wait_until("it pending in the worker", lambda: is_pending(pid, signal.SIGTERM))
+        run.tell("go")
+        self.assertEqual(run.fact("pending"), [signal.SIGTERM])
+        run.fact("handled")
+        run.tell("end")
+        self.assertEqual(run.wait(), 0)
+        self.assertEqual(run.facts("handled"), [1])
+
+    @row("every catchable signal to the wrapper reaches the worker, once")
+    @needs_wrapper
+    def test_no_orphan(self):
+        """After a deadly signal nothing is left."""
+        for number in (1, 2, 3, 10, 12, 15, 34, 64):
+            with self.subTest(signal=number):
+                run = self.start(inline("report(ready=1); wait_for('never')"))
+                run.fact("ready")
+                run.kill(number)
+                self.assertEqual(run.wait(), -number)
+                run.nothing_left(SOON)
+
+
+def is_pending(pid, number):
+    """Whether the process as a whole has this signal pending."""
+    with open(f"/proc/{pid}/status") as status:
+        lines = dict(line.split(":\t", 1) for line in status if ":\t" in line)
+    return int(lines["ShdPnd"], 16) >> (number - 1) & 1
+
+
+if __name__ == "__main__":
+    unittest.main()
