@@ -3,9 +3,12 @@
 The wrapper is the binary that the environment's SIDECAR names, run with `-q --`; or the command line in
 SIDECAR_WRAPPER: `tini --` is another wrapper, `env` is none at all, because it executes the command in its own place.
 Without a wrapper every row must pass: that is what shows that a row tests transparency and not an implementation.
+`cargo test` runs everything. By hand, in this folder:
 
-    SIDECAR=target/debug/telemetry-sidecar python3 -m unittest -v test_group_signals
+    SIDECAR=../../target/debug/telemetry-sidecar python3 -m unittest -v test_group_signals
     SIDECAR_WRAPPER=env python3 -m unittest -v test_group_signals.GroupSignals.test_group
+
+TRANSPARENCY_LONG=1 repeats more and waits longer.
 
 Nothing here sleeps to be right. Tests wait for events, with limits that only a failure reaches; "exactly once" is shown
 by waiting until it was seen once, then GRACE for a late second, then counting.

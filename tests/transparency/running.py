@@ -152,10 +152,10 @@ class Run:
         except subprocess.TimeoutExpired:
             return give_up("it does not end")
 
-    def finish(self, data=None):
+    def finish(self):
         """The exit status, stdout and stderr, once all of them have ended."""
         try:
-            stdout, stderr = self.process.communicate(data, limited(None))
+            stdout, stderr = self.process.communicate(timeout=limited(None))
         except subprocess.TimeoutExpired:
             return give_up("it, or its output, does not end")
         return self.process.returncode, stdout, stderr
@@ -208,9 +208,8 @@ class Case(unittest.TestCase):
         self.addCleanup(run.close)
         return run
 
-    def run_to_end(self, command, data=None, **options):
-        run = self.start(command, **options)
-        return run.finish(data)
+    def run_to_end(self, command, **options):
+        return self.start(command, **options).finish()
 
     def both(self, command, **options):
         """What a command prints and returns without a wrapper, and behind it."""

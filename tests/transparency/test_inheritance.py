@@ -14,6 +14,15 @@ STATUS = ["sed", "-n", "/^Sig[BIC]/p; /^...Pnd/p", "/proc/self/status"]
 SHOWN = 5
 
 
+# glibc's own, 32 and 33: its posix_spawn leaves them ignored in whatever it starts, such as these tests.
+RESERVED = 0b11 << 31
+
+
+def ignored(status):
+    """The signals that a process ignores, as bits."""
+    return int(re.search(r"SigIgn:\s+(\w+)", status)[1], 16) & ~RESERVED
+
+
 def ignoring(*numbers):
     return lambda: [signal.signal(number, signal.SIG_IGN) for number in numbers]
 
@@ -49,7 +58,7 @@ class Inheritance(Case):
             with self.subTest(ignored=name):
                 shown = self.same(setup=ignoring(*numbers))
                 expected = sum(1 << (number - 1) for number in numbers)
-                self.assertEqual(int(re.search(r"SigIgn:\s+(\w+)", shown)[1], 16), expected)
+                self.assertEqual(ignored(shown), expected)
 
     @row("inherited signal dispositions are restored exactly")
     def test_shells_trap(self):
@@ -66,7 +75,7 @@ class Inheritance(Case):
         direct = self.run_to_end(["nohup", *STATUS], prefix=[])
         wrapped = self.run_to_end(["nohup", *W, *STATUS], prefix=[])
         self.assertEqual(direct[:2], wrapped[:2])
-        self.assertIn(b"SigIgn:\t0000000000000001", wrapped[1])
+        self.assertEqual(ignored(wrapped[1].decode()), 1)
 
     @row("inherited signal mask is restored exactly")
     def test_mask(self):

@@ -17,8 +17,8 @@ if os.environ.get("SNAKEPIT_PROCESS_GROUP") == "1":
         os.setsid()
     except PermissionError:
         pass
-child = subprocess.Popen(["sleep", "1000"], stdin=-3, stdout=-3, stderr=-3)
-report(ready=os.getpid(), child=child.pid, group=os.getpgid(0), variable=os.environ.get("SNAKEPIT_PROCESS_GROUP"))
+child = subprocess.Popen(["sleep", "1000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+report(ready=os.getpid(), group=os.getpgid(0), variable=os.environ.get("SNAKEPIT_PROCESS_GROUP"))
 wait_for("go")
 """
 CHILDREN = """

@@ -60,6 +60,17 @@ os._exit(7)
         run.tell("go")
         self.assertEqual(self.continue_to(run), ("exited", 7))
 
+    @row("a worker that stops itself is seen stopped, by the same signal")
+    def test_in_a_session_of_its_own(self):
+        """Nobody could continue it there, so the system lets nothing but SIGSTOP stop it."""
+        for number in STOPPING[1:]:
+            with self.subTest(signal=number):
+                run = self.start(["sh", "-c", f"kill -{number} $$; exit 3"])
+                self.assertEqual(run.next_status(), ("exited", 3))
+        run = self.start(["sh", "-c", "kill -STOP $$; exit 3"])
+        self.assertEqual(run.next_status(), ("stopped", signal.SIGSTOP))
+        self.assertEqual(self.continue_to(run), ("exited", 3))
+
     @row("TSTP and CONT to the wrapper alone stop and continue both")
     def test_wrapper_alone(self):
         run = self.begin(worker("idle"))
