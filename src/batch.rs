@@ -117,11 +117,6 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// Whether there is no event yet.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Starts a frame. What is written to the buffer until [`finish_frame`](Self::finish_frame) is the message;
     /// [`abandon_frame`](Self::abandon_frame) takes it back.
     pub fn start_frame(&mut self) -> &mut Vec<u8> {

@@ -42,11 +42,6 @@ impl<F: AsFd> Passthrough<F> {
         Self { closed: true, ..Self::new(fd) }
     }
 
-    /// Whether the reader of stderr is gone for good.
-    pub fn is_closed(&self) -> bool {
-        self.closed
-    }
-
     /// Whether the next byte starts a line.
     pub fn at_line_start(&self) -> bool {
         self.at_line_start
