@@ -19,6 +19,11 @@ impl Number {
     /// Continue.
     pub const CONT: Self = Self(libc::SIGCONT);
 
+    /// Whether it stops a process, and is forgotten when the process is continued.
+    pub fn stops(self) -> bool {
+        matches!(self.0, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
+    }
+
     /// Does to this process what the signal does by default. Returns if that is nothing, or after a stop.
     pub fn take_default_action(self) {
         let mut only = MaybeUninit::uninit();

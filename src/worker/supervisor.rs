@@ -63,7 +63,10 @@ impl<'a> Supervisor<'a> {
         let mut continues = false;
         while let Some(event) = self.signals.next() {
             if let Event::Sent(sent) = event {
-                continues |= sent.number == Number::CONT;
+                if sent.number == Number::CONT {
+                    continues = true;
+                    self.forget_stops();
+                }
                 self.undecided.push((sent, Instant::now() + GROUP_SPREAD));
             }
         }
@@ -105,8 +108,17 @@ impl<'a> Supervisor<'a> {
     fn stop_too(&mut self, stop: Number) {
         // It may have been continued since, and then nobody would continue the sidecar.
         if !self.take_signals() {
+            // The witness knows of the signal that stopped the worker only until the group is continued.
+            self.decide();
             stop.take_default_action();
+            self.forget_stops();
         }
+    }
+
+    /// A SIGCONT discards stop signals that are pending (POSIX, 2.4.1), so here as well: passed on now, one would stop the
+    /// worker again.
+    fn forget_stops(&mut self) {
+        self.undecided.retain(|(sent, _)| !sent.number.stops());
     }
 }
 
