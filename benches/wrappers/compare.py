@@ -1,0 +1,197 @@
+"""How transparent wrappers are: the rows of tests/transparency against several of them, as a Markdown table.
+
+    apt-get install tini dumb-init catatonit     # Debian; GNU timeout is there
+    cargo build --release
+    python3 benches/wrappers/compare.py          # --help tells more
+
+Each cell is ok, FAIL, or n/a where a row does not concern that wrapper. Under the table stands what each fails, and how
+that was seen. `no wrapper` is the command itself: what it fails would be a fault of the row.
+Needs Python 3.10 or later with its standard library, on Linux; the rows of PID 1 need the right to make namespaces.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TESTS = ROOT / "tests" / "transparency"
+# In the order of the table.
+MODULES = """
+test_exit_status test_exec_failures test_single_signals test_group_signals test_unit_signals test_terminal
+test_job_control test_stopping test_inheritance test_lifetime test_descriptors test_environment test_data
+test_grandchildren test_as_pid1
+""".split()
+SIDECAR = "telemetry-sidecar"
+NOTHING = "no wrapper"
+WRAPPERS = {
+    SIDECAR: None,
+    "tini": "tini -s --",
+    "dumb-init": "dumb-init --",
+    "catatonit": "catatonit --",
+    "timeout": "timeout 1000",
+    NOTHING: "env",
+}
+OK, FAIL, NOT_APPLICABLE = "ok", "FAIL", "n/a"
+# A failing row waits this long, in seconds, for what does not come.
+PATIENCE = 5
+
+
+class Rows(unittest.TestResult):
+    """Writes every outcome to a file as it comes, so that a row which never ends costs only itself."""
+
+    def __init__(self, file):
+        super().__init__()
+        self.file = file
+
+    def note(self, test, outcome, error=None, part=""):
+        method = getattr(type(test), getattr(test, "_testMethodName", ""), None)
+        title = getattr(method, "row", None) or getattr(type(test), "row", None) or str(test)
+        detail = str(error[1]).strip().splitlines()[0][:150] if error and str(error[1]).strip() else ""
+        name = f"{test.id().partition('.')[2]} {part}".strip()
+        self.file.write(json.dumps({"row": title, "outcome": outcome, "test": name, "detail": detail}) + "\n")
+        self.file.flush()
+
+    def addSuccess(self, test):  # noqa: N802, as are the others: the names are unittest's
+        self.note(test, OK)
+
+    def addFailure(self, test, err):  # noqa: N802
+        self.note(test, FAIL, err)
+
+    def addError(self, test, err):  # noqa: N802
+        self.note(test, FAIL, err)
+
+    def addSkip(self, test, reason):  # noqa: N802
+        self.note(test, NOT_APPLICABLE)
+
+    def addSubTest(self, test, subtest, err):  # noqa: N802
+        if err:
+            self.note(test, FAIL, err, subtest._subDescription())
+
+
+def collect(module, path):
+    """Runs one file of rows, in a process of its own."""
+    sys.path.insert(0, str(TESTS))
+    sys.dont_write_bytecode = True
+    with open(path, "w") as file:
+        tests = unittest.defaultTestLoader.loadTestsFromName(module)
+        import harness
+
+        for title in harness.ROWS:
+            file.write(json.dumps({"row": title, "outcome": None}) + "\n")
+        tests.run(Rows(file))
+
+
+def outcomes(words, modules, sidecar):
+    """Every outcome of one wrapper."""
+    environment = {**os.environ, "SIDECAR": str(sidecar), "TRANSPARENCY_PATIENCE": str(PATIENCE)}
+    environment.pop("SIDECAR_WRAPPER", None)
+    if words is not None:
+        environment["SIDECAR_WRAPPER"] = words
+    found = []
+    for module in modules:
+        with tempfile.NamedTemporaryFile("r") as file:
+            command = [sys.executable, __file__, "--collect", module, file.name]
+            status = subprocess.run(command, env=environment, cwd=TESTS, stdout=subprocess.DEVNULL).returncode
+            found += map(json.loads, file)
+        if status:
+            found.append({"row": f"{module} runs to its end", "outcome": FAIL, "test": module, "detail": f"{status}"})
+    return found
+
+
+def cell(found, row):
+    seen = {one["outcome"] for one in found if one["row"] == row}
+    return next((outcome for outcome in (FAIL, OK) if outcome in seen), NOT_APPLICABLE)
+
+
+def prefixes(wrappers, sidecar):
+    return {
+        name: [str(sidecar), "-q", "--"] if words is None else [] if name == NOTHING else words.split()
+        for name, words in wrappers.items()
+    }
+
+
+def start_up(wrappers, sidecar, times):
+    """Median milliseconds from before the spawn to the worker's first byte on stdout, each in turn."""
+    measured = {name: [] for name in wrappers}
+    for _ in range(times):
+        for name, prefix in prefixes(wrappers, sidecar).items():
+            began = time.perf_counter()
+            with subprocess.Popen([*prefix, "/bin/echo"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+                process.stdout.read(1)
+                measured[name].append((time.perf_counter() - began) * 1000)
+    return {name: statistics.median(values) for name, values in measured.items()}
+
+
+def version(name, sidecar):
+    words = [str(sidecar) if name == SIDECAR else name, "--version"]
+    lines = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout.splitlines()
+    return lines[0] if lines else name
+
+
+def print_table(results, starts):
+    names = list(results)
+    print(f"| | {' | '.join(names)} |")
+    print(f"| --- |{' --- |' * len(names)}")
+    for row in dict.fromkeys(one["row"] for found in results.values() for one in found):
+        print(f"| {row} | {' | '.join(cell(found, row) for found in results.values())} |")
+    if starts:
+        base = starts.get(NOTHING, 0)
+        title = "start-up, ms more than plain exec" if base else "start-up, ms"
+        print(f"| {title} | {' | '.join(f'{starts[name] - base:.1f}' if name in starts else '' for name in names)} |")
+
+
+def print_failures(results):
+    for name, found in results.items():
+        failed = [one for one in found if one["outcome"] == FAIL]
+        print(f"\n{name} fails {len({one['row'] for one in failed})} rows{':' if failed else '.'}\n")
+        for row in dict.fromkeys(one["row"] for one in failed):
+            ones = [one for one in failed if one["row"] == row]
+            more = f", and {len(ones) - 1} more" if len(ones) > 1 else ""
+            print(f"- {row}: `{ones[0]['test']}`: {ones[0]['detail']}{more}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sidecar", type=Path, default=ROOT / "target" / "release" / SIDECAR, help="its binary")
+    parser.add_argument("--only", action="append", choices=WRAPPERS, help="this wrapper; repeatable")
+    parser.add_argument("--wrapper", action="append", default=[], metavar="COMMAND", help="one more: 'my-init --'")
+    parser.add_argument("--module", action="append", choices=MODULES, help="these rows; repeatable")
+    parser.add_argument("--starts", type=int, default=100, help="how often start-up is measured; 0 for never")
+    parser.add_argument("--json", type=Path, help="write every outcome here")
+    parser.add_argument("--collect", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.collect:
+        return collect(*arguments.collect)
+
+    wrappers = {name: words for name, words in WRAPPERS.items() if not arguments.only or name in arguments.only}
+    wrappers.update({words.split()[0]: words for words in arguments.wrapper})
+    sidecar = arguments.sidecar.resolve()
+    for name, words in list(wrappers.items()):
+        if not shutil.which(str(sidecar) if words is None else words.split()[0]):
+            print(f"{name} is not there and is left out", file=sys.stderr)
+            del wrappers[name]
+    results = {}
+    for name, words in wrappers.items():
+        print(f"{name} ...", file=sys.stderr)
+        results[name] = outcomes(words, arguments.module or MODULES, sidecar)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+    print_table(results, start_up(wrappers, sidecar, arguments.starts) if arguments.starts else {})
+    versions = ", ".join(version(name, sidecar) for name in wrappers if name != NOTHING)
+    print(f"\nLinux {platform.release()}; {versions}")
+    print_failures(results)
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
