@@ -4,8 +4,9 @@
     cargo build --release
     python3 benches/wrappers/compare.py          # --help tells more
 
-Each cell is ok, FAIL, or n/a where a row does not concern that wrapper. Under the table stands what each fails, and how
-that was seen. `no wrapper` is the command itself: what it fails would be a fault of the row.
+It takes about four minutes for each wrapper, because what does not come is waited for. Each cell is ok, FAIL, or n/a
+where a row does not concern that wrapper. Under the table stands what each fails, and how that was seen. `no wrapper`
+is the command itself: what it fails would be a fault of the row.
 Needs Python 3.10 or later with its standard library, on Linux; the rows of PID 1 need the right to make namespaces.
 """
 
@@ -56,7 +57,8 @@ class Rows(unittest.TestResult):
     def note(self, test, outcome, error=None, part=""):
         method = getattr(type(test), getattr(test, "_testMethodName", ""), None)
         title = getattr(method, "row", None) or getattr(type(test), "row", None) or str(test)
-        detail = str(error[1]).strip().splitlines()[0][:150] if error and str(error[1]).strip() else ""
+        # What was seen, without what was there besides.
+        detail = str(error[1]).strip().partition("\n")[0].partition(";")[0][:120] if error else ""
         name = f"{test.id().partition('.')[2]} {part}".strip()
         self.file.write(json.dumps({"row": title, "outcome": outcome, "test": name, "detail": detail}) + "\n")
         self.file.flush()

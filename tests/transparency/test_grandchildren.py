@@ -139,7 +139,7 @@ while True:
                 wait_until("the end of all its processes", run.kill_all)
                 reader.join()
 
-    @row("the tail is never lost")
+    @row("status at once though a grandchild holds stderr; its later lines are not lost")
     def test_worker_and_grandchild(self):
         """The worker's last bytes come before what the grandchild writes after its end."""
         code = """
