@@ -2,7 +2,8 @@
 //!
 //! A frame is a whole length-prefixed gRPC message: one byte 0 (not compressed), the message's length in four
 //! bytes, big-endian, and the `TelemetryEvent`. Frames lie one behind the other in one allocation that all
-//! consumers share. Beside them stands what judging an event needs: its dotted name and correlation id.
+//! consumers share. Beside them stands what judging an event needs: its dotted name and correlation id. Names are few,
+//! so each stands once.
 
 use bytes::Bytes;
 use std::ops::Range;
@@ -13,35 +14,70 @@ pub const FRAME_PREFIX_BYTES: usize = 5;
 /// The largest message that gRPC clients take by default, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
+/// How many of a batch's latest names are looked through for that of the next event.
+const NAMES_AT_HAND: usize = 8;
+
+/// How much larger than the batch before a batch may become before its memory has to grow, with [`room`] for the
+/// last message.
+///
+/// [`room`]: BatchBuilder::room
+const MARGIN_BYTES: usize = 1024;
+
 /// Where an event's parts are.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     /// The frame's end in `frames`; it starts where the one before ends.
     frame_end: usize,
-    /// The name's end in `text`; it starts where the text of the event before ends.
-    name_end: usize,
-    /// The correlation id's end in `text`; it starts where the name ends.
-    correlation_end: usize,
+    /// The number of its name.
+    name: usize,
+    /// How many bytes of the frame, its last ones, are the correlation id.
+    correlation_bytes: usize,
     /// What the timestamp is, and whether the line said so.
     timestamp_ns: i64,
     timestamp_given: bool,
+}
+
+/// Names one behind the other.
+#[derive(Debug, Default)]
+struct Names {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    fn get(&self, number: usize) -> Option<&str> {
+        let end = *self.ends.get(number)?;
+        let start = number.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
+        self.text.get(start..end)
+    }
+
+    /// The number of this name, a new one if it is not at hand.
+    fn number(&mut self, name: &str) -> usize {
+        let count = self.ends.len();
+        let mut at_hand = (count.saturating_sub(NAMES_AT_HAND)..count).rev();
+        at_hand.find(|number| self.get(*number) == Some(name)).unwrap_or_else(|| {
+            self.text.push_str(name);
+            self.ends.push(self.text.len());
+            count
+        })
+    }
 }
 
 /// Finished events, shared by all consumers.
 #[derive(Debug, Default)]
 pub struct Batch {
     frames: Bytes,
-    text: String,
+    names: Names,
     entries: Vec<Entry>,
 }
 
 /// What judging an event needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// The dotted name, UTF-8.
+    /// The dotted name.
     pub name: &'a str,
-    /// The correlation id; empty for none.
-    pub correlation_id: &'a str,
+    /// The correlation id, UTF-8; empty for none.
+    pub correlation_id: &'a [u8],
     /// Nanoseconds since the Unix epoch: the line's, or the time of reading.
     pub timestamp_ns: i64,
     /// Whether the line had a timestamp.
@@ -74,13 +110,33 @@ impl Batch {
     /// The event of this number, if there are so many.
     pub fn event(&self, index: usize) -> Option<Event<'_>> {
         let entry = self.entries.get(index)?;
-        let start = self.before(index, |entry| entry.correlation_end);
         Some(Event {
-            name: self.text.get(start..entry.name_end)?,
-            correlation_id: self.text.get(entry.name_end..entry.correlation_end)?,
+            name: self.names.get(entry.name)?,
+            correlation_id: self.correlation_id(index)?,
             timestamp_ns: entry.timestamp_ns,
             timestamp_given: entry.timestamp_given,
         })
+    }
+
+    /// How many names its events have; most stand only once.
+    pub fn name_count(&self) -> usize {
+        self.names.ends.len()
+    }
+
+    /// Which of the names an event has.
+    pub fn name_number(&self, index: usize) -> Option<usize> {
+        self.entries.get(index).map(|entry| entry.name)
+    }
+
+    /// The name of this number.
+    pub fn name(&self, number: usize) -> Option<&str> {
+        self.names.get(number)
+    }
+
+    /// An event's correlation id, UTF-8; empty for none.
+    pub fn correlation_id(&self, index: usize) -> Option<&[u8]> {
+        let entry = self.entries.get(index)?;
+        self.frames.get(entry.frame_end - entry.correlation_bytes..entry.frame_end)
     }
 
     /// A batch of its own with some of the events, so that they do not keep the others in memory.
@@ -91,8 +147,7 @@ impl Batch {
             let (Some(event), Some(message)) = (self.event(index), self.message(index)) else {
                 continue;
             };
-            builder.start_frame().extend_from_slice(message);
-            builder.finish_frame(event);
+            builder.push(message, event);
         }
         builder.take()
     }
@@ -111,65 +166,68 @@ impl Batch {
 /// A batch being built.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
+    /// The frames up to `end`, and initialised bytes to write the next one to.
     frames: Vec<u8>,
-    text: String,
+    end: usize,
+    names: Names,
     entries: Vec<Entry>,
+    /// How many bytes the batch before had: the next one is often like it.
+    usual: usize,
 }
 
 impl BatchBuilder {
-    /// Starts a frame. What is written to the buffer until [`finish_frame`](Self::finish_frame) is the message;
-    /// [`abandon_frame`](Self::abandon_frame) takes it back.
-    pub fn start_frame(&mut self) -> &mut Vec<u8> {
-        self.frames.extend_from_slice(&[0; FRAME_PREFIX_BYTES]);
-        &mut self.frames
-    }
-
-    /// The buffer of the frame that was started.
-    pub fn frame(&mut self) -> &mut Vec<u8> {
-        &mut self.frames
-    }
-
-    /// Takes back what was written since the last finished frame.
-    pub fn abandon_frame(&mut self) {
-        let end = self.frames_end();
-        self.frames.truncate(end);
-    }
-
-    /// Ends the frame. False, and nothing is added, if its message is larger than [`MAX_MESSAGE_BYTES`].
-    pub fn finish_frame(&mut self, event: Event<'_>) -> bool {
-        let start = self.frames_end();
-        let length = self.frames.len() - start - FRAME_PREFIX_BYTES;
-        let prefix = self.frames.get_mut(start + 1..start + FRAME_PREFIX_BYTES);
-        match (u32::try_from(length), prefix) {
-            (Ok(length), Some(prefix)) if length as usize <= MAX_MESSAGE_BYTES => {
-                prefix.copy_from_slice(&length.to_be_bytes());
-            }
-            _ => {
-                self.abandon_frame();
-                return false;
-            }
+    /// Room for a message of at least so many bytes, to be followed by [`finish`](Self::finish) if it becomes one.
+    pub fn room(&mut self, bytes: usize) -> &mut [u8] {
+        let start = self.end + FRAME_PREFIX_BYTES;
+        let needed = start + bytes;
+        if self.frames.is_empty() {
+            // Zeroed by the allocator: pages that are not written cost nothing.
+            self.frames = vec![0; needed.max(self.usual)];
+        } else if self.frames.len() < needed {
+            self.frames.resize(needed.max(2 * self.frames.len()), 0);
         }
-        self.text.push_str(event.name);
-        let name_end = self.text.len();
-        self.text.push_str(event.correlation_id);
+        self.frames.get_mut(start..).unwrap_or_default()
+    }
+
+    /// Adds the message of so many bytes that was written to the [room](Self::room). Its last bytes are the
+    /// correlation id. False, and nothing is added, if it is larger than [`MAX_MESSAGE_BYTES`].
+    pub fn finish(&mut self, message_bytes: usize, event: Event<'_>) -> bool {
+        let prefix = self.frames.get_mut(self.end..).and_then(|room| room.first_chunk_mut());
+        let Some([compressed, length @ ..]): Option<&mut [u8; FRAME_PREFIX_BYTES]> = prefix else {
+            return false;
+        };
+        match u32::try_from(message_bytes) {
+            Ok(bytes) if message_bytes <= MAX_MESSAGE_BYTES => *length = bytes.to_be_bytes(),
+            _ => return false,
+        }
+        *compressed = 0;
+        self.end += FRAME_PREFIX_BYTES + message_bytes;
         self.entries.push(Entry {
-            frame_end: self.frames.len(),
-            name_end,
-            correlation_end: self.text.len(),
+            frame_end: self.end,
+            name: self.names.number(event.name),
+            correlation_bytes: event.correlation_id.len(),
             timestamp_ns: event.timestamp_ns,
             timestamp_given: event.timestamp_given,
         });
         true
     }
 
-    /// The finished batch; the builder starts anew.
-    pub fn take(&mut self) -> Batch {
-        self.abandon_frame();
-        let done = std::mem::take(self);
-        Batch { frames: done.frames.into(), text: done.text, entries: done.entries }
+    /// Adds a finished message. False, and nothing is added, if it is larger than [`MAX_MESSAGE_BYTES`].
+    pub fn push(&mut self, message: &[u8], event: Event<'_>) -> bool {
+        if let Some(room) = self.room(message.len()).get_mut(..message.len()) {
+            room.copy_from_slice(message);
+        }
+        self.finish(message.len(), event)
     }
 
-    fn frames_end(&self) -> usize {
-        self.entries.last().map_or(0, |entry| entry.frame_end)
+    /// The finished batch; the builder starts anew.
+    pub fn take(&mut self) -> Batch {
+        let next = Self { usual: self.end + MARGIN_BYTES, ..Self::default() };
+        let mut done = std::mem::replace(self, next);
+        done.frames.truncate(done.end);
+        // What waits in queues is to take no more memory than is counted there.
+        done.frames.shrink_to_fit();
+        done.entries.shrink_to_fit();
+        Batch { frames: done.frames.into(), names: done.names, entries: done.entries }
     }
 }

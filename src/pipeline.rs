@@ -154,7 +154,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
             return;
         };
         let mut sink = Sink {
-            decoder: &self.parts.decoder,
+            decoder: &mut self.parts.decoder,
             now_ns: now_ns(),
             batch: &mut self.batch,
             pass: &mut self.pass,
@@ -180,7 +180,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
 
 /// What the splitter finds, sorted into a batch and ranges to pass.
 struct Sink<'a> {
-    decoder: &'a Decoder,
+    decoder: &'a mut Decoder,
     now_ns: i64,
     batch: &'a mut BatchBuilder,
     pass: &'a mut Vec<Range<usize>>,

@@ -1,4 +1,4 @@
-//! Decoding: two paths with one result, the same result as serde_json's, and a test for each row of the design's
+//! Decoding: three paths with one result, the same result as serde_json's, and a test for each row of the design's
 //! table.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
@@ -7,7 +7,7 @@
 mod events;
 
 use bytes::Bytes;
-use events::{Decoded, Outcome, damaged_lines, documents, event, lines, properties, soup};
+use events::{Decoded, Outcome, damaged_lines, documents, event, lines, properties, soup, whole_and_damaged};
 use proptest::{
     collection::{btree_map, vec},
     prelude::*,
@@ -27,15 +27,18 @@ use telemetry_sidecar::{
 /// The time of reading in these tests.
 const NOW: i64 = 4_102_444_800_000_000_001;
 
-type Path = fn(&Decoder, &[u8], i64, &mut BatchBuilder) -> Result<(), Reject>;
-
-const PATHS: [Path; 2] = [Decoder::decode, Decoder::decode_slowly];
-
-/// Decodes these lines one after the other into one batch.
+/// Decodes these lines one after the other into one batch, all of them slowly or as the decoder likes.
 #[track_caller]
-fn outcomes(decoder: &Decoder, path: Path, lines: &[&[u8]]) -> Vec<Outcome> {
+fn outcomes(decoder: &mut Decoder, slowly: bool, lines: &[&[u8]]) -> Vec<Outcome> {
     let mut builder = BatchBuilder::default();
-    let results: Vec<_> = lines.iter().map(|line| path(decoder, line, NOW, &mut builder)).collect();
+    let mut decode = |line: &&[u8]| {
+        if slowly {
+            decoder.decode_slowly(line, NOW, &mut builder)
+        } else {
+            decoder.decode(line, NOW, &mut builder)
+        }
+    };
+    let results: Vec<_> = lines.iter().map(&mut decode).collect();
     let batch = builder.take();
     assert_eq!(batch.len(), results.iter().filter(|result| result.is_ok()).count(), "events in the batch");
     assert_eq!(batch.frames().len(), batch.frame_range(0..batch.len()).end, "bytes behind the last frame");
@@ -45,7 +48,7 @@ fn outcomes(decoder: &Decoder, path: Path, lines: &[&[u8]]) -> Vec<Outcome> {
         let decoded = Decoded {
             event: event(&batch, index),
             name: noted.name.into(),
-            correlation_id: noted.correlation_id.into(),
+            correlation_id: String::from_utf8(noted.correlation_id.into()).expect("it is UTF-8"),
             timestamp_ns: noted.timestamp_ns,
             timestamp_given: noted.timestamp_given,
         };
@@ -55,19 +58,20 @@ fn outcomes(decoder: &Decoder, path: Path, lines: &[&[u8]]) -> Vec<Outcome> {
     results.into_iter().map(|result| result.map(|()| decoded())).collect()
 }
 
-/// What both paths make of a line, between two others that must not notice.
-fn by_both_paths(decoder: &Decoder, line: &[u8]) -> Result<Outcome, TestCaseError> {
-    const OTHERS: [&[u8]; 2] =
-        [br#"{"event": "a", "metadata": {"b": "c"}}"#, br#"{"event": "d", "measurements": {"e": [1]}}"#];
-    let mut both = PATHS.map(|path| outcomes(decoder, path, &[OTHERS[0], line, OTHERS[1]]));
-    for (index, line) in [OTHERS[0], line, OTHERS[1]].iter().enumerate() {
-        // As text, NaN is like NaN and 0.0 unlike -0.0.
-        let [fast, slow] = [0, 1].map(|path: usize| format!("{:?}", both[path][index]));
-        prop_assert_eq!(&fast, &slow, "fast and slow on {}", line.escape_ascii());
-        let alone = outcomes(decoder, PATHS[0], &[line]);
-        prop_assert_eq!(fast, format!("{:?}", alone[0]), "among others and alone");
-    }
-    let outcome = both[0].swap_remove(1);
+/// What all paths make of a line, between others that must not notice: of the first of its shape, and of one of a
+/// shape seen before.
+fn by_all_paths(metadata: &[(String, String)], line: &[u8]) -> Result<Outcome, TestCaseError> {
+    let lines: [&[u8]; 4] = [
+        br#"{"event": "a", "metadata": {"b": "c"}}"#,
+        line,
+        br#"{"event": "d", "measurements": {"e": [1]}}"#,
+        line,
+    ];
+    let new = || Decoder::new(metadata.to_vec());
+    let mut slow = outcomes(&mut new(), true, &lines);
+    same(&slow, &outcomes(&mut new(), false, &lines), &lines)?;
+    same(&slow[1..2], &outcomes(&mut new(), false, &lines[1..2]), &lines[1..2])?;
+    let outcome = slow.swap_remove(1);
     if let Ok(decoded) = &outcome {
         let event = &decoded.event;
         prop_assert_eq!(&event.event_parts.join("."), &decoded.name);
@@ -76,6 +80,15 @@ fn by_both_paths(decoder: &Decoder, line: &[u8]) -> Result<Outcome, TestCaseErro
         prop_assert!(decoded.timestamp_given || decoded.timestamp_ns == NOW);
     }
     Ok(outcome)
+}
+
+fn same(slow: &[Outcome], fast: &[Outcome], lines: &[&[u8]]) -> Result<(), TestCaseError> {
+    for ((slow, fast), line) in slow.iter().zip(fast).zip(lines) {
+        // As text, NaN is like NaN and 0.0 unlike -0.0.
+        let [slow, fast] = [slow, fast].map(|outcome| format!("{outcome:?}"));
+        prop_assert_eq!(&slow, &fast, "slow and fast on {}", line.escape_ascii());
+    }
+    Ok(())
 }
 
 /// Decoders with and without metadata of their own.
@@ -93,34 +106,69 @@ proptest! {
     #![proptest_config(properties())]
 
     #[test]
-    fn both_paths_agree_on_what_workers_print(line in lines(), metadata in decoder()) {
-        by_both_paths(&Decoder::new(metadata), &line)?.ok();
+    fn all_paths_agree_on_what_workers_print(line in lines(), metadata in decoder()) {
+        by_all_paths(&metadata, &line)?.ok();
     }
 
     #[test]
-    fn both_paths_agree_on_damaged_lines(line in damaged_lines(), metadata in decoder()) {
-        by_both_paths(&Decoder::new(metadata), &line)?.ok();
+    fn all_paths_agree_on_damaged_lines(line in damaged_lines(), metadata in decoder()) {
+        by_all_paths(&metadata, &line)?.ok();
     }
 
     #[test]
-    fn both_paths_agree_on_anything(line in prop_oneof![documents(), soup(), bytes()]) {
-        by_both_paths(&Decoder::default(), &line)?.ok();
+    fn all_paths_agree_on_anything(line in prop_oneof![documents(), soup(), bytes()]) {
+        by_all_paths(&[], &line)?.ok();
+    }
+
+    #[test]
+    fn a_line_almost_like_one_seen_before(
+        (whole, damaged) in prop_oneof![whole_and_damaged(), (lines(), lines())],
+        metadata in decoder(),
+    ) {
+        let lines = [&whole[..], &damaged, &whole];
+        let new = || Decoder::new(metadata.clone());
+        same(&outcomes(&mut new(), true, &lines), &outcomes(&mut new(), false, &lines), &lines)?;
+    }
+
+    #[test]
+    fn values_differ_in_lines_of_one_shape(line in lines(), values in vec("[0-9]{1,20}|[a-z]{1,40}", 1..10)) {
+        let text = String::from_utf8_lossy(&line);
+        // Runs of digits and letters are values often enough, and what is left of the line is then its shape.
+        let changed: Vec<_> = values.iter().map(|value| replace_last_run(&text, value)).collect();
+        let lines: Vec<_> = [&*text].into_iter().chain(changed.iter().map(String::as_str)).map(str::as_bytes).collect();
+        let new = Decoder::default;
+        same(&outcomes(&mut new(), true, &lines), &outcomes(&mut new(), false, &lines), &lines)?;
     }
 
     #[test]
     fn decoding_agrees_with_serde_json(
         line in prop_oneof![4 => lines(), 2 => damaged_lines(), 1 => documents(), 1 => soup()],
     ) {
-        let outcome = by_both_paths(&Decoder::default(), &line)?;
+        let outcome = by_all_paths(&[], &line)?;
         events::by_serde_json::check(&line, &outcome)?;
     }
+}
+
+/// The text with something else in the place of its last run of digits or letters.
+fn replace_last_run(text: &str, value: &str) -> String {
+    let is_of_run = |c: char| {
+        if value.starts_with(|c: char| c.is_ascii_digit()) {
+            c.is_ascii_digit()
+        } else {
+            c.is_ascii_lowercase()
+        }
+    };
+    let end = text.rfind(is_of_run).map_or(0, |at| at + 1);
+    let start = text[..end]
+        .rfind(|c| !is_of_run(c))
+        .map_or(0, |at| at + text[at..].chars().next().map_or(0, char::len_utf8));
+    [&text[..start], value, &text[end..]].concat()
 }
 
 /// What a line becomes.
 #[track_caller]
 fn outcome(line: &[u8]) -> Outcome {
-    by_both_paths(&Decoder::default(), line)
-        .unwrap_or_else(|error| panic!("{}: {error}", line.escape_ascii()))
+    by_all_paths(&[], line).unwrap_or_else(|error| panic!("{}: {error}", line.escape_ascii()))
 }
 
 /// What an event becomes of which these are the members beside `event`.
@@ -330,10 +378,10 @@ fn reasons_of_malformed_lines() {
 #[test]
 fn metadata_of_the_sidecars_own_is_added_where_a_key_is_missing() {
     let own = [("a", "1"), ("b", "2"), ("correlation_id", "3")];
-    let decoder = Decoder::new(own.map(|(key, value)| (key.into(), value.into())).into());
+    let own = own.map(|(key, value)| (key.into(), value.into()));
     for metadata in [r#"{"a": "x"}"#, r#"{"\u0061": "x"}"#] {
         let line = format!(r#"{{"event": "e", "metadata": {metadata}}}"#);
-        let event = by_both_paths(&decoder, line.as_bytes()).unwrap().unwrap().event;
+        let event = by_all_paths(&own, line.as_bytes()).unwrap().unwrap().event;
         let expected = [("a", "x"), ("b", "2"), ("correlation_id", "3")];
         assert_eq!(event.metadata, expected.map(|(key, value)| (key.into(), value.into())).into());
         assert_eq!(event.correlation_id, "", "that is the worker's to say");
@@ -342,9 +390,8 @@ fn metadata_of_the_sidecars_own_is_added_where_a_key_is_missing() {
 
 #[test]
 fn metadata_of_the_sidecars_own_given_twice_does_not_depend_on_the_path() {
-    let decoder =
-        Decoder::new([("a", "1"), ("a", "2")].map(|(key, value)| (key.into(), value.into())).into());
-    let outcome = by_both_paths(&decoder, br#"{"event": "e"}"#);
+    let own = [("a", "1"), ("a", "2")].map(|(key, value)| (key.into(), value.into()));
+    let outcome = by_all_paths(&own, br#"{"event": "e"}"#);
     assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
 }
 

@@ -7,10 +7,15 @@ mod sampler;
 
 use glob::Glob;
 use sampler::Sampler;
+use std::collections::HashMap;
 
 /// The most patterns that one subscription may hold in its filter, and as many in its sampling: judging an event
 /// may have to try them all.
 pub const MAX_PATTERNS: usize = 1024;
+
+/// The most names of which is remembered what patterns make of them, and the longest such, in bytes.
+const MAX_KNOWN_NAMES: usize = 512;
+const MAX_KNOWN_NAME_BYTES: usize = 128;
 
 /// What is to become of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,12 +67,20 @@ pub struct Controls {
     allow: Vec<Glob>,
     deny: Vec<Glob>,
     sampler: Sampler,
+    /// What these make of the names that came.
+    known: HashMap<Box<str>, ByName>,
 }
 
 impl Default for Controls {
     /// Everything passes.
     fn default() -> Self {
-        Self { enabled: true, allow: Vec::new(), deny: Vec::new(), sampler: Sampler::default() }
+        Self {
+            enabled: true,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            sampler: Sampler::default(),
+            known: HashMap::new(),
+        }
     }
 }
 
@@ -78,6 +91,7 @@ impl Controls {
     ///
     /// If it asks for something that cannot be done; nothing is changed then.
     pub fn apply(&mut self, control: Control) -> Result<(), Refused> {
+        self.known.clear();
         match control {
             Control::Toggle(enabled) => self.enabled = enabled,
             Control::Sampling { rate, patterns } => self.sampler.update(rate, &patterns)?,
@@ -97,17 +111,53 @@ impl Controls {
         self.enabled && self.allow.is_empty() && self.deny.is_empty() && self.sampler.keeps_all()
     }
 
-    /// Judges an event.
-    pub fn judge(&self, name: &str, correlation_id: &str) -> Verdict {
-        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
+    /// Judges an event by its name, as far as that goes.
+    ///
+    /// Trying many patterns takes long, and names are few: what was found is remembered until a control changes it.
+    pub fn judge_name(&mut self, name: &str) -> ByName {
         if !self.enabled {
-            Verdict::SwitchedOff
-        } else if matches(&self.deny) || !(self.allow.is_empty() || matches(&self.allow)) {
-            Verdict::Filtered
-        } else if !self.sampler.keeps(name, correlation_id) {
-            Verdict::SampledOut
+            return ByName::Decided(Verdict::SwitchedOff);
+        }
+        if let Some(known) = self.known.get(name) {
+            return *known;
+        }
+        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
+        let found = if matches(&self.deny) || !(self.allow.is_empty() || matches(&self.allow)) {
+            ByName::Decided(Verdict::Filtered)
         } else {
-            Verdict::Keep
+            ByName::Sampled(self.sampler.rate(name))
+        };
+        if self.known.len() >= MAX_KNOWN_NAMES {
+            self.known.clear();
+        }
+        if name.len() <= MAX_KNOWN_NAME_BYTES {
+            self.known.insert(name.into(), found);
+        }
+        found
+    }
+
+    /// Judges an event. The correlation id is UTF-8; empty for none.
+    pub fn judge(&mut self, name: &str, correlation_id: &[u8]) -> Verdict {
+        self.judge_name(name).judge(correlation_id)
+    }
+}
+
+/// What is to become of the events of a name.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ByName {
+    /// The same for all of them.
+    Decided(Verdict),
+    /// This share of them is kept.
+    Sampled(f64),
+}
+
+impl ByName {
+    /// Judges one of them. The correlation id is UTF-8; empty for none.
+    pub fn judge(self, correlation_id: &[u8]) -> Verdict {
+        match self {
+            Self::Decided(verdict) => verdict,
+            Self::Sampled(rate) if sampler::keeps(rate, correlation_id) => Verdict::Keep,
+            Self::Sampled(_) => Verdict::SampledOut,
         }
     }
 }
@@ -135,17 +185,17 @@ mod tests {
 
     #[test]
     fn deny_is_stronger_than_allow() {
-        let controls = controls([filter(&["tool.*"], &["*.stop"])]);
-        assert_eq!(controls.judge("tool.execution.start", ""), Verdict::Keep);
-        assert_eq!(controls.judge("tool.execution.stop", ""), Verdict::Filtered);
-        assert_eq!(controls.judge("python.call.start", ""), Verdict::Filtered);
+        let mut controls = controls([filter(&["tool.*"], &["*.stop"])]);
+        assert_eq!(controls.judge("tool.execution.start", b""), Verdict::Keep);
+        assert_eq!(controls.judge("tool.execution.stop", b""), Verdict::Filtered);
+        assert_eq!(controls.judge("python.call.start", b""), Verdict::Filtered);
     }
 
     #[test]
     fn filter_replaces_both_lists_and_empty_lists_clear() {
-        let replaced = controls([filter(&["a"], &["b"]), filter(&[], &["c"])]);
-        assert_eq!(replaced.judge("b", ""), Verdict::Keep);
-        assert_eq!(replaced.judge("c", ""), Verdict::Filtered);
+        let mut replaced = controls([filter(&["a"], &["b"]), filter(&[], &["c"])]);
+        assert_eq!(replaced.judge("b", b""), Verdict::Keep);
+        assert_eq!(replaced.judge("c", b""), Verdict::Filtered);
         assert!(controls([filter(&["a"], &["b"]), filter(&[], &[])]).keeps_all());
     }
 
@@ -153,11 +203,11 @@ mod tests {
     fn toggle_comes_before_filter_and_filter_before_sampling() {
         let changes = [Control::Toggle(false), filter(&[], &["*"]), sampling(0.0, &[])];
         let mut controls = controls(changes);
-        assert_eq!(controls.judge("a", ""), Verdict::SwitchedOff);
+        assert_eq!(controls.judge("a", b""), Verdict::SwitchedOff);
         controls.apply(Control::Toggle(true)).unwrap();
-        assert_eq!(controls.judge("a", ""), Verdict::Filtered);
+        assert_eq!(controls.judge("a", b""), Verdict::Filtered);
         controls.apply(filter(&[], &[])).unwrap();
-        assert_eq!(controls.judge("a", ""), Verdict::SampledOut);
+        assert_eq!(controls.judge("a", b""), Verdict::SampledOut);
     }
 
     #[test]
@@ -169,7 +219,7 @@ mod tests {
         let refused = controls.apply(Control::Sampling { rate: 0.0, patterns: too_many });
         assert_eq!(refused, Err(Refused::TooManyPatterns));
         assert_eq!(controls.apply(sampling(f64::NAN, &[])), Err(Refused::NotANumber));
-        assert_eq!(controls.judge("a", ""), Verdict::Keep);
-        assert_eq!(controls.judge("b", ""), Verdict::Filtered);
+        assert_eq!(controls.judge("a", b""), Verdict::Keep);
+        assert_eq!(controls.judge("b", b""), Verdict::Filtered);
     }
 }

@@ -42,23 +42,23 @@ impl Sampler {
         self.base >= 1.0 && self.patterns.iter().all(|(_, rate)| *rate >= 1.0)
     }
 
-    /// Decides by the newest pattern that matches, or the base rate.
-    ///
-    /// With a correlation id the decision is a hash of it, the same in every sidecar: the events of one
-    /// trace live or die together, and two subscribers at the same rate see the same traces.
-    pub(super) fn keeps(&self, name: &str, correlation_id: &str) -> bool {
+    /// The rate of events of this name: that of the newest pattern that matches, or the base rate.
+    pub(super) fn rate(&self, name: &str) -> f64 {
         let newest = self.patterns.iter().rev().find(|(glob, _)| glob.matches(name));
-        let rate = newest.map_or(self.base, |(_, rate)| *rate);
-        if rate >= 1.0 {
-            return true;
-        }
-        let position = if correlation_id.is_empty() {
-            fastrand::f64()
-        } else {
-            unit(xxh3_64(correlation_id.as_bytes()))
-        };
-        position < rate
+        newest.map_or(self.base, |(_, rate)| *rate)
     }
+}
+
+/// Whether an event is among the share that is kept.
+///
+/// With a correlation id the decision is a hash of it, the same in every sidecar: the events of one trace live or die
+/// together, and two subscribers at the same rate see the same traces.
+pub(super) fn keeps(rate: f64, correlation_id: &[u8]) -> bool {
+    if rate >= 1.0 {
+        return true;
+    }
+    let position = if correlation_id.is_empty() { fastrand::f64() } else { unit(xxh3_64(correlation_id)) };
+    position < rate
 }
 
 /// The upper 53 bits, all that a double holds, as a number from 0 up to but not including 1.
@@ -91,19 +91,20 @@ mod tests {
     #[test]
     fn a_trace_lives_or_dies_as_a_whole() {
         let half = sampler(&[(0.5, &[])]);
-        let kept = (0..10_000).map(|n| format!("trace-{n}")).filter(|id| half.keeps("a.start", id));
+        let kept =
+            (0..10_000).map(|n| format!("trace-{n}")).filter(|id| keeps(half.rate("a.start"), id.as_bytes()));
         let kept: Vec<_> = kept.collect();
         assert!((4_800..5_200).contains(&kept.len()), "{}", kept.len());
-        assert!(kept.iter().all(|id| half.keeps("a.stop", id)));
+        assert!(kept.iter().all(|id| keeps(half.rate("a.stop"), id.as_bytes())));
         // What a lower rate keeps, a higher one keeps too.
         let more = sampler(&[(0.6, &[])]);
-        assert!(kept.iter().all(|id| more.keeps("a.stop", id)));
+        assert!(kept.iter().all(|id| keeps(more.rate("a.stop"), id.as_bytes())));
     }
 
     #[test]
     fn without_a_correlation_id_it_is_random() {
         let tenth = sampler(&[(0.1, &[])]);
-        let kept = (0..10_000).filter(|_| tenth.keeps("a", "")).count();
+        let kept = (0..10_000).filter(|_| keeps(tenth.rate("a"), b"")).count();
         assert!((700..1_300).contains(&kept), "{kept}");
     }
 
@@ -111,12 +112,12 @@ mod tests {
     fn the_newest_matching_pattern_wins() {
         let updates: &[(f64, &[&str])] =
             &[(0.0, &["a.*"]), (1.0, &["a.b"]), (1.0, &["a.*"]), (0.0, &["a.b"])];
-        assert!(!sampler(&updates[..1]).keeps("a.b", "x"));
-        assert!(sampler(&updates[..2]).keeps("a.b", "x"));
-        assert!(!sampler(&updates[..2]).keeps("a.c", "x"));
-        assert!(sampler(&updates[..3]).keeps("a.c", "x"));
-        assert!(!sampler(updates).keeps("a.b", "x"));
-        assert!(sampler(updates).keeps("other", "x"));
+        assert!(!keeps(sampler(&updates[..1]).rate("a.b"), b"x"));
+        assert!(keeps(sampler(&updates[..2]).rate("a.b"), b"x"));
+        assert!(!keeps(sampler(&updates[..2]).rate("a.c"), b"x"));
+        assert!(keeps(sampler(&updates[..3]).rate("a.c"), b"x"));
+        assert!(!keeps(sampler(updates).rate("a.b"), b"x"));
+        assert!(keeps(sampler(updates).rate("other"), b"x"));
     }
 
     #[test]
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn rates_are_clamped() {
-        assert!(!sampler(&[(-1.0, &[])]).keeps("a", ""));
-        assert!(sampler(&[(f64::INFINITY, &[])]).keeps("a", ""));
+        assert!(!keeps(sampler(&[(-1.0, &[])]).rate("a"), b""));
+        assert!(keeps(sampler(&[(f64::INFINITY, &[])]).rate("a"), b""));
     }
 }

@@ -1,13 +1,15 @@
 //! One telemetry line's JSON into one `TelemetryEvent` frame.
 //!
-//! Two paths with one result. `fast` makes one pass over the shapes that real workers print and writes wire
-//! bytes as it goes; whatever is rare (escapes, nested values, repeated keys, numbers that need care, errors)
-//! it leaves to `slow`, which scans first and then picks values. The fast path never reports an error of its
-//! own: what is wrong with a line is for the slow path to say, so the common line does not pay for the rare
-//! one. A property test holds them to the same result.
+//! Three paths with one result. `shape` knows lines like ones seen before and reads their values only. `fast` makes one
+//! pass over what real workers print and writes wire bytes as it goes; whatever is rare (escapes, nested values,
+//! repeated keys, numbers that need care, errors) it leaves to `slow`, which scans first and then picks values. The
+//! first two never report an error of their own: what is wrong with a line is for the slow path to say, so the common
+//! line does not pay for the rare one. Property tests hold them to the same result.
 
+mod cursor;
 mod fast;
 pub mod json;
+mod shape;
 mod slow;
 pub mod wire;
 
@@ -15,8 +17,9 @@ use crate::{
     batch::{BatchBuilder, Event},
     stats::Malformed,
 };
-
+use shape::Shapes;
 use std::collections::BTreeMap;
+use wire::Writer;
 
 /// Why a line did not become an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,7 @@ impl From<json::NotJson> for Reject {
 #[derive(Debug, Default)]
 pub struct Decoder {
     metadata: Vec<(String, String)>,
+    shapes: Shapes,
 }
 
 impl Decoder {
@@ -44,7 +48,7 @@ impl Decoder {
     /// last one counts.
     pub fn new(metadata: Vec<(String, String)>) -> Self {
         let unique: BTreeMap<_, _> = metadata.into_iter().collect();
-        Self { metadata: unique.into_iter().collect() }
+        Self { metadata: unique.into_iter().collect(), shapes: Shapes::default() }
     }
 
     /// Decodes what follows `TELEMETRY:` in a line, its newline included or not, and adds the event to the
@@ -54,11 +58,14 @@ impl Decoder {
     /// # Errors
     ///
     /// If it is not an event; the batch is then as it was.
-    pub fn decode(&self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<(), Reject> {
-        if let Some(result) = fast::decode(json, &self.metadata, now_ns, batch) {
+    pub fn decode(&mut self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<(), Reject> {
+        if let Some(result) = self.shapes.decode(json, now_ns, batch) {
             return result;
         }
-        batch.abandon_frame();
+        if let Some(result) = fast::decode(json, &self.metadata, now_ns, batch, &mut ()) {
+            self.shapes.learn(json, &self.metadata);
+            return result;
+        }
         self.decode_slowly(json, now_ns, batch)
     }
 
@@ -72,24 +79,38 @@ impl Decoder {
     }
 }
 
-/// What both paths end with.
+/// Room for the message that most lines become: wire bytes are rarely more than the text.
+fn room_for(json: &[u8], extra_metadata: &[(String, String)]) -> usize {
+    let extra: usize = extra_metadata.iter().map(|(key, value)| key.len() + value.len() + 16).sum();
+    2 * json.len() + extra + 64
+}
+
+/// What all paths end with.
 struct Fields<'a> {
     name: &'a str,
-    correlation_id: &'a str,
+    correlation_id: &'a [u8],
     timestamp_ns: Option<i64>,
 }
 
-/// Writes the fields that stand once and ends the frame.
-fn finish(batch: &mut BatchBuilder, fields: &Fields<'_>, now_ns: i64) -> Result<(), Reject> {
-    let timestamp_ns = fields.timestamp_ns.unwrap_or(now_ns);
-    let out = batch.frame();
-    wire::timestamp_ns(out, timestamp_ns);
-    wire::correlation_id(out, fields.correlation_id);
-    let finished = batch.finish_frame(Event {
-        name: fields.name,
-        correlation_id: fields.correlation_id,
-        timestamp_ns,
-        timestamp_given: fields.timestamp_ns.is_some(),
-    });
-    if finished { Ok(()) } else { Err(Reject::Oversized) }
+impl Fields<'_> {
+    /// Writes the fields that stand once. What is written is the message then.
+    fn write(&self, out: &mut Writer<'_>, now_ns: i64) -> Option<usize> {
+        out.timestamp_ns(self.timestamp_ns.unwrap_or(now_ns))?;
+        out.correlation_id(self.correlation_id)?;
+        Some(out.written())
+    }
+
+    /// Adds a message of so many bytes that is in the batch's room.
+    fn add(&self, message_bytes: usize, now_ns: i64, batch: &mut BatchBuilder) -> Result<(), Reject> {
+        let added = batch.finish(
+            message_bytes,
+            Event {
+                name: self.name,
+                correlation_id: self.correlation_id,
+                timestamp_ns: self.timestamp_ns.unwrap_or(now_ns),
+                timestamp_given: self.timestamp_ns.is_some(),
+            },
+        );
+        if added { Ok(()) } else { Err(Reject::Oversized) }
+    }
 }

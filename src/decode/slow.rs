@@ -5,9 +5,13 @@
 use super::{
     Fields, Reject,
     json::{Kind, Scanner, Value, unescape},
-    wire::{self, Measurement},
+    room_for,
+    wire::{Measurement, Writer},
 };
-use crate::{batch::BatchBuilder, stats::Malformed};
+use crate::{
+    batch::{BatchBuilder, MAX_MESSAGE_BYTES},
+    stats::Malformed,
+};
 use std::{borrow::Cow, collections::BTreeMap};
 
 pub(super) fn decode(
@@ -50,16 +54,23 @@ pub(super) fn decode(
         metadata.entry(Cow::Borrowed(key)).or_insert((Cow::Borrowed(value), Kind::String));
     }
 
-    let out = batch.start_frame();
-    wire::event_parts(out, &name);
-    for (key, value) in measurements {
-        measurement(out, &key, value);
-    }
-    for (key, (value, _)) in metadata {
-        wire::metadata(out, &key, &value);
-    }
     let timestamp_ns = timestamp.and_then(instant);
-    super::finish(batch, &Fields { name: &name, correlation_id: &correlation_id, timestamp_ns }, now_ns)
+    let fields = Fields { name: &name, correlation_id: correlation_id.as_bytes(), timestamp_ns };
+    // No line takes more than four times its length; one that would be larger than a message may be is given up.
+    let room = (2 * room_for(json, extra_metadata)).min(MAX_MESSAGE_BYTES);
+    let mut out = Writer::new(batch.room(room).get_mut(..room).unwrap_or_default());
+    let mut write = || {
+        out.event_parts(name.as_bytes())?;
+        for (key, value) in &measurements {
+            measurement(&mut out, key.as_bytes(), *value)?;
+        }
+        for (key, (value, _)) in &metadata {
+            out.metadata(key.as_bytes(), value.as_bytes())?;
+        }
+        fields.write(&mut out, now_ns)
+    };
+    let message_bytes = write().ok_or(Reject::Oversized)?;
+    fields.add(message_bytes, now_ns, batch)
 }
 
 /// The entries of an object, the last one of each key; none for null and a missing one.
@@ -75,7 +86,7 @@ fn object(value: Option<Value<'_>>) -> Result<BTreeMap<Cow<'_, str>, Value<'_>>,
     Ok(entries)
 }
 
-fn measurement(out: &mut Vec<u8>, key: &str, value: Value<'_>) {
+fn measurement(out: &mut Writer<'_>, key: &[u8], value: Value<'_>) -> Option<()> {
     let value = match value.kind {
         Kind::Integer => number(value.text).parse().map_or_else(|_| float(value.text), Measurement::Int),
         Kind::Float => float(value.text),
@@ -84,10 +95,10 @@ fn measurement(out: &mut Vec<u8>, key: &str, value: Value<'_>) {
         Kind::False => Measurement::Int(0),
         Kind::Null => Measurement::Null,
         Kind::String | Kind::Array | Kind::Object => {
-            return wire::measurement(out, key, Measurement::Text(&text(value)));
+            return out.measurement(key, Measurement::Text(text(value).as_bytes()));
         }
     };
-    wire::measurement(out, key, value);
+    out.measurement(key, value)
 }
 
 /// A string's content, or the JSON text of anything else.

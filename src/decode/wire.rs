@@ -2,6 +2,9 @@
 //!
 //! The field numbers are those of `proto/snakepit_bridge.proto`. Fields may stand in any order on the wire. As
 //! prost does, a default timestamp or correlation id is left out.
+//!
+//! Lengths precede what they are of. One byte is left for each and filled in when its content is there; content of 128
+//! bytes or more is moved up to make room for the rest of its length.
 
 /// Tag of a length-delimited field: number and wire type 2.
 const fn bytes_tag(field: u8) -> u8 {
@@ -19,7 +22,19 @@ const INT_VALUE: u8 = 1 << 3;
 const FLOAT_VALUE: u8 = 2 << 3 | 1;
 const STRING_VALUE: u8 = bytes_tag(3);
 
-/// A measurement's value.
+/// Enough for the longest varint, which takes ten bytes, in one step.
+const VARINT_CHUNK_BYTES: usize = 16;
+
+/// The longest [`Head`].
+const HEAD_BYTES: usize = 32;
+
+/// How many bytes of text are written in one step.
+pub const CHUNK_BYTES: usize = 32;
+
+/// What a short entry is written to, all of it or not: a head, a length, a chunk.
+const SHORT_ENTRY_BYTES: usize = HEAD_BYTES + 1 + CHUNK_BYTES;
+
+/// A measurement's value. Text is UTF-8, as all names, keys and values here.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Measurement<'a> {
     /// A whole number.
@@ -27,92 +42,246 @@ pub enum Measurement<'a> {
     /// Any other number.
     Float(f64),
     /// Text.
-    Text(&'a str),
+    Text(&'a [u8]),
     /// JSON's null: a value with nothing set.
     Null,
 }
 
-/// Writes the name, split at every ".".
-pub fn event_parts(out: &mut Vec<u8>, name: &str) {
-    for part in name.split('.') {
-        bytes_field(out, EVENT_PARTS, part.as_bytes());
-    }
+/// Writes to memory that is there already. Every method gives up ([`None`]) when that has no more room.
+#[derive(Debug)]
+pub struct Writer<'a> {
+    room: &'a mut [u8],
+    at: usize,
 }
 
-/// Writes one entry of `measurements`.
-pub fn measurement(out: &mut Vec<u8>, key: &str, value: Measurement<'_>) {
-    let value_len = match value {
-        Measurement::Int(int) => 1 + varint_len(int.cast_unsigned()),
-        Measurement::Float(_) => 1 + size_of::<f64>(),
-        Measurement::Text(text) => field_len(text.len()),
-        Measurement::Null => 0,
-    };
-    out.push(MEASUREMENTS);
-    varint(out, (field_len(key.len()) + field_len(value_len)) as u64);
-    bytes_field(out, MAP_KEY, key.as_bytes());
-    out.push(MAP_VALUE);
-    varint(out, value_len as u64);
-    match value {
-        Measurement::Int(int) => {
-            out.push(INT_VALUE);
-            varint(out, int.cast_unsigned());
+impl<'a> Writer<'a> {
+    /// A writer at the start of a room.
+    pub fn new(room: &'a mut [u8]) -> Self {
+        Self { room, at: 0 }
+    }
+
+    /// How many bytes have been written.
+    pub fn written(&self) -> usize {
+        self.at
+    }
+
+    /// Writes the name, split at every ".".
+    pub fn event_parts(&mut self, name: &[u8]) -> Option<()> {
+        name.split(|byte| *byte == b'.').try_for_each(|part| self.bytes_field(EVENT_PARTS, part))
+    }
+
+    /// Writes one entry of `measurements`.
+    pub fn measurement(&mut self, key: &[u8], value: Measurement<'_>) -> Option<()> {
+        self.entry(MEASUREMENTS, key, |out| out.telemetry_value(value))
+    }
+
+    /// Writes one entry of `metadata`.
+    pub fn metadata(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        self.entry(METADATA, key, |out| out.bytes(value))
+    }
+
+    /// Writes one entry of `measurements` or `metadata`, of a key's head and any value.
+    pub fn entry_of(&mut self, head: &Head, value: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+        let entry = self.at + 1;
+        self.bytes(head.bytes.get(..usize::from(head.length))?)?;
+        self.block(value)?;
+        self.close(entry)
+    }
+
+    /// The same for a short value, the first bytes of a chunk, in one step.
+    #[inline]
+    pub fn short_text_entry(&mut self, head: &Head, chunk: &[u8; CHUNK_BYTES], length: u8) -> Option<()> {
+        let (room, value) = self.short_entry(head, length)?;
+        room.get_mut(value..)?.first_chunk_mut().map(|place| *place = *chunk)
+    }
+
+    /// The same for a whole number.
+    #[inline]
+    pub fn int_entry(&mut self, head: &Head, value: i64) -> Option<()> {
+        let (varint, length) = varint(value.cast_unsigned());
+        let (room, value) = self.short_entry(head, length + 1)?;
+        let [tag, rest @ ..] = room.get_mut(value..)?.first_chunk_mut::<{ 1 + VARINT_CHUNK_BYTES }>()?;
+        *tag = INT_VALUE;
+        *rest = varint;
+        Some(())
+    }
+
+    /// Writes an entry but for its value, which is short, and returns where that goes.
+    #[inline]
+    fn short_entry(&mut self, head: &Head, value_len: u8) -> Option<(&mut [u8; SHORT_ENTRY_BYTES], usize)> {
+        let room: &mut [u8; SHORT_ENTRY_BYTES] = self.room.get_mut(self.at..)?.first_chunk_mut()?;
+        *room.first_chunk_mut()? = head.bytes;
+        // It is below that; saying so saves checks.
+        let head_len = usize::from(head.length) % HEAD_BYTES;
+        // Before what an entry's length counts stand its tag and that length; the value's length is behind the head.
+        room[1] = head.length - 2 + 1 + value_len;
+        room[head_len] = value_len;
+        self.at += head_len + 1 + usize::from(value_len);
+        Some((room, head_len + 1))
+    }
+
+    fn entry(&mut self, tag: u8, key: &[u8], value: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+        self.byte(tag)?;
+        self.block(|out| {
+            out.bytes_field(MAP_KEY, key)?;
+            out.byte(MAP_VALUE)?;
+            out.block(value)
+        })
+    }
+
+    /// Writes a `TelemetryValue`, less its length.
+    pub fn telemetry_value(&mut self, value: Measurement<'_>) -> Option<()> {
+        match value {
+            Measurement::Int(int) => {
+                self.byte(INT_VALUE)?;
+                self.varint(int.cast_unsigned())
+            }
+            Measurement::Float(float) => {
+                self.byte(FLOAT_VALUE)?;
+                self.bytes(&float.to_le_bytes())
+            }
+            Measurement::Text(text) => self.bytes_field(STRING_VALUE, text),
+            Measurement::Null => Some(()),
         }
-        Measurement::Float(float) => {
-            out.push(FLOAT_VALUE);
-            out.extend_from_slice(&float.to_le_bytes());
+    }
+
+    /// Writes the time, nanoseconds since the Unix epoch.
+    pub fn timestamp_ns(&mut self, timestamp_ns: i64) -> Option<()> {
+        if timestamp_ns == 0 {
+            return Some(());
         }
-        Measurement::Text(text) => bytes_field(out, STRING_VALUE, text.as_bytes()),
-        Measurement::Null => {}
+        self.byte(TIMESTAMP_NS)?;
+        self.varint(timestamp_ns.cast_unsigned())
+    }
+
+    /// Writes the correlation id.
+    pub fn correlation_id(&mut self, correlation_id: &[u8]) -> Option<()> {
+        if correlation_id.is_empty() {
+            return Some(());
+        }
+        self.bytes_field(CORRELATION_ID, correlation_id)
+    }
+
+    /// Writes bytes as they are.
+    pub fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
+        self.room.get_mut(self.at..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        self.at += bytes.len();
+        Some(())
+    }
+
+    fn byte(&mut self, byte: u8) -> Option<()> {
+        *self.room.get_mut(self.at)? = byte;
+        self.at += 1;
+        Some(())
+    }
+
+    fn bytes_field(&mut self, tag: u8, bytes: &[u8]) -> Option<()> {
+        self.byte(tag)?;
+        self.varint(bytes.len() as u64)?;
+        self.bytes(bytes)
+    }
+
+    /// Writes content and, before it, its length.
+    fn block(&mut self, content: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+        let length = self.at;
+        self.byte(0)?;
+        content(self)?;
+        self.close(length)
+    }
+
+    /// Fills in the length of all that was written behind the byte at `length`.
+    fn close(&mut self, length: usize) -> Option<()> {
+        let start = length + 1;
+        let bytes = self.at.checked_sub(start)?;
+        if let (Ok(byte @ 0..0x80), Some(place)) = (u8::try_from(bytes), self.room.get_mut(length)) {
+            *place = byte;
+            return Some(());
+        }
+        let (varint, varint_bytes) = varint(bytes as u64);
+        let content = length + usize::from(varint_bytes);
+        self.room.get_mut(..content + bytes)?.copy_within(start..start + bytes, content);
+        self.room.get_mut(length..content)?.copy_from_slice(varint.get(..varint_bytes.into())?);
+        self.at = content + bytes;
+        Some(())
+    }
+
+    fn varint(&mut self, value: u64) -> Option<()> {
+        let room = self.room.get_mut(self.at..)?;
+        let (varint, length) = varint(value);
+        match room.first_chunk_mut() {
+            Some(place) => *place = varint,
+            None => room.get_mut(..length.into())?.copy_from_slice(varint.get(..length.into())?),
+        }
+        self.at += usize::from(length);
+        Some(())
     }
 }
 
-/// Writes one entry of `metadata`.
-pub fn metadata(out: &mut Vec<u8>, key: &str, value: &str) {
-    out.push(METADATA);
-    varint(out, (field_len(key.len()) + field_len(value.len())) as u64);
-    bytes_field(out, MAP_KEY, key.as_bytes());
-    bytes_field(out, MAP_VALUE, value.as_bytes());
-}
-
-/// Writes the time, nanoseconds since the Unix epoch.
-pub fn timestamp_ns(out: &mut Vec<u8>, timestamp_ns: i64) {
-    if timestamp_ns != 0 {
-        out.push(TIMESTAMP_NS);
-        varint(out, timestamp_ns.cast_unsigned());
+/// A value as a varint, and how many of the bytes are that.
+#[inline]
+fn varint(value: u64) -> ([u8; VARINT_CHUNK_BYTES], u8) {
+    const MORE: u64 = u64::from_ne_bytes([0x80; 8]);
+    /// The lower bits as they are and those above moved up, so that each part gets a bit to spare.
+    const fn spread(value: u64, lower: u64, shift: u32) -> u64 {
+        value & lower | (value & !lower) << shift
     }
-}
-
-/// Writes the correlation id.
-pub fn correlation_id(out: &mut Vec<u8>, correlation_id: &str) {
-    if !correlation_id.is_empty() {
-        bytes_field(out, CORRELATION_ID, correlation_id.as_bytes());
+    let mut room = [0; VARINT_CHUNK_BYTES];
+    if value < 0x80 {
+        room[0] = value.to_le_bytes()[0];
+        return (room, 1);
     }
-}
-
-fn bytes_field(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
-    out.push(tag);
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// Bytes that a length-delimited field with a one-byte tag takes.
-fn field_len(content: usize) -> usize {
-    1 + varint_len(content as u64) + content
-}
-
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        #[allow(clippy::cast_possible_truncation, reason = "the low seven bits are what is wanted")]
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+    let halves = spread(value & ((1 << 56) - 1), (1 << 28) - 1, 4);
+    let quarters = spread(halves, 0x0000_3FFF_0000_3FFF, 2);
+    let bytes = spread(quarters, 0x007F_007F_007F_007F, 1);
+    let length = varint_len(value);
+    if value >= 1 << 56 {
+        room[..8].copy_from_slice(&(bytes | MORE).to_le_bytes());
+        let [ninth, ..] = (value >> 56).to_le_bytes();
+        room[8] = ninth;
+        room[9] = 1;
+    } else {
+        // All bytes but the last one say that another one follows.
+        let more = MORE & !(u64::MAX << (8 * (length - 1) % 64));
+        room[..8].copy_from_slice(&(bytes | more).to_le_bytes());
     }
-    #[allow(clippy::cast_possible_truncation, reason = "it is below 0x80")]
-    out.push(value as u8);
+    #[allow(clippy::cast_possible_truncation, reason = "it is ten at most")]
+    (room, length as u8)
 }
 
 /// Seven bits to a byte, at least one byte.
 fn varint_len(value: u64) -> usize {
     (70 - (value | 1).leading_zeros() as usize) / 7
+}
+
+/// The bytes of a map's entry up to its value's length, made once for many entries with the same key.
+#[derive(Debug, Clone, Copy)]
+pub struct Head {
+    /// With a 0 in the place of the entry's length, then unused bytes.
+    bytes: [u8; HEAD_BYTES],
+    length: u8,
+}
+
+impl Head {
+    /// For entries of `measurements`. None if the key is too long for it to pay.
+    pub fn of_measurement(key: &[u8]) -> Option<Self> {
+        Self::new(MEASUREMENTS, key)
+    }
+
+    /// The same for entries of `metadata`.
+    pub fn of_metadata(key: &[u8]) -> Option<Self> {
+        Self::new(METADATA, key)
+    }
+
+    fn new(tag: u8, key: &[u8]) -> Option<Self> {
+        let mut bytes = [0; HEAD_BYTES];
+        let mut out = Writer::new(&mut bytes);
+        out.byte(tag)?;
+        out.byte(0)?;
+        out.bytes_field(MAP_KEY, key)?;
+        out.byte(MAP_VALUE)?;
+        let length = u8::try_from(out.written()).ok()?;
+        (usize::from(length) < HEAD_BYTES).then_some(Self { bytes, length })
+    }
 }
 
 #[cfg(test)]
@@ -123,10 +292,26 @@ mod tests {
     fn varint_len_is_what_varint_writes() {
         for shift in 0..64 {
             for value in [1u64 << shift, (1u64 << shift) - 1, u64::MAX] {
-                let mut out = Vec::new();
-                varint(&mut out, value);
-                assert_eq!(varint_len(value), out.len(), "{value}");
+                let mut room = [0; VARINT_CHUNK_BYTES];
+                let mut out = Writer::new(&mut room);
+                assert_eq!(out.varint(value), Some(()));
+                assert_eq!(varint_len(value), out.written(), "{value}");
             }
         }
+    }
+
+    #[test]
+    fn it_gives_up_when_the_room_is_too_small() {
+        let value = [b'v'; 200];
+        let mut room = [0; 300];
+        let mut out = Writer::new(&mut room);
+        assert_eq!(out.metadata(b"key", &value), Some(()));
+        let (needed, whole) = (out.written(), room);
+        for size in 0..needed {
+            assert_eq!(Writer::new(&mut room[..size]).metadata(b"key", &value), None, "{size}");
+        }
+        let mut exact = Writer::new(&mut room[..needed]);
+        assert_eq!(exact.metadata(b"key", &value), Some(()));
+        assert_eq!(room[..needed], whole[..needed]);
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     batch::Batch,
-    control::{Control, Controls, Verdict},
+    control::{ByName, Control, Controls, Verdict},
     stats::ConsumerStats,
 };
 use bytes::Bytes;
@@ -46,9 +46,11 @@ impl Consumer {
         if self.controls.keeps_all() && self.queue.has_room(events.len(), bytes) {
             self.queue.push_run(batch, events);
         } else {
+            // Judged once for all events of a name.
+            let mut by_name = vec![None; if events.len() > 1 { batch.name_count() } else { 0 }];
             for index in events {
-                let Some(event) = batch.event(index) else { continue };
-                match self.controls.judge(event.name, event.correlation_id) {
+                let Some(verdict) = judge(&mut self.controls, batch, index, &mut by_name) else { continue };
+                match verdict {
                     Verdict::Keep => self.stats.dropped += self.queue.push(batch, index),
                     Verdict::SwitchedOff => self.stats.switched_off += 1,
                     Verdict::Filtered => self.stats.filtered += 1,
@@ -113,4 +115,24 @@ impl Consumer {
         self.stats.abandoned += self.queue.len() as u64;
         drop(self.queue.drain());
     }
+}
+
+/// Judges an event, its name only if that is not known yet.
+fn judge(
+    controls: &mut Controls,
+    batch: &Batch,
+    index: usize,
+    by_name: &mut [Option<ByName>],
+) -> Option<Verdict> {
+    let number = batch.name_number(index)?;
+    let judged = if let Some(Some(judged)) = by_name.get(number) {
+        *judged
+    } else {
+        let judged = controls.judge_name(batch.name(number)?);
+        if let Some(place) = by_name.get_mut(number) {
+            *place = Some(judged);
+        }
+        judged
+    };
+    Some(judged.judge(batch.correlation_id(index)?))
 }

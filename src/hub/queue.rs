@@ -182,9 +182,8 @@ mod tests {
     fn batch(sizes: &[usize]) -> Arc<Batch> {
         let mut builder = BatchBuilder::default();
         for size in sizes {
-            builder.start_frame().extend(std::iter::repeat_n(7, *size));
-            let event = Event { name: "a", correlation_id: "", timestamp_ns: 0, timestamp_given: true };
-            assert!(builder.finish_frame(event));
+            let event = Event { name: "a", correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
+            assert!(builder.push(&vec![7; *size], event));
         }
         Arc::new(builder.take())
     }

@@ -9,13 +9,8 @@ use crate::{
 fn batch(names: &[&str]) -> Batch {
     let mut builder = BatchBuilder::default();
     for name in names {
-        builder.start_frame().extend_from_slice(name.as_bytes());
-        assert!(builder.finish_frame(Event {
-            name,
-            correlation_id: "",
-            timestamp_ns: 0,
-            timestamp_given: true
-        }));
+        let event = Event { name, correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
+        assert!(builder.push(name.as_bytes(), event));
     }
     builder.take()
 }

@@ -86,9 +86,14 @@ pub fn documents() -> impl Strategy<Value = Bytes> {
 
 /// Lines with a few bytes changed, put in or taken out, or cut off.
 pub fn damaged_lines() -> impl Strategy<Value = Bytes> {
+    whole_and_damaged().prop_map(|(_, damaged)| damaged)
+}
+
+/// A line, and the same with a few bytes changed, put in or taken out, or cut off.
+pub fn whole_and_damaged() -> impl Strategy<Value = (Bytes, Bytes)> {
     let byte = prop_oneof![select(&b"\"\\{}[],:. -+eE019tfnuNI\n\r\t\0\x1f\x7f\xc3\xff"[..]), any::<u8>()];
-    (lines(), vec((0..5, any::<bool>(), any::<Index>(), byte), 1..4)).prop_map(|(line, damages)| {
-        let mut line = Vec::from(line);
+    (lines(), vec((0..5, any::<bool>(), any::<Index>(), byte), 1..4)).prop_map(|(whole, damages)| {
+        let mut line = Vec::from(whole.clone());
         for (kind, structure, at, byte) in damages {
             let is_structure = |at: &usize| line.get(*at).is_none_or(|byte| b"{}[],:\"\\".contains(byte));
             let places: Vec<_> = (0..=line.len()).filter(|at| !structure || is_structure(at)).collect();
@@ -102,7 +107,7 @@ pub fn damaged_lines() -> impl Strategy<Value = Bytes> {
                 _ => line[at] = byte,
             }
         }
-        line.into()
+        (whole, line.into())
     })
 }
 
