@@ -6,6 +6,9 @@
 //!
 //! The pipe starts at the system's size and is enlarged while reads come full, because a user has a budget of
 //! pipe memory and most workers need none of it.
+//!
+//! To be woken for every line would cost the worker, who does the waking, as much as the sidecar. While lines come
+//! close behind each other the reader does not wait for the next one but takes a nap, and then reads what has come.
 
 use crate::{
     passthrough::Passthrough,
@@ -14,22 +17,30 @@ use crate::{
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, fcntl},
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::{EfdFlags, EventFd},
+    poll::{PollFd, PollFlags, ppoll},
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        prctl::set_timerslack,
+        time::TimeSpec,
+    },
     unistd::read,
 };
 use std::{
     io::IoSlice,
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
 };
 
-/// The first read size, and the size of a pipe on Linux, in bytes.
-const MIN_READ_BYTES: usize = 64 * 1024;
-/// The largest read: what fits a core's cache.
-const MAX_READ_BYTES: usize = 256 * 1024;
+/// The largest read, and the size of a pipe on Linux, in bytes. What is read and what it becomes fit a core's cache.
+const READ_BYTES: usize = 64 * 1024;
 /// The largest pipe that an unprivileged process may have by default (`/proc/sys/fs/pipe-max-size`).
 const MAX_PIPE_BYTES: usize = 1024 * 1024;
+
+/// Reads closer behind each other are not waited for one by one.
+const QUICK: Duration = Duration::from_micros(400);
+/// How long bytes may come together then: nobody sees that, and it is several lines of a busy Python worker.
+const NAP: TimeSpec = TimeSpec::new(0, 150_000);
 
 /// What wakes the reader other than the worker's bytes.
 #[derive(Debug)]
@@ -61,13 +72,15 @@ impl Wake {
         self.nudge();
     }
 
-    /// Sleeps until something happens here, or there are bytes in the pipe.
-    fn wait(&self, pipe: Option<&OwnedFd>) {
-        let mut fds = vec![PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-        fds.extend(pipe.map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+    /// Sleeps until something happens here, there are bytes in the pipe, or the time is over.
+    fn wait(&self, pipe: Option<&OwnedFd>, limit: Option<TimeSpec>) {
+        let fds = [self.fd.as_fd(), pipe.map_or(self.fd.as_fd(), OwnedFd::as_fd)];
+        let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         // Whatever it says, the next read finds out.
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        let _ = self.fd.read();
+        let _ = ppoll(&mut fds, limit, None);
+        if fds[0].any() != Some(false) {
+            let _ = self.fd.read();
+        }
     }
 
     fn has_ended(&self) -> bool {
@@ -113,15 +126,21 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// Waits for bytes.
     fn sleep(&self) {
-        self.wake.wait(Some(self.pipe));
+        self.wake.wait(Some(self.pipe), None);
+    }
+
+    /// Lets bytes come together.
+    fn nap(&self) {
+        self.wake.wait(None, Some(NAP));
     }
 
     /// A worker may close its stderr and live on.
     fn outlive_worker(&self, mut meanwhile: impl FnMut()) {
         while !self.wake.has_ended() {
             meanwhile();
-            self.wake.wait(None);
+            self.wake.wait(None, None);
         }
     }
 }
@@ -134,14 +153,23 @@ pub fn feed<P: Publisher, F: AsFd>(
     wake: &Wake,
     pipeline: &mut Pipeline<P, F>,
 ) {
+    // A nap is short, and not to be rounded up.
+    let _ = set_timerslack(1);
     let mut source = Source::new(pipe, wake);
     let mut growth = Growth::new(!fixed_size);
+    let mut rhythm = Rhythm::default();
     loop {
-        match source.read(pipeline.spare(growth.read_bytes)) {
+        match source.read(pipeline.spare(READ_BYTES)) {
             Next::Bytes(count) => {
                 pipeline.advance(count);
-                growth.after_read(pipe, count);
                 pipeline.print_log();
+                if count == READ_BYTES {
+                    growth.after_full_read(pipe);
+                } else if rhythm.is_quick() {
+                    source.nap();
+                } else {
+                    source.sleep();
+                }
             }
             Next::Nothing => {
                 pipeline.print_log();
@@ -157,7 +185,7 @@ pub fn feed<P: Publisher, F: AsFd>(
 /// Copies a worker's stderr as it is until the worker has ended: what is left to do when everything else failed.
 pub fn copy_raw(pipe: &OwnedFd, wake: &Wake, stderr: &impl AsFd) {
     let mut passthrough = Passthrough::new(stderr);
-    let mut chunk = vec![0; MIN_READ_BYTES];
+    let mut chunk = vec![0; READ_BYTES];
     let mut source = Source::new(pipe, wake);
     loop {
         match source.read(&mut chunk) {
@@ -189,27 +217,38 @@ nix::ioctl_read_bad!(
 /// How far the pipe may still be enlarged.
 struct Growth {
     pipe_bytes: usize,
-    read_bytes: usize,
     allowed: bool,
 }
 
 impl Growth {
     fn new(allowed: bool) -> Self {
-        Self { pipe_bytes: MIN_READ_BYTES, read_bytes: MIN_READ_BYTES, allowed }
+        Self { pipe_bytes: READ_BYTES, allowed }
     }
 
     /// Enlarges the pipe after a read that came full, until the system says no.
-    fn after_read(&mut self, pipe: &OwnedFd, count: usize) {
-        if !self.allowed || count < self.read_bytes || self.pipe_bytes >= MAX_PIPE_BYTES {
+    fn after_full_read(&mut self, pipe: &OwnedFd) {
+        if !self.allowed || self.pipe_bytes >= MAX_PIPE_BYTES {
             return;
         }
         let larger = self.pipe_bytes * 2;
         match i32::try_from(larger).map(|size| fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size))) {
-            Ok(Ok(_)) => {
-                self.pipe_bytes = larger;
-                self.read_bytes = larger.min(MAX_READ_BYTES);
-            }
+            Ok(Ok(_)) => self.pipe_bytes = larger,
             _ => self.allowed = false,
         }
+    }
+}
+
+/// How close behind each other reads that empty the pipe come.
+#[derive(Default)]
+struct Rhythm {
+    last: Option<Instant>,
+}
+
+impl Rhythm {
+    /// Whether this one came soon after the last one, so that the next one will, too.
+    fn is_quick(&mut self) -> bool {
+        let now = Instant::now();
+        let last = self.last.replace(now);
+        last.is_some_and(|last| now - last < QUICK)
     }
 }
