@@ -17,12 +17,6 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// How many of a batch's latest names are looked through for that of the next event.
 const NAMES_AT_HAND: usize = 8;
 
-/// How much larger than the batch before a batch may become before its memory has to grow, with [`room`] for the
-/// last message.
-///
-/// [`room`]: BatchBuilder::room
-const MARGIN_BYTES: usize = 1024;
-
 /// Where an event's parts are.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -222,7 +216,7 @@ impl BatchBuilder {
 
     /// The finished batch; the builder starts anew.
     pub fn take(&mut self) -> Batch {
-        let next = Self { usual: self.end + MARGIN_BYTES, ..Self::default() };
+        let next = Self { usual: self.end + self.end / 8, ..Self::default() };
         let mut done = std::mem::replace(self, next);
         done.frames.truncate(done.end);
         // What waits in queues is to take no more memory than is counted there.

@@ -6,7 +6,7 @@ use telemetry_sidecar::{
     cli::{self, Parsed},
     config,
     log::PROGRAM,
-    worker::{Exit, exit::FAILED, startup::inherited_descriptors},
+    worker::{Exit, exit::FAILED},
 };
 
 fn main() {
@@ -19,15 +19,11 @@ fn main() {
 }
 
 fn run() -> Result<Exit, String> {
-    // First of all, while there are no others.
-    let descriptors = inherited_descriptors();
     match cli::parse(std::env::args_os())? {
         Parsed::Text(text) => {
             let _ = write!(std::io::stdout(), "{text}");
             Ok(Exit::Code(0))
         }
-        Parsed::Run(cli, environment_names) => {
-            app::run(config::resolve(*cli)?, &environment_names, &descriptors)
-        }
+        Parsed::Run(cli, environment_names) => app::run(config::resolve(*cli)?, &environment_names),
     }
 }

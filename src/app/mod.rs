@@ -7,17 +7,15 @@ mod tail;
 mod wrap;
 
 use crate::{config::Task, worker::Exit};
-use std::os::fd::RawFd;
 
-/// Does what was asked for. A worker is not to inherit these environment variables; these descriptors, which the
-/// sidecar inherited, are for the worker alone.
+/// Does what was asked for. A worker is not to inherit these environment variables.
 ///
 /// # Errors
 ///
 /// What went wrong, in one line, before anything was started or with nothing left running.
-pub fn run(task: Task, environment_names: &[String], descriptors: &[RawFd]) -> Result<Exit, String> {
+pub fn run(task: Task, environment_names: &[String]) -> Result<Exit, String> {
     match task {
-        Task::Wrap(task) => wrap::run(*task, environment_names, descriptors),
+        Task::Wrap(task) => wrap::run(*task, environment_names),
         Task::Replay(task) => replay::run(*task),
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(address) => tail::run(&address),

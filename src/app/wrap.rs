@@ -16,6 +16,7 @@ use crate::{
         Exit, copier,
         signals::Signals,
         spawn::{prepare_environment, spawn, stderr_pipe},
+        startup::close_inherited,
         supervisor::Supervisor,
         witness::Witness,
     },
@@ -23,19 +24,19 @@ use crate::{
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::{EfdFlags, EventFd},
-    unistd::{Pid, close, dup2_stdin, dup2_stdout},
+    unistd::{dup2_stdin, dup2_stdout},
 };
 use std::{
     fs::OpenOptions,
     io::{self, Write as _},
-    os::fd::{AsFd, OwnedFd, RawFd},
+    os::fd::{AsFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
 };
 
 /// Runs a worker to its end.
-pub fn run(mut config: Wrap, environment_names: &[String], descriptors: &[RawFd]) -> Result<Exit, String> {
+pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, String> {
     // SAFETY: this is the process's first thread, and the others are started below.
     unsafe { prepare_environment(environment_names) };
     let system = |error| format!("cannot prepare to start the worker: {error}");
@@ -72,19 +73,19 @@ pub fn run(mut config: Wrap, environment_names: &[String], descriptors: &[RawFd]
         .map_err(|error| error.to_string())?;
 
     let program = &config.program;
-    let child = match spawn(program, &config.arguments, worker_stderr, signals.inherited()) {
-        Ok(child) => child,
+    let worker = match spawn(program, &config.arguments, worker_stderr, signals.inherited()) {
+        Ok(worker) => worker,
         Err(error) => {
             let exit = Exit::Code(error.exit_code());
-            let _ = writeln!(io::stderr(), "{}: {}: {}", crate::log::PROGRAM, program.display(), error.cause);
+            let cause = io::Error::from(error.cause);
+            let _ = writeln!(io::stderr(), "{}: {}: {cause}", crate::log::PROGRAM, program.display());
             return Ok(exit);
         }
     };
-    worker_state.started(child.id());
-    log.info(format_args!("worker {} started: {}", child.id(), program.display()));
-    give_up_descriptors(descriptors);
+    worker_state.started(worker.as_raw().unsigned_abs());
+    log.info(format_args!("worker {worker} started: {}", program.display()));
+    give_up_descriptors();
 
-    let worker = Pid::from_raw(child.id().cast_signed());
     let mut supervisor = Supervisor::new(worker, &signals, Witness::start().ok());
     let exit = supervisor.run();
     worker_state.ended();
@@ -98,14 +99,12 @@ pub fn run(mut config: Wrap, environment_names: &[String], descriptors: &[RawFd]
 }
 
 /// What the worker inherited is its alone: whoever is at the other end is to see when the worker closes it.
-fn give_up_descriptors(descriptors: &[RawFd]) {
+fn give_up_descriptors() {
     if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
         let _ = dup2_stdin(&null);
         let _ = dup2_stdout(&null);
     }
-    for fd in descriptors {
-        let _ = close(*fd);
-    }
+    close_inherited();
 }
 
 /// Waits until everything is delivered, or a signal says that it has taken long enough.

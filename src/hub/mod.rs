@@ -108,7 +108,7 @@ impl Hub {
             while !state.has_room_everywhere(bytes, need_subscriber) {
                 let wakers = state.wakers();
                 if wakers.is_empty() {
-                    state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = self.wait(state);
                 } else {
                     drop(state);
                     wakers.into_iter().for_each(Waker::wake);
@@ -137,9 +137,19 @@ impl Hub {
         self.wait_while(|state| !state.is_delivered(backlog_too));
     }
 
-    fn wait_while(&self, waiting: impl Fn(&State) -> bool) {
-        let state = self.room.wait_while(self.lock(), |state| waiting(state));
-        drop(state.unwrap_or_else(PoisonError::into_inner));
+    fn wait_while(&self, condition: impl Fn(&State) -> bool) {
+        let mut state = self.lock();
+        while condition(&state) {
+            state = self.wait(state);
+        }
+    }
+
+    /// Waits for a change.
+    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        state.waiting += 1;
+        let mut state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
     }
 
     /// Says that no more events will come: queues drain, then each consumer is told the end.
@@ -227,8 +237,12 @@ impl Subscription {
             return Poll::Ready(None);
         };
         if let Some(frames) = consumer.take(CHUNK_BYTES) {
+            // It would be a system call for nobody.
+            let somebody_waits = state.waiting > 0;
             drop(state);
-            self.hub.room.notify_all();
+            if somebody_waits {
+                self.hub.room.notify_all();
+            }
             return Poll::Ready(Some(frames));
         }
         if closed {

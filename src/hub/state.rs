@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) last_id: u64,
     /// No events will come any more.
     pub(super) closed: bool,
+    /// How many threads wait for a change.
+    pub(super) waiting: usize,
 }
 
 impl State {
@@ -37,6 +39,7 @@ impl State {
             departed_count: 0,
             last_id: 0,
             closed: false,
+            waiting: 0,
         }
     }
 

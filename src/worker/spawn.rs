@@ -5,17 +5,23 @@ use super::{
     startup::Inherited,
 };
 use nix::{
+    errno::Errno,
     fcntl::{FcntlArg, OFlag, fcntl},
-    sys::{prctl, signal::Signal},
-    unistd::{Pid, getppid, pipe2, setpgid},
+    libc,
+    sched::{CloneFlags, clone},
+    sys::{prctl, signal::Signal, wait::waitpid},
+    unistd::{Pid, dup2_stderr, getppid, pipe2, setpgid},
 };
 use std::{
     env,
-    ffi::OsString,
-    io,
-    os::{fd::OwnedFd, unix::process::CommandExt as _},
-    process::{Child, Command, Stdio},
+    ffi::{CString, OsStr, OsString},
+    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    ptr,
+    sync::atomic::{AtomicI32, Ordering},
 };
+
+/// What the C library's `execvp` needs of a stack, twice over: a path, and some frames. It also copies the list of words.
+const STACK_BYTES: usize = 64 * 1024;
 
 /// A worker's stderr: what the sidecar reads, and what the worker writes to.
 ///
@@ -28,23 +34,23 @@ pub fn stderr_pipe(size: Option<usize>) -> nix::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     if let Some(size) = size {
-        let size = i32::try_from(size).map_err(|_| nix::errno::Errno::EINVAL)?;
+        let size = i32::try_from(size).map_err(|_| Errno::EINVAL)?;
         fcntl(&read, FcntlArg::F_SETPIPE_SZ(size))?;
     }
     Ok((read, write))
 }
 
 /// Why a worker did not start.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct SpawnError {
     /// What the system says.
-    pub cause: io::Error,
+    pub cause: Errno,
 }
 
 impl SpawnError {
     /// 127 if there is no such command, else 126.
-    pub fn exit_code(&self) -> i32 {
-        if self.cause.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
+    pub fn exit_code(self) -> i32 {
+        if self.cause == Errno::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE }
     }
 }
 
@@ -79,26 +85,63 @@ pub unsafe fn prepare_environment(own: &[String]) {
 /// It gets signals as they were, and is killed when the calling thread ends: so
 /// this has to be called from the thread that lives as long as the process.
 ///
+/// As `vfork` and `posix_spawn` do it: the child runs in this process's memory, on a stack of its own, while the calling
+/// thread waits until it executes the worker. To copy the page tables of a process whose threads are just starting takes
+/// longer than all the rest.
+///
 /// # Errors
 ///
 /// If it could not be started; nothing runs then.
 pub fn spawn(
-    program: &OsString,
+    program: &OsStr,
     arguments: &[OsString],
     stderr: OwnedFd,
     inherited: Inherited,
-) -> Result<Child, SpawnError> {
-    let mut command = Command::new(program);
-    command.args(arguments).stderr(Stdio::from(stderr));
+) -> Result<Pid, SpawnError> {
+    let words = [program].into_iter().chain(arguments.iter().map(OsString::as_os_str));
+    let words: Result<Vec<_>, _> = words.map(|word| CString::new(word.as_bytes())).collect();
+    let words = words.map_err(|_| SpawnError { cause: Errno::EINVAL })?;
+    let pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
     let sidecar = Pid::this();
-    let prepare = move || {
+    let failure = AtomicI32::new(0);
+
+    let execute = || -> nix::Result<()> {
         inherited.restore()?;
+        dup2_stderr(&stderr)?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         // The sidecar may have died before that took effect; whoever adopted this process is not it.
-        if getppid() == sidecar { Ok(()) } else { Err(io::Error::from_raw_os_error(nix::libc::ESRCH)) }
+        if getppid() != sidecar {
+            return Err(Errno::ESRCH);
+        }
+        if let Some(program) = pointers.first() {
+            // SAFETY: the words are strings with their NULs, and a null follows the last of them. It returns only if
+            // it fails.
+            unsafe { libc::execvp(*program, pointers.as_ptr()) };
+        }
+        Err(Errno::last())
     };
-    // SAFETY: between fork and exec only async-signal-safe functions may be called. These are system
-    // calls on values made before the fork; errors are built from numbers, without allocation.
-    unsafe { command.pre_exec(prepare) };
-    command.spawn().map_err(|cause| SpawnError { cause })
+    let child = Box::new(|| {
+        if let Err(error) = execute() {
+            failure.store(error as i32, Ordering::Relaxed);
+        }
+        // Nobody sees this status.
+        0
+    });
+    let mut stack = vec![0; STACK_BYTES + size_of_val(&pointers[..])];
+    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+    // SAFETY: the child makes system calls on memory that this thread, which does not run meanwhile, has prepared, and
+    // ends by executing the worker or without unwinding, since nothing there panics. All signals are blocked until they
+    // are what the worker is to have, and none has a handler by then. Its stack is larger than a path and the list of
+    // words, which execvp(3) copies.
+    let worker = unsafe { clone(child, &mut stack, flags, Some(libc::SIGCHLD)) };
+    // It is the worker's alone now, so that its end can be seen.
+    drop(stderr);
+    let worker = worker.map_err(|cause| SpawnError { cause })?;
+    match failure.load(Ordering::Relaxed) {
+        0 => Ok(worker),
+        error => {
+            let _ = waitpid(worker, None);
+            Err(SpawnError { cause: Errno::from_raw(error) })
+        }
+    }
 }

@@ -5,10 +5,10 @@
 //! library calls before it calls the program.
 
 use nix::{
-    errno::Errno,
     fcntl::{FcntlArg, fcntl},
     libc,
     sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction},
+    unistd::close,
 };
 use std::{
     fs,
@@ -90,21 +90,21 @@ pub fn was_closed(fd: RawFd) -> bool {
     CLOSED.load(Ordering::Relaxed) & (1 << fd) != 0
 }
 
-/// The descriptors beyond the standard ones that were inherited. To be called before any is opened.
-pub fn inherited_descriptors() -> Vec<RawFd> {
+/// Closes the descriptors beyond the standard ones that were inherited. They are the ones that are not closed on exec,
+/// or they would not be here; all of the sidecar's own are.
+pub fn close_inherited() {
     let numbers: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
         Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect(),
         // No /proc: look at the first ones.
         Err(_) => (3..1024).collect(),
     };
-    // The directory itself was among them, and is closed now.
-    numbers.into_iter().filter(|fd| *fd > 2 && is_open(*fd)).collect()
-}
-
-fn is_open(fd: RawFd) -> bool {
-    // SAFETY: it is borrowed for one system call that says whether it is open.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    fcntl(borrowed, FcntlArg::F_GETFD) != Err(Errno::EBADF)
+    for fd in numbers.into_iter().filter(|fd| *fd > 2) {
+        // SAFETY: it is borrowed for one system call that reads its flags.
+        let flags = fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFD);
+        if flags.is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0) {
+            let _ = close(fd);
+        }
+    }
 }
 
 /// How signals and standard descriptors were, for the worker to be started with.
@@ -148,7 +148,7 @@ impl Inherited {
         for fd in [0, 1] {
             if was_closed(fd) {
                 // If it is closed, all the better.
-                let _ = nix::unistd::close(fd);
+                let _ = close(fd);
             }
         }
         pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)
