@@ -1,0 +1,1 @@
+"""What benches/suite.py measures, a module for each section."""

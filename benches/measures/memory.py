@@ -1,0 +1,119 @@
+"""Resident memory, and what many sidecars leave of a user's pipe budget.
+
+MB are 10^6 bytes. Pss shares out what several processes have in common, such as the program itself. The
+budget concerns users without privileges; as root the last row says nothing.
+"""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from .processes import EMIT, Wrapped, medians_in_turn, memory_mb
+from .rows import Row
+
+FOREVER = "1000000000"
+
+
+def measure(options):
+    seconds = 1 if options.quick else 3
+    cases = {
+        "idle": (3.5, lambda wrapper: idle(wrapper)),
+        "streaming 1,000 events/s": (6, lambda wrapper: streaming(wrapper, seconds)),
+        "flat out, the most": (6, lambda wrapper: flat_out(wrapper, options, [])),
+        "flat out to a stalled client, the most": (
+            None,
+            lambda wrapper: flat_out(wrapper, options, ["--stall"]),
+        ),
+    }
+    rows = []
+    for title, (target, case) in cases.items():
+        found = medians_in_turn(
+            options.runs,
+            {wrapper: (lambda wrapper=wrapper: {"mb": case(wrapper)}) for wrapper in ("sidecar", "naive")},
+        )
+        what = f"resident memory, {title}"
+        rows.append(Row(what, "MB", found["sidecar"]["mb"], found["naive"]["mb"], target=target))
+    return rows + fleets(options), []
+
+
+def idle(wrapper):
+    wrapped = Wrapped(wrapper, [EMIT, "--wait"], subscribers=0)
+    time.sleep(0.3)
+    found = memory_mb(wrapped.process.pid)
+    wrapped.kill()
+    return found
+
+
+def streaming(wrapper, seconds):
+    wrapped = Wrapped(wrapper, [EMIT, "--wait", "--rate", "1000", "--count", FOREVER])
+    wrapped.begin()
+    time.sleep(seconds)
+    found = memory_mb(wrapped.process.pid)
+    wrapped.kill()
+    return found
+
+
+def flat_out(wrapper, options, subscriber_options):
+    """The most that it ever had, seen until it ends."""
+    count = str(options.scaled(2_000_000 if wrapper == "sidecar" else 500_000))
+    wrapped = Wrapped(wrapper, [EMIT, "--wait", "--count", count], subscriber_options=subscriber_options)
+    wrapped.begin()
+    most = 0
+    while (now := memory_mb(wrapped.process.pid, "VmHWM")) is not None:
+        most = max(most, now)
+        time.sleep(0.005)
+    wrapped.finish()
+    return most
+
+
+def fleets(options):
+    """Many at once, each with a worker at a low rate."""
+    number = options.scaled(200)
+    found = {wrapper: fleet(wrapper, number) for wrapper in ("sidecar", "naive")}
+    privileged = "root, so no limit applies" if os.geteuid() == 0 else "unprivileged"
+    return [
+        Row(f"{number} at once: mean resident memory", "MB", found["sidecar"]["rss"], found["naive"]["rss"]),
+        Row(
+            f"{number} at once: Pss of all, helpers included",
+            "MB",
+            found["sidecar"]["pss"],
+            found["naive"]["pss"],
+        ),
+        Row(
+            f"{number} at once: size of a new pipe",
+            "KiB",
+            found["sidecar"]["pipe"],
+            found["naive"]["pipe"],
+            target=64,
+            more_is_better=True,
+            remark=privileged,
+        ),
+    ]
+
+
+def fleet(wrapper, number):
+    words = [EMIT, "--wait", "--rate", "10", "--count", FOREVER]
+    members = [Wrapped(wrapper, words, subscribers=0, options=["-q"]) for _ in range(number)]
+    for member in members:
+        member.begin()
+    time.sleep(2)
+    pids = [member.process.pid for member in members]
+    all_pids = pids + [helper for pid in pids for helper in helpers(pid)]
+    read_end, write_end = os.pipe()
+    found = {
+        "rss": sum(memory_mb(pid) for pid in pids) / number,
+        "pss": sum(memory_mb(pid, "Pss", "smaps_rollup") for pid in all_pids),
+        "pipe": fcntl.fcntl(read_end, fcntl.F_GETPIPE_SZ) / 1024,
+    }
+    os.close(read_end)
+    os.close(write_end)
+    for member in members:
+        member.kill()
+    return found
+
+
+def helpers(pid):
+    """A wrapper's children that are not the worker."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if Path(f"/proc/{child}/comm").read_text() != "emit\n"]

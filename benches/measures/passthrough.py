@@ -1,0 +1,107 @@
+"""Ordinary stderr through the sidecar, and through `cat` as a shell's pipe would send it.
+
+Wall time runs from the worker's first write to the end of the last process. "CPU of the relay" is that of the
+sidecar or of `cat` alone; "CPU of all" adds the worker and, where stderr is a pipe, its reader, which is
+another `cat` and the same for all. An enlarged pipe has 1 MiB, given to it by its owner; the
+sidecar leaves the pipe it inherits as it is.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import time
+
+from .processes import EMIT, NAIVE, SIDECAR, Process, medians_in_turn
+from .rows import Row
+
+LINE_BYTES = 100
+# The naive design takes so much longer that it gets a part of the work, and the times are scaled up.
+NAIVE_PART = 64
+PIPE_BYTES = {"an enlarged pipe": 1024 * 1024, "a 64 KiB pipe": 65536}
+
+
+def measure(options):
+    rows = []
+    lines = options.scaled(2**30 // LINE_BYTES)
+    size = "1 GiB" if options.scale == 1 else f"{lines * LINE_BYTES / 2**20:.0f} MiB"
+    for sink, wall, cpu in (
+        ("/dev/null", 0.65, 0.8),
+        ("an enlarged pipe", 0.65, 0.8),
+        ("a 64 KiB pipe", 1.05, 1.05),
+    ):
+        what = f"{size} in 64 KiB writes to {sink}"
+        rows += compare(options, what, sink, lines, 65536, {"wall": wall, "relay": cpu})
+    lines = options.scaled(4_000_000)
+    rows += compare(
+        options,
+        f"{lines / 1e6:g} million 100-byte writes to /dev/null",
+        "/dev/null",
+        lines,
+        0,
+        {"relay": 0.35},
+    )
+    return rows, []
+
+
+def compare(options, what, sink, lines, block, targets):
+    found = medians_in_turn(
+        options.runs,
+        {
+            "sidecar": lambda: relay([SIDECAR, "-q", "--"], sink, lines, block),
+            "cat": lambda: relay(None, sink, lines, block),
+            "naive": lambda: scaled(relay([NAIVE, "--"], sink, lines // NAIVE_PART, block)),
+        },
+    )
+    titles = {"wall": "wall time", "relay": "CPU of the relay", "all": "CPU of all"}
+    return [
+        Row(
+            f"{what}: {title}",
+            "s",
+            found["sidecar"][key],
+            found["naive"][key],
+            found["cat"][key],
+            "`cat`",
+            target_ratio=targets.get(key),
+        )
+        for key, title in titles.items()
+    ]
+
+
+def scaled(found):
+    return {key: value * NAIVE_PART for key, value in found.items()}
+
+
+def relay(wrapper, sink, lines, block):
+    """Seconds that it takes with this wrapper; without one `cat` reads the worker's stderr."""
+    reader, stderr = open_sink(sink)
+    worker_words = [EMIT, "--share", "0", "--count", str(lines), "--block", str(block)]
+    if wrapper is None:
+        worker = Process(worker_words, stderr=subprocess.PIPE)
+        cat = Process(["cat"], stdin=worker.popen.stderr, stdout=stderr)
+        worker.popen.stderr.close()
+    else:
+        worker = Process([*wrapper, *worker_words], stderr=stderr)
+    os.close(stderr)
+    output, tree = worker.finish()
+    relay_cpu = cat.finish()[1] if wrapper is None else None
+    reader_cpu = reader.finish()[1] if reader else 0
+    end_ns = time.monotonic_ns()
+    report = json.loads(output)
+    if relay_cpu is None:
+        relay_cpu = tree - report["cpu_ns"] / 1e9
+        everything = tree + reader_cpu
+    else:
+        everything = tree + relay_cpu + reader_cpu
+    return {"wall": (end_ns - report["start_ns"]) / 1e9, "relay": relay_cpu, "all": everything}
+
+
+def open_sink(sink):
+    """Where ordinary output goes, and who reads it there."""
+    if sink == "/dev/null":
+        return None, os.open(sink, os.O_WRONLY)
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES[sink])
+    reader = Process(["cat"], stdin=read_end, stdout=subprocess.DEVNULL)
+    os.close(read_end)
+    return reader, write_end

@@ -1,0 +1,183 @@
+"""Starting wrappers, workers and subscribers, and saying what they cost.
+
+The CPU time of a wrapper alone is what wait4 tells of it and the children it waited for, less what its worker
+says of itself on stdout. wait4 counts in microseconds; /proc/PID/stat would count in hundredths of a second.
+"""
+
+import atexit
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release"
+SIDECAR = str(TARGET / "telemetry-sidecar")
+NAIVE, EMIT, DRAIN = (str(TARGET / "examples" / name) for name in ("naive", "emit", "drain"))
+# Whatever takes longer than this, in seconds, hangs.
+PATIENCE = 300
+
+_running = set()
+
+
+@atexit.register
+def _kill_what_runs():
+    for process in _running:
+        process.kill()
+
+
+class Process:
+    """A child whose end tells what it has cost."""
+
+    def __init__(self, words, **how):
+        self.popen = subprocess.Popen(
+            words, **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **how}
+        )
+        self.pid = self.popen.pid
+        self.words = words
+        _running.add(self.popen)
+
+    def line(self):
+        """The next line of its output."""
+        return self.popen.stdout.readline().decode()
+
+    def finish(self):
+        """Waits for its end; returns the rest of its output and the CPU seconds of it and its children."""
+        watchdog = threading.Timer(PATIENCE, self.popen.kill)
+        watchdog.start()
+        try:
+            output = self.popen.stdout.read() if self.popen.stdout else b""
+            _, status, usage = os.wait4(self.pid, 0)
+        finally:
+            watchdog.cancel()
+        self._ended(os.waitstatus_to_exitcode(status))
+        if self.popen.returncode:
+            raise SystemExit(f"{' '.join(self.words)}: exit status {self.popen.returncode}")
+        return output.decode(), usage.ru_utime + usage.ru_stime
+
+    def kill(self):
+        self.popen.kill()
+        os.waitpid(self.pid, 0)
+        self._ended(-9)
+
+    def _ended(self, status):
+        self.popen.returncode = status
+        _running.discard(self.popen)
+        for file in (self.popen.stdin, self.popen.stdout):
+            if file and not file.closed:
+                file.close()
+
+
+@dataclass
+class Outcome:
+    """What a worker, its wrapper and its subscribers say at the end."""
+
+    worker: dict
+    subscribers: list
+    wrapper_cpu_s: float
+
+    @property
+    def delivered(self):
+        return sum(one["events"] for one in self.subscribers)
+
+    @property
+    def seconds(self):
+        """From the worker's first write to the last arrival."""
+        return (max(one["last_ns"] for one in self.subscribers) - self.worker["start_ns"]) / 1e9
+
+
+class Wrapped:
+    """A worker behind the sidecar or the naive design, with subscribers. It waits for `begin`."""
+
+    def __init__(self, wrapper, worker, subscribers=1, subscriber_options=(), options=()):
+        words = [NAIVE] if wrapper == "naive" else [SIDECAR, *options]
+        with tempfile.TemporaryDirectory() as directory:
+            ready = Path(directory, "ready")
+            words += ["--ready-file", str(ready), "--", *worker]
+            self.process = Process(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+            port = self._port(ready)
+        drain = [DRAIN, "--address", f"127.0.0.1:{port}", *subscriber_options]
+        self.subscribers = [Process(drain, stdin=subprocess.PIPE) for _ in range(subscribers)]
+        for subscriber in self.subscribers:
+            if subscriber.line() != "subscribed\n":
+                raise SystemExit(f"{' '.join(drain)}: could not subscribe")
+        if subscriber_options:
+            # Controls are read after the subscription is confirmed.
+            time.sleep(0.1)
+
+    def _port(self, ready):
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if ready.exists() and (text := ready.read_text()).endswith("\n"):
+                return int(text)
+            if self.process.popen.poll() is not None:
+                break
+            time.sleep(0.001)
+        raise SystemExit(f"{' '.join(self.process.words)}: did not start")
+
+    def begin(self):
+        self.process.popen.stdin.write(b"\n")
+        self.process.popen.stdin.close()
+
+    def finish(self):
+        output, cpu = self.process.finish()
+        worker = json.loads(output)
+        # A subscriber that stalls waits for this.
+        for subscriber in self.subscribers:
+            subscriber.popen.stdin.close()
+        reports = [json.loads(subscriber.finish()[0]) for subscriber in self.subscribers]
+        return Outcome(worker, reports, cpu - worker["cpu_ns"] / 1e9)
+
+    def kill(self):
+        for process in (*self.subscribers, self.process):
+            process.kill()
+
+
+def run_wrapped(wrapper, worker, **how):
+    """All of it at once."""
+    wrapped = Wrapped(wrapper, worker, **how)
+    wrapped.begin()
+    return wrapped.finish()
+
+
+def running_seconds(pid):
+    """CPU seconds that a process's living threads have taken, to the nanosecond."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def memory_mb(pid, field="VmRSS", file="status"):
+    """A field of /proc/PID/status or smaps_rollup in MB of 10^6 bytes; None if the process is gone."""
+    try:
+        for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return None
+
+
+def in_turn(runs, measures):
+    """Lists of results by name. Every measure has its turn, so that other load hits all alike."""
+    results = {name: [] for name in measures}
+    for _ in range(runs):
+        for name, measure in measures.items():
+            results[name].append(measure())
+    return results
+
+
+def medians(results):
+    """The median of each key of the results, which are dictionaries."""
+    keys = results[0].keys()
+    return {key: statistics.median(result[key] for result in results) for key in keys}
+
+
+def medians_in_turn(runs, measures):
+    return {name: medians(results) for name, results in in_turn(runs, measures).items()}

@@ -1,0 +1,118 @@
+//! The design that comes to mind first, as a yardstick: tokio throughout, `lines()`, `serde_json::Value`, prost's
+//! structs, and a channel for each subscriber.
+//!
+//!     naive [--ready-file PATH] -- COMMAND [ARGS]...
+//!
+//! It ignores controls, signals and most odd cases; what it does, it does as one would write it at first.
+
+mod value;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::{
+    convert::Infallible,
+    process::{ExitCode, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use telemetry_sidecar::proto::bridge::{TelemetryControl, TelemetryEvent};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpListener,
+    process::Command,
+    sync::mpsc,
+    time::timeout,
+};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, Streaming, server::Grpc};
+use tonic_prost::ProstCodec;
+
+const QUEUE_EVENTS: usize = 1024;
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+
+type Failure = Box<dyn std::error::Error>;
+type Events = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<TelemetryEvent, Status>> + Send>>;
+type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Response<Events>, Status>> + Send>>;
+
+#[derive(Clone, Default)]
+struct Subscribers(Arc<Mutex<Vec<mpsc::Sender<TelemetryEvent>>>>);
+
+impl Subscribers {
+    fn publish(&self, event: &TelemetryEvent) {
+        // A full queue loses the event; one whose client has gone is forgotten.
+        self.lock().retain(|subscriber| {
+            !matches!(subscriber.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
+        });
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<TelemetryEvent>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl tonic::server::StreamingService<TelemetryControl> for Subscribers {
+    type Response = TelemetryEvent;
+    type ResponseStream = Events;
+    type Future = Answer;
+
+    fn call(&mut self, _: Request<Streaming<TelemetryControl>>) -> Answer {
+        let (sender, receiver) = mpsc::channel(QUEUE_EVENTS);
+        self.lock().push(sender);
+        let events: Events = Box::pin(ReceiverStream::new(receiver).map(Ok));
+        Box::pin(async { Ok(Response::new(events)) })
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<ExitCode, Failure> {
+    let mut words = std::env::args_os().skip(1).peekable();
+    let ready_file = words.next_if(|word| word == "--ready-file").and_then(|_| words.next());
+    words.next_if(|word| word == "--");
+    let program = words.next().ok_or("usage: naive [--ready-file PATH] -- COMMAND [ARGS]...")?;
+
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    if let Some(path) = ready_file {
+        std::fs::write(path, format!("{}\n", listener.local_addr()?.port()))?;
+    }
+    let subscribers = Subscribers::default();
+    // When every connection has dropped its sender, all is delivered.
+    let (alive, mut gone) = mpsc::channel::<()>(1);
+    let accepting = tokio::spawn(accept(listener, subscribers.clone(), alive));
+
+    let mut worker = Command::new(program).args(words).stderr(Stdio::piped()).spawn()?;
+    let mut lines = BufReader::new(worker.stderr.take().ok_or("no pipe")?).lines();
+    let mut stderr = tokio::io::stderr();
+    while let Some(line) = lines.next_line().await? {
+        let event = line.strip_prefix("TELEMETRY:").and_then(value::decode);
+        if let Some(event) = event {
+            subscribers.publish(&event);
+        } else {
+            stderr.write_all(format!("{line}\n").as_bytes()).await?;
+        }
+    }
+    let status = worker.wait().await?;
+    stderr.flush().await?;
+    // This ends the streams.
+    subscribers.lock().clear();
+    accepting.abort();
+    let _ = timeout(DRAIN_TIMEOUT, gone.recv()).await;
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+}
+
+async fn accept(listener: TcpListener, subscribers: Subscribers, alive: mpsc::Sender<()>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        let _ = socket.set_nodelay(true);
+        let (subscribers, alive) = (subscribers.clone(), alive.clone());
+        tokio::spawn(async move {
+            let service = hyper::service::service_fn(|request| {
+                let subscribers = subscribers.clone();
+                async move {
+                    let mut grpc = Grpc::new(ProstCodec::<TelemetryEvent, TelemetryControl>::default());
+                    Ok::<_, Infallible>(grpc.streaming(subscribers, request).await)
+                }
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(socket), service).await;
+            drop(alive);
+        });
+    }
+}
