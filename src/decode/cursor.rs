@@ -2,7 +2,10 @@
 //!
 //! Every method moves past what it reads, or gives up ([`None`]) at what is rare: nothing here reports an error.
 
-use super::wire::{CHUNK_BYTES, Measurement};
+use super::{
+    text::{escape, plain_run, short_string},
+    wire::{CHUNK_BYTES, Measurement, Writer},
+};
 use std::{num::NonZero, ops::Range};
 use wide::u8x32;
 
@@ -107,39 +110,38 @@ impl<'a> Cursor<'a> {
     /// What is left of a string behind its opening quote, if it has no escapes.
     #[inline]
     pub(super) fn rest_of_string(&mut self) -> Option<&'a [u8]> {
-        let rest = self.text.get(self.at..)?;
-        let (mut length, mut ascii) = (0, true);
-        loop {
-            let rest = rest.get(length..)?;
-            let chunk = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
-            let (special, beyond_ascii) = classify(chunk);
-            if special != 0 {
-                length += special.trailing_zeros() as usize;
-                ascii &= beyond_ascii & below_first(special) == 0;
-                break;
-            }
-            length += CHUNK_BYTES;
-            ascii &= beyond_ascii == 0;
-        }
-        let (string, after) = rest.split_at_checked(length)?;
-        self.at += length + 1;
-        (after.first() == Some(&b'"') && (ascii || str::from_utf8(string).is_ok())).then_some(string)
+        let run = self.run()?;
+        self.byte(b'"')?;
+        Some(run)
     }
 
     /// The same for ASCII that is shorter than a chunk: the chunk that starts with it, and its length.
     #[inline]
     pub(super) fn rest_of_short_string(&mut self) -> Option<(&'a [u8; CHUNK_BYTES], u8)> {
-        let chunk: &[u8; CHUNK_BYTES] = self.text.get(self.at..)?.first_chunk()?;
-        let (special, beyond_ascii) = classify(*chunk);
-        #[allow(clippy::cast_possible_truncation, reason = "it is 32 at most")]
-        let length = special.trailing_zeros() as u8;
-        let is_short = special != 0
-            && beyond_ascii & below_first(special) == 0
-            && chunk[usize::from(length) % CHUNK_BYTES] == b'"';
-        is_short.then(|| {
-            self.at += usize::from(length) + 1;
-            (chunk, length)
-        })
+        let (chunk, length) = short_string(self.text.get(self.at..)?)?;
+        self.at += usize::from(length) + 1;
+        Some((chunk, length))
+    }
+
+    /// Writes what is left of a string behind its opening quote, escapes and all.
+    pub(super) fn copy_rest_of_string(&mut self, out: &mut Writer<'_>) -> Option<()> {
+        loop {
+            out.bytes(self.run()?)?;
+            if self.byte(b'"').is_some() {
+                return Some(());
+            }
+            let (character, length) = escape(self.text.get(self.at..)?)?;
+            out.bytes(character.encode_utf8(&mut [0; 4]).as_bytes())?;
+            self.at += length;
+        }
+    }
+
+    /// What of a string comes before an escape or its end.
+    #[inline]
+    fn run(&mut self) -> Option<&'a [u8]> {
+        let run = plain_run(self.text.get(self.at..)?)?;
+        self.at += run.len();
+        Some(run)
     }
 
     /// A scalar of `measurements`.
@@ -314,28 +316,4 @@ fn leading_digits(text: [u8; 8]) -> (u64, usize) {
     let two = word.wrapping_mul(10 << 8 | 1) >> 8 & 0x00FF_00FF_00FF_00FF;
     let four = two.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_FFFF_0000_FFFF;
     (four.wrapping_mul(10_000 << 32 | 1) >> 32, count as usize)
-}
-
-/// Which bytes end a string or are not for it (quotes, backslashes, control characters), and which are not ASCII: a bit
-/// for each.
-#[inline]
-fn classify(chunk: [u8; CHUNK_BYTES]) -> (u32, u32) {
-    let chunk = u8x32::new(chunk);
-    let control = chunk.min(u8x32::splat(0x1F)).simd_eq(chunk);
-    let special = chunk.simd_eq(u8x32::splat(b'"')) | chunk.simd_eq(u8x32::splat(b'\\')) | control;
-    (special.to_bitmask(), chunk.to_bitmask())
-}
-
-/// The bits below the lowest one that is set.
-fn below_first(bits: u32) -> u32 {
-    bits.wrapping_sub(1) & !bits
-}
-
-/// The last bytes of a text, and then control characters.
-fn padded(rest: &[u8]) -> [u8; CHUNK_BYTES] {
-    let mut chunk = [0; CHUNK_BYTES];
-    if let Some(start) = chunk.get_mut(..rest.len()) {
-        start.copy_from_slice(rest);
-    }
-    chunk
 }

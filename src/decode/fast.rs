@@ -1,7 +1,7 @@
 //! The path for what workers usually print: one pass that writes wire bytes as it reads.
 //!
-//! It takes known keys, each once, in any order; strings of valid UTF-8 without escapes; integers that fit an
-//! int64; short decimals; true, false and null. At anything else it gives up ([`None`]) and the slow path starts
+//! It takes known keys, each once, in any order; strings of valid UTF-8, with escapes only in metadata; integers that
+//! fit an int64; decimals; true, false and null. At anything else it gives up ([`None`]) and the slow path starts
 //! anew: it is never wrong, only incomplete.
 
 use super::{Fields, Reject, cursor::Cursor, room_for, wire::Writer};
@@ -77,16 +77,18 @@ pub(super) fn decode(
                 })?;
             }
             b"metadata" => map(&mut cursor, &mut metadata_keys, |cursor, key| {
-                let is_string = cursor.peek()? == b'"';
-                let value = if is_string { cursor.quoted()? } else { cursor.scalar()? };
-                out.metadata(key, value)?;
                 if key == CORRELATION_ID {
-                    // Of others than strings, null is none.
-                    is_string.then(|| metadata_correlation_id = value)?;
-                }
-                if is_string {
-                    observer.value(Field::Metadata(key), cursor.content(value));
+                    // Of others than strings, null is none: rare.
+                    metadata_correlation_id = cursor.quoted()?;
+                    out.metadata(key, metadata_correlation_id)?;
+                    observer.value(Field::Metadata(key), cursor.content(metadata_correlation_id));
+                } else if cursor.literal(b"\"").is_some() {
+                    let start = cursor.at();
+                    out.metadata_of(key, |out| cursor.copy_rest_of_string(out))?;
+                    observer.value(Field::Metadata(key), start..cursor.at() - 1);
                 } else {
+                    let value = cursor.scalar()?;
+                    out.metadata(key, value)?;
                     observer.value(Field::MetadataScalar(key), cursor.before(value));
                 }
                 Some(())

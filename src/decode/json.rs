@@ -5,6 +5,7 @@
 //! It is as strict as serde_json and Python's `json.loads` otherwise, except that strings may hold invalid
 //! UTF-8 and lone surrogates, which [`unescape`] replaces, and that nesting may be of any depth.
 
+use super::text::unspecial_len;
 use std::borrow::Cow;
 
 /// What a value is.
@@ -183,10 +184,10 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<(), NotJson> {
         self.expect(b'"')?;
         loop {
+            self.at += unspecial_len(&self.text[self.at..]);
             match self.next()? {
                 b'"' => return Ok(()),
                 b'\\' => match self.next()? {
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
                     b'u' => {
                         let digits = self.text.get(self.at..self.at + 4).ok_or(NotJson)?;
                         if !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -194,10 +195,10 @@ impl<'a> Scanner<'a> {
                         }
                         self.at += 4;
                     }
+                    letter if escaped(letter).is_some() => {}
                     _ => return Err(NotJson),
                 },
-                0..0x20 => return Err(NotJson),
-                _ => {}
+                _ => return Err(NotJson),
             }
         }
     }
@@ -280,12 +281,7 @@ pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
         let (character, length) = match rest {
             [] => return Cow::Owned(text),
             [_, b'u', ..] => unicode_escape(rest),
-            [_, b'b', ..] => ('\u{8}', 2),
-            [_, b'f', ..] => ('\u{c}', 2),
-            [_, b'n', ..] => ('\n', 2),
-            [_, b'r', ..] => ('\r', 2),
-            [_, b't', ..] => ('\t', 2),
-            [_, same, ..] => (char::from(*same), 2),
+            [_, letter, ..] => (escaped(*letter).unwrap_or(char::REPLACEMENT_CHARACTER), 2),
             [_] => (char::REPLACEMENT_CHARACTER, 1),
         };
         text.push(character);
@@ -294,8 +290,21 @@ pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// What a letter behind a backslash stands for, unless it is `u`.
+pub(super) fn escaped(letter: u8) -> Option<char> {
+    Some(match letter {
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'"' | b'\\' | b'/' => char::from(letter),
+        _ => return None,
+    })
+}
+
 /// The character of the `\uXXXX`, or the pair of them, at the start of `text`, and how many bytes it takes.
-fn unicode_escape(text: &[u8]) -> (char, usize) {
+pub(super) fn unicode_escape(text: &[u8]) -> (char, usize) {
     let unit = |at: usize| {
         let escape = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
         u16::from_str_radix(str::from_utf8(escape).ok()?, 16).ok()

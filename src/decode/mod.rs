@@ -11,6 +11,7 @@ mod fast;
 pub mod json;
 mod shape;
 mod slow;
+mod text;
 pub mod wire;
 
 use crate::{

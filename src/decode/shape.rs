@@ -211,8 +211,7 @@ fn metadata(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, head: &Head) -> Optio
     if let Some((chunk, length)) = cursor.rest_of_short_string() {
         return out.short_text_entry(head, chunk, length);
     }
-    let value = cursor.rest_of_string()?;
-    out.entry_of(head, |out| out.bytes(value))
+    out.entry_of(head, |out| cursor.copy_rest_of_string(out))
 }
 
 /// Makes a shape of what the fast path finds.

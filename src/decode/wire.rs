@@ -80,6 +80,11 @@ impl<'a> Writer<'a> {
         self.entry(METADATA, key, |out| out.bytes(value))
     }
 
+    /// Writes one entry of `metadata` whose value is yet to be written.
+    pub fn metadata_of(&mut self, key: &[u8], value: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+        self.entry(METADATA, key, value)
+    }
+
     /// Writes one entry of `measurements` or `metadata`, of a key's head and any value.
     pub fn entry_of(&mut self, head: &Head, value: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
         let entry = self.at + 1;
