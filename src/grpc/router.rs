@@ -12,6 +12,7 @@ use crate::{
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use std::{convert::Infallible, pin::Pin, sync::Arc};
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, server::NamedService};
 use tonic_health::{
@@ -25,44 +26,60 @@ use tower_service::Service;
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 type Handler = Box<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 
+/// Services by their full names.
+type Handlers = Vec<(&'static str, Handler)>;
+
 /// The services, ready for any number of connections.
 pub struct Services {
     hub: Arc<Hub>,
-    /// Everything but telemetry, by the service's full name.
-    others: Vec<(&'static str, Handler)>,
+    status: StatusService,
+    /// Everything but telemetry. Most sidecars are never asked for any of it, so it is made for the first who asks:
+    /// reading descriptors takes time and memory.
+    others: OnceCell<Handlers>,
     end: CancellationToken,
 }
 
 impl Services {
     /// All services. Open-ended answers other than telemetry end when `end` is cancelled.
-    ///
-    /// # Errors
-    ///
-    /// If a descriptor cannot be read, which would be a fault of the build.
-    pub async fn new(
-        hub: Arc<Hub>,
-        status: StatusService,
-        end: CancellationToken,
-    ) -> Result<Self, tonic_reflection::server::Error> {
-        let reporter = HealthReporter::new();
-        // The empty name, that of the server as a whole, is serving from the start.
-        for name in [BRIDGE_SERVICE, SidecarServer::<StatusService>::NAME] {
-            reporter.set_service_status(name, ServingStatus::Serving).await;
-        }
-        let reflection = || {
-            Builder::configure()
-                .register_encoded_file_descriptor_set(bridge::DESCRIPTOR)
-                .register_encoded_file_descriptor_set(sidecar::DESCRIPTOR)
-                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        };
-        let others = vec![
-            handler(SidecarServer::new(status)),
-            handler(HealthServer::new(HealthService::from_health_reporter(reporter))),
-            handler(reflection().build_v1()?),
-            handler(reflection().build_v1alpha()?),
-        ];
-        Ok(Self { hub, others, end })
+    pub fn new(hub: Arc<Hub>, status: StatusService, end: CancellationToken) -> Self {
+        Self { hub, status, others: OnceCell::new(), end }
     }
+
+    /// Answers everything but telemetry.
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let others = match self.others.get_or_try_init(|| handlers(self.status.clone())).await {
+            Ok(others) => others,
+            // It would be a fault of the build.
+            Err(error) => return Ok(Status::internal(error.to_string()).into_http()),
+        };
+        let path = request.uri().path();
+        let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        if let Some((_, handler)) = others.iter().find(|(name, _)| *name == service) {
+            let end = self.end.clone();
+            return Ok(handler(request).await?.map(|body| until_end(body, end)));
+        }
+        Ok(Status::unimplemented(format!("{path} is not served here")).into_http())
+    }
+}
+
+async fn handlers(status: StatusService) -> Result<Handlers, tonic_reflection::server::Error> {
+    let reporter = HealthReporter::new();
+    // The empty name, that of the server as a whole, is serving from the start.
+    for name in [BRIDGE_SERVICE, SidecarServer::<StatusService>::NAME] {
+        reporter.set_service_status(name, ServingStatus::Serving).await;
+    }
+    let reflection = || {
+        Builder::configure()
+            .register_encoded_file_descriptor_set(bridge::DESCRIPTOR)
+            .register_encoded_file_descriptor_set(sidecar::DESCRIPTOR)
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+    };
+    Ok(vec![
+        handler(SidecarServer::new(status)),
+        handler(HealthServer::new(HealthService::from_health_reporter(reporter))),
+        handler(reflection().build_v1()?),
+        handler(reflection().build_v1alpha()?),
+    ])
 }
 
 fn handler<S>(service: S) -> (&'static str, Handler)
@@ -101,20 +118,13 @@ impl hyper::service::Service<Request<Incoming>> for Router {
 
     fn call(&self, request: Request<Incoming>) -> Answer {
         let services = &self.services;
-        let path = request.uri().path();
         let answer = if let Some(refusal) = not_grpc(&request) {
             refusal
-        } else if path == STREAM_TELEMETRY {
+        } else if request.uri().path() == STREAM_TELEMETRY {
             // Subscribed here and now, before the headers go out: what is read from now on is for this one.
             telemetry::stream(&services.hub, &self.peer, &self.activity, request.into_body())
         } else {
-            let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-            if let Some((_, handler)) = services.others.iter().find(|(name, _)| *name == service) {
-                let end = services.end.clone();
-                let answer = handler(request);
-                return Box::pin(async { Ok(answer.await?.map(|body| until_end(body, end))) });
-            }
-            Status::unimplemented(format!("{path} is not served here")).into_http()
+            return Box::pin(Arc::clone(services).answer(request));
         };
         Box::pin(async { Ok(answer) })
     }

@@ -43,10 +43,7 @@ impl Server {
     /// Serves until the hub is closed and drained.
     pub async fn serve(self, listeners: Vec<Listener>) {
         let end = CancellationToken::new();
-        let services = match Services::new(Arc::clone(&self.hub), self.status, end.clone()).await {
-            Ok(services) => Arc::new(services),
-            Err(error) => return self.log.info(format_args!("gRPC is not served: {error}")),
-        };
+        let services = Arc::new(Services::new(Arc::clone(&self.hub), self.status, end.clone()));
         let mut accepting = JoinSet::new();
         let connections = Connections { services, end: end.clone(), log: self.log.clone() };
         for listener in listeners {

@@ -35,7 +35,7 @@ impl WorkerState {
 }
 
 /// The service.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StatusService {
     /// Whose books.
     pub hub: Arc<Hub>,
