@@ -34,7 +34,7 @@ const PAUSE: u32 = 256;
 const KEY_BYTES: usize = 32;
 
 /// How many shapes that start like a line are tried for it.
-const MAX_TRIES: usize = 3;
+const MAX_TRIES: usize = 8;
 
 /// Longer lines are not learned: their shapes would take memory, and what is between the values is little of them.
 const MAX_LINE_BYTES: usize = 16 * 1024;
@@ -74,17 +74,23 @@ impl Shapes {
             .get(expected)
             .and_then(|shape| Some((expected, shape.decode(json, now_ns, batch)?)))
             .or_else(|| {
-                let key = key_of(json)?;
+                // Not worth the trouble while nothing is ever known.
+                let key = key_of(json).filter(|_| self.credit > 0)?;
                 let alike = self.known.iter().enumerate().filter(|(_, shape)| shape.key == key);
                 let mut others = alike.filter(|(number, _)| *number != expected).take(MAX_TRIES);
                 others.find_map(|(number, shape)| Some((number, shape.decode(json, now_ns, batch)?)))
             })?;
+        self.follow(number);
+        self.credit = (self.credit + 1).min(MAX_CREDIT * COST);
+        Some(result)
+    }
+
+    /// A line of this shape has come after one of the last shape.
+    fn follow(&mut self, number: usize) {
         if let Some(last) = self.known.get_mut(self.last) {
             last.next = number;
         }
         self.last = number;
-        self.credit = (self.credit + 1).min(MAX_CREDIT * COST);
-        Some(result)
     }
 
     /// Learns the shape of a line that the fast path has decoded.
@@ -96,12 +102,13 @@ impl Shapes {
         }
         self.credit = self.credit.saturating_sub(COST);
         let Some(shape) = Shape::of(json, extra_metadata) else { return };
-        if self.known.len() < MAX_SHAPES {
-            self.known.push(shape);
-        } else if let Some(place) = self.known.get_mut(self.oldest) {
-            *place = shape;
-            self.oldest = (self.oldest + 1) % MAX_SHAPES;
+        let number = self.oldest;
+        self.oldest = (self.oldest + 1) % MAX_SHAPES;
+        match self.known.get_mut(number) {
+            Some(place) => *place = shape,
+            None => self.known.push(shape),
         }
+        self.follow(number);
     }
 }
 
