@@ -34,6 +34,8 @@ use std::{
 
 /// The largest read, and the size of a pipe on Linux, in bytes. What is read and what it becomes fit a core's cache.
 const READ_BYTES: usize = 64 * 1024;
+/// A read of so much is no sign that the pipe is empty: writers do not write to the byte what it holds.
+const PLENTY_BYTES: usize = READ_BYTES / 2;
 /// The largest pipe that an unprivileged process may have by default (`/proc/sys/fs/pipe-max-size`).
 const MAX_PIPE_BYTES: usize = 1024 * 1024;
 
@@ -163,19 +165,19 @@ pub fn feed<P: Publisher, F: AsFd>(
             Next::Bytes(count) => {
                 pipeline.advance(count);
                 pipeline.print_log();
-                if count == READ_BYTES {
+                rhythm.note_read();
+                if count >= PLENTY_BYTES {
                     growth.after_full_read(pipe);
-                } else if rhythm.is_quick() {
-                    source.nap();
-                } else {
-                    source.sleep();
+                    continue;
                 }
             }
-            Next::Nothing => {
-                pipeline.print_log();
-                source.sleep();
-            }
+            Next::Nothing => pipeline.print_log(),
             Next::End => break,
+        }
+        if rhythm.wants_nap() {
+            source.nap();
+        } else {
+            source.sleep();
         }
     }
     pipeline.finish();
@@ -238,17 +240,23 @@ impl Growth {
     }
 }
 
-/// How close behind each other reads that empty the pipe come.
+/// How close behind each other the worker's lines come.
 #[derive(Default)]
 struct Rhythm {
-    last: Option<Instant>,
+    last_read: Option<Instant>,
+    /// Whether the last two reads came soon behind each other, so that the next one will, too.
+    quick: bool,
 }
 
 impl Rhythm {
-    /// Whether this one came soon after the last one, so that the next one will, too.
-    fn is_quick(&mut self) -> bool {
+    fn note_read(&mut self) {
         let now = Instant::now();
-        let last = self.last.replace(now);
-        last.is_some_and(|last| now - last < QUICK)
+        let last = self.last_read.replace(now);
+        self.quick = last.is_some_and(|last| now - last < QUICK);
+    }
+
+    /// Once for each read that came quickly. If nothing has come meanwhile, it is time to sleep.
+    fn wants_nap(&mut self) -> bool {
+        std::mem::take(&mut self.quick)
     }
 }
