@@ -39,6 +39,7 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at).copied()
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
@@ -95,8 +96,11 @@ impl<'a> Cursor<'a> {
     pub(super) fn key(&mut self) -> Option<&'a [u8]> {
         self.byte(b'"')?;
         let key = self.rest_of_string()?;
-        self.skip_space();
-        self.byte(b':')?;
+        // What Python and nearly everybody writes.
+        if self.literal(b": ").is_none() {
+            self.skip_space();
+            self.byte(b':')?;
+        }
         self.skip_space();
         Some(key)
     }

@@ -4,7 +4,12 @@
 //! fit an int64; decimals; true, false and null. At anything else it gives up ([`None`]) and the slow path starts
 //! anew: it is never wrong, only incomplete.
 
-use super::{Fields, Reject, cursor::Cursor, room_for, wire::Writer};
+use super::{
+    Fields, Reject,
+    cursor::Cursor,
+    room_for,
+    wire::{Head, Measurement, Writer},
+};
 use crate::batch::BatchBuilder;
 use std::ops::Range;
 
@@ -71,7 +76,10 @@ pub(super) fn decode(
                 let mut keys = Keys::default();
                 map(&mut cursor, &mut keys, |cursor, key| {
                     let start = cursor.at();
-                    out.measurement(key, cursor.measurement()?)?;
+                    match Head::of_measurement(key) {
+                        Some(head) => measurement(cursor, &mut out, &head)?,
+                        None => out.measurement(key, cursor.measurement()?)?,
+                    }
                     observer.value(Field::Measurement(key), start..cursor.at());
                     Some(())
                 })?;
@@ -84,7 +92,10 @@ pub(super) fn decode(
                     observer.value(Field::Metadata(key), cursor.content(metadata_correlation_id));
                 } else if cursor.literal(b"\"").is_some() {
                     let start = cursor.at();
-                    out.metadata_of(key, |out| cursor.copy_rest_of_string(out))?;
+                    match Head::of_metadata(key) {
+                        Some(head) => rest_of_metadata(cursor, &mut out, &head)?,
+                        None => out.metadata_of(key, |out| cursor.copy_rest_of_string(out))?,
+                    }
                     observer.value(Field::Metadata(key), start..cursor.at() - 1);
                 } else {
                     let value = cursor.scalar()?;
@@ -125,6 +136,24 @@ pub(super) fn decode(
     let fields = Fields { name, correlation_id, timestamp_ns };
     let message_bytes = fields.write(&mut out, now_ns)?;
     Some(fields.add(message_bytes, now_ns, batch))
+}
+
+/// Writes a measurement.
+#[inline]
+pub(super) fn measurement(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, head: &Head) -> Option<()> {
+    match cursor.measurement()? {
+        Measurement::Int(int) => out.int_entry(head, int),
+        other => out.entry_of(head, |out| out.telemetry_value(other)),
+    }
+}
+
+/// Writes a string of metadata, from behind its opening quote.
+#[inline]
+pub(super) fn rest_of_metadata(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, head: &Head) -> Option<()> {
+    if let Some((chunk, length)) = cursor.rest_of_short_string() {
+        return out.short_text_entry(head, chunk, length);
+    }
+    out.entry_of(head, |out| cursor.copy_rest_of_string(out))
 }
 
 /// Which of the known keys have come.

@@ -12,7 +12,7 @@ use super::{
     cursor::{Cursor, Literal},
     fast::{self, CORRELATION_ID, Field, Observer},
     room_for,
-    wire::{Head, Measurement, Writer},
+    wire::{Head, Writer},
 };
 use crate::batch::BatchBuilder;
 use std::ops::Range;
@@ -183,8 +183,8 @@ impl Shape {
         out.bytes(&self.fixed)?;
         for slot in &self.slots {
             match &slot.kind {
-                Kind::Measurement(head) => measurement(&mut cursor, &mut out, head)?,
-                Kind::Metadata(head) => metadata(&mut cursor, &mut out, head)?,
+                Kind::Measurement(head) => fast::measurement(&mut cursor, &mut out, head)?,
+                Kind::Metadata(head) => fast::rest_of_metadata(&mut cursor, &mut out, head)?,
                 Kind::MetadataScalar(head) => out.entry_of(head, |out| out.bytes(cursor.scalar()?))?,
                 Kind::MetadataCorrelationId(head) => {
                     metadata_correlation_id = cursor.rest_of_string()?;
@@ -203,22 +203,6 @@ impl Shape {
         let message_bytes = fields.write(&mut out, now_ns)?;
         Some(fields.add(message_bytes, now_ns, batch))
     }
-}
-
-#[inline]
-fn measurement(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, head: &Head) -> Option<()> {
-    match cursor.measurement()? {
-        Measurement::Int(int) => out.int_entry(head, int),
-        other => out.entry_of(head, |out| out.telemetry_value(other)),
-    }
-}
-
-#[inline]
-fn metadata(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, head: &Head) -> Option<()> {
-    if let Some((chunk, length)) = cursor.rest_of_short_string() {
-        return out.short_text_entry(head, chunk, length);
-    }
-    out.entry_of(head, |out| cursor.copy_rest_of_string(out))
 }
 
 /// Makes a shape of what the fast path finds.

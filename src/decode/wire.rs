@@ -277,14 +277,16 @@ impl Head {
         Self::new(METADATA, key)
     }
 
+    #[inline]
     fn new(tag: u8, key: &[u8]) -> Option<Self> {
         let mut bytes = [0; HEAD_BYTES];
-        let mut out = Writer::new(&mut bytes);
-        out.byte(tag)?;
-        out.byte(0)?;
-        out.bytes_field(MAP_KEY, key)?;
-        out.byte(MAP_VALUE)?;
-        let length = u8::try_from(out.written()).ok()?;
+        let length = u8::try_from(key.len()).ok()?;
+        let [first, _, key_tag, key_len, rest @ ..] = &mut bytes;
+        (*first, *key_tag, *key_len) = (tag, MAP_KEY, length);
+        rest.get_mut(..key.len())?.copy_from_slice(key);
+        *rest.get_mut(key.len())? = MAP_VALUE;
+        // The longest key leaves one byte unused, so that this is below the size.
+        let length = length + 5;
         (usize::from(length) < HEAD_BYTES).then_some(Self { bytes, length })
     }
 }
