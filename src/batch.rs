@@ -178,7 +178,8 @@ impl BatchBuilder {
             // Zeroed by the allocator: pages that are not written cost nothing.
             self.frames = vec![0; needed.max(self.usual)];
         } else if self.frames.len() < needed {
-            self.frames.resize(needed.max(2 * self.frames.len()), 0);
+            // Not twice as much: large pieces of memory come from the system anew each time, page by page.
+            self.frames.resize(needed.max(self.frames.len() + self.frames.len() / 4), 0);
         }
         self.frames.get_mut(start..).unwrap_or_default()
     }

@@ -5,9 +5,12 @@
 
 #[path = "support/events.rs"]
 mod events;
+#[path = "support/outcome.rs"]
+mod outcome;
 
 use bytes::Bytes;
-use events::{Decoded, Outcome, damaged_lines, documents, event, lines, properties, soup, whole_and_damaged};
+use events::{damaged_lines, documents, lines, properties, soup, whole_and_damaged};
+use outcome::{Decoded, NOW, Outcome, by_serde_json, outcomes};
 use proptest::{
     collection::{btree_map, vec},
     prelude::*,
@@ -24,40 +27,6 @@ use telemetry_sidecar::{
     stats::Malformed::{self, Event, Json, NotObject, Shape},
 };
 
-/// The time of reading in these tests.
-const NOW: i64 = 4_102_444_800_000_000_001;
-
-/// Decodes these lines one after the other into one batch, all of them slowly or as the decoder likes.
-#[track_caller]
-fn outcomes(decoder: &mut Decoder, slowly: bool, lines: &[&[u8]]) -> Vec<Outcome> {
-    let mut builder = BatchBuilder::default();
-    let mut decode = |line: &&[u8]| {
-        if slowly {
-            decoder.decode_slowly(line, NOW, &mut builder)
-        } else {
-            decoder.decode(line, NOW, &mut builder)
-        }
-    };
-    let results: Vec<_> = lines.iter().map(&mut decode).collect();
-    let batch = builder.take();
-    assert_eq!(batch.len(), results.iter().filter(|result| result.is_ok()).count(), "events in the batch");
-    assert_eq!(batch.frames().len(), batch.frame_range(0..batch.len()).end, "bytes behind the last frame");
-    let mut index = 0;
-    let mut decoded = || {
-        let noted = batch.event(index).expect("there is an event for each line that decoded");
-        let decoded = Decoded {
-            event: event(&batch, index),
-            name: noted.name.into(),
-            correlation_id: String::from_utf8(noted.correlation_id.into()).expect("it is UTF-8"),
-            timestamp_ns: noted.timestamp_ns,
-            timestamp_given: noted.timestamp_given,
-        };
-        index += 1;
-        decoded
-    };
-    results.into_iter().map(|result| result.map(|()| decoded())).collect()
-}
-
 /// What all paths make of a line, between others that must not notice: of the first of its shape, and of one of a
 /// shape seen before.
 fn by_all_paths(metadata: &[(String, String)], line: &[u8]) -> Result<Outcome, TestCaseError> {
@@ -73,22 +42,13 @@ fn by_all_paths(metadata: &[(String, String)], line: &[u8]) -> Result<Outcome, T
     same(&slow[1..2], &outcomes(&mut new(), false, &lines[1..2]), &lines[1..2])?;
     let outcome = slow.swap_remove(1);
     if let Ok(decoded) = &outcome {
-        let event = &decoded.event;
-        prop_assert_eq!(&event.event_parts.join("."), &decoded.name);
-        prop_assert_eq!(&event.correlation_id, &decoded.correlation_id);
-        prop_assert_eq!(event.timestamp_ns, decoded.timestamp_ns);
-        prop_assert!(decoded.timestamp_given || decoded.timestamp_ns == NOW);
+        decoded.check().map_err(TestCaseError::fail)?;
     }
     Ok(outcome)
 }
 
 fn same(slow: &[Outcome], fast: &[Outcome], lines: &[&[u8]]) -> Result<(), TestCaseError> {
-    for ((slow, fast), line) in slow.iter().zip(fast).zip(lines) {
-        // As text, NaN is like NaN and 0.0 unlike -0.0.
-        let [slow, fast] = [slow, fast].map(|outcome| format!("{outcome:?}"));
-        prop_assert_eq!(&slow, &fast, "slow and fast on {}", line.escape_ascii());
-    }
-    Ok(())
+    outcome::same(slow, fast, lines).map_err(TestCaseError::fail)
 }
 
 /// Decoders with and without metadata of their own.
@@ -145,7 +105,7 @@ proptest! {
         line in prop_oneof![4 => lines(), 2 => damaged_lines(), 1 => documents(), 1 => soup()],
     ) {
         let outcome = by_all_paths(&[], &line)?;
-        events::by_serde_json::check(&line, &outcome)?;
+        by_serde_json::check(&line, &outcome).map_err(TestCaseError::fail)?;
     }
 }
 

@@ -5,6 +5,8 @@
 
 #[path = "support/events.rs"]
 mod events;
+#[path = "support/outcome.rs"]
+mod outcome;
 
 use events::difference;
 use serde_json::{Value, json};
@@ -261,7 +263,7 @@ impl Publisher for Lines {
         for index in 0..batch.len() {
             let noted = batch.event(index).unwrap();
             let timestamp_ns = noted.timestamp_given.then_some(noted.timestamp_ns);
-            event_json::write(&mut self.0, &events::event(&batch, index), timestamp_ns).unwrap();
+            event_json::write(&mut self.0, &outcome::event(&batch, index), timestamp_ns).unwrap();
         }
     }
 

@@ -5,217 +5,16 @@
 
 #[path = "support/events.rs"]
 mod events;
+#[path = "support/reader.rs"]
+mod reader;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use events::properties;
 use proptest::{collection::vec, prelude::*, sample::select};
-use std::ops::Range;
-use telemetry_sidecar::{
-    batch::BatchBuilder,
-    decode::Decoder,
-    splitter::{Embedded, Handler, PREFIX, Splitter},
-};
+use reader::{Found, MARKER, MODES, Reader, model};
+use telemetry_sidecar::splitter::{Embedded, PREFIX};
 
-const MARKER: &[u8] = b"TELEMETRY:{";
-const MODES: [Embedded; 3] = [Embedded::Copy, Embedded::Strip, Embedded::Ignore];
 const EVENT: &[u8] = b"TELEMETRY:{\"event\":\"a\"}";
-
-type Checked = Result<(), TestCaseError>;
-
-/// What is found in a stream, however it is cut.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Found {
-    telemetry_lines: usize,
-    decoded: usize,
-    malformed: usize,
-    oversized: usize,
-    embedded: usize,
-    /// What decoded, in order.
-    events: Vec<Bytes>,
-    /// What was taken out, in order.
-    removed: Vec<Bytes>,
-    /// What passed.
-    output: BytesMut,
-}
-
-/// Whether it is an event, by the real decoder.
-fn decodes(line: &[u8]) -> bool {
-    Decoder::default().decode(&line[PREFIX.len()..], 0, &mut BatchBuilder::default()).is_ok()
-}
-
-/// What has to be found in a stream: line by line, as the design has it.
-fn model(mode: Embedded, max: usize, stream: &[u8]) -> Found {
-    let mut found = Found::default();
-    for line in stream.split_inclusive(|byte| *byte == b'\n') {
-        let mut telemetry_at = None;
-        if line.starts_with(PREFIX) {
-            found.telemetry_lines += 1;
-            if line.len() > max {
-                found.oversized += 1;
-            } else if decodes(line) {
-                found.decoded += 1;
-                telemetry_at = Some(0);
-            } else {
-                found.malformed += 1;
-            }
-        }
-        let mut taken_out = telemetry_at.is_some();
-        if telemetry_at.is_none() && mode != Embedded::Ignore {
-            let mut candidates = (1..line.len())
-                .filter(|&at| line[at..].starts_with(MARKER) && line.len() - at <= max)
-                .take(8);
-            telemetry_at = candidates.find(|&at| decodes(&line[at..]));
-            found.embedded += usize::from(telemetry_at.is_some());
-            taken_out = telemetry_at.is_some() && mode == Embedded::Strip;
-        }
-        let telemetry = &line[telemetry_at.unwrap_or(line.len())..];
-        if telemetry_at.is_some() {
-            found.events.push(Bytes::copy_from_slice(telemetry));
-        }
-        if taken_out {
-            found.removed.push(Bytes::copy_from_slice(telemetry));
-            found.output.extend_from_slice(&line[..line.len() - telemetry.len()]);
-        } else {
-            found.output.extend_from_slice(line);
-        }
-    }
-    found
-}
-
-/// How many bytes at the end of an unfinished line may still be taken out, so must be held; no others may.
-fn to_hold(mode: Embedded, max: usize, line: &[u8]) -> usize {
-    let may_be = |tail: &[u8], start: &[u8]| {
-        if tail.len() < start.len() {
-            start.starts_with(tail)
-        } else {
-            tail.starts_with(start) && tail.len() <= max
-        }
-    };
-    let in_mid_line = || match mode {
-        Embedded::Strip => (1..line.len()).map(|at| &line[at..]).find(|tail| may_be(tail, MARKER)),
-        Embedded::Copy | Embedded::Ignore => None,
-    };
-    if may_be(line, PREFIX) { line.len() } else { in_mid_line().map_or(0, <[u8]>::len) }
-}
-
-/// A reader with a splitter, as the pipeline is one. Every read is checked.
-struct Reader {
-    mode: Embedded,
-    max: usize,
-    splitter: Splitter,
-    buffer: Vec<u8>,
-    /// Of the line that the stream stands in.
-    line: Vec<u8>,
-    found: Found,
-}
-
-/// What the splitter finds in one buffer.
-struct Sink<'a> {
-    found: &'a mut Found,
-    buffer: &'a [u8],
-    /// Everything before it was passed or removed.
-    position: usize,
-    /// Whether all ranges followed one another.
-    in_order: bool,
-}
-
-impl Handler for Sink<'_> {
-    fn telemetry_line(&mut self, line: &[u8]) -> bool {
-        let decodes = decodes(line);
-        self.found.telemetry_lines += 1;
-        self.found.decoded += usize::from(decodes);
-        self.found.malformed += usize::from(!decodes);
-        self.found.events.extend(decodes.then(|| Bytes::copy_from_slice(line)));
-        decodes
-    }
-
-    fn oversized_line(&mut self) {
-        self.found.telemetry_lines += 1;
-        self.found.oversized += 1;
-    }
-
-    fn embedded(&mut self, candidate: &[u8]) -> bool {
-        let decodes = decodes(candidate);
-        self.found.embedded += usize::from(decodes);
-        self.found.events.extend(decodes.then(|| Bytes::copy_from_slice(candidate)));
-        decodes
-    }
-
-    fn pass(&mut self, range: Range<usize>) {
-        self.in_order &= range.start == self.position;
-        self.found.output.extend_from_slice(&self.buffer[range.clone()]);
-        self.position = range.end;
-    }
-
-    fn removed(&mut self, bytes: usize) {
-        let removed = &self.buffer[self.position..self.position + bytes];
-        self.found.removed.push(Bytes::copy_from_slice(removed));
-        self.position += bytes;
-    }
-}
-
-impl Reader {
-    fn new(mode: Embedded, max: usize) -> Self {
-        let splitter = Splitter::new(mode, max);
-        Self { mode, max, splitter, buffer: Vec::new(), line: Vec::new(), found: Found::default() }
-    }
-
-    /// Reads some bytes, perhaps the stream's last. Ranges in order, from the first byte to those held, make
-    /// what passed and what was removed the whole input.
-    fn read(&mut self, bytes: &[u8], end: bool) -> Checked {
-        let position = self.buffer.len() - self.splitter.held(self.buffer.len());
-        self.buffer.extend_from_slice(bytes);
-        let buffer = &self.buffer;
-        let mut sink = Sink { found: &mut self.found, buffer, position, in_order: true };
-        let done = self.splitter.split(buffer, end, &mut sink);
-        let (position, in_order) = (sink.position, sink.in_order);
-        let held = self.splitter.held(buffer.len() - done);
-        prop_assert!(in_order, "a range was passed out of order");
-        prop_assert_eq!(position + held, buffer.len(), "what is not passed is held");
-        prop_assert!(done <= position, "{} bytes are done with, {} passed", done, position);
-        self.buffer.drain(..done);
-
-        self.line.extend_from_slice(bytes);
-        let start_of_line = self.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        self.line.drain(..if end { self.line.len() } else { start_of_line });
-        let to_hold = if self.line.is_empty() { 0 } else { to_hold(self.mode, self.max, &self.line) };
-        prop_assert_eq!(held, to_hold, "held after {:?}", Bytes::copy_from_slice(&self.line));
-        // A telemetry line or a candidate within the limit, or a prefix of one: however much is read at a time.
-        let kept = self.buffer.len();
-        prop_assert!(kept <= self.max.max(PREFIX.len()), "{} bytes kept", kept);
-        prop_assert!(!end || kept == 0, "{} bytes kept at the end", kept);
-        Ok(())
-    }
-
-    /// Reads a stream in chunks of these sizes, over and over; the end comes with the last or after it.
-    fn read_in_chunks(&mut self, stream: &[u8], sizes: &[usize], end_apart: bool) -> Checked {
-        let mut rest = stream;
-        for &size in sizes.iter().cycle() {
-            let (chunk, after) = rest.split_at(size.min(rest.len()));
-            rest = after;
-            let last = rest.is_empty();
-            self.read(chunk, last && !end_apart)?;
-            if last {
-                break;
-            }
-        }
-        if end_apart { self.read(b"", true) } else { Ok(()) }
-    }
-
-    /// What has passed since the last call.
-    #[track_caller]
-    fn after(&mut self, bytes: &[u8]) -> BytesMut {
-        self.read(bytes, false).unwrap();
-        self.found.output.split()
-    }
-
-    /// What has passed since the last call, at the end of the stream.
-    #[track_caller]
-    fn at_end(&mut self) -> BytesMut {
-        self.read(b"", true).unwrap();
-        self.found.output.split()
-    }
-}
 
 /// A telemetry line without newline, so many bytes long, that is an event.
 fn event_of(length: usize) -> Vec<u8> {
@@ -294,7 +93,7 @@ proptest! {
                 let mut reader = Reader::new(mode, max);
                 for stream in &streams {
                     reader.found = Found::default();
-                    reader.read_in_chunks(stream, sizes, end_apart)?;
+                    reader.read_in_chunks(stream, sizes, end_apart).map_err(TestCaseError::fail)?;
                     prop_assert_eq!(&reader.found, &model(mode, max, stream), "{:?}, in {:?}", mode, sizes);
                 }
             }
@@ -306,8 +105,8 @@ proptest! {
         for stream in &streams {
             let mut copied = Reader::new(Embedded::Copy, max);
             let mut ignored = Reader::new(Embedded::Ignore, max);
-            copied.read(stream, true)?;
-            ignored.read(stream, true)?;
+            copied.read(stream, true).map_err(TestCaseError::fail)?;
+            ignored.read(stream, true).map_err(TestCaseError::fail)?;
             prop_assert_eq!(&copied.found.output, &ignored.found.output);
             prop_assert_eq!(&copied.found.removed, &ignored.found.removed);
             prop_assert_eq!(&ignored.found.events, &ignored.found.removed);

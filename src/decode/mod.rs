@@ -83,7 +83,7 @@ impl Decoder {
 /// Room for the message that most lines become: wire bytes are rarely more than the text.
 fn room_for(json: &[u8], extra_metadata: &[(String, String)]) -> usize {
     let extra: usize = extra_metadata.iter().map(|(key, value)| key.len() + value.len() + 16).sum();
-    2 * json.len() + extra + 64
+    json.len() + json.len() / 4 + extra + 256
 }
 
 /// What all paths end with.

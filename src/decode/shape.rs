@@ -179,7 +179,7 @@ impl Shape {
         let mut timestamp_ns = None;
         let mut cursor = Cursor::new(json);
         cursor.literal(&self.start)?;
-        let mut out = Writer::new(batch.room(2 * json.len() + self.fixed.len()));
+        let mut out = Writer::new(batch.room(room_for(json, &[]) + self.fixed.len()));
         out.bytes(&self.fixed)?;
         for slot in &self.slots {
             match &slot.kind {

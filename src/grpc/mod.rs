@@ -6,7 +6,7 @@
 //!                                              └→ health, reflection (tonic's)
 //! ```
 
-mod controls;
+pub mod controls;
 pub mod listener;
 mod router;
 pub mod server;

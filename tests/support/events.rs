@@ -1,4 +1,4 @@
-//! Lines to decode, what they decode to, and short words for what differs.
+//! Lines to decode, and short words for what differs.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
@@ -10,35 +10,12 @@ use proptest::{
     sample::{Index, select},
     test_runner::Config,
 };
-use prost::Message as _;
-use telemetry_sidecar::{batch::Batch, decode::Reject, proto::bridge::TelemetryEvent};
 
 /// The default configuration, without files for failures: the smallest one is printed.
 pub fn properties() -> Config {
     Config { failure_persistence: None, ..Config::default() }
 }
 
-/// The event of this number, as a subscriber would see it. Its frame must be a whole one.
-#[track_caller]
-pub fn event(batch: &Batch, index: usize) -> TelemetryEvent {
-    let frame = &batch.frames()[batch.frame_range(index..index + 1)];
-    let message = batch.message(index).expect("there is such an event");
-    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    assert_eq!(frame[..5], [&[0], &length[..]].concat(), "the frame's prefix");
-    TelemetryEvent::decode(message).expect("the message decodes")
-}
-
-/// An event, and what its batch says of it.
-#[derive(Debug, Clone)]
-pub struct Decoded {
-    pub event: TelemetryEvent,
-    pub name: String,
-    pub correlation_id: String,
-    pub timestamp_ns: i64,
-    pub timestamp_given: bool,
-}
-
-pub type Outcome = Result<Decoded, Reject>;
 /// Where two byte strings differ first, in one short line; nothing if they are the same.
 pub fn difference(expected: &[u8], got: &[u8]) -> Option<String> {
     if expected == got {
@@ -216,126 +193,4 @@ fn number() -> impl Strategy<Value = String> {
 fn object(members: &[(String, String)], comma: &str, colon: &str) -> String {
     let members: Vec<_> = members.iter().map(|(key, value)| format!("{key}{colon}{value}")).collect();
     format!("{{{}}}", members.join(comma))
-}
-
-/// The table of the design once more, on top of `serde_json::Value`.
-///
-/// serde_json refuses some of what the sidecar accepts (NaN, `1e999`, lone surrogates, invalid UTF-8, 128 levels):
-/// such lines have example tests. And a `Value` no longer knows how a number or an array was written, so
-/// - JSON text is checked to stand in the line and to mean the same value;
-/// - `-0` is like `-0.0`, so either of what these become is fine;
-/// - an integer just below -2^63 is like the float -2^63, which as a time is in range, so either is fine.
-pub mod by_serde_json {
-    use super::Outcome;
-    use proptest::prelude::*;
-    use serde_json::{Map, Number, Value as Json};
-    use telemetry_sidecar::{
-        decode::Reject,
-        proto::bridge::telemetry_value::Value::{self, FloatValue, IntValue, StringValue},
-        stats::Malformed::{self, Event, NotObject, Shape},
-    };
-
-    pub fn check(line: &[u8], outcome: &Outcome) -> Result<(), TestCaseError> {
-        match serde_json::from_slice(line) {
-            Ok(value) => agree(std::str::from_utf8(line).unwrap(), &value, outcome)?,
-            Err(error) if is_for_the_sidecar(line, &error.to_string()) => {}
-            Err(_) => prop_assert_eq!(outcome.as_ref().err(), Some(&Reject::Malformed(Malformed::Json))),
-        }
-        Ok(())
-    }
-
-    /// Whether the sidecar may accept what serde_json refuses.
-    fn is_for_the_sidecar(line: &[u8], error: &str) -> bool {
-        let errors = ["out of range", "recursion", "surrogate", "hex escape", "unicode"];
-        let text = String::from_utf8_lossy(line);
-        errors.iter().any(|part| error.contains(part)) || text.contains("NaN") || text.contains("Infinity")
-    }
-
-    fn agree(line: &str, value: &Json, outcome: &Outcome) -> Result<(), TestCaseError> {
-        let (fields, decoded) = match (expected(value), outcome) {
-            (Ok(fields), Ok(decoded)) => (fields, decoded),
-            (expected, got) => {
-                prop_assert_eq!(expected.err().map(Reject::Malformed), got.as_ref().err().copied());
-                return Ok(());
-            }
-        };
-        prop_assert_eq!(&decoded.name, fields.name);
-        let keys = |map: &Map<String, Json>| map.keys().cloned().collect::<Vec<_>>();
-        let event = &decoded.event;
-        prop_assert_eq!(event.measurements.keys().cloned().collect::<Vec<_>>(), keys(&fields.measurements));
-        for (key, value) in &fields.measurements {
-            let got = event.measurements.get(key).and_then(|value| value.value.as_ref());
-            prop_assert!(is_measurement(line, value, got), "measurement {key:?}: {value} became {got:?}");
-        }
-        prop_assert_eq!(event.metadata.keys().cloned().collect::<Vec<_>>(), keys(&fields.metadata));
-        for (key, value) in &fields.metadata {
-            let got = &event.metadata[key];
-            prop_assert!(is_text(line, value, got), "metadata {key:?}: {value} became {got:?}");
-        }
-        let id = [value.get("correlation_id"), fields.metadata.get("correlation_id")];
-        let id = id.into_iter().flatten().find(|id| !id.is_null() && **id != "");
-        let id = id.unwrap_or(&Json::Null);
-        let got = &event.correlation_id;
-        prop_assert!(
-            if id.is_null() { got.is_empty() } else { is_text(line, id, got) },
-            "{id} became {got:?}"
-        );
-
-        let given = decoded.timestamp_given.then_some(decoded.timestamp_ns);
-        let least = given == Some(i64::MIN) || given.is_none();
-        match value.get("timestamp_ns") {
-            Some(Json::Number(number)) if least && number.as_f64() == Some(-2f64.powi(63)) => {}
-            Some(Json::Number(number)) => prop_assert_eq!(given, instant(number)),
-            _ => prop_assert_eq!(given, None),
-        }
-        Ok(())
-    }
-
-    struct Fields<'a> {
-        name: &'a str,
-        measurements: Map<String, Json>,
-        metadata: Map<String, Json>,
-    }
-
-    fn expected(value: &Json) -> Result<Fields<'_>, Malformed> {
-        let object = value.as_object().ok_or(NotObject)?;
-        let name = object.get("event").and_then(Json::as_str).filter(|name| !name.is_empty()).ok_or(Event)?;
-        let map = |key| match object.get(key) {
-            None | Some(Json::Null) => Ok(Map::new()),
-            Some(Json::Object(map)) => Ok(map.clone()),
-            Some(_) => Err(Shape),
-        };
-        Ok(Fields { name, measurements: map("measurements")?, metadata: map("metadata")? })
-    }
-
-    fn is_measurement(line: &str, value: &Json, got: Option<&Value>) -> bool {
-        match (value, got) {
-            (Json::Null, None) => true,
-            (Json::Bool(value), Some(IntValue(int))) => i64::from(*value) == *int,
-            (Json::Number(value), Some(IntValue(int))) => {
-                value.as_i64().map_or(value.to_string() == "-0.0", |value| value == *int)
-            }
-            (Json::Number(value), Some(FloatValue(float))) => {
-                value.as_i64().is_none() && value.as_f64().map(f64::to_bits) == Some(float.to_bits())
-            }
-            (Json::String(_) | Json::Array(_) | Json::Object(_), Some(StringValue(text))) => {
-                is_text(line, value, text)
-            }
-            _ => false,
-        }
-    }
-
-    fn is_text(line: &str, value: &Json, got: &str) -> bool {
-        match value {
-            Json::String(text) => text == got,
-            _ => line.contains(got) && serde_json::from_str::<Json>(got).is_ok_and(|got| got == *value),
-        }
-    }
-
-    fn instant(number: &Number) -> Option<i64> {
-        let float = number.as_f64().filter(|_| number.is_f64());
-        let in_range = float.filter(|float| (-2f64.powi(63)..2f64.powi(63)).contains(float));
-        #[allow(clippy::cast_possible_truncation, reason = "a fraction is cut off")]
-        in_range.map(|float| float as i64).or(number.as_i64())
-    }
 }

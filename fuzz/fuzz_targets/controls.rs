@@ -1,0 +1,273 @@
+//! What a subscriber sends is applied as a naive model applies it, whatever it sends and however it is cut. The input
+//! is [sizes of chunks](chunks::sizes) and the gRPC messages of the subscriber's side of the stream.
+
+#![no_main]
+
+mod chunks;
+mod fnmatch;
+
+use bytes::Bytes;
+use fnmatch::fnmatchcase;
+use http_body::Frame;
+use libfuzzer_sys::fuzz_target;
+use prost::Message as _;
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, VecDeque},
+    convert::Infallible,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+use telemetry_sidecar::{
+    batch::{BatchBuilder, Event, FRAME_PREFIX_BYTES},
+    control::{Controls, MAX_PATTERNS, Verdict},
+    grpc::controls,
+    hub::{Hub, Limits, Subscription, WhenFull},
+    proto::bridge::{TelemetryControl, TelemetryEvent, telemetry_control::Control},
+    stats::{ConsumerStats, StreamStats},
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The longest control that is read, in bytes.
+const MAX_CONTROL_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most names that are made of the model's patterns, and the longest such, in bytes: the model is slow.
+const MAX_NAMES: usize = 6;
+const MAX_NAME_BYTES: usize = 100;
+
+/// Correlation ids. What has none is sampled at random.
+const IDS: [&str; 4] = ["", "a", "trace-1", "trace-2"];
+
+fuzz_target!(|data: &[u8]| {
+    let (sizes, wire) = chunks::sizes(data);
+    let limits = Limits { events: 1024, bytes: 1024 * 1024, when_full: WhenFull::DropNewest };
+    let hub = Hub::new(Controls::default(), limits);
+    let subscription = Arc::new(hub.subscribe("subscriber"));
+    let body = Body::default();
+    let mut reading = pin!(controls::read(body.clone(), Arc::downgrade(&subscription)));
+    let mut context = Context::from_waker(Waker::noop());
+
+    let mut read = 0_usize;
+    for size in sizes.into_iter().chain([usize::MAX]) {
+        let end = wire.len().min(read.saturating_add(size));
+        body.0.borrow_mut().push_back(Bytes::copy_from_slice(&wire[read..end]));
+        read = end;
+        assert!(reading.as_mut().poll(&mut context).is_pending(), "the stream goes on");
+        judge(&hub, &subscription, &Model::after(&wire[..read]));
+    }
+});
+
+/// What has come of a subscriber's side of the stream. It does not end.
+#[derive(Clone, Default)]
+struct Body(Rc<RefCell<VecDeque<Bytes>>>);
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let next = self.0.borrow_mut().pop_front();
+        next.map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
+    }
+}
+
+/// Compares what becomes of events with what the model says.
+fn judge(hub: &Hub, subscription: &Subscription, model: &Model) {
+    let names = model.names();
+    let events: Vec<_> = names.iter().flat_map(|name| IDS.map(|id| (&**name, id))).collect();
+    let before = stats(hub);
+    publish(hub, &events);
+    let delivered = take(subscription);
+    let after = stats(hub);
+
+    assert!(hub.snapshot().balances(), "the books: {after:?}");
+    assert_eq!(after.controls_applied, model.applied, "applied");
+    assert_eq!(after.controls_refused, model.refused, "refused");
+    let (mut switched_off, mut filtered) = (0, 0);
+    let mut delivered = delivered.iter().map(|(name, id)| (&**name, &**id)).peekable();
+    for event @ (name, id) in events {
+        let verdict = model.verdict(name, id);
+        let kept = delivered.next_if_eq(&event).is_some();
+        assert!(verdict.is_none_or(|verdict| kept == (verdict == Verdict::Keep)), "{event:?}: {verdict:?}");
+        switched_off += u64::from(verdict == Some(Verdict::SwitchedOff));
+        filtered += u64::from(verdict == Some(Verdict::Filtered));
+    }
+    assert_eq!(delivered.next(), None, "delivered out of order");
+    assert_eq!(after.switched_off - before.switched_off, switched_off, "switched off");
+    assert_eq!(after.filtered - before.filtered, filtered, "filtered");
+}
+
+fn stats(hub: &Hub) -> ConsumerStats {
+    hub.snapshot().subscribers[0].stats
+}
+
+/// Publishes events of these names and correlation ids.
+fn publish(hub: &Hub, events: &[(&str, &str)]) {
+    let mut batch = BatchBuilder::default();
+    for (name, id) in events {
+        let event_parts = name.split('.').map(String::from).collect();
+        let message = TelemetryEvent { event_parts, correlation_id: (*id).into(), ..Default::default() };
+        let event = Event { name, correlation_id: id.as_bytes(), timestamp_ns: 0, timestamp_given: true };
+        assert!(batch.push(&message.encode_to_vec(), event));
+    }
+    hub.publish(batch.take(), &StreamStats::default());
+}
+
+/// Takes the events that wait, by their names and correlation ids.
+fn take(subscription: &Subscription) -> Vec<(String, String)> {
+    let mut context = Context::from_waker(Waker::noop());
+    let mut events = Vec::new();
+    while let Poll::Ready(frames) = subscription.poll_frames(&mut context) {
+        let mut frames = frames.expect("the stream is open");
+        while !frames.is_empty() {
+            let Message::Whole(message, length) = Message::first_of(&frames) else {
+                panic!("half a frame is delivered");
+            };
+            let event = TelemetryEvent::decode(message).expect("an event is delivered");
+            events.push((event.event_parts.join("."), event.correlation_id));
+            frames = frames.slice(length..);
+        }
+    }
+    events
+}
+
+/// What bytes start with.
+enum Message<'a> {
+    /// A message, and how many bytes it is with its prefix.
+    Whole(&'a [u8], usize),
+    /// One that is compressed or too long, and how many bytes that is.
+    Unreadable(usize),
+    /// Not all of one.
+    Part,
+}
+
+impl<'a> Message<'a> {
+    fn first_of(wire: &'a [u8]) -> Self {
+        let Some(([compressed, length @ ..], rest)) = wire.split_first_chunk::<FRAME_PREFIX_BYTES>() else {
+            return Self::Part;
+        };
+        let length = u32::from_be_bytes(*length) as usize;
+        if *compressed != 0 || length > MAX_CONTROL_BYTES {
+            return Self::Unreadable(FRAME_PREFIX_BYTES + length);
+        }
+        rest.get(..length).map_or(Self::Part, |message| Self::Whole(message, FRAME_PREFIX_BYTES + length))
+    }
+}
+
+/// What a subscriber has asked for.
+struct Model {
+    applied: u64,
+    refused: u64,
+    enabled: bool,
+    allow: Vec<String>,
+    deny: Vec<String>,
+    base: f64,
+    /// Patterns and their rates, the newest last.
+    rates: Vec<(String, f64)>,
+}
+
+impl Model {
+    /// The state after all that came.
+    fn after(mut wire: &[u8]) -> Self {
+        let mut model = Self {
+            applied: 0,
+            refused: 0,
+            enabled: true,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            base: 1.0,
+            rates: Vec::new(),
+        };
+        loop {
+            let length = match Message::first_of(wire) {
+                Message::Whole(message, length) => {
+                    model.message(message);
+                    length
+                }
+                Message::Unreadable(length) => {
+                    model.refused += 1;
+                    length
+                }
+                Message::Part => return model,
+            };
+            wire = wire.get(length..).unwrap_or_default();
+        }
+    }
+
+    fn message(&mut self, message: &[u8]) {
+        let applied = match TelemetryControl::decode(message) {
+            Ok(TelemetryControl { control: Some(control) }) => self.apply(control),
+            // It asks for nothing.
+            Ok(TelemetryControl { control: None }) => return,
+            Err(_) => false,
+        };
+        self.applied += u64::from(applied);
+        self.refused += u64::from(!applied);
+    }
+
+    /// Whether it could be done.
+    fn apply(&mut self, control: Control) -> bool {
+        match control {
+            Control::Toggle(toggle) => self.enabled = toggle.enabled,
+            Control::Filter(filter) if filter.allow.len() + filter.deny.len() > MAX_PATTERNS => return false,
+            Control::Filter(filter) => (self.allow, self.deny) = (filter.allow, filter.deny),
+            Control::Sampling(update) if update.sampling_rate.is_nan() => return false,
+            Control::Sampling(update) => {
+                let rate = update.sampling_rate.clamp(0.0, 1.0);
+                if update.event_patterns.is_empty() {
+                    self.base = rate;
+                    self.rates.clear();
+                    return true;
+                }
+                let mut rates = self.rates.clone();
+                rates.retain(|(pattern, _)| !update.event_patterns.contains(pattern));
+                rates.extend(update.event_patterns.into_iter().map(|pattern| (pattern, rate)));
+                if rates.len() > MAX_PATTERNS {
+                    return false;
+                }
+                self.rates = rates;
+            }
+        }
+        true
+    }
+
+    /// What has to become of an event; none if that is random.
+    fn verdict(&self, name: &str, id: &str) -> Option<Verdict> {
+        let any = |patterns: &[String]| patterns.iter().any(|pattern| fnmatchcase(name, pattern));
+        if !self.enabled {
+            return Some(Verdict::SwitchedOff);
+        }
+        if any(&self.deny) || !self.allow.is_empty() && !any(&self.allow) {
+            return Some(Verdict::Filtered);
+        }
+        let newest = self.rates.iter().rev().find(|(pattern, _)| fnmatchcase(name, pattern));
+        let rate = newest.map_or(self.base, |(_, rate)| *rate);
+        let keep = if rate >= 1.0 {
+            true
+        } else if rate <= 0.0 {
+            false
+        } else if id.is_empty() {
+            return None;
+        } else {
+            // 53 bits of the hash, as a share of all their values.
+            #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
+            let share = (xxh3_64(id.as_bytes()) >> 11) as f64 / 2f64.powi(53);
+            share < rate
+        };
+        Some(if keep { Verdict::Keep } else { Verdict::SampledOut })
+    }
+
+    /// Names to judge, each once: usual ones, one that is too long to be remembered, and some that patterns match.
+    fn names(&self) -> BTreeSet<String> {
+        let usual = ["tool.execution.stop".into(), "a".into(), format!("tool.{}", "x".repeat(200))];
+        let patterns = self.rates.iter().map(|(pattern, _)| pattern).chain(&self.deny).chain(&self.allow);
+        let short = patterns.filter(|pattern| (1..=MAX_NAME_BYTES).contains(&pattern.len()));
+        let played = short.take(MAX_NAMES).map(|pattern| pattern.replace('*', "b.c").replace('?', "d"));
+        usual.into_iter().chain(played).collect()
+    }
+}

@@ -1,0 +1,40 @@
+//! All paths of the decoder agree with each other and, as far as that goes, with serde_json. The input is lines, each
+//! what follows `TELEMETRY:`.
+
+#![no_main]
+
+#[path = "../../tests/support/outcome.rs"]
+mod outcome;
+
+use libfuzzer_sys::fuzz_target;
+use outcome::{by_serde_json, outcomes, same};
+use telemetry_sidecar::decode::Decoder;
+
+fuzz_target!(|data: &[u8]| {
+    let lines: Vec<_> = data.split_inclusive(|byte| *byte == b'\n').collect();
+    let own = [("a", "1"), ("correlation_id", "2")].map(|(key, value)| (key.into(), value.into()));
+    for metadata in [Vec::new(), own.into()] {
+        let has_own = !metadata.is_empty();
+        let slow = outcomes(&mut Decoder::new(metadata.clone()), true, &lines);
+        let mut decoder = Decoder::new(metadata);
+        // By the second time the shape of every line has been seen.
+        for _ in 0..2 {
+            holds(same(&slow, &outcomes(&mut decoder, false, &lines), &lines));
+        }
+        for (line, outcome) in lines.iter().zip(&slow) {
+            if let Ok(decoded) = outcome {
+                holds(decoded.check());
+            }
+            if !has_own {
+                holds(by_serde_json::check(line, outcome));
+            }
+        }
+    }
+});
+
+#[track_caller]
+fn holds(checked: Result<(), String>) {
+    if let Err(error) = checked {
+        panic!("{error}");
+    }
+}

@@ -1,0 +1,45 @@
+//! The splitter finds in any chunks what a model finds in the whole, and every byte is passed or removed. The input is
+//! the line limit, [sizes of chunks](chunks::sizes) and a stream.
+
+#![no_main]
+
+mod chunks;
+#[path = "../../tests/support/reader.rs"]
+mod reader;
+
+use libfuzzer_sys::fuzz_target;
+use reader::{MODES, Reader, model};
+
+/// What a size of zero alone would never come to the end of.
+const LAST_SIZE: usize = 64;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((limit, rest)) = data.split_first() else { return };
+    let max = usize::from(*limit) + 1;
+    let (mut sizes, stream) = chunks::sizes(rest);
+    let end_apart = sizes.len() % 2 == 1;
+    sizes.push(LAST_SIZE);
+    for mode in MODES {
+        let expected = model(mode, max, stream);
+        assert_eq!(
+            bytes_of(&expected.output, &expected.removed),
+            stream.len(),
+            "{mode:?}: passed and removed"
+        );
+        for sizes in [&[usize::MAX][..], &sizes] {
+            let mut reader = Reader::new(mode, max);
+            // The end of a stream leaves nothing behind for the next one.
+            for _ in 0..2 {
+                if let Err(error) = reader.read_in_chunks(stream, sizes, end_apart) {
+                    panic!("{mode:?}, in {sizes:?}: {error}");
+                }
+                assert_eq!(std::mem::take(&mut reader.found), expected, "{mode:?}, in {sizes:?}");
+            }
+        }
+    }
+});
+
+/// How many bytes these are.
+fn bytes_of(output: &[u8], removed: &[bytes::Bytes]) -> usize {
+    output.len() + removed.iter().map(bytes::Bytes::len).sum::<usize>()
+}
