@@ -128,7 +128,6 @@ fn batches(lines: &[String], count: usize) -> impl Iterator<Item = impl Iterator
 }
 
 fn sidecar(lines: &[String], count: usize) {
-    #[allow(unused_mut, reason = "whether it learns from what it has seen is its own affair")]
     let mut decoder = Decoder::new(Vec::new());
     let mut builder = BatchBuilder::default();
     for batch in batches(lines, count) {
@@ -198,7 +197,6 @@ fn decode_typed(json: &str) -> Option<TelemetryEvent> {
 
 /// All ways have the same result; otherwise there would be nothing to compare.
 fn check(shape: Shape, lines: &[String]) -> Result<(), Failure> {
-    #[allow(unused_mut, reason = "as above")]
     let mut decoder = Decoder::new(Vec::new());
     let mut builder = BatchBuilder::default();
     for line in lines {

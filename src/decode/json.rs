@@ -5,7 +5,7 @@
 //! It is as strict as serde_json and Python's `json.loads` otherwise, except that strings may hold invalid
 //! UTF-8 and lone surrogates, which [`unescape`] replaces, and that nesting may be of any depth.
 
-use super::text::unspecial_len;
+use super::text::run_length;
 use std::borrow::Cow;
 
 /// What a value is.
@@ -184,7 +184,7 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Result<(), NotJson> {
         self.expect(b'"')?;
         loop {
-            self.at += unspecial_len(&self.text[self.at..]);
+            self.at += run_length(&self.text[self.at..]).0;
             match self.next()? {
                 b'"' => return Ok(()),
                 b'\\' => match self.next()? {

@@ -3,37 +3,29 @@
 use super::{json, wire::CHUNK_BYTES};
 use wide::u8x32;
 
-/// The bytes before the first quote, backslash or control character. None if they are not UTF-8.
+/// The bytes before the first quote, backslash or control character, or all. None if they are not UTF-8.
 #[inline]
 pub(super) fn plain_run(text: &[u8]) -> Option<&[u8]> {
+    let (length, ascii) = run_length(text);
+    text.get(..length).filter(|run| ascii || str::from_utf8(run).is_ok())
+}
+
+/// How many bytes there are before the first quote, backslash or control character, or in all, and whether they are
+/// ASCII.
+#[inline]
+pub(super) fn run_length(text: &[u8]) -> (usize, bool) {
     let (mut length, mut ascii) = (0, true);
     loop {
-        let rest = text.get(length..)?;
+        let rest = text.get(length..).unwrap_or_default();
         let chunk = rest.first_chunk().copied().unwrap_or_else(|| padded(rest));
         let (special, beyond_ascii) = classify(chunk);
         if special != 0 {
-            length += special.trailing_zeros() as usize;
             ascii &= beyond_ascii & below_first(special) == 0;
-            break;
+            return (length + special.trailing_zeros() as usize, ascii);
         }
         length += CHUNK_BYTES;
         ascii &= beyond_ascii == 0;
     }
-    text.get(..length).filter(|run| ascii || str::from_utf8(run).is_ok())
-}
-
-/// How many bytes there are before the first quote, backslash or control character, or in all.
-pub(super) fn unspecial_len(text: &[u8]) -> usize {
-    let mut length = 0;
-    while let Some(chunk) = text.get(length..).and_then(<[u8]>::first_chunk) {
-        let (special, _) = classify(*chunk);
-        if special != 0 {
-            return length + special.trailing_zeros() as usize;
-        }
-        length += CHUNK_BYTES;
-    }
-    let rest = text.get(length..).unwrap_or_default();
-    length + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
 }
 
 /// The chunk that starts with a string's content, and how long that is, if it is ASCII and ends with a quote there.
