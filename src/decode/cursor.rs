@@ -3,22 +3,18 @@
 //! Every method moves past what it reads, or gives up ([`None`]) at what is rare: nothing here reports an error.
 
 use super::{
+    number,
     text::{escape, plain_run, short_string},
     wire::{CHUNK_BYTES, Measurement, Writer},
 };
-use std::{num::NonZero, ops::Range};
+use std::ops::Range;
 use wide::u8x32;
 
 /// The longest [`Literal`].
 const MAX_LITERAL_BYTES: usize = 32;
 
-/// Powers of ten that a double holds exactly.
-const POWERS_OF_TEN: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
-    1e19, 1e20, 1e21, 1e22,
-];
-
 /// A position in a line's JSON.
+#[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
@@ -95,7 +91,10 @@ impl<'a> Cursor<'a> {
     /// A key, and its colon. The key is valid UTF-8.
     pub(super) fn key(&mut self) -> Option<&'a [u8]> {
         self.byte(b'"')?;
-        let key = self.rest_of_string()?;
+        let key = match self.rest_of_short_string() {
+            Some((chunk, length)) => chunk.get(..length.into())?,
+            None => self.rest_of_string()?,
+        };
         // What Python and nearly everybody writes.
         if self.literal(b": ").is_none() {
             self.skip_space();
@@ -180,80 +179,24 @@ impl<'a> Cursor<'a> {
         closing_quote.saturating_sub(string.len())..closing_quote
     }
 
-    /// An integer, or a decimal fraction without exponent.
-    #[inline]
-    fn number(&mut self) -> Option<Measurement<'a>> {
-        let start = self.at;
-        let negative = self.byte(b'-').is_some();
-        let (whole, digits) = self.whole_part()?;
-        match self.peek()? {
-            b'.' => self.at += 1,
-            b'e' | b'E' => return None,
-            _ => return signed(whole, digits, negative).map(Measurement::Int),
-        }
-        let fraction_start = self.at;
-        let mantissa = self.digits(whole);
-        let fraction_digits = self.at - fraction_start;
-        if fraction_digits == 0 || matches!(self.peek()?, b'e' | b'E') {
-            return None;
-        }
-        let power = POWERS_OF_TEN.get(fraction_digits);
-        let float = match power {
-            // Both are exact, so their quotient is the nearest double: W. D. Clinger, How to read floating point
-            // numbers accurately, PLDI 1990.
-            Some(power) if digits + fraction_digits <= MAX_EXACT_DIGITS && mantissa < 1 << 53 => {
-                #[allow(clippy::cast_precision_loss, reason = "it is below 2^53")]
-                let float = mantissa as f64 / power;
-                if negative { -float } else { float }
-            }
-            _ => str::from_utf8(self.text.get(start..self.at)?).ok()?.parse().ok()?,
-        };
-        Some(Measurement::Float(float))
+    /// A whole number that fits an int64, or a decimal fraction without exponent.
+    #[allow(clippy::inline_always, reason = "see there")]
+    #[inline(always)]
+    pub(super) fn number(&mut self) -> Option<Measurement<'a>> {
+        let (number, length) = number::number(self.text.get(self.at..)?)?;
+        self.at += length;
+        Some(number)
     }
 
     /// A whole number that fits an int64.
-    #[inline]
+    #[allow(clippy::inline_always, reason = "see there")]
+    #[inline(always)]
     pub(super) fn integer(&mut self) -> Option<i64> {
-        let negative = self.byte(b'-').is_some();
-        let (whole, digits) = self.whole_part()?;
-        if matches!(self.peek()?, b'.' | b'e' | b'E') {
-            return None;
-        }
-        signed(whole, digits, negative)
-    }
-
-    /// `0|[1-9][0-9]*`: what it is, modulo 2^64, and of how many digits.
-    #[inline]
-    fn whole_part(&mut self) -> Option<(u64, usize)> {
-        let start = self.at;
-        let value = self.digits(0);
-        let digits = self.at - start;
-        let leading_zero = digits > 1 && self.text.get(start) == Some(&b'0');
-        (digits > 0 && !leading_zero).then_some((value, digits))
-    }
-
-    /// Appends digits to a number, modulo 2^64.
-    #[inline]
-    fn digits(&mut self, mut value: u64) -> u64 {
-        while let Some(eight) = self.text.get(self.at..).and_then(<[u8]>::first_chunk) {
-            let (number, count) = leading_digits(*eight);
-            value = value.wrapping_mul(TENS[count % TENS.len()]).wrapping_add(number);
-            self.at += count;
-            if count < 8 {
-                return value;
-            }
-        }
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-            self.at += 1;
-        }
-        value
+        let (integer, length) = number::integer(self.text.get(self.at..)?)?;
+        self.at += length;
+        Some(integer)
     }
 }
-
-/// Powers of ten, up to what eight digits are below; and then filled up.
-const TENS: [u64; 16] =
-    [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 0, 0, 0, 0, 0, 0, 0];
 
 /// A short text to be compared with in one step.
 #[derive(Debug, Clone, Copy, Default)]
@@ -280,44 +223,4 @@ impl Literal {
     fn starts(&self, chunk: [u8; MAX_LITERAL_BYTES]) -> bool {
         ((u8x32::new(chunk) ^ u8x32::new(self.text)) & u8x32::new(self.mask)) == u8x32::ZERO
     }
-}
-
-/// So many digits are always below 2^64.
-const MAX_EXACT_DIGITS: usize = 19;
-
-/// A number of so many digits with its sign, if it fits an int64.
-fn signed(whole: u64, digits: usize, negative: bool) -> Option<i64> {
-    if digits > MAX_EXACT_DIGITS {
-        None
-    } else if negative {
-        0i64.checked_sub_unsigned(whole)
-    } else {
-        i64::try_from(whole).ok()
-    }
-}
-
-/// A byte repeated eight times.
-const fn all(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
-}
-
-/// The number that is at the start of eight characters, and of how many digits it is.
-#[inline]
-fn leading_digits(text: [u8; 8]) -> (u64, usize) {
-    let word = u64::from_le_bytes(text);
-    // A digit's upper half is 3, and still is when 6 is added.
-    let upper = (word ^ all(0x30)) | (word.wrapping_add(all(6)) ^ all(0x30));
-    let (digits, count) = match NonZero::new(upper & all(0xF0)) {
-        None => (word, 8),
-        // Digits as the last ones of eight, behind zeroes: the first byte is the highest digit.
-        Some(others) => {
-            let count = others.trailing_zeros() / 8;
-            (word << 1 << (63 - 8 * count), count)
-        }
-    };
-    let word = digits & all(0x0F);
-    // Neighbours are joined to numbers of two, four and eight digits.
-    let two = word.wrapping_mul(10 << 8 | 1) >> 8 & 0x00FF_00FF_00FF_00FF;
-    let four = two.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_FFFF_0000_FFFF;
-    (four.wrapping_mul(10_000 << 32 | 1) >> 32, count as usize)
 }

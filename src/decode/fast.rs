@@ -64,15 +64,13 @@ pub(super) fn decode(
     let mut out = Writer::new(batch.room(room_for(json, extra_metadata)));
     cursor.open(b'{')?;
     loop {
-        let key = cursor.key()?;
-        seen.first_time(key)?;
-        match key {
-            b"event" => {
+        match seen.first_time(cursor.key()?)? {
+            Key::Event => {
                 name = cursor.quoted()?;
                 out.event_parts(name)?;
                 observer.value(Field::Event, cursor.content(name));
             }
-            b"measurements" => {
+            Key::Measurements => {
                 let mut keys = Keys::default();
                 map(&mut cursor, &mut keys, |cursor, key| {
                     let start = cursor.at();
@@ -84,7 +82,7 @@ pub(super) fn decode(
                     Some(())
                 })?;
             }
-            b"metadata" => map(&mut cursor, &mut metadata_keys, |cursor, key| {
+            Key::Metadata => map(&mut cursor, &mut metadata_keys, |cursor, key| {
                 if key == CORRELATION_ID {
                     // Of others than strings, null is none: rare.
                     metadata_correlation_id = cursor.quoted()?;
@@ -104,14 +102,14 @@ pub(super) fn decode(
                 }
                 Some(())
             })?,
-            b"timestamp_ns" => {
+            Key::Timestamp => {
                 let start = cursor.at();
                 timestamp_ns = Some(cursor.integer()?);
                 observer.value(Field::Timestamp, start..cursor.at());
             }
             // Null and missing are the same.
-            b"correlation_id" if cursor.peek()? == b'n' => cursor.literal(b"null")?,
-            _ => {
+            Key::CorrelationId if cursor.peek()? == b'n' => cursor.literal(b"null")?,
+            Key::CorrelationId => {
                 correlation_id = cursor.quoted()?;
                 observer.value(Field::CorrelationId, cursor.content(correlation_id));
             }
@@ -143,6 +141,7 @@ pub(super) fn decode(
 pub(super) fn measurement(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, head: &Head) -> Option<()> {
     match cursor.measurement()? {
         Measurement::Int(int) => out.int_entry(head, int),
+        Measurement::Float(float) => out.float_entry(head, float),
         other => out.entry_of(head, |out| out.telemetry_value(other)),
     }
 }
@@ -156,24 +155,35 @@ pub(super) fn rest_of_metadata(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, he
     out.entry_of(head, |out| cursor.copy_rest_of_string(out))
 }
 
+/// The known keys, a bit for each.
+#[derive(Clone, Copy)]
+enum Key {
+    Event = 1,
+    Measurements = 2,
+    Metadata = 4,
+    Timestamp = 8,
+    CorrelationId = 16,
+}
+
 /// Which of the known keys have come.
 #[derive(Default)]
 struct Seen(u8);
 
 impl Seen {
     /// Gives up at an unknown key and at one that came before.
-    fn first_time(&mut self, key: &[u8]) -> Option<()> {
-        let bit = match key {
-            b"event" => 1,
-            b"measurements" => 2,
-            b"metadata" => 4,
-            b"timestamp_ns" => 8,
-            b"correlation_id" => 16,
+    #[inline]
+    fn first_time(&mut self, key: &[u8]) -> Option<Key> {
+        let key = match key {
+            b"event" => Key::Event,
+            b"measurements" => Key::Measurements,
+            b"metadata" => Key::Metadata,
+            b"timestamp_ns" => Key::Timestamp,
+            b"correlation_id" => Key::CorrelationId,
             _ => return None,
         };
-        let first = self.0 & bit == 0;
-        self.0 |= bit;
-        first.then_some(())
+        let first = self.0 & key as u8 == 0;
+        self.0 |= key as u8;
+        first.then_some(key)
     }
 }
 

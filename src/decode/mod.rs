@@ -9,6 +9,7 @@
 mod cursor;
 mod fast;
 pub mod json;
+mod number;
 mod shape;
 mod slow;
 mod text;

@@ -12,7 +12,7 @@ use super::{
     cursor::{Cursor, Literal},
     fast::{self, CORRELATION_ID, Field, Observer},
     room_for,
-    wire::{Head, Writer},
+    wire::{Head, Measurement, Writer},
 };
 use crate::batch::BatchBuilder;
 use std::ops::Range;
@@ -29,6 +29,9 @@ const COST: u32 = 8;
 
 /// While nothing is gained one line in so many is learned all the same: the worker may print others now.
 const PAUSE: u32 = 256;
+
+/// And one in so many is looked at for a shape that is known.
+const TRY: u32 = 32;
 
 /// How many bytes at the start of a line tell shapes apart.
 const KEY_BYTES: usize = 32;
@@ -67,6 +70,10 @@ impl Shapes {
         now_ns: i64,
         batch: &mut BatchBuilder,
     ) -> Option<Result<(), Reject>> {
+        // Not worth the trouble while nothing is ever known.
+        if self.credit == 0 && !self.unknown.is_multiple_of(TRY) {
+            return None;
+        }
         // Events come in the same order again and again.
         let expected = self.known.get(self.last).map_or(0, |last| last.next);
         let (number, result) = self
@@ -74,8 +81,7 @@ impl Shapes {
             .get(expected)
             .and_then(|shape| Some((expected, shape.decode(json, now_ns, batch)?)))
             .or_else(|| {
-                // Not worth the trouble while nothing is ever known.
-                let key = key_of(json).filter(|_| self.credit > 0)?;
+                let key = key_of(json)?;
                 let alike = self.known.iter().enumerate().filter(|(_, shape)| shape.key == key);
                 let mut others = alike.filter(|(number, _)| *number != expected).take(MAX_TRIES);
                 others.find_map(|(number, shape)| Some((number, shape.decode(json, now_ns, batch)?)))
@@ -182,16 +188,46 @@ impl Shape {
         let mut out = Writer::new(batch.room(room_for(json, &[]) + self.fixed.len()));
         out.bytes(&self.fixed)?;
         for slot in &self.slots {
+            // What is usual is done in place, so that positions stay in registers; anything else is handed over whole.
             match &slot.kind {
-                Kind::Measurement(head) => fast::measurement(&mut cursor, &mut out, head)?,
-                Kind::Metadata(head) => fast::rest_of_metadata(&mut cursor, &mut out, head)?,
-                Kind::MetadataScalar(head) => out.entry_of(head, |out| out.bytes(cursor.scalar()?))?,
+                Kind::Measurement(head) => {
+                    let mut behind = cursor;
+                    match behind.number() {
+                        Some(Measurement::Int(int)) => out.int_entry(head, int)?,
+                        Some(Measurement::Float(float)) => out.float_entry(head, float)?,
+                        _ => {
+                            (behind, out) =
+                                apart(cursor, out, |cursor, out| fast::measurement(cursor, out, head))?;
+                        }
+                    }
+                    cursor = behind;
+                }
+                Kind::Metadata(head) => {
+                    if let Some((chunk, length)) = cursor.rest_of_short_string() {
+                        out.short_text_entry(head, chunk, length)?;
+                    } else {
+                        (cursor, out) =
+                            apart(cursor, out, |cursor, out| fast::rest_of_metadata(cursor, out, head))?;
+                    }
+                }
+                Kind::MetadataScalar(head) => {
+                    (cursor, out) = apart(cursor, out, |cursor, out| {
+                        out.entry_of(head, |out| out.bytes(cursor.scalar()?))
+                    })?;
+                }
                 Kind::MetadataCorrelationId(head) => {
-                    metadata_correlation_id = cursor.rest_of_string()?;
-                    out.entry_of(head, |out| out.bytes(metadata_correlation_id))?;
+                    (cursor, out) = apart(cursor, out, |cursor, out| {
+                        metadata_correlation_id = cursor.rest_of_string()?;
+                        out.entry_of(head, |out| out.bytes(metadata_correlation_id))
+                    })?;
                 }
                 Kind::Timestamp => timestamp_ns = Some(cursor.integer()?),
-                Kind::CorrelationId => correlation_id = cursor.rest_of_string()?,
+                Kind::CorrelationId => {
+                    (cursor, out) = apart(cursor, out, |cursor, _| {
+                        correlation_id = cursor.rest_of_string()?;
+                        Some(())
+                    })?;
+                }
             }
             cursor.short_literal(&slot.after)?;
         }
@@ -203,6 +239,18 @@ impl Shape {
         let message_bytes = fields.write(&mut out, now_ns)?;
         Some(fields.add(message_bytes, now_ns, batch))
     }
+}
+
+/// Reads and writes in a function of its own, with copies of the positions: a position that others may change cannot stay
+/// in a register.
+#[inline(never)]
+fn apart<'a, 'b>(
+    mut cursor: Cursor<'a>,
+    mut out: Writer<'b>,
+    step: impl FnOnce(&mut Cursor<'a>, &mut Writer<'b>) -> Option<()>,
+) -> Option<(Cursor<'a>, Writer<'b>)> {
+    step(&mut cursor, &mut out)?;
+    Some((cursor, out))
 }
 
 /// Makes a shape of what the fast path finds.

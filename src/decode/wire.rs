@@ -22,8 +22,8 @@ const INT_VALUE: u8 = 1 << 3;
 const FLOAT_VALUE: u8 = 2 << 3 | 1;
 const STRING_VALUE: u8 = bytes_tag(3);
 
-/// Enough for the longest varint, which takes ten bytes, in one step.
-const VARINT_CHUNK_BYTES: usize = 16;
+/// The longest varint, written in one step.
+const VARINT_CHUNK_BYTES: usize = 10;
 
 /// The longest [`Head`].
 const HEAD_BYTES: usize = 32;
@@ -103,11 +103,21 @@ impl<'a> Writer<'a> {
     /// The same for a whole number.
     #[inline]
     pub fn int_entry(&mut self, head: &Head, value: i64) -> Option<()> {
-        let (varint, length) = varint(value.cast_unsigned());
-        let (room, value) = self.short_entry(head, length + 1)?;
+        let varint = Varint::of(value.cast_unsigned());
+        let (room, value) = self.short_entry(head, varint.length + 1)?;
         let [tag, rest @ ..] = room.get_mut(value..)?.first_chunk_mut::<{ 1 + VARINT_CHUNK_BYTES }>()?;
         *tag = INT_VALUE;
-        *rest = varint;
+        *rest = varint.bytes();
+        Some(())
+    }
+
+    /// The same for any other number.
+    #[inline]
+    pub fn float_entry(&mut self, head: &Head, value: f64) -> Option<()> {
+        let (room, at) = self.short_entry(head, 1 + 8)?;
+        let [tag, rest @ ..] = room.get_mut(at..)?.first_chunk_mut::<{ 1 + 8 }>()?;
+        *tag = FLOAT_VALUE;
+        *rest = value.to_le_bytes();
         Some(())
     }
 
@@ -180,7 +190,16 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
+    #[inline]
     fn bytes_field(&mut self, tag: u8, bytes: &[u8]) -> Option<()> {
+        if let Ok(length @ 0..0x80) = u8::try_from(bytes.len()) {
+            let end = self.at + 2 + bytes.len();
+            let [tag_place, length_place, rest @ ..] = self.room.get_mut(self.at..end)? else { return None };
+            (*tag_place, *length_place) = (tag, length);
+            rest.copy_from_slice(bytes);
+            self.at = end;
+            return Some(());
+        }
         self.byte(tag)?;
         self.varint(bytes.len() as u64)?;
         self.bytes(bytes)
@@ -202,60 +221,82 @@ impl<'a> Writer<'a> {
             *place = byte;
             return Some(());
         }
-        let (varint, varint_bytes) = varint(bytes as u64);
-        let content = length + usize::from(varint_bytes);
+        let varint = Varint::of(bytes as u64);
+        let content = length + usize::from(varint.length);
         self.room.get_mut(..content + bytes)?.copy_within(start..start + bytes, content);
-        self.room.get_mut(length..content)?.copy_from_slice(varint.get(..varint_bytes.into())?);
+        self.room.get_mut(length..content)?.copy_from_slice(varint.bytes().get(..varint.length.into())?);
         self.at = content + bytes;
         Some(())
     }
 
+    #[inline]
     fn varint(&mut self, value: u64) -> Option<()> {
+        let varint = Varint::of(value);
+        let length = usize::from(varint.length);
         let room = self.room.get_mut(self.at..)?;
-        let (varint, length) = varint(value);
         match room.first_chunk_mut() {
-            Some(place) => *place = varint,
-            None => room.get_mut(..length.into())?.copy_from_slice(varint.get(..length.into())?),
+            Some(place) => *place = varint.bytes(),
+            None => room.get_mut(..length)?.copy_from_slice(varint.bytes().get(..length)?),
         }
-        self.at += usize::from(length);
+        self.at += length;
         Some(())
     }
 }
 
-/// A value as a varint, and how many of the bytes are that.
-#[inline]
-fn varint(value: u64) -> ([u8; VARINT_CHUNK_BYTES], u8) {
-    const MORE: u64 = u64::from_ne_bytes([0x80; 8]);
-    /// The lower bits as they are and those above moved up, so that each part gets a bit to spare.
-    const fn spread(value: u64, lower: u64, shift: u32) -> u64 {
-        value & lower | (value & !lower) << shift
+/// A value as a varint: in parts, so that they are written from registers.
+#[derive(Clone, Copy)]
+struct Varint {
+    /// The first bytes, lowest first.
+    low: u64,
+    /// The ninth and the tenth.
+    high: u16,
+    /// How many bytes count.
+    length: u8,
+}
+
+impl Varint {
+    #[inline]
+    fn of(value: u64) -> Self {
+        const MORE: u64 = u64::from_ne_bytes([0x80; 8]);
+        /// The lower bits as they are and those above moved up, so that each part gets a bit to spare.
+        const fn spread(value: u64, lower: u64, shift: u32) -> u64 {
+            value & lower | (value & !lower) << shift
+        }
+        if value < 0x80 {
+            return Self { low: value, high: 0, length: 1 };
+        }
+        let halves = spread(value & ((1 << 56) - 1), (1 << 28) - 1, 4);
+        let quarters = spread(halves, 0x0000_3FFF_0000_3FFF, 2);
+        let bytes = spread(quarters, 0x007F_007F_007F_007F, 1);
+        let (length, upper) = (varint_len(value), value >> 56);
+        if upper == 0 {
+            // All bytes but the last one say that another one follows.
+            let more = MORE & !(u64::MAX << (8 * (length - 1) % 64));
+            Self { low: bytes | more, high: 0, length }
+        } else {
+            // The highest bit is alone in the tenth byte, and says of the ninth that it is not the last.
+            let high = u16::try_from(upper | (upper & 0x80) << 1).unwrap_or_default();
+            Self { low: bytes | MORE, high, length }
+        }
     }
-    let mut room = [0; VARINT_CHUNK_BYTES];
-    if value < 0x80 {
-        room[0] = value.to_le_bytes()[0];
-        return (room, 1);
+
+    /// The bytes, and zeroes behind them.
+    #[inline]
+    fn bytes(self) -> [u8; VARINT_CHUNK_BYTES] {
+        let mut bytes = [0; VARINT_CHUNK_BYTES];
+        let [low @ .., ninth, tenth] = &mut bytes;
+        [*ninth, *tenth] = self.high.to_le_bytes();
+        low.copy_from_slice(&self.low.to_le_bytes());
+        bytes
     }
-    let halves = spread(value & ((1 << 56) - 1), (1 << 28) - 1, 4);
-    let quarters = spread(halves, 0x0000_3FFF_0000_3FFF, 2);
-    let bytes = spread(quarters, 0x007F_007F_007F_007F, 1);
-    let length = varint_len(value);
-    if value >= 1 << 56 {
-        room[..8].copy_from_slice(&(bytes | MORE).to_le_bytes());
-        let [ninth, ..] = (value >> 56).to_le_bytes();
-        room[8] = ninth;
-        room[9] = 1;
-    } else {
-        // All bytes but the last one say that another one follows.
-        let more = MORE & !(u64::MAX << (8 * (length - 1) % 64));
-        room[..8].copy_from_slice(&(bytes | more).to_le_bytes());
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "it is ten at most")]
-    (room, length as u8)
 }
 
 /// Seven bits to a byte, at least one byte.
-fn varint_len(value: u64) -> usize {
-    (70 - (value | 1).leading_zeros() as usize) / 7
+#[inline]
+fn varint_len(value: u64) -> u8 {
+    #[allow(clippy::cast_possible_truncation, reason = "it is ten at most")]
+    let length = ((70 - (value | 1).leading_zeros()) / 7) as u8;
+    length
 }
 
 /// The bytes of a map's entry up to its value's length, made once for many entries with the same key.
@@ -302,7 +343,7 @@ mod tests {
                 let mut room = [0; VARINT_CHUNK_BYTES];
                 let mut out = Writer::new(&mut room);
                 assert_eq!(out.varint(value), Some(()));
-                assert_eq!(varint_len(value), out.written(), "{value}");
+                assert_eq!(usize::from(varint_len(value)), out.written(), "{value}");
             }
         }
     }

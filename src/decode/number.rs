@@ -1,0 +1,174 @@
+//! The numbers of JSON that are common: whole ones that fit an int64, and decimal fractions without exponent.
+//!
+//! Every function reads at the start of a text and returns how many bytes it read, or gives up ([`None`]).
+#![allow(clippy::inline_always, reason = "measured: read in place, a number takes half as long as by a call")]
+
+use super::{text::padded, wire::Measurement};
+use std::num::NonZero;
+
+/// Powers of ten that a double holds exactly.
+const POWERS_OF_TEN: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+
+/// So many digits are always below 2^64.
+const MAX_EXACT_DIGITS: usize = 19;
+
+/// Powers of ten: as many as the digits of a number, and then filled up.
+const TENS: [u64; 32] = {
+    let mut tens = [0; 32];
+    let (mut power, mut exponent) = (1u64, 0);
+    while exponent <= MAX_EXACT_DIGITS {
+        tens[exponent] = power;
+        power = power.wrapping_mul(10);
+        exponent += 1;
+    }
+    tens
+};
+
+/// How many bytes are looked at: more than [`MAX_EXACT_DIGITS`], in eights.
+const WINDOW_BYTES: usize = 3 * 8;
+
+/// A number.
+#[inline(always)]
+pub(super) fn number(text: &[u8]) -> Option<(Measurement<'static>, usize)> {
+    let negative = text.first() == Some(&b'-');
+    let sign = usize::from(negative);
+    let (whole, digits) = whole_part(text.get(sign..)?)?;
+    let point = sign + digits;
+    match text.get(point)? {
+        b'.' => {}
+        b'e' | b'E' => return None,
+        _ => return Some((Measurement::Int(signed(whole, negative)?), point)),
+    }
+    let (fraction, fraction_digits) = digits_of(text.get(point + 1..)?)?;
+    let end = point + 1 + fraction_digits;
+    if fraction_digits == 0 || matches!(text.get(end)?, b'e' | b'E') {
+        return None;
+    }
+    let exact =
+        (digits + fraction_digits <= MAX_EXACT_DIGITS).then(|| whole * ten_to(fraction_digits) + fraction);
+    let float = match (exact, POWERS_OF_TEN.get(fraction_digits)) {
+        // Both are exact, so their quotient is the nearest double: W. D. Clinger, How to read floating point
+        // numbers accurately, PLDI 1990.
+        #[allow(clippy::cast_precision_loss, reason = "it is below 2^53")]
+        (Some(mantissa), Some(power)) if mantissa < 1 << 53 => {
+            let float = mantissa as f64 / power;
+            if negative { -float } else { float }
+        }
+        _ => str::from_utf8(text.get(..end)?).ok()?.parse().ok()?,
+    };
+    Some((Measurement::Float(float), end))
+}
+
+/// A whole number that fits an int64.
+#[inline(always)]
+pub(super) fn integer(text: &[u8]) -> Option<(i64, usize)> {
+    let negative = text.first() == Some(&b'-');
+    let sign = usize::from(negative);
+    let (whole, digits) = whole_part(text.get(sign..)?)?;
+    let end = sign + digits;
+    if matches!(text.get(end)?, b'.' | b'e' | b'E') {
+        return None;
+    }
+    Some((signed(whole, negative)?, end))
+}
+
+/// `0|[1-9][0-9]*`: what it is, and of how many digits.
+#[inline(always)]
+fn whole_part(text: &[u8]) -> Option<(u64, usize)> {
+    let (value, digits) = digits_of(text)?;
+    let leading_zero = digits > 1 && text.first() == Some(&b'0');
+    (digits > 0 && !leading_zero).then_some((value, digits))
+}
+
+/// A number with its sign, if it fits an int64.
+#[inline(always)]
+fn signed(whole: u64, negative: bool) -> Option<i64> {
+    if negative { 0i64.checked_sub_unsigned(whole) } else { i64::try_from(whole).ok() }
+}
+
+/// Digits: the number they are, and how many. It gives up at more than are always below 2^64.
+#[inline(always)]
+fn digits_of(text: &[u8]) -> Option<(u64, usize)> {
+    match text.first_chunk() {
+        Some(window) => digits_of_window(window),
+        None => last_digits(text),
+    }
+}
+
+/// The same close to a line's end.
+#[cold]
+fn last_digits(text: &[u8]) -> Option<(u64, usize)> {
+    digits_of_window(&padded(text))
+}
+
+#[inline(always)]
+fn digits_of_window(window: &[u8; WINDOW_BYTES]) -> Option<(u64, usize)> {
+    let ([first, second, third], []) = window.as_chunks() else { return None };
+    let (value, count) = leading_digits(*first);
+    if count < 8 {
+        return Some((value, count));
+    }
+    let (next, more) = leading_digits(*second);
+    let value = value * ten_to(more) + next;
+    if more < 8 {
+        return Some((value, 8 + more));
+    }
+    let (next, more) = leading_digits(*third);
+    (16 + more <= MAX_EXACT_DIGITS).then(|| (value * ten_to(more) + next, 16 + more))
+}
+
+/// A power of ten below 2^64.
+#[inline(always)]
+fn ten_to(exponent: usize) -> u64 {
+    TENS[exponent % TENS.len()]
+}
+
+/// A byte repeated eight times.
+const fn all(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// The number that is at the start of eight characters, and of how many digits it is.
+#[inline(always)]
+fn leading_digits(text: [u8; 8]) -> (u64, usize) {
+    let word = u64::from_le_bytes(text);
+    // A digit's upper half is 3, and still is when 6 is added.
+    let upper = (word ^ all(0x30)) | (word.wrapping_add(all(6)) ^ all(0x30));
+    let (digits, count) = match NonZero::new(upper & all(0xF0)) {
+        None => (word, 8),
+        // Digits as the last ones of eight, behind zeroes: the first byte is the highest digit.
+        Some(others) => {
+            let count = others.trailing_zeros() / 8;
+            (word << 1 << (63 - 8 * count), count)
+        }
+    };
+    let word = digits & all(0x0F);
+    // Neighbours are joined to numbers of two, four and eight digits.
+    let two = word.wrapping_mul(10 << 8 | 1) >> 8 & 0x00FF_00FF_00FF_00FF;
+    let four = two.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_FFFF_0000_FFFF;
+    (four.wrapping_mul(10_000 << 32 | 1) >> 32, count as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_read_up_to_where_they_end() {
+        for count in 0..=MAX_EXACT_DIGITS {
+            let digits = &"1234567890123456789"[..count];
+            for behind in ["", ",", "}", " \"a long rest of the line\"", ":", "/"] {
+                let expected = (digits.parse().unwrap_or(0), count);
+                assert_eq!(
+                    digits_of(format!("{digits}{behind}").as_bytes()),
+                    Some(expected),
+                    "{digits}{behind}"
+                );
+            }
+        }
+        assert_eq!(digits_of(b"12345678901234567890,"), None, "more than fit");
+    }
+}
