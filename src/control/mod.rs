@@ -135,11 +135,6 @@ impl Controls {
         }
         found
     }
-
-    /// Judges an event. The correlation id is UTF-8; empty for none.
-    pub fn judge(&mut self, name: &str, correlation_id: &[u8]) -> Verdict {
-        self.judge_name(name).judge(correlation_id)
-    }
 }
 
 /// What is to become of the events of a name.
@@ -186,16 +181,16 @@ mod tests {
     #[test]
     fn deny_is_stronger_than_allow() {
         let mut controls = controls([filter(&["tool.*"], &["*.stop"])]);
-        assert_eq!(controls.judge("tool.execution.start", b""), Verdict::Keep);
-        assert_eq!(controls.judge("tool.execution.stop", b""), Verdict::Filtered);
-        assert_eq!(controls.judge("python.call.start", b""), Verdict::Filtered);
+        assert_eq!(controls.judge_name("tool.execution.start").judge(b""), Verdict::Keep);
+        assert_eq!(controls.judge_name("tool.execution.stop").judge(b""), Verdict::Filtered);
+        assert_eq!(controls.judge_name("python.call.start").judge(b""), Verdict::Filtered);
     }
 
     #[test]
     fn filter_replaces_both_lists_and_empty_lists_clear() {
         let mut replaced = controls([filter(&["a"], &["b"]), filter(&[], &["c"])]);
-        assert_eq!(replaced.judge("b", b""), Verdict::Keep);
-        assert_eq!(replaced.judge("c", b""), Verdict::Filtered);
+        assert_eq!(replaced.judge_name("b").judge(b""), Verdict::Keep);
+        assert_eq!(replaced.judge_name("c").judge(b""), Verdict::Filtered);
         assert!(controls([filter(&["a"], &["b"]), filter(&[], &[])]).keeps_all());
     }
 
@@ -203,11 +198,11 @@ mod tests {
     fn toggle_comes_before_filter_and_filter_before_sampling() {
         let changes = [Control::Toggle(false), filter(&[], &["*"]), sampling(0.0, &[])];
         let mut controls = controls(changes);
-        assert_eq!(controls.judge("a", b""), Verdict::SwitchedOff);
+        assert_eq!(controls.judge_name("a").judge(b""), Verdict::SwitchedOff);
         controls.apply(Control::Toggle(true)).unwrap();
-        assert_eq!(controls.judge("a", b""), Verdict::Filtered);
+        assert_eq!(controls.judge_name("a").judge(b""), Verdict::Filtered);
         controls.apply(filter(&[], &[])).unwrap();
-        assert_eq!(controls.judge("a", b""), Verdict::SampledOut);
+        assert_eq!(controls.judge_name("a").judge(b""), Verdict::SampledOut);
     }
 
     #[test]
@@ -219,7 +214,7 @@ mod tests {
         let refused = controls.apply(Control::Sampling { rate: 0.0, patterns: too_many });
         assert_eq!(refused, Err(Refused::TooManyPatterns));
         assert_eq!(controls.apply(sampling(f64::NAN, &[])), Err(Refused::NotANumber));
-        assert_eq!(controls.judge("a", b""), Verdict::Keep);
-        assert_eq!(controls.judge("b", b""), Verdict::Filtered);
+        assert_eq!(controls.judge_name("a").judge(b""), Verdict::Keep);
+        assert_eq!(controls.judge_name("b").judge(b""), Verdict::Filtered);
     }
 }

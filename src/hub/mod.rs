@@ -92,9 +92,7 @@ impl Hub {
             return;
         }
         state.offer(&Arc::new(batch), events);
-        let wakers = state.wakers();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake(state);
     }
 
     /// Hands a batch to everyone, waiting for room in every queue instead of dropping. With `need_subscriber`
@@ -117,9 +115,7 @@ impl Hub {
             }
             state.offer(&batch, index..index + 1);
         }
-        let wakers = state.wakers();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake(state);
     }
 
     /// Replaces the account of the stream: what was held has been passed on.
@@ -156,9 +152,7 @@ impl Hub {
     pub fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        let wakers = state.wakers();
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake(state);
         self.notify();
     }
 
@@ -197,6 +191,13 @@ impl Hub {
         self.room.notify_all();
         self.changed.notify_waiters();
     }
+}
+
+/// Wakes the consumers that wait for what has changed, once the lock is free for them.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let wakers = state.wakers();
+    drop(state);
+    wakers.into_iter().for_each(Waker::wake);
 }
 
 /// A consumer's end of its queue. Dropping it unsubscribes; an exporter's account stays.
