@@ -5,19 +5,16 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpStream,
-    time::Instant,
+use std::{io::Write as _, net::TcpStream};
+use support::{
+    Sidecar, Subscriber, connect,
+    http2::{PREFACE, RawStream},
+    line, run, wait_for,
 };
-use support::{PATIENCE, Sidecar, Subscriber, connect, line, run, wait_for};
 use telemetry_sidecar::proto::bridge::{
     TelemetryEventFilter, TelemetryValue, telemetry_control::Control, telemetry_value::Value,
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
-
-/// What HTTP/2 starts with, and an empty SETTINGS frame.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscriber_gets_what_the_worker_prints_and_the_stream_ends_with_ok() {
@@ -124,7 +121,7 @@ async fn a_grpc_timeout_does_not_end_the_stream() {
         &[],
         "for i in 1 2 3 4 5 6; do echo 'TELEMETRY:{\"event\":\"a\"}' >&2; sleep 0.5; done",
     );
-    let mut stream = RawStream::open(sidecar.port(), "1S");
+    let mut stream = RawStream::open(sidecar.port(), "1S", 1 << 30);
     let everything = stream.read_to_end();
     // It went on for three seconds.
     assert_eq!(everything.messages, 6, "{everything:?}");
@@ -198,7 +195,7 @@ async fn a_signal_ends_the_draining_at_once_with_the_workers_status() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_reader_gets_everything_that_was_queued() {
     let mut sidecar = Sidecar::wrap_echo(&["--drain-timeout", "600s", "--queue-capacity", "100000"]);
-    let mut stream = RawStream::open(sidecar.port(), "5S");
+    let mut stream = RawStream::open(sidecar.port(), "5S", 1 << 30);
     for count in 0..2_000 {
         sidecar.write(line("a", count, &format!("{:0>1000}", 0)));
     }
@@ -216,95 +213,4 @@ fn the_exit_waits_for_nothing_when_there_is_nothing_to_wait_for() {
     // A drain timeout longer than the test's patience: waiting for it would fail.
     run(&["-q", "--drain-timeout", "600s", "--", "sh", "-c", "echo 'TELEMETRY:{\"event\":\"a\"}' >&2"])
         .expect_code(0);
-}
-
-/// A client that speaks just enough HTTP/2 to open a stream and to read when it wants to.
-struct RawStream(TcpStream);
-
-/// What a stream brought.
-#[derive(Debug, Default)]
-struct Everything {
-    messages: usize,
-    ended_with_trailers: bool,
-}
-
-impl RawStream {
-    /// Opens StreamTelemetry with this `grpc-timeout`, windows of 2^30 bytes, and waits for nothing.
-    fn open(port: u16, grpc_timeout: &str) -> Self {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut headers = vec![0x83, 0x86]; // :method POST, :scheme http
-        let fields = [
-            (":path", "/snakepit.bridge.BridgeService/StreamTelemetry"),
-            (":authority", "localhost"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-            ("grpc-timeout", grpc_timeout),
-        ];
-        for (name, value) in fields {
-            headers.push(0); // literal without indexing, new name
-            for text in [name, value] {
-                headers.push(u8::try_from(text.len()).unwrap());
-                headers.extend_from_slice(text.as_bytes());
-            }
-        }
-        let window = (1u32 << 30).to_be_bytes();
-        let settings = [&[0, 4][..], &window].concat(); // SETTINGS_INITIAL_WINDOW_SIZE
-        stream.write_all(&PREFACE[..24]).unwrap();
-        write_frame(&mut stream, 4, 0, 0, &settings);
-        write_frame(&mut stream, 8, 0, 0, &window); // WINDOW_UPDATE of the connection
-        write_frame(&mut stream, 1, 4, 1, &headers); // HEADERS, END_HEADERS
-        // Headers come back: it is subscribed.
-        while read_frame(&mut stream).is_some_and(|frame| frame.kind != 1) {}
-        Self(stream)
-    }
-
-    fn read_to_end(&mut self) -> Everything {
-        let mut everything = Everything::default();
-        let mut data = Vec::new();
-        let deadline = Instant::now() + PATIENCE;
-        while let Some(frame) = read_frame(&mut self.0) {
-            assert!(Instant::now() < deadline, "the stream does not end: {everything:?}");
-            match frame.kind {
-                0 => data.extend(frame.payload),
-                1 => {
-                    everything.ended_with_trailers = frame.flags & 1 == 1;
-                    break;
-                }
-                _ => {}
-            }
-        }
-        let mut rest = &data[..];
-        while let Some((prefix, after)) = rest.split_first_chunk::<5>() {
-            let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-            rest = &after[length..];
-            everything.messages += 1;
-        }
-        everything
-    }
-}
-
-struct RawFrame {
-    kind: u8,
-    flags: u8,
-    payload: Vec<u8>,
-}
-
-fn write_frame(stream: &mut TcpStream, kind: u8, flags: u8, id: u32, payload: &[u8]) {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let head = [&length[1..], &[kind, flags], &id.to_be_bytes()].concat();
-    stream.write_all(&[&head[..], payload].concat()).unwrap();
-}
-
-/// The next frame, or nothing at the connection's end. A ping is answered.
-fn read_frame(stream: &mut TcpStream) -> Option<RawFrame> {
-    let mut head = [0; 9];
-    stream.read_exact(&mut head).ok()?;
-    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-    let mut payload = vec![0; length as usize];
-    stream.read_exact(&mut payload).unwrap();
-    if head[3] == 6 && head[4] & 1 == 0 {
-        write_frame(stream, 6, 1, 0, &payload);
-    }
-    Some(RawFrame { kind: head[3], flags: head[4], payload })
 }

@@ -3,6 +3,11 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
+pub mod http2;
+
+/// The books.
+pub type Status = telemetry_sidecar::proto::sidecar::GetStatusResponse;
+
 use std::{
     fmt::Debug,
     io::{Read, Write as _},

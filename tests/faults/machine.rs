@@ -1,0 +1,103 @@
+//! Faults of the machine.
+
+use crate::support::{BINARY, Sidecar, Status, line, wait_for};
+use std::{
+    fs,
+    net::TcpStream,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// A sidecar started by a shell that sets a limit first.
+fn limited(limit: &str, options: &str, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    let start = format!("{limit}; exec '{BINARY}' {options} -- sh -c '{script}'");
+    command.args(["-c", &start]).stdin(Stdio::piped());
+    command
+}
+
+/// Exports and recordings on a full disk: given up and counted; the worker and its stderr know nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_for_files() {
+    let mut sidecar = Sidecar::wrap_echo(&["--export-jsonl", "/dev/full", "--record", "/dev/full"]);
+    for number in 0..100 {
+        sidecar.write(line("a", number, ""));
+    }
+    sidecar.write("ordinary\n");
+    let counted = |status: &Status| {
+        let exporter = &status.exporters[0];
+        exporter.offered == 100 && exporter.dropped == 100 && status.recording.unwrap().stopped
+    };
+    wait_for("losses to be counted", async || sidecar.status().await, counted).await;
+    assert_eq!(sidecar.finish().expect_code(0).stderr(), "ordinary\n");
+}
+
+/// Out of descriptors: connections wait, the processor does not spin, and all goes on when there are some again.
+#[tokio::test(flavor = "multi_thread")]
+async fn out_of_descriptors() {
+    let dir = tempfile::tempdir().unwrap();
+    let ready = dir.path().join("ready");
+    let options = format!("--ready-file '{}'", ready.display());
+    let mut child = limited("ulimit -n 40", &options, "exec cat >&2").spawn().unwrap();
+    crate::support::wait_until("the ready file", || ready.exists());
+    let port: u16 = fs::read_to_string(&ready).unwrap().trim().parse().unwrap();
+    let visitors: Vec<_> = (0..60).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
+    let open = || fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().count();
+    crate::support::wait_until("descriptors to run out", || open() >= 40);
+    let (start, used) = (Instant::now(), processor_time(child.id()));
+    // What is measured is a while in which nothing happens.
+    std::thread::sleep(Duration::from_secs(1));
+    let share = (processor_time(child.id()) - used) / start.elapsed().as_secs_f64();
+    assert!(share < 0.3, "{share} of a processor");
+    drop(visitors);
+    let channel = crate::support::connect(&format!("http://127.0.0.1:{port}")).await;
+    crate::support::StatusClient::new(channel).get().await;
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
+
+/// Seconds of processor time that a process has used.
+fn processor_time(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: f64 = fields[11..13].iter().map(|ticks| ticks.parse::<f64>().unwrap()).sum();
+    ticks / 100.0
+}
+
+/// A memory limit, and a subscriber that never reads: what waits for it is bounded, so the limit is never met.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let ready = dir.path().join("ready");
+    let options = format!("--ready-file '{}' --queue-bytes 4000000 --drain-timeout 100ms", ready.display());
+    // Addresses, not memory in use: each thread reserves 64 MiB of them.
+    let mut child = limited("ulimit -v 400000", &options, "cat >&2; exit 6").spawn().unwrap();
+    crate::support::wait_until("the ready file", || ready.exists());
+    let port: u16 = fs::read_to_string(&ready).unwrap().trim().parse().unwrap();
+    let stalled = crate::support::http2::RawStream::open(port, "5S", 0);
+    let mut stdin = child.stdin.take().unwrap();
+    for number in 0..50_000 {
+        use std::io::Write as _;
+        stdin.write_all(line("a", number, &"x".repeat(1000)).as_bytes()).unwrap();
+    }
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(6));
+    drop(stalled);
+}
+
+/// Without /proc everything works but what only /proc tells. Needs a mount namespace of its own: where there may be none
+/// nothing is tested, which is said.
+#[test]
+fn no_proc() {
+    let script = format!(
+        "mount -t tmpfs none /proc && exec '{BINARY}' -q -- sh -c 'echo TELEMETRY:{{\\\"event\\\":\\\"a\\\"}} >&2; echo b >&2; exit 7'"
+    );
+    let output = Command::new("unshare").args(["-rm", "sh", "-c", &script]).output();
+    match output {
+        Ok(output) if output.status.code() == Some(7) => assert_eq!(output.stderr, b"b\n"),
+        Ok(output) if String::from_utf8_lossy(&output.stderr).contains("telemetry-sidecar") => {
+            panic!("{output:?}")
+        }
+        other => println!("skipped: no mount namespace: {other:?}"),
+    }
+}
