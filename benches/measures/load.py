@@ -1,0 +1,49 @@
+"""Many sidecars at once, and one with many subscribers: does it all arrive, and what does it take?
+
+Memory is Pss, which shares out what processes have in common; MB are 10^6 bytes. CPU is that of the wrappers alone,
+workers and subscribers not counted, in per cent of one core.
+"""
+
+import time
+
+from .memory import helpers
+from .processes import EMIT, Wrapped, memory_mb, running_seconds
+from .rows import Row
+
+WRAPPERS = ("sidecar", "naive")
+
+
+def measure(options):
+    number, seconds = options.scaled(200), 3 if options.quick else 15
+    many = {wrapper: fleet(wrapper, number, 1, 100, seconds) for wrapper in WRAPPERS}
+    crowd = {wrapper: fleet(wrapper, 1, 100, 1000, seconds) for wrapper in WRAPPERS}
+    return rows(f"{number} at once, 100 events/s each", many) + rows("one with 100 subscribers, 1,000 events/s", crowd), []
+
+
+def rows(title, found):
+    def row(what, unit, key, **how):
+        return Row(f"{title}: {what}", unit, *(found[wrapper][key] for wrapper in WRAPPERS), **how)
+
+    return [
+        row("share delivered", "percent", "delivered", target=100, more_is_better=True),
+        row("CPU of all", "percent", "cpu"),
+        row("memory of all", "MB", "pss"),
+    ]
+
+
+def fleet(wrapper, number, subscribers, rate, seconds):
+    """This many wrappers, each with a worker that prints this many events a second, and with subscribers."""
+    count = rate * seconds
+    words = [EMIT, "--wait", "--rate", str(rate), "--count", str(count)]
+    members = [Wrapped(wrapper, words, subscribers=subscribers) for _ in range(number)]
+    pids = [member.process.pid for member in members]
+    for member in members:
+        member.begin()
+    time.sleep(seconds / 3)
+    before, start = sum(map(running_seconds, pids)), time.monotonic()
+    time.sleep(seconds / 3)
+    cpu = 100 * (sum(map(running_seconds, pids)) - before) / (time.monotonic() - start)
+    all_pids = pids + [helper for pid in pids for helper in helpers(pid)]
+    pss = sum(memory_mb(pid, "Pss", "smaps_rollup") for pid in all_pids)
+    delivered = sum(member.finish().delivered for member in members)
+    return {"delivered": 100 * delivered / (number * subscribers * count), "cpu": cpu, "pss": pss}
