@@ -1,6 +1,7 @@
 //! The composition root: what runs, with what, and in which order it ends.
 
 mod decode;
+mod exporters;
 mod replay;
 mod session;
 mod tail;

@@ -1,9 +1,9 @@
 //! What wrapping and replaying share: listeners, hub, exporters, recording and the serving thread.
 
+use super::exporters;
 use crate::{
     config::Serve,
     decode::Decoder,
-    exporter::jsonl,
     grpc::{
         listener::{Listener, SocketFile},
         server::Server,
@@ -59,10 +59,7 @@ impl Session {
 
         let recorder = config.record.as_deref().map(start_recording).transpose()?;
         let hub = Hub::new(config.controls.clone(), config.limits);
-        if let Some(path) = &config.export_jsonl {
-            let file = open_output("--export-jsonl", path)?;
-            jsonl::start(hub.export(jsonl::NAME, jsonl::LIMITS), file).map_err(|error| no_thread(&error))?;
-        }
+        exporters::start(&config.export, &hub)?;
         let server = Server {
             hub: Arc::clone(&hub),
             status: StatusService { hub: Arc::clone(&hub), worker, recorder: recorder.clone() },
@@ -119,7 +116,7 @@ fn start_recording(path: &Path) -> Result<Arc<Recorder>, String> {
     Ok(Arc::new(Recorder::start(file).map_err(|error| no_thread(&error))?))
 }
 
-fn open_output(option: &str, path: &Path) -> Result<File, String> {
+pub(super) fn open_output(option: &str, path: &Path) -> Result<File, String> {
     open_append(path).map_err(|error| format!("{option}: '{}': {error}", path.display()))
 }
 
@@ -130,7 +127,7 @@ fn start_serving(server: Server, listeners: Vec<Listener>) -> Result<JoinHandle<
     thread::Builder::new().name("grpc".into()).spawn(serve).map_err(|error| no_thread(&error))
 }
 
-fn no_thread(error: &io::Error) -> String {
+pub(super) fn no_thread(error: &io::Error) -> String {
     format!("cannot start a thread: {error}")
 }
 
@@ -194,6 +191,9 @@ fn summary(snapshot: &Snapshot, recording: Option<RecordingStats>) -> String {
     let _ = write!(line, "; subscribers {count}: {}", outcomes(&all));
     for exporter in exporters {
         let _ = write!(line, "; {}: {}", exporter.name, outcomes(&exporter.stats));
+        for (counter, count) in &exporter.counters {
+            let _ = write!(line, " ({counter} {count})");
+        }
     }
     let _ = write!(
         line,

@@ -106,6 +106,12 @@ impl Controls {
         Ok(())
     }
 
+    /// The same, but with all of what the filter lets through.
+    #[must_use]
+    pub fn unsampled(&self) -> Self {
+        Self { sampler: Sampler::default(), known: HashMap::new(), ..self.clone() }
+    }
+
     /// Whether every event is kept, so that there is no need to judge one by one.
     pub fn keeps_all(&self) -> bool {
         self.enabled && self.allow.is_empty() && self.deny.is_empty() && self.sampler.keeps_all()

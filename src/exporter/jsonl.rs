@@ -1,13 +1,10 @@
 //! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
 
+use super::event::messages;
 use crate::{
-    batch::FRAME_PREFIX_BYTES,
     event_json,
     hub::{Limits, Subscription, WhenFull},
-    proto::bridge::TelemetryEvent,
 };
-use bytes::Buf as _;
-use prost::Message as _;
 use std::{
     fs::File,
     io::{self, Write as _},
@@ -39,7 +36,7 @@ fn export(subscription: &Subscription, mut file: File) {
     let mut context = Context::from_waker(&waker);
     let mut lines = Vec::new();
     loop {
-        let mut frames = match subscription.poll_frames(&mut context) {
+        let frames = match subscription.poll_frames(&mut context) {
             Poll::Ready(Some(frames)) => frames,
             Poll::Ready(None) => return,
             Poll::Pending => {
@@ -49,15 +46,10 @@ fn export(subscription: &Subscription, mut file: File) {
         };
         lines.clear();
         let mut events = 0;
-        while frames.len() >= FRAME_PREFIX_BYTES {
-            frames.advance(1);
-            let length = frames.get_u32() as usize;
-            let message = frames.split_to(length.min(frames.len()));
+        for event in messages(frames) {
             events += 1;
-            // The sidecar wrote these messages: they decode, and writing to a Vec does not fail.
-            if let Ok(event) = TelemetryEvent::decode(message) {
-                let _ = event_json::write(&mut lines, &event, Some(event.timestamp_ns));
-            }
+            // Writing to a Vec does not fail.
+            let _ = event_json::write(&mut lines, &event, Some(event.timestamp_ns));
         }
         if file.write_all(&lines).is_err() {
             // A full disk: the next ones may find room. Half a line may stand there now.

@@ -1,3 +1,16 @@
-//! Exporters: consumers of the hub that carry events elsewhere.
+//! Exporters: consumers of the hub that carry events elsewhere, each on a thread and behind a queue of its own.
+//!
+//! ```text
+//! hub → feed → event ─┬→ jsonl
+//!                     ├→ metrics::sample ─┬→ statsd
+//!                     │                   └→ metrics::aggregate ─┬→ prometheus
+//!                     └→ otlp (spans) ───────────────────────────┴→ otlp (metrics)
+//! ```
 
+pub mod event;
+pub mod feed;
 pub mod jsonl;
+pub mod metrics;
+pub mod otlp;
+pub mod prometheus;
+pub mod statsd;

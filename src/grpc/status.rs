@@ -7,7 +7,7 @@ use crate::{
         sidecar_server::Sidecar,
     },
     record::Recorder,
-    stats::{self, ConsumerStats},
+    stats,
 };
 use std::sync::{
     Arc,
@@ -66,9 +66,7 @@ impl Sidecar for StatusService {
 
 fn response(snapshot: Snapshot, worker: Option<Worker>, recording: Option<Recording>) -> GetStatusResponse {
     let Snapshot { stream, backlog, subscribers, departed, departed_count, exporters } = snapshot;
-    let consumers = |accounts: Vec<ConsumerAccount>| {
-        accounts.into_iter().map(|account| consumer(account.id, account.name, &account.stats)).collect()
-    };
+    let consumers = |accounts: Vec<ConsumerAccount>| accounts.into_iter().map(consumer).collect();
     let malformed = |reason| stream.malformed.get(reason);
     GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -98,14 +96,15 @@ fn response(snapshot: Snapshot, worker: Option<Worker>, recording: Option<Record
             waiting: backlog.waiting,
         }),
         subscribers: consumers(subscribers),
-        departed: Some(consumer(0, String::new(), &departed)),
+        departed: Some(consumer(ConsumerAccount { stats: departed, ..ConsumerAccount::default() })),
         departed_count,
         exporters: consumers(exporters),
         recording,
     }
 }
 
-fn consumer(id: u64, name: String, stats: &ConsumerStats) -> Consumer {
+fn consumer(account: ConsumerAccount) -> Consumer {
+    let ConsumerAccount { id, name, stats, counters } = account;
     Consumer {
         id,
         name,
@@ -120,5 +119,6 @@ fn consumer(id: u64, name: String, stats: &ConsumerStats) -> Consumer {
         queued_bytes: stats.queued_bytes,
         controls_applied: stats.controls_applied,
         controls_refused: stats.controls_refused,
+        counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
     }
 }

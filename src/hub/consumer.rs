@@ -10,7 +10,7 @@ use crate::{
     stats::ConsumerStats,
 };
 use bytes::Bytes;
-use std::{ops::Range, sync::Arc, task::Waker};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, task::Waker};
 
 #[derive(Debug)]
 pub(super) struct Consumer {
@@ -19,6 +19,8 @@ pub(super) struct Consumer {
     controls: Controls,
     queue: Queue,
     stats: ConsumerStats,
+    /// What it counts itself.
+    counters: BTreeMap<&'static str, u64>,
     /// Whether nobody takes events any more.
     left: bool,
     /// Whoever waits for events.
@@ -28,7 +30,16 @@ pub(super) struct Consumer {
 impl Consumer {
     pub(super) fn new(id: u64, name: String, controls: Controls, limits: Limits) -> Self {
         let queue = Queue::new(limits);
-        Self { id, name, controls, queue, stats: ConsumerStats::default(), left: false, waker: None }
+        Self {
+            id,
+            name,
+            controls,
+            queue,
+            stats: ConsumerStats::default(),
+            counters: BTreeMap::new(),
+            left: false,
+            waker: None,
+        }
     }
 
     pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
@@ -91,7 +102,16 @@ impl Consumer {
     }
 
     pub(super) fn account(&self) -> ConsumerAccount {
-        ConsumerAccount { id: self.id, name: self.name.clone(), stats: self.stats() }
+        ConsumerAccount {
+            id: self.id,
+            name: self.name.clone(),
+            stats: self.stats(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    pub(super) fn count(&mut self, counter: &'static str, by: u64) {
+        *self.counters.entry(counter).or_default() += by;
     }
 
     /// Takes back that events were delivered.

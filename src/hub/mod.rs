@@ -64,9 +64,18 @@ impl Hub {
 
     /// Registers an exporter, with bounds of its own. Its events start with the next batch.
     pub fn export(self: &Arc<Self>, name: &str, limits: Limits) -> Subscription {
+        self.export_judged(name, limits, self.start.clone())
+    }
+
+    /// The same for one that counts: sampling does not apply to it.
+    pub fn export_unsampled(self: &Arc<Self>, name: &str, limits: Limits) -> Subscription {
+        self.export_judged(name, limits, self.start.unsampled())
+    }
+
+    fn export_judged(self: &Arc<Self>, name: &str, limits: Limits, controls: Controls) -> Subscription {
         let mut state = self.lock();
         let index = state.exporters.len();
-        state.exporters.push(Consumer::new(0, name.to_owned(), self.start.clone(), limits));
+        state.exporters.push(Consumer::new(0, name.to_owned(), controls, limits));
         Subscription { hub: Arc::clone(self), id: ConsumerId::Exporter(index) }
     }
 
@@ -216,6 +225,11 @@ impl Subscription {
     /// Counts events that were taken as dropped after all: they could not be written.
     pub fn lost(&self, events: u64) {
         self.with(|consumer| consumer.lost(events));
+    }
+
+    /// Adds to a counter of this consumer's own, beside its books.
+    pub fn count(&self, counter: &'static str, by: u64) {
+        self.with(|consumer| consumer.count(counter, by));
     }
 
     /// Counts a control that could not be understood.

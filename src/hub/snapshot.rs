@@ -1,6 +1,7 @@
 //! The hub's account of a moment.
 
 use crate::stats::{BacklogStats, ConsumerStats, StreamStats};
+use std::collections::BTreeMap;
 
 /// A moment's account of everything the hub knows.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +21,7 @@ pub struct Snapshot {
 }
 
 /// One consumer's account.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ConsumerAccount {
     /// A subscriber's number, from 1 up; 0 for an exporter.
     pub id: u64,
@@ -28,6 +29,8 @@ pub struct ConsumerAccount {
     pub name: String,
     /// Its books.
     pub stats: ConsumerStats,
+    /// What an exporter counts itself, by name.
+    pub counters: BTreeMap<&'static str, u64>,
 }
 
 impl Snapshot {

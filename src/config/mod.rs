@@ -1,5 +1,9 @@
 //! What is to be done: the words of the command line as values that can be relied on.
 
+mod export;
+
+pub use export::Export;
+
 use crate::{
     cli::{Cli, Lines, Options, Sub},
     control::{Control, Controls},
@@ -81,8 +85,8 @@ pub struct Serve {
     pub linger: Duration,
     /// Where raw stderr is recorded.
     pub record: Option<PathBuf>,
-    /// Where events are written as JSON lines.
-    pub export_jsonl: Option<PathBuf>,
+    /// Where else events go.
+    pub export: Export,
     /// How much the sidecar says.
     pub verbosity: Verbosity,
 }
@@ -103,7 +107,7 @@ pub fn resolve(cli: Cli) -> Result<Task, String> {
             Ok(Task::Wrap(Box::new(Wrap { serve, pipe_size, program, arguments: words.collect() })))
         }
         Some(Sub::Replay { options, wait_for_subscribers, pace, files }) => {
-            let alone = options.export_jsonl.is_some() && options.listen.is_empty();
+            let alone = options.export.any() && options.listen.is_empty();
             let wait_for_subscribers = wait_for_subscribers.unwrap_or(usize::from(!alone));
             let serve = serve(*options)?;
             Ok(Task::Replay(Box::new(Replay { serve, wait_for_subscribers, pace, files })))
@@ -148,7 +152,7 @@ fn serve(options: Options) -> Result<Serve, String> {
         linger: duration("--linger", &options.linger)?,
         ready_file: options.ready_file,
         record: options.record,
-        export_jsonl: options.export_jsonl,
+        export: export::export(options.export, options.insecure)?,
         verbosity: Verbosity::from_count(options.verbose),
     })
 }

@@ -4,6 +4,10 @@
 //! from the environment, with these rules: an empty value is none, booleans are 0/1/true/false, options that can
 //! be repeated take one value a line, and only wrapping and `replay` read it at all.
 
+mod export;
+
+pub use export::Export;
+
 use clap::{
     Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
@@ -12,7 +16,7 @@ use clap::{
 use std::{ffi::OsString, path::PathBuf};
 
 /// The options that can be repeated: in the environment one value a line.
-const REPEATABLE: [&str; 4] = ["listen", "allow", "deny", "metadata"];
+const REPEATABLE: [&str; 6] = ["listen", "allow", "deny", "metadata", "metric_kind", "metric_label"];
 
 const SUBCOMMANDS: [&str; 3] = ["replay", "decode", "tail"];
 
@@ -62,7 +66,7 @@ pub enum Sub {
         #[command(flatten)]
         options: Box<Options>,
 
-        /// Start when so many are subscribed [default: 1; 0 with --export-jsonl and no --listen]
+        /// Start when so many are subscribed [default: 1; 0 with exporters and no --listen]
         #[arg(
             long,
             value_name = "N",
@@ -201,9 +205,9 @@ pub struct Options {
     #[arg(long, value_name = "FILE", env = "TELEMETRY_SIDECAR_RECORD")]
     pub record: Option<PathBuf>,
 
-    /// Append every event to this file as a JSON line
-    #[arg(long, value_name = "PATH", env = "TELEMETRY_SIDECAR_EXPORT_JSONL")]
-    pub export_jsonl: Option<PathBuf>,
+    /// Where else events go.
+    #[command(flatten)]
+    pub export: Export,
 
     /// The sidecar's own log, on stderr; -vv for more
     #[arg(short, long, action = clap::ArgAction::Count, env = "TELEMETRY_SIDECAR_VERBOSE")]
@@ -277,7 +281,15 @@ fn environment_names(command: &clap::Command) -> Vec<String> {
 
 /// One value a line for what can be repeated and comes from the environment.
 fn split_lines(options: &mut Options, matches: &ArgMatches) {
-    let values = [&mut options.listen, &mut options.allow, &mut options.deny, &mut options.metadata];
+    let Export { metric_kind, metric_label, .. } = &mut options.export;
+    let values = [
+        &mut options.listen,
+        &mut options.allow,
+        &mut options.deny,
+        &mut options.metadata,
+        metric_kind,
+        metric_label,
+    ];
     for (name, values) in REPEATABLE.into_iter().zip(values) {
         if matches.value_source(name) == Some(ValueSource::EnvVariable) {
             let lines = values.iter().flat_map(|value| value.lines()).filter(|line| !line.is_empty());

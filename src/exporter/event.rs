@@ -1,0 +1,140 @@
+//! Events as exporters see them: decoded, with their name in one piece and its meaning.
+
+use crate::{
+    batch::FRAME_PREFIX_BYTES,
+    proto::bridge::{TelemetryEvent, telemetry_value::Value},
+};
+use bytes::{Buf as _, Bytes};
+use prost::Message as _;
+
+/// What an event says of its operation: the last part of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// `.start`: it begins.
+    Start,
+    /// `.stop`: it has ended.
+    Stop,
+    /// `.exception`: it has failed.
+    Exception,
+    /// Anything else is an event by itself.
+    Point,
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    name: String,
+    phase: Phase,
+    /// All of it.
+    pub event: TelemetryEvent,
+}
+
+impl From<TelemetryEvent> for Event {
+    fn from(event: TelemetryEvent) -> Self {
+        let phase = match event.event_parts.last().map(String::as_str) {
+            // A name that is nothing but a phase has no operation.
+            _ if event.event_parts.len() < 2 => Phase::Point,
+            Some("start") => Phase::Start,
+            Some("stop") => Phase::Stop,
+            Some("exception") => Phase::Exception,
+            _ => Phase::Point,
+        };
+        Self { name: event.event_parts.join("."), phase, event }
+    }
+}
+
+impl Event {
+    /// The dotted name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it says of its operation.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The name of what starts and stops: the dotted name less `.start`, `.stop` or `.exception`.
+    pub fn operation(&self) -> &str {
+        match self.phase {
+            Phase::Point => &self.name,
+            _ => self.name.rsplit_once('.').map_or(&self.name, |(operation, _)| operation),
+        }
+    }
+
+    /// How long the operation took, in seconds: what the measurement `duration` says in nanoseconds, as Snakepit's
+    /// workers write it, or else `duration_ms` in milliseconds.
+    pub fn duration_seconds(&self) -> Option<f64> {
+        let nanoseconds = self.number("duration").map(|value| value / 1e9);
+        nanoseconds.or_else(|| Some(self.number("duration_ms")? / 1e3))
+    }
+
+    /// A measurement that is a number.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        number(self.event.measurements.get(key)?.value.as_ref()?)
+    }
+}
+
+/// A value, if it is a number.
+#[allow(clippy::cast_precision_loss, reason = "metrics are doubles everywhere")]
+pub fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::IntValue(int) => Some(*int as f64),
+        Value::FloatValue(float) => Some(*float),
+        Value::StringValue(_) => None,
+    }
+}
+
+/// The messages in gRPC frames. The sidecar made them: all of them decode.
+pub fn messages(mut frames: Bytes) -> impl Iterator<Item = TelemetryEvent> {
+    std::iter::from_fn(move || {
+        if frames.len() < FRAME_PREFIX_BYTES {
+            return None;
+        }
+        frames.advance(1);
+        let length = frames.get_u32() as usize;
+        TelemetryEvent::decode(frames.split_to(length.min(frames.len()))).ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::bridge::TelemetryValue;
+
+    fn event(name: &str, measurements: &[(&str, Value)]) -> Event {
+        let measurements = measurements.iter().cloned();
+        let measurements =
+            measurements.map(|(key, value)| (key.into(), TelemetryValue { value: Some(value) }));
+        let event_parts = name.split('.').map(str::to_owned).collect();
+        TelemetryEvent { event_parts, measurements: measurements.collect(), ..TelemetryEvent::default() }
+            .into()
+    }
+
+    #[test]
+    fn the_last_part_of_the_name_is_the_phase() {
+        for (name, phase, operation) in [
+            ("tool.execution.start", Phase::Start, "tool.execution"),
+            ("tool.execution.stop", Phase::Stop, "tool.execution"),
+            ("call.exception", Phase::Exception, "call"),
+            ("tool.result_size", Phase::Point, "tool.result_size"),
+            ("stop", Phase::Point, "stop"),
+            (".stop", Phase::Stop, ""),
+        ] {
+            let event = event(name, &[]);
+            assert_eq!((event.name(), event.phase(), event.operation()), (name, phase, operation));
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds() {
+        let duration = |measurements: &[(&str, Value)]| event("a.stop", measurements).duration_seconds();
+        assert_eq!(duration(&[("duration", Value::IntValue(1_500_000_000))]), Some(1.5));
+        assert_eq!(duration(&[("duration_ms", Value::FloatValue(2.5))]), Some(0.0025));
+        assert_eq!(
+            duration(&[("duration", Value::StringValue("5".into())), ("duration_ms", Value::IntValue(1000))]),
+            Some(1.0)
+        );
+        assert_eq!(duration(&[]), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! What every exporter reads, and the thread it runs on.
+
+use super::event::{Event, messages};
+use crate::hub::Subscription;
+use std::{future::poll_fn, io, thread};
+
+/// An exporter's queue in the hub. Dropping it says that the exporter is done.
+#[derive(Debug)]
+pub struct Feed(Subscription);
+
+impl Feed {
+    /// The events of an exporter's subscription.
+    pub fn new(subscription: Subscription) -> Self {
+        Self(subscription)
+    }
+
+    /// The next events, some hundred at most; none when the stream has ended and everything was taken. Nothing is lost
+    /// if the future is dropped.
+    pub async fn next(&self) -> Option<Vec<Event>> {
+        let frames = poll_fn(|context| self.0.poll_frames(context)).await?;
+        Some(messages(frames).map(Event::from).collect())
+    }
+
+    /// Counts events that were taken as dropped after all: they reached nobody.
+    pub fn lost(&self, events: u64) {
+        self.0.lost(events);
+    }
+
+    /// Adds to one of the exporter's own counters, which stand beside its books under this name.
+    pub fn count(&self, counter: &'static str, by: u64) {
+        if by > 0 {
+            self.0.count(counter, by);
+        }
+    }
+}
+
+/// Runs an exporter on a thread of its own: one that hangs holds up nobody else.
+///
+/// # Errors
+///
+/// If the system has no thread to give.
+pub fn spawn<F: Future<Output = ()>>(
+    name: &str,
+    export: impl FnOnce() -> F + Send + 'static,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let run = move || runtime.block_on(export());
+    thread::Builder::new().name(name.into()).spawn(run).map(drop)
+}

@@ -1,0 +1,304 @@
+//! Samples joined to series: what Prometheus is shown and what OTLP is sent.
+//!
+//! Memory is bounded whatever a worker prints: a metric has so many series, what is beyond joins one overflow series;
+//! and there are so many metrics, samples of others are counted and left out.
+
+use super::sample::{Kind, Sample, Subject};
+use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
+
+/// The upper bounds of a duration histogram's buckets, in seconds: from 100 µs, a short call, to 5 minutes, a batch of
+/// training. Between 5 ms and 10 s they are those that Prometheus' and OpenTelemetry's libraries use by default.
+pub const DURATION_BOUNDS: [f64; 19] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    30.0, 60.0, 300.0,
+];
+
+/// The same for any other measurement: powers of ten and halves of them. The unit is not known.
+pub const VALUE_BOUNDS: [f64; 19] =
+    [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1e3, 5e3, 1e4, 5e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+
+/// The most metrics there may be.
+pub const MAX_METRICS: usize = 1000;
+
+/// The one label of an overflow series, the same as in OpenTelemetry's metrics SDK:
+/// <https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute>.
+pub const OVERFLOW_LABEL: (&str, &str) = ("otel.metric.overflow", "true");
+
+/// Names and values.
+pub type Labels = Vec<(Cow<'static, str>, String)>;
+
+/// An example of what was counted, for those who want to see one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exemplar {
+    /// The sample's value.
+    pub value: f64,
+    /// Nanoseconds since the Unix epoch.
+    pub timestamp_ns: i64,
+    /// Its trace.
+    pub trace_id: [u8; 16],
+    /// Its span in the trace.
+    pub span_id: [u8; 8],
+}
+
+/// What samples of one metric with the same labels have come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// When it was first seen.
+    pub since: SystemTime,
+    /// What it has come to.
+    pub point: Point,
+}
+
+/// The state of a series.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Point {
+    /// The sum.
+    Counter(f64),
+    /// The latest value and when it was, nanoseconds since the Unix epoch.
+    Gauge(f64, i64),
+    /// The distribution.
+    Histogram(Box<Histogram>),
+}
+
+/// A distribution.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Histogram {
+    /// How many samples are in each bucket, and not in one before; the last one has no upper bound.
+    pub buckets: Vec<u64>,
+    /// The latest example of each bucket.
+    pub exemplars: Vec<Option<Exemplar>>,
+    /// The sum of all samples.
+    pub sum: f64,
+    /// The least of them.
+    pub min: f64,
+    /// The greatest of them.
+    pub max: f64,
+}
+
+impl Histogram {
+    fn new(bounds: &[f64]) -> Self {
+        let buckets = bounds.len() + 1;
+        Self {
+            buckets: vec![0; buckets],
+            exemplars: vec![None; buckets],
+            sum: 0.0,
+            min: f64::INFINITY,
+            max: f64::NEG_INFINITY,
+        }
+    }
+
+    /// How many samples there are.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    fn add(&mut self, bounds: &[f64], value: f64, exemplar: Option<Exemplar>) {
+        // A bucket's upper bound belongs to it, as in Prometheus and OTLP.
+        let bucket = bounds.partition_point(|bound| *bound < value);
+        if let Some(count) = self.buckets.get_mut(bucket) {
+            *count += 1;
+        }
+        if let (Some(place), Some(exemplar)) = (self.exemplars.get_mut(bucket), exemplar) {
+            *place = Some(exemplar);
+        }
+        self.sum += value;
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+    }
+}
+
+/// All series of one name.
+#[derive(Debug, Clone)]
+pub struct Metric {
+    /// How samples are joined.
+    pub kind: Kind,
+    /// Whether values are seconds; the unit of others is not known.
+    pub seconds: bool,
+    /// By labels.
+    pub series: BTreeMap<Labels, Series>,
+}
+
+impl Metric {
+    /// The upper bounds of a histogram's buckets.
+    pub fn bounds(&self) -> &'static [f64] {
+        if self.seconds { &DURATION_BOUNDS } else { &VALUE_BOUNDS }
+    }
+}
+
+/// What became of samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Not a finite number, or negative where only more can come: left out.
+    pub invalid: u64,
+    /// Joined an overflow series.
+    pub overflowed: u64,
+    /// Of more metrics than there may be: left out.
+    pub refused: u64,
+}
+
+/// The metrics of one exporter.
+#[derive(Debug)]
+pub struct Aggregator {
+    max_series: usize,
+    metrics: BTreeMap<String, Metric>,
+    counts: Counts,
+}
+
+impl Aggregator {
+    /// An aggregator with at most so many series to a metric, the overflow series not counted.
+    pub fn new(max_series: usize) -> Self {
+        Self { max_series, metrics: BTreeMap::new(), counts: Counts::default() }
+    }
+
+    /// Adds a sample to its series: of these labels, besides what belongs to its subject.
+    pub fn add<'a>(
+        &mut self,
+        sample: &Sample<'_>,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        timestamp_ns: i64,
+        exemplar: Option<Exemplar>,
+    ) {
+        let value = sample.value;
+        let valid = match sample.kind {
+            Kind::Counter => value.is_finite() && value >= 0.0,
+            Kind::Gauge => true,
+            Kind::Histogram => value.is_finite() && (value >= 0.0 || !is_duration(sample.subject)),
+        };
+        if !valid {
+            self.counts.invalid += 1;
+            return;
+        }
+        let name = metric_name(sample.subject);
+        if !self.metrics.contains_key(&*name) && self.metrics.len() >= MAX_METRICS {
+            self.counts.refused += 1;
+            return;
+        }
+        let metric = self.metrics.entry(name.into_owned()).or_insert_with(|| Metric {
+            kind: sample.kind,
+            seconds: is_duration(sample.subject),
+            series: BTreeMap::new(),
+        });
+        let mut key = subject_labels(sample.subject);
+        key.extend(labels.map(|(name, value)| (Cow::Owned(name.to_owned()), value.to_owned())));
+        if metric.series.len() >= self.max_series && !metric.series.contains_key(&key) {
+            self.counts.overflowed += 1;
+            let (name, value) = OVERFLOW_LABEL;
+            key = vec![(Cow::Borrowed(name), value.to_owned())];
+        }
+        let bounds = metric.bounds();
+        let series = metric.series.entry(key).or_insert_with(|| Series {
+            since: SystemTime::now(),
+            point: match sample.kind {
+                Kind::Counter => Point::Counter(0.0),
+                Kind::Gauge => Point::Gauge(value, timestamp_ns),
+                Kind::Histogram => Point::Histogram(Box::new(Histogram::new(bounds))),
+            },
+        });
+        match &mut series.point {
+            Point::Counter(sum) => *sum += value,
+            // Events of several threads may come out of order.
+            Point::Gauge(latest, at) if timestamp_ns >= *at => (*latest, *at) = (value, timestamp_ns),
+            Point::Gauge(..) => {}
+            Point::Histogram(histogram) => histogram.add(bounds, value, exemplar),
+        }
+    }
+
+    /// All metrics by their dotted names, without prefix.
+    pub fn metrics(&self) -> &BTreeMap<String, Metric> {
+        &self.metrics
+    }
+
+    /// What became of samples that are in no series of their own.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Hands out all metrics and starts anew, for backends that want what is new and nothing else.
+    pub fn take(&mut self) -> BTreeMap<String, Metric> {
+        std::mem::take(&mut self.metrics)
+    }
+}
+
+fn is_duration(subject: Subject<'_>) -> bool {
+    matches!(subject, Subject::Duration { .. })
+}
+
+/// `events`, `operation.duration`, or `OPERATION.KEY`.
+fn metric_name(subject: Subject<'_>) -> Cow<'static, str> {
+    match subject {
+        Subject::Event(_) => "events".into(),
+        Subject::Duration { .. } => "operation.duration".into(),
+        Subject::Measurement { operation, key } => format!("{operation}.{key}").into(),
+    }
+}
+
+/// The labels that say what a sample is of.
+fn subject_labels(subject: Subject<'_>) -> Labels {
+    match subject {
+        Subject::Event(name) => vec![("event".into(), name.to_owned())],
+        Subject::Duration { operation, failed } => {
+            let result = if failed { "error" } else { "ok" };
+            vec![("operation".into(), operation.to_owned()), ("result".into(), result.to_owned())]
+        }
+        Subject::Measurement { .. } => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(key: &str, kind: Kind, value: f64) -> Sample<'_> {
+        Sample { subject: Subject::Measurement { operation: "a", key }, kind, value }
+    }
+
+    fn point<'a>(aggregator: &'a Aggregator, name: &str) -> &'a Point {
+        &aggregator.metrics()[name].series.values().next().unwrap().point
+    }
+
+    #[test]
+    fn samples_are_joined_by_kind() {
+        let mut aggregator = Aggregator::new(10);
+        for (at, value) in [(1, 2.0), (3, 0.5), (2, 40.0)] {
+            for kind in [("sum", Kind::Counter), ("last", Kind::Gauge), ("spread", Kind::Histogram)] {
+                aggregator.add(&sample(kind.0, kind.1, value), std::iter::empty(), at, None);
+            }
+        }
+        assert_eq!(point(&aggregator, "a.sum"), &Point::Counter(42.5));
+        assert_eq!(point(&aggregator, "a.last"), &Point::Gauge(0.5, 3), "the one with the latest time");
+        let Point::Histogram(histogram) = point(&aggregator, "a.spread") else { panic!("no histogram") };
+        assert_eq!((histogram.count(), histogram.sum, histogram.min, histogram.max), (3, 42.5, 0.5, 40.0));
+        // 0.5 is the upper bound of the fourth bucket, and in it.
+        assert_eq!(histogram.buckets[3], 1);
+    }
+
+    #[test]
+    fn what_would_spoil_a_sum_is_counted_and_left_out() {
+        let mut aggregator = Aggregator::new(10);
+        for value in [f64::NAN, f64::INFINITY, -1.0] {
+            aggregator.add(&sample("sum", Kind::Counter, value), std::iter::empty(), 0, None);
+        }
+        let duration = Subject::Duration { operation: "a", failed: false };
+        let negative = Sample { subject: duration, kind: Kind::Histogram, value: -1.0 };
+        aggregator.add(&negative, std::iter::empty(), 0, None);
+        aggregator.add(&sample("spread", Kind::Histogram, f64::NAN), std::iter::empty(), 0, None);
+        assert_eq!(aggregator.counts(), Counts { invalid: 5, ..Counts::default() });
+        assert!(aggregator.metrics().is_empty());
+    }
+
+    #[test]
+    fn series_and_metrics_are_bounded() {
+        let mut aggregator = Aggregator::new(2);
+        for user in ["x", "y", "z", "y", "w"] {
+            aggregator.add(&sample("sum", Kind::Counter, 1.0), [("user", user)].into_iter(), 0, None);
+        }
+        let series = &aggregator.metrics()["a.sum"].series;
+        let overflow = vec![(Cow::Borrowed(OVERFLOW_LABEL.0), OVERFLOW_LABEL.1.to_owned())];
+        assert_eq!(series.len(), 3);
+        assert_eq!(series[&overflow].point, Point::Counter(2.0));
+        for number in 0..MAX_METRICS {
+            aggregator.add(&sample(&number.to_string(), Kind::Gauge, 1.0), std::iter::empty(), 0, None);
+        }
+        assert_eq!(aggregator.counts(), Counts { overflowed: 2, refused: 1, invalid: 0 });
+    }
+}
