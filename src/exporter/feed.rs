@@ -3,6 +3,7 @@
 use super::event::{Event, messages};
 use crate::hub::Subscription;
 use std::{future::poll_fn, io, thread};
+use tokio::task::yield_now;
 
 /// An exporter's queue in the hub. Dropping it says that the exporter is done.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ impl Feed {
     /// The next events, some hundred at most; none when the stream has ended and everything was taken. Nothing is lost
     /// if the future is dropped.
     pub async fn next(&self) -> Option<Vec<Event>> {
+        // While there are events this is never pending: the thread's timers and sockets get their turn first.
+        yield_now().await;
         let frames = poll_fn(|context| self.0.poll_frames(context)).await?;
         Some(messages(frames).map(Event::from).collect())
     }
@@ -24,6 +27,11 @@ impl Feed {
     /// Counts events that were taken as dropped after all: they reached nobody.
     pub fn lost(&self, events: u64) {
         self.0.lost(events);
+    }
+
+    /// Asks that the end wait for this exporter to be done for as long as it would for a first subscriber.
+    pub fn linger(&self) {
+        self.0.linger();
     }
 
     /// Adds to one of the exporter's own counters, which stand beside its books under this name.

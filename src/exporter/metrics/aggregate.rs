@@ -1,7 +1,8 @@
 //! Samples joined to series: what Prometheus is shown and what OTLP is sent.
 //!
-//! Memory is bounded whatever a worker prints: a metric has so many series, what is beyond joins one overflow series;
-//! and there are so many metrics, samples of others are counted and left out.
+//! Memory is bounded whatever a worker prints: a metric has so many series, and all metrics together ten times that
+//! besides their first; what is beyond joins the metric's overflow series. Label values are cut to a length. There are so
+//! many metrics, with names of so many bytes; samples of others are counted and left out.
 
 use super::sample::{Kind, Sample, Subject};
 use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
@@ -19,6 +20,15 @@ pub const VALUE_BOUNDS: [f64; 19] =
 
 /// The most metrics there may be.
 pub const MAX_METRICS: usize = 1000;
+
+/// All metrics together may have this many times the series that one may have: some with many labels, not all.
+const SERIES_FACTOR: usize = 10;
+
+/// The longest name of a metric, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// The longest value of a label, in bytes: what is longer is cut, at a character's end.
+pub const MAX_LABEL_BYTES: usize = 256;
 
 /// The one label of an overflow series, the same as in OpenTelemetry's metrics SDK:
 /// <https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute>.
@@ -132,7 +142,7 @@ pub struct Counts {
     pub invalid: u64,
     /// Joined an overflow series.
     pub overflowed: u64,
-    /// Of more metrics than there may be: left out.
+    /// Of more metrics than there may be, or of one with too long a name: left out.
     pub refused: u64,
 }
 
@@ -141,13 +151,15 @@ pub struct Counts {
 pub struct Aggregator {
     max_series: usize,
     metrics: BTreeMap<String, Metric>,
+    /// Of all metrics, overflow series included.
+    series: usize,
     counts: Counts,
 }
 
 impl Aggregator {
     /// An aggregator with at most so many series to a metric, the overflow series not counted.
     pub fn new(max_series: usize) -> Self {
-        Self { max_series, metrics: BTreeMap::new(), counts: Counts::default() }
+        Self { max_series, metrics: BTreeMap::new(), series: 0, counts: Counts::default() }
     }
 
     /// Adds a sample to its series: of these labels, besides what belongs to its subject.
@@ -169,7 +181,8 @@ impl Aggregator {
             return;
         }
         let name = metric_name(sample.subject);
-        if !self.metrics.contains_key(&*name) && self.metrics.len() >= MAX_METRICS {
+        let is_new = !self.metrics.contains_key(&*name);
+        if is_new && (self.metrics.len() >= MAX_METRICS || name.len() > MAX_NAME_BYTES) {
             self.counts.refused += 1;
             return;
         }
@@ -179,20 +192,26 @@ impl Aggregator {
             series: BTreeMap::new(),
         });
         let mut key = subject_labels(sample.subject);
-        key.extend(labels.map(|(name, value)| (Cow::Owned(name.to_owned()), value.to_owned())));
-        if metric.series.len() >= self.max_series && !metric.series.contains_key(&key) {
+        key.extend(labels.map(|(name, value)| (Cow::Owned(name.to_owned()), cut(value).to_owned())));
+        // Each metric has its first series, however many metrics there are.
+        let full = metric.series.len() >= self.max_series
+            || (!metric.series.is_empty() && self.series >= self.max_series.saturating_mul(SERIES_FACTOR));
+        if full && !metric.series.contains_key(&key) {
             self.counts.overflowed += 1;
             let (name, value) = OVERFLOW_LABEL;
             key = vec![(Cow::Borrowed(name), value.to_owned())];
         }
         let bounds = metric.bounds();
-        let series = metric.series.entry(key).or_insert_with(|| Series {
-            since: SystemTime::now(),
-            point: match sample.kind {
-                Kind::Counter => Point::Counter(0.0),
-                Kind::Gauge => Point::Gauge(value, timestamp_ns),
-                Kind::Histogram => Point::Histogram(Box::new(Histogram::new(bounds))),
-            },
+        let series = metric.series.entry(key).or_insert_with(|| {
+            self.series += 1;
+            Series {
+                since: SystemTime::now(),
+                point: match sample.kind {
+                    Kind::Counter => Point::Counter(0.0),
+                    Kind::Gauge => Point::Gauge(value, timestamp_ns),
+                    Kind::Histogram => Point::Histogram(Box::new(Histogram::new(bounds))),
+                },
+            }
         });
         match &mut series.point {
             Point::Counter(sum) => *sum += value,
@@ -215,6 +234,7 @@ impl Aggregator {
 
     /// Hands out all metrics and starts anew, for backends that want what is new and nothing else.
     pub fn take(&mut self) -> BTreeMap<String, Metric> {
+        self.series = 0;
         std::mem::take(&mut self.metrics)
     }
 }
@@ -235,13 +255,22 @@ fn metric_name(subject: Subject<'_>) -> Cow<'static, str> {
 /// The labels that say what a sample is of.
 fn subject_labels(subject: Subject<'_>) -> Labels {
     match subject {
-        Subject::Event(name) => vec![("event".into(), name.to_owned())],
+        Subject::Event(name) => vec![("event".into(), cut(name).to_owned())],
         Subject::Duration { operation, failed } => {
             let result = if failed { "error" } else { "ok" };
-            vec![("operation".into(), operation.to_owned()), ("result".into(), result.to_owned())]
+            vec![("operation".into(), cut(operation).to_owned()), ("result".into(), result.to_owned())]
         }
         Subject::Measurement { .. } => Vec::new(),
     }
+}
+
+/// The first [`MAX_LABEL_BYTES`] of a value, or some fewer.
+fn cut(value: &str) -> &str {
+    let mut end = value.len().min(MAX_LABEL_BYTES);
+    while !value.is_char_boundary(end) {
+        end -= 1;
+    }
+    value.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -300,5 +329,34 @@ mod tests {
             aggregator.add(&sample(&number.to_string(), Kind::Gauge, 1.0), std::iter::empty(), 0, None);
         }
         assert_eq!(aggregator.counts(), Counts { overflowed: 2, refused: 1, invalid: 0 });
+    }
+
+    #[test]
+    fn all_series_together_are_bounded_but_each_metric_has_one() {
+        let mut aggregator = Aggregator::new(2);
+        for key in 0..50 {
+            for user in ["x", "y"] {
+                let key = key.to_string();
+                aggregator.add(&sample(&key, Kind::Gauge, 1.0), [("user", user)].into_iter(), 0, None);
+            }
+        }
+        assert_eq!(aggregator.metrics().len(), 50);
+        // Ten metrics have two series each, the others one and the overflow series.
+        assert_eq!(aggregator.counts(), Counts { overflowed: 40, ..Counts::default() });
+        aggregator.take();
+        aggregator.add(&sample("0", Kind::Gauge, 1.0), [("user", "z")].into_iter(), 0, None);
+        aggregator.add(&sample("0", Kind::Gauge, 1.0), [("user", "w")].into_iter(), 0, None);
+        assert_eq!(aggregator.counts().overflowed, 40, "what was taken no longer counts");
+    }
+
+    #[test]
+    fn long_names_are_refused_and_long_values_cut() {
+        let mut aggregator = Aggregator::new(2);
+        let long = "µ".repeat(MAX_LABEL_BYTES);
+        aggregator.add(&sample(&long, Kind::Gauge, 1.0), std::iter::empty(), 0, None);
+        aggregator.add(&sample("b", Kind::Gauge, 1.0), [("user", long.as_str())].into_iter(), 0, None);
+        assert_eq!(aggregator.counts(), Counts { refused: 1, ..Counts::default() });
+        let labels = aggregator.metrics()["a.b"].series.keys().next().unwrap();
+        assert_eq!(labels[0].1, "µ".repeat(MAX_LABEL_BYTES / 2));
     }
 }
