@@ -1,14 +1,55 @@
 //! Starting the exporters. Each has a thread and a queue of its own.
 
 use super::session::{no_thread, open_output};
-use crate::{config::Export, exporter::jsonl, hub::Hub};
-use std::sync::Arc;
+use crate::{
+    config::Export,
+    exporter::{
+        feed::Feed,
+        jsonl,
+        prometheus::{self, own::Own},
+    },
+    grpc::{listener::Listener, status::WorkerState},
+    hub::Hub,
+    log::Log,
+    record::Recorder,
+};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+/// What exporters know of the session besides events.
+pub struct Context<'a> {
+    pub hub: &'a Arc<Hub>,
+    pub worker: Option<&'a Arc<WorkerState>>,
+    pub recorder: Option<&'a Arc<Recorder>>,
+    pub linger: Duration,
+    pub log: &'a Log,
+}
+
+/// What the session is to know of them.
+#[derive(Default)]
+pub struct Started {
+    /// Where metrics are served.
+    pub prometheus: Option<SocketAddr>,
+}
 
 /// Starts those that are wanted: they take what the hub is handed from now on.
-pub fn start(export: &Export, hub: &Arc<Hub>) -> Result<(), String> {
+pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> {
+    let Context { hub, log, .. } = context;
+    let mut started = Started::default();
     if let Some(path) = &export.jsonl {
         let file = open_output("--export-jsonl", path)?;
         jsonl::start(hub.export(jsonl::NAME, jsonl::LIMITS), file).map_err(|error| no_thread(&error))?;
     }
-    Ok(())
+    if let Some(settings) = &export.prometheus {
+        let wrong = |cause: String| format!("--export-prometheus: '{}': {cause}", settings.address);
+        let Listener::Tcp { socket, address, .. } = settings.address.bind().map_err(wrong)? else {
+            return Err(wrong("expected HOST:PORT".into()));
+        };
+        let feed = Feed::new(hub.export_unsampled(prometheus::NAME, prometheus::LIMITS));
+        let own = Own::new(Arc::clone(hub), context.worker.cloned(), context.recorder.cloned());
+        prometheus::start(settings, socket, feed, own, context.linger, (*log).clone())
+            .map_err(|error| no_thread(&error))?;
+        log.info(format_args!("metrics at http://{address}/metrics"));
+        started.prometheus = Some(address);
+    }
+    Ok(started)
 }

@@ -59,10 +59,22 @@ impl Session {
 
         let recorder = config.record.as_deref().map(start_recording).transpose()?;
         let hub = Hub::new(config.controls.clone(), config.limits);
-        exporters::start(&config.export, &hub)?;
+        let context = exporters::Context {
+            hub: &hub,
+            worker: worker.as_ref(),
+            recorder: recorder.as_ref(),
+            linger: config.linger,
+            log,
+        };
+        let exporters = exporters::start(&config.export, &context)?;
         let server = Server {
             hub: Arc::clone(&hub),
-            status: StatusService { hub: Arc::clone(&hub), worker, recorder: recorder.clone() },
+            status: StatusService {
+                hub: Arc::clone(&hub),
+                worker,
+                recorder: recorder.clone(),
+                prometheus: exporters.prometheus,
+            },
             drain_timeout: config.drain_timeout,
             linger: config.linger,
             log: log.clone(),

@@ -88,7 +88,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
 
     let mut supervisor = Supervisor::new(worker, &signals, Witness::start().ok());
     let exit = supervisor.run();
-    worker_state.ended();
+    worker_state.ended(exit);
     wake.worker_ended();
     // The witness has nothing more to see.
     drop(supervisor);

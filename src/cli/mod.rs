@@ -197,7 +197,7 @@ pub struct Options {
     #[arg(long, value_name = "DURATION", default_value = "500ms", env = "TELEMETRY_SIDECAR_DRAIN_TIMEOUT")]
     pub drain_timeout: String,
 
-    /// How long to wait for a first subscriber after the worker's end
+    /// How long to wait, after the worker's end, for a first subscriber and for a last scrape by Prometheus
     #[arg(long, value_name = "DURATION", default_value = "0s", env = "TELEMETRY_SIDECAR_LINGER")]
     pub linger: String,
 

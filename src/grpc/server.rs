@@ -33,7 +33,7 @@ pub struct Server {
     pub status: StatusService,
     /// How long queued events may flow after the end.
     pub drain_timeout: Duration,
-    /// How long to wait for a first subscriber after the end.
+    /// How long to wait for a first subscriber, and for exporters that linger, after the end.
     pub linger: Duration,
     /// The sidecar's log.
     pub log: Log,
@@ -51,10 +51,10 @@ impl Server {
         }
 
         self.hub.closed().await;
-        // A subscriber who comes late is waited for only if there never was one.
+        // A subscriber who comes late is waited for only if there never was one, an exporter if it asked for it.
         // A timeout of nothing would still take a tick of the clock.
         if !self.linger.is_zero() {
-            let _ = timeout(self.linger, self.hub.ever_subscribed()).await;
+            let _ = timeout(self.linger, self.hub.lingered()).await;
         }
         let deadline = Instant::now() + self.drain_timeout;
         let drained = timeout_at(deadline, self.hub.all_left()).await.is_ok();

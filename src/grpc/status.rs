@@ -8,10 +8,14 @@ use crate::{
     },
     record::Recorder,
     stats,
+    worker::Exit,
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU32, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 use tonic::{Request, Response, Status};
 
@@ -19,7 +23,7 @@ use tonic::{Request, Response, Status};
 #[derive(Debug, Default)]
 pub struct WorkerState {
     pid: AtomicU32,
-    ended: AtomicBool,
+    exit: OnceLock<Exit>,
 }
 
 impl WorkerState {
@@ -29,8 +33,24 @@ impl WorkerState {
     }
 
     /// The worker has ended.
-    pub fn ended(&self) {
-        self.ended.store(true, Ordering::Relaxed);
+    pub fn ended(&self, exit: Exit) {
+        // It ends only once.
+        let _ = self.exit.set(exit);
+    }
+
+    /// Its process id; 0 before it is spawned.
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// How it has ended, if it has.
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit.get().copied()
+    }
+
+    /// Whether it was spawned and has not ended.
+    pub fn is_running(&self) -> bool {
+        self.pid() != 0 && self.exit().is_none()
     }
 }
 
@@ -43,14 +63,20 @@ pub struct StatusService {
     pub worker: Option<Arc<WorkerState>>,
     /// The recording, if there is one.
     pub recorder: Option<Arc<Recorder>>,
+    /// Where metrics are served, if they are.
+    pub prometheus: Option<SocketAddr>,
 }
 
 #[tonic::async_trait]
 impl Sidecar for StatusService {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         let worker = self.worker.as_ref().map(|worker| {
-            let pid = worker.pid.load(Ordering::Relaxed);
-            Worker { pid, running: pid != 0 && !worker.ended.load(Ordering::Relaxed) }
+            let (exit_code, exit_signal) = match worker.exit() {
+                None => (None, None),
+                Some(Exit::Code(code)) => (Some(code), None),
+                Some(Exit::Signal(signal)) => (None, Some(signal)),
+            };
+            Worker { pid: worker.pid(), running: worker.is_running(), exit_code, exit_signal }
         });
         let recording = self.recorder.as_ref().map(|recorder| {
             let stats = recorder.stats();
@@ -60,11 +86,17 @@ impl Sidecar for StatusService {
                 stopped: stats.stopped,
             }
         });
-        Ok(Response::new(response(self.hub.snapshot(), worker, recording)))
+        let prometheus_address = self.prometheus.map(|address| address.to_string()).unwrap_or_default();
+        Ok(Response::new(response(self.hub.snapshot(), worker, recording, prometheus_address)))
     }
 }
 
-fn response(snapshot: Snapshot, worker: Option<Worker>, recording: Option<Recording>) -> GetStatusResponse {
+fn response(
+    snapshot: Snapshot,
+    worker: Option<Worker>,
+    recording: Option<Recording>,
+    prometheus_address: String,
+) -> GetStatusResponse {
     let Snapshot { stream, backlog, subscribers, departed, departed_count, exporters } = snapshot;
     let consumers = |accounts: Vec<ConsumerAccount>| accounts.into_iter().map(consumer).collect();
     let malformed = |reason| stream.malformed.get(reason);
@@ -100,6 +132,7 @@ fn response(snapshot: Snapshot, worker: Option<Worker>, recording: Option<Record
         departed_count,
         exporters: consumers(exporters),
         recording,
+        prometheus_address,
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Consumer {
     counters: BTreeMap<&'static str, u64>,
     /// Whether nobody takes events any more.
     left: bool,
+    /// Whether it asked to linger.
+    lingering: bool,
     /// Whoever waits for events.
     pub(super) waker: Option<Waker>,
 }
@@ -38,6 +40,7 @@ impl Consumer {
             stats: ConsumerStats::default(),
             counters: BTreeMap::new(),
             left: false,
+            lingering: false,
             waker: None,
         }
     }
@@ -129,6 +132,15 @@ impl Consumer {
 
     pub(super) fn has_left(&self) -> bool {
         self.left
+    }
+
+    pub(super) fn linger(&mut self) {
+        self.lingering = true;
+    }
+
+    /// Whether it is still there and asked to linger.
+    pub(super) fn lingers(&self) -> bool {
+        self.lingering && !self.left
     }
 
     fn abandon_queue(&mut self) {

@@ -170,9 +170,11 @@ impl Hub {
         self.until(|state| state.closed).await;
     }
 
-    /// Waits until somebody has subscribed, now or before.
-    pub async fn ever_subscribed(&self) {
-        self.until(|state| state.last_id > 0).await;
+    /// Waits until somebody has subscribed, now or before, and every exporter that asked to [linger] is done.
+    ///
+    /// [linger]: Subscription::linger
+    pub async fn lingered(&self) {
+        self.until(|state| state.last_id > 0 && !state.exporters.iter().any(Consumer::lingers)).await;
     }
 
     /// Waits until every subscriber has left and every exporter is done.
@@ -230,6 +232,11 @@ impl Subscription {
     /// Adds to a counter of this consumer's own, beside its books.
     pub fn count(&self, counter: &'static str, by: u64) {
         self.with(|consumer| consumer.count(counter, by));
+    }
+
+    /// Asks that the end wait for this consumer for as long as it would for a first subscriber.
+    pub fn linger(&self) {
+        self.with(Consumer::linger);
     }
 
     /// Counts a control that could not be understood.

@@ -1,10 +1,49 @@
 //! `--export-prometheus`: metrics for Prometheus to scrape.
+//!
+//! One thread takes events from the hub, adds them up and answers scrapes, in turns: a page is made between two chunks of
+//! events and never of half of one. Making it takes milliseconds for thousands of series, in which events wait in the
+//! exporter's queue and nobody else waits at all.
+//!
+//! The page is there from before the worker's start until the sidecar's end. What came after the last scrape is not
+//! seen by anyone, unless the sidecar lingers (`--linger`): then it waits for one more scrape, which has everything,
+//! the worker's exit status included.
 
-use super::metrics::sample::Measures;
-use crate::grpc::listener::Address;
+mod accept;
+mod exemplar;
+mod names;
+pub mod own;
+pub mod page;
+mod process;
+pub mod series;
+mod server;
+
+use super::{
+    feed::{self, Feed},
+    metrics::sample::Measures,
+};
+use crate::{
+    grpc::listener::Address,
+    hub::{Limits, WhenFull},
+    log::Log,
+};
+use own::Own;
+use page::{Format, Page};
+use series::{LEFT_OUT, Metrics};
+use std::{
+    io,
+    net::TcpListener,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Notify, time::timeout};
 
 /// The exporter's name in the books.
 pub const NAME: &str = "prometheus";
+
+/// What may wait while a page is made: bounded by bytes. An event lost here is one that no counter ever sees, so bursts
+/// get more room than a subscriber has by default.
+pub const LIMITS: Limits =
+    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
 
 /// The options of the command line.
 #[derive(Debug, Clone)]
@@ -15,4 +54,101 @@ pub struct Settings {
     pub measures: Measures,
     /// How many series a metric may have.
     pub max_series: usize,
+}
+
+/// Starts the thread. It serves until the process ends; after the stream's end it is done as soon as everything is
+/// counted or, if it is to linger, has been scraped or `linger` is over.
+///
+/// # Errors
+///
+/// If there can be no thread.
+pub fn start(
+    settings: &Settings,
+    listener: TcpListener,
+    feed: Feed,
+    own: Own,
+    linger: Duration,
+    log: Log,
+) -> io::Result<()> {
+    let metrics = Metrics::new(settings.measures.clone(), settings.max_series);
+    if !linger.is_zero() {
+        feed.linger();
+    }
+    listener.set_nonblocking(true)?;
+    feed::spawn(NAME, move || async move {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => export(metrics, listener, feed, own, linger, log).await,
+            Err(error) => log.info(format_args!("prometheus: cannot accept connections: {error}")),
+        }
+    })
+}
+
+async fn export(
+    metrics: Metrics,
+    listener: tokio::net::TcpListener,
+    feed: Feed,
+    own: Own,
+    linger: Duration,
+    log: Log,
+) {
+    let state = State { metrics, own, ended: false };
+    let scrape = Arc::new(Scrape { state: Mutex::new(state), last_page: Notify::new() });
+    let serving = tokio::spawn(server::serve(listener, Arc::clone(&scrape), log));
+    let mut counted = [0; LEFT_OUT.len()];
+    loop {
+        let left_out = scrape.lock().metrics.left_out();
+        for ((name, before), now) in LEFT_OUT.into_iter().zip(counted).zip(left_out) {
+            feed.count(name, now - before);
+        }
+        counted = left_out;
+        let Some(events) = feed.next().await else { break };
+        let mut state = scrape.lock();
+        for event in &events {
+            state.metrics.add(event);
+        }
+    }
+    scrape.lock().ended = true;
+    if !linger.is_zero() {
+        let _ = timeout(linger, scrape.last_page.notified()).await;
+    }
+    drop(feed);
+    // It ends with the process.
+    let _ = serving.await;
+}
+
+/// What a scrape shows.
+#[derive(Debug)]
+pub struct Scrape {
+    state: Mutex<State>,
+    /// Somebody has the last page.
+    last_page: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    metrics: Metrics,
+    own: Own,
+    /// No more events will come.
+    ended: bool,
+}
+
+impl Scrape {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The page of this moment, and whether it is one of those that have everything.
+    pub fn page(&self, format: Format) -> (String, bool) {
+        let mut state = self.lock();
+        let State { metrics, own, ended } = &mut *state;
+        let mut page = Page::new(format);
+        metrics.write(&mut page);
+        own.write(&mut page, metrics.left_out());
+        (page.finish(), *ended)
+    }
+
+    /// Says that somebody has got a page that has everything.
+    pub fn last_page_was_served(&self) {
+        self.last_page.notify_one();
+    }
 }

@@ -1,0 +1,210 @@
+//! Names that Prometheus allows, each for one thing only.
+//!
+//! The rules: metric names are `[a-zA-Z_:][a-zA-Z0-9_:]*` with the colon left to recording rules, label names are
+//! `[a-zA-Z_][a-zA-Z0-9_]*`, those that start with `__` are Prometheus' own
+//! (<https://prometheus.io/docs/concepts/data_model/>). A family also owns the names that are made of its name by a
+//! suffix, in either format
+//! (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#suffixes>).
+//!
+//! Different names of a worker's can become the same one here. The first to come keeps it for good, so that a series
+//! never changes its meaning between two scrapes; the others are left out and counted.
+
+use crate::exporter::metrics::{
+    aggregate::{Metric, OVERFLOW_LABEL},
+    sample::Kind,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the names of a worker's metrics start with. Nothing of the sidecar's own does, so the two never meet.
+const PREFIX: &str = "snakepit_";
+
+/// The families that there always are, by their dotted names.
+const FIXED: [(&str, &str, Kind); 2] = [
+    ("events", "snakepit_events", Kind::Counter),
+    ("operation.duration", "snakepit_operation_duration_seconds", Kind::Histogram),
+];
+
+/// Labels that say what a series is of.
+const OWN_LABELS: [&str; 5] = ["event", "operation", "result", "le", "quantile"];
+
+/// Who has which name.
+#[derive(Debug)]
+pub struct Names {
+    /// Families by name (without `_total`), and the dotted names they are of.
+    families: BTreeMap<String, String>,
+    /// Dotted names that have been here, with or without success.
+    known: BTreeSet<String>,
+    /// Every name that a family or one of its samples has.
+    taken: BTreeSet<String>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        let mut names = Self { families: BTreeMap::new(), known: BTreeSet::new(), taken: BTreeSet::new() };
+        for (dotted, family, kind) in FIXED {
+            names.claim(dotted, family.to_owned(), kind);
+        }
+        names
+    }
+}
+
+impl Names {
+    /// Finds a name for a metric that has none yet. False if it is somebody else's: the metric has none, for good.
+    pub fn learn(&mut self, dotted: &str, metric: &Metric) -> bool {
+        self.known.contains(dotted) || self.claim(dotted, family_name(dotted, metric.kind), metric.kind)
+    }
+
+    fn claim(&mut self, dotted: &str, family: String, kind: Kind) -> bool {
+        self.known.insert(dotted.to_owned());
+        let claims = claims(&family, kind);
+        let free = claims.iter().all(|claim| !self.taken.contains(claim));
+        if free {
+            self.taken.extend(claims);
+            self.families.insert(family, dotted.to_owned());
+        }
+        free
+    }
+
+    /// The families' names (without `_total`), in order, and the dotted names they are of.
+    pub fn families(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.families.iter().map(|(family, dotted)| (family.as_str(), dotted.as_str()))
+    }
+}
+
+/// What a family is called; a counter's `_total` stands at its samples only.
+fn family_name(dotted: &str, kind: Kind) -> String {
+    let name = format!("{PREFIX}{}", only_word_characters(dotted));
+    match name.strip_suffix("_total") {
+        Some(family) if kind == Kind::Counter => family.to_owned(),
+        _ => name,
+    }
+}
+
+/// The names that nobody else may have.
+fn claims(family: &str, kind: Kind) -> Vec<String> {
+    let suffixes: &[&str] = match kind {
+        Kind::Counter => &["", "_total", "_created"],
+        Kind::Gauge => &[""],
+        Kind::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
+    };
+    suffixes.iter().map(|suffix| format!("{family}{suffix}")).collect()
+}
+
+fn only_word_characters(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
+
+/// The labels that keys of metadata become, each with its key, and how many keys got none because their label is
+/// another one's already. The same key twice is one.
+pub fn labels(keys: &[String]) -> (Vec<(String, String)>, u64) {
+    let mut labels: Vec<(String, String)> = Vec::new();
+    let mut collisions = 0;
+    for key in keys {
+        let label = label(key);
+        match labels.iter().find(|(_, taken)| *taken == label) {
+            None => labels.push((key.clone(), label)),
+            Some((other, _)) if other == key => {}
+            Some(_) => collisions += 1,
+        }
+    }
+    (labels, collisions)
+}
+
+/// The label of a key: `metadata_` is put before what would be no label, or another's.
+fn label(key: &str) -> String {
+    let label = only_word_characters(key);
+    let overflow = only_word_characters(OVERFLOW_LABEL.0);
+    let bad_start =
+        label.is_empty() || label.starts_with("__") || label.starts_with(|c: char| c.is_ascii_digit());
+    if bad_start || OWN_LABELS.contains(&label.as_str()) || label == overflow {
+        format!("metadata_{label}")
+    } else {
+        label
+    }
+}
+
+/// The label of a series: those of metadata are right already, [`OVERFLOW_LABEL`] is not.
+pub fn series_label(label: &str) -> String {
+    only_word_characters(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metric(kind: Kind) -> Metric {
+        Metric { kind, seconds: false, series: BTreeMap::new() }
+    }
+
+    /// Offers metrics one after the other, and returns the names of those that got one.
+    fn named(metrics: &[(&str, Kind)]) -> Vec<String> {
+        let mut names = Names::default();
+        for (dotted, kind) in metrics {
+            names.learn(dotted, &metric(*kind));
+        }
+        let fixed = |family: &str| FIXED.iter().any(|(_, name, _)| *name == family);
+        names.families().filter(|(family, _)| !fixed(family)).map(|(family, _)| family.to_owned()).collect()
+    }
+
+    #[test]
+    fn names_have_only_what_is_allowed() {
+        for (dotted, name) in [
+            ("tool.result_size", "snakepit_tool_result_size"),
+            ("1.x", "snakepit_1_x"),
+            ("a:b.c-d", "snakepit_a_b_c_d"),
+            ("größe.µ", "snakepit_gr__e__"),
+            (".", "snakepit__"),
+        ] {
+            assert_eq!(named(&[(dotted, Kind::Gauge)]), [name]);
+        }
+        assert_eq!(named(&[("a.b_total", Kind::Counter)]), ["snakepit_a_b"]);
+        assert_eq!(named(&[("a.b_total", Kind::Gauge)]), ["snakepit_a_b_total"]);
+    }
+
+    #[test]
+    fn the_first_keeps_its_name() {
+        let mut names = Names::default();
+        assert!(names.learn("b.c", &metric(Kind::Gauge)));
+        assert!(!names.learn("b_c", &metric(Kind::Gauge)), "the same name");
+        assert!(names.learn("b_c", &metric(Kind::Gauge)), "told once");
+        assert!(names.families().any(|family| family == ("snakepit_b_c", "b.c")));
+    }
+
+    #[test]
+    fn a_family_owns_the_names_of_its_samples() {
+        use Kind::{Counter, Gauge, Histogram};
+        for (first, second) in [
+            (("a.x", Histogram), ("a.x_count", Gauge)),
+            (("a.x_count", Gauge), ("a.x", Histogram)),
+            (("a.x", Histogram), ("a.x.sum", Counter)),
+            (("a.x", Counter), ("a.x_total", Gauge)),
+            (("a.x", Counter), ("a.x_total", Counter)),
+            (("a.x", Counter), ("a.x", Gauge)),
+            (("a.x_created", Gauge), ("a.x", Counter)),
+        ] {
+            assert_eq!(named(&[first, second]).len(), 1, "{first:?} {second:?}");
+        }
+        for second in
+            ["events.total", "events_created", "operation.duration_seconds", "operation.duration.seconds_sum"]
+        {
+            assert_eq!(named(&[(second, Gauge)]), [""; 0], "{second} would be a family of everybody's");
+        }
+    }
+
+    #[test]
+    fn labels_are_labels_and_nobody_elses() {
+        let labels_of = |keys: &[&str]| {
+            let (labels, collisions) = labels(&keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
+            (labels.into_iter().map(|(_, label)| label).collect::<Vec<_>>().join(" "), collisions)
+        };
+        assert_eq!(labels_of(&["tool", "user.name", "µ"]), ("tool user_name _".into(), 0));
+        assert_eq!(
+            labels_of(&["le", "event", "1st", "__name__", "", "otel.metric.overflow"]),
+            (
+                "metadata_le metadata_event metadata_1st metadata___name__ metadata_ metadata_otel_metric_overflow".into(),
+                0
+            )
+        );
+        assert_eq!(labels_of(&["a.b", "a-b", "a.b", "metadata_le", "le"]), ("a_b metadata_le".into(), 2));
+    }
+}

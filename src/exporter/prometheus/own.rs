@@ -1,0 +1,262 @@
+//! The sidecar's own families: its books, its worker and its process.
+
+use super::{
+    NAME,
+    page::{Page, whole},
+    process,
+    series::LEFT_OUT,
+};
+use crate::{
+    exporter::metrics::sample::Kind,
+    grpc::status::WorkerState,
+    hub::{ConsumerAccount, Hub},
+    record::Recorder,
+    stats::{ConsumerStats, Malformed},
+    worker::Exit,
+};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Where the numbers are from.
+#[derive(Debug)]
+pub struct Own {
+    hub: Arc<Hub>,
+    worker: Option<Arc<WorkerState>>,
+    recorder: Option<Arc<Recorder>>,
+    started: SystemTime,
+    /// The most that each exporter has delivered. What an exporter loses after all is taken back from its books, but
+    /// to Prometheus a counter that falls was restarted.
+    delivered: BTreeMap<String, u64>,
+}
+
+/// Labels and values.
+type Row<'a> = (Vec<(&'static str, &'a str)>, f64);
+
+impl Own {
+    /// The numbers of a session that starts now; a worker there is none in a replay.
+    pub fn new(hub: Arc<Hub>, worker: Option<Arc<WorkerState>>, recorder: Option<Arc<Recorder>>) -> Self {
+        Self { hub, worker, recorder, started: SystemTime::now(), delivered: BTreeMap::new() }
+    }
+
+    /// Writes all families, by name; `left_out` is what the Prometheus exporter itself has counted.
+    pub fn write(&mut self, page: &mut Page, left_out: [u64; LEFT_OUT.len()]) {
+        let mut snapshot = self.hub.snapshot();
+        for exporter in &mut snapshot.exporters {
+            let most = self.delivered.entry(exporter.name.clone()).or_default();
+            *most = exporter.stats.delivered.max(*most);
+            exporter.stats.delivered = *most;
+            if exporter.name == NAME {
+                // Even those that are zero: an increase can be seen from the first on.
+                exporter.counters.extend(LEFT_OUT.into_iter().zip(left_out));
+            }
+        }
+        let (stream, backlog, exporters) = (&snapshot.stream, &snapshot.backlog, &snapshot.exporters);
+        let mut all = snapshot.departed;
+        snapshot.subscribers.iter().for_each(|subscriber| all.add(&subscriber.stats));
+
+        let mut own = Families { page };
+        own.counter(
+            "backlog_events",
+            "Events that came while nobody was subscribed, and are no longer waiting.",
+            by("outcome", &[("dropped", backlog.dropped), ("handed_over", backlog.handed_over)]),
+        );
+        own.gauge("backlog_waiting_events", "Events that wait for a subscriber.", one(backlog.waiting));
+        let version = vec![("version", env!("CARGO_PKG_VERSION"))];
+        own.gauge("build_info", "Always 1; the label tells the version.", vec![(version, 1.0)]);
+        own.counter(
+            "events",
+            "Events of the worker: from lines of their own, or embedded in others.",
+            by("source", &[("embedded", stream.embedded), ("line", stream.decoded)]),
+        );
+        own.exporters(exporters);
+        own.counter(
+            "malformed_lines",
+            "Telemetry lines that do not decode, by reason.",
+            Malformed::ALL
+                .map(|reason| (vec![("reason", reason.name())], whole(stream.malformed.get(reason))))
+                .into(),
+        );
+        own.process();
+        self.recording(&mut own);
+        let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        own.gauge(
+            "start_time_seconds",
+            "When the sidecar started, since the Unix epoch.",
+            vec![(vec![], started)],
+        );
+        own.counter(
+            "stderr_bytes",
+            "Bytes of the worker's stderr: passed through, removed as telemetry, or dropped as nothing took them.",
+            by(
+                "outcome",
+                &[
+                    ("dropped", stream.bytes_dropped),
+                    ("passed", stream.bytes_passed),
+                    ("removed", stream.bytes_removed),
+                ],
+            ),
+        );
+        own.gauge(
+            "stderr_held_bytes",
+            "Bytes that may be telemetry, or wait for a slow reader.",
+            one(stream.bytes_held),
+        );
+        own.counter("stderr_read_bytes", "Bytes read from the worker's stderr.", one(stream.bytes_read));
+        own.subscribers(&all);
+        own.gauge("subscribers", "Subscribers there are now.", one(snapshot.subscribers.len() as u64));
+        own.counter("subscribers_departed", "Subscribers that have left.", one(snapshot.departed_count));
+        own.counter(
+            "telemetry_lines",
+            "Lines that start like telemetry.",
+            by(
+                "outcome",
+                &[
+                    ("decoded", stream.decoded),
+                    ("malformed", stream.malformed.total()),
+                    ("oversized", stream.oversized),
+                ],
+            ),
+        );
+        self.worker(&mut own);
+    }
+
+    fn recording(&self, own: &mut Families<'_>) {
+        let Some(recording) = self.recorder.as_ref().map(|recorder| recorder.stats()) else { return };
+        own.counter(
+            "recording_bytes",
+            "Bytes of the recording: written, or lost because it stopped.",
+            by("outcome", &[("lost", recording.bytes_lost), ("written", recording.bytes_written)]),
+        );
+        own.gauge("recording_stopped", "Whether recording stopped for good.", one(recording.stopped.into()));
+    }
+
+    fn worker(&self, own: &mut Families<'_>) {
+        let Some(worker) = &self.worker else { return };
+        let status = match worker.exit() {
+            None => None,
+            Some(Exit::Code(code)) => Some(("code", code)),
+            Some(Exit::Signal(signal)) => Some(("signal", signal)),
+        };
+        if let Some((kind, number)) = status {
+            let row = (vec![("kind", kind)], f64::from(number));
+            own.gauge(
+                "worker_exit_status",
+                "The exit code of the worker, or the signal that killed it.",
+                vec![row],
+            );
+        }
+        own.gauge("worker_up", "Whether the worker runs.", one(worker.is_running().into()));
+    }
+}
+
+/// Writes families whose names start alike.
+struct Families<'a> {
+    page: &'a mut Page,
+}
+
+impl Families<'_> {
+    fn counter(&mut self, name: &str, help: &str, rows: Vec<Row<'_>>) {
+        self.write(name, Kind::Counter, help, rows);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, rows: Vec<Row<'_>>) {
+        self.write(name, Kind::Gauge, help, rows);
+    }
+
+    fn write(&mut self, name: &str, kind: Kind, help: &str, rows: Vec<Row<'_>>) {
+        let name = format!("telemetry_sidecar_{name}");
+        let mut family = self.page.family(&name, kind, help);
+        for (labels, value) in rows {
+            family.series(&labels, value);
+        }
+    }
+
+    fn process(&mut self) {
+        if let Some(seconds) = process::cpu_seconds() {
+            self.counter(
+                "process_cpu_seconds",
+                "Processor time of the sidecar itself.",
+                vec![(vec![], seconds)],
+            );
+        }
+        if let Some(count) = process::open_descriptors() {
+            self.gauge("process_open_fds", "Open descriptors of the sidecar itself.", one(count));
+        }
+        if let Some(bytes) = process::resident_bytes() {
+            self.gauge("process_resident_memory_bytes", "Memory of the sidecar itself.", one(bytes));
+        }
+    }
+
+    fn exporters(&mut self, exporters: &[ConsumerAccount]) {
+        let each = |value: fn(&ConsumerStats) -> u64| {
+            let row = |exporter| account_row(exporter, vec![], value(&exporter.stats));
+            exporters.iter().map(row).collect::<Vec<_>>()
+        };
+        let counts = exporters.iter().flat_map(|exporter| {
+            let counters = exporter.counters.iter();
+            counters.map(|(counter, count)| account_row(exporter, vec![("counter", *counter)], *count))
+        });
+        self.counter("exporter_counts", "What exporters count besides events.", counts.collect());
+        let events = exporters.iter().flat_map(|exporter| {
+            let outcomes = outcomes(&exporter.stats).into_iter();
+            outcomes.map(|(outcome, count)| account_row(exporter, vec![("outcome", outcome)], count))
+        });
+        self.counter(
+            "exporter_events",
+            "Events offered to exporters, by what became of them.",
+            events.collect(),
+        );
+        self.gauge(
+            "exporter_queued_bytes",
+            "Bytes that wait for an exporter.",
+            each(|stats| stats.queued_bytes),
+        );
+        self.gauge("exporter_queued_events", "Events that wait for an exporter.", each(|stats| stats.queued));
+    }
+
+    fn subscribers(&mut self, all: &ConsumerStats) {
+        self.counter(
+            "subscriber_controls",
+            "Controls that subscribers sent.",
+            by("outcome", &[("applied", all.controls_applied), ("refused", all.controls_refused)]),
+        );
+        self.counter(
+            "subscriber_events",
+            "Events offered to subscribers, there or departed, by what became of them.",
+            by("outcome", &outcomes(all)),
+        );
+        self.gauge("subscriber_queued_bytes", "Bytes that wait for subscribers.", one(all.queued_bytes));
+        self.gauge("subscriber_queued_events", "Events that wait for subscribers.", one(all.queued));
+    }
+}
+
+/// The terms of a consumer's books, less what is queued.
+fn outcomes(stats: &ConsumerStats) -> [(&'static str, u64); 6] {
+    [
+        ("abandoned", stats.abandoned),
+        ("delivered", stats.delivered),
+        ("dropped", stats.dropped),
+        ("filtered", stats.filtered),
+        ("sampled_out", stats.sampled_out),
+        ("switched_off", stats.switched_off),
+    ]
+}
+
+fn account_row<'a>(exporter: &'a ConsumerAccount, more: Vec<(&'static str, &'a str)>, count: u64) -> Row<'a> {
+    let mut labels = vec![("exporter", exporter.name.as_str())];
+    labels.extend(more);
+    (labels, whole(count))
+}
+
+/// A family without labels.
+fn one<'a>(count: u64) -> Vec<Row<'a>> {
+    vec![(vec![], whole(count))]
+}
+
+/// A family with one label.
+fn by<'a>(label: &'static str, counts: &[(&'a str, u64)]) -> Vec<Row<'a>> {
+    counts.iter().map(|(value, count)| (vec![(label, *value)], whole(*count))).collect()
+}

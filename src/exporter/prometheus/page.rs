@@ -1,0 +1,295 @@
+//! A page of metrics, in the two formats that Prometheus reads.
+//!
+//! | | text 0.0.4 | OpenMetrics 1.0 |
+//! | --- | --- | --- |
+//! | a counter's family | with `_total` | without it |
+//! | exemplars | none | at buckets |
+//! | end | nothing | `# EOF` |
+//!
+//! The rules: <https://prometheus.io/docs/instrumenting/exposition_formats/> and
+//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>. `_created` is left out of both:
+//! it doubles the series, and Prometheus knows when one began from its scrapes.
+
+use crate::exporter::metrics::{
+    aggregate::{Exemplar, Histogram},
+    sample::Kind,
+};
+use std::fmt::{self, Display, Write as _};
+
+/// A format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Text format 0.0.4.
+    Text,
+    /// OpenMetrics 1.0.
+    OpenMetrics,
+}
+
+impl Format {
+    /// The header `Content-Type`.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        }
+    }
+}
+
+/// A page that is being written.
+#[derive(Debug)]
+pub struct Page {
+    format: Format,
+    text: String,
+}
+
+impl Page {
+    /// An empty page.
+    pub fn new(format: Format) -> Self {
+        Self { format, text: String::new() }
+    }
+
+    /// Starts a family: of this name, a counter's without `_total`. Names must be right, and never come twice.
+    pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Family<'a> {
+        let (kind, suffix) = match kind {
+            Kind::Counter => ("counter", "_total"),
+            Kind::Gauge => ("gauge", ""),
+            Kind::Histogram => ("histogram", ""),
+        };
+        let family_suffix = if self.format == Format::Text { suffix } else { "" };
+        let help = Escaped(help, self.format == Format::OpenMetrics);
+        self.write(format_args!(
+            "# HELP {name}{family_suffix} {help}\n# TYPE {name}{family_suffix} {kind}\n"
+        ));
+        Family { page: self, name, suffix }
+    }
+
+    /// The whole page.
+    pub fn finish(mut self) -> String {
+        if self.format == Format::OpenMetrics {
+            self.text.push_str("# EOF\n");
+        }
+        self.text
+    }
+
+    fn write(&mut self, text: fmt::Arguments<'_>) {
+        // Writing to a String does not fail.
+        let _ = self.text.write_fmt(text);
+    }
+}
+
+/// A family that is being written. Label names must be right, and no two series have the same labels.
+#[derive(Debug)]
+pub struct Family<'a> {
+    page: &'a mut Page,
+    name: &'a str,
+    suffix: &'static str,
+}
+
+impl Family<'_> {
+    /// Adds a series of a counter or a gauge.
+    pub fn series<L: AsRef<str>, V: AsRef<str>>(&mut self, labels: &[(L, V)], value: f64) -> &mut Self {
+        self.line(self.suffix, labels, None, value);
+        self.page.text.push('\n');
+        self
+    }
+
+    /// Adds a series of a histogram.
+    ///
+    /// One that has seen a negative value has neither sum nor count: a sum that can fall is no counter, OpenMetrics
+    /// does not allow it, and the two go together. The bucket `+Inf` still tells the count.
+    pub fn histogram<L: AsRef<str>, V: AsRef<str>>(
+        &mut self,
+        labels: &[(L, V)],
+        bounds: &[f64],
+        histogram: &Histogram,
+    ) {
+        let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+        let mut count = 0;
+        for ((bound, bucket), exemplar) in bounds.zip(&histogram.buckets).zip(&histogram.exemplars) {
+            count += bucket;
+            self.line("_bucket", labels, Some(bound), whole(count));
+            if let (Format::OpenMetrics, Some(exemplar)) = (self.page.format, exemplar) {
+                self.exemplar(exemplar);
+            }
+            self.page.text.push('\n');
+        }
+        if histogram.min >= 0.0 {
+            self.line("_count", labels, None, whole(count));
+            self.page.text.push('\n');
+            self.line("_sum", labels, None, histogram.sum);
+            self.page.text.push('\n');
+        }
+    }
+
+    fn line<L: AsRef<str>, V: AsRef<str>>(
+        &mut self,
+        suffix: &str,
+        labels: &[(L, V)],
+        bound: Option<f64>,
+        value: f64,
+    ) {
+        let name = self.name;
+        self.page.write(format_args!("{name}{suffix}"));
+        let mut separator = '{';
+        for (label, value) in labels {
+            let value = Escaped(value.as_ref(), true);
+            self.page.write(format_args!("{separator}{}=\"{value}\"", label.as_ref()));
+            separator = ',';
+        }
+        if let Some(bound) = bound {
+            self.page.write(format_args!("{separator}le=\"{}\"", Bound(bound)));
+            separator = ',';
+        }
+        let end = if separator == ',' { "} " } else { " " };
+        self.page.write(format_args!("{end}{}", Number(value)));
+    }
+
+    fn exemplar(&mut self, exemplar: &Exemplar) {
+        let trace_id = u128::from_be_bytes(exemplar.trace_id);
+        self.page.write(format_args!(" # {{trace_id=\"{trace_id:032x}\""));
+        let span_id = u64::from_be_bytes(exemplar.span_id);
+        if span_id != 0 {
+            self.page.write(format_args!(",span_id=\"{span_id:016x}\""));
+        }
+        self.page.write(format_args!("}} {}", Number(exemplar.value)));
+        if exemplar.timestamp_ns > 0 {
+            let (seconds, rest) =
+                (exemplar.timestamp_ns / 1_000_000_000, exemplar.timestamp_ns % 1_000_000_000);
+            self.page.write(format_args!(" {seconds}.{rest:09}"));
+        }
+    }
+}
+
+/// A count as a value. Beyond 2^53 it is the nearest double, as it would be in Prometheus.
+#[allow(clippy::cast_precision_loss, reason = "Prometheus' values are doubles")]
+pub fn whole(count: u64) -> f64 {
+    count as f64
+}
+
+/// A value.
+struct Number(f64);
+
+impl Display for Number {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.0;
+        if value.is_nan() {
+            formatter.write_str("NaN")
+        } else if value.is_infinite() {
+            formatter.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
+        } else if value.fract() == 0.0 && value.abs() < 1e15 {
+            write!(formatter, "{value}")
+        } else {
+            // With an exponent where it would be long otherwise.
+            write!(formatter, "{value:?}")
+        }
+    }
+}
+
+/// The bound of a bucket: a whole number has its `.0` in both formats, so that the series is the same in both.
+struct Bound(f64);
+
+impl Display for Bound {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_finite() { write!(formatter, "{:?}", self.0) } else { Number(self.0).fmt(formatter) }
+    }
+}
+
+/// Text with its backslashes and newlines escaped, and its double quotes if that is asked for.
+struct Escaped<'a>(&'a str, bool);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(text, quotes) = *self;
+        for piece in text.split_inclusive(['\\', '\n', '"']) {
+            let escape = match piece.as_bytes().last() {
+                Some(b'\\') => "\\\\",
+                Some(b'\n') => "\\n",
+                Some(b'"') if quotes => "\\\"",
+                _ => {
+                    formatter.write_str(piece)?;
+                    continue;
+                }
+            };
+            formatter.write_str(piece.get(..piece.len() - 1).unwrap_or_default())?;
+            formatter.write_str(escape)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NO_LABELS: &[(&str, &str)] = &[];
+
+    #[test]
+    fn values_are_spelled_as_the_formats_want_them() {
+        for (value, text) in [
+            (0.0, "0"),
+            (3.0, "3"),
+            (-0.5, "-0.5"),
+            (1e21, "1e21"),
+            (1e-7, "1e-7"),
+            (f64::NAN, "NaN"),
+            (f64::INFINITY, "+Inf"),
+            (f64::NEG_INFINITY, "-Inf"),
+        ] {
+            assert_eq!(Number(value).to_string(), text);
+        }
+        let bounds = [1.0, 0.00025, 1e9, f64::INFINITY].map(|bound| Bound(bound).to_string());
+        assert_eq!(bounds, ["1.0", "0.00025", "1000000000.0", "+Inf"]);
+    }
+
+    #[test]
+    fn the_formats_differ_where_they_have_to() {
+        let page = |format| {
+            let mut page = Page::new(format);
+            page.family("a", Kind::Counter, "x\\y \"z\"\n").series(&[("l", "\\ \"\n")], 1.0);
+            page.family("b", Kind::Gauge, "B").series(NO_LABELS, f64::NAN);
+            page.finish()
+        };
+        assert_eq!(
+            page(Format::Text),
+            "# HELP a_total x\\\\y \"z\"\\n\n# TYPE a_total counter\na_total{l=\"\\\\ \\\"\\n\"} 1\n\
+             # HELP b B\n# TYPE b gauge\nb NaN\n"
+        );
+        assert_eq!(
+            page(Format::OpenMetrics),
+            "# HELP a x\\\\y \\\"z\\\"\\n\n# TYPE a counter\na_total{l=\"\\\\ \\\"\\n\"} 1\n\
+             # HELP b B\n# TYPE b gauge\nb NaN\n# EOF\n"
+        );
+    }
+
+    #[test]
+    fn a_histogram_has_sums_of_buckets_and_exemplars() {
+        let exemplar =
+            Exemplar { value: 0.5, timestamp_ns: 1_500_000_000, trace_id: [0xab; 16], span_id: [0; 8] };
+        let mut histogram = Histogram {
+            buckets: vec![2, 0, 1],
+            exemplars: vec![Some(exemplar), None, None],
+            sum: 9.25,
+            min: 0.25,
+            max: 8.5,
+        };
+        let page = |format, histogram: &Histogram| {
+            let mut page = Page::new(format);
+            page.family("h", Kind::Histogram, "H").histogram(&[("l", "x")], &[1.0, 2.5], histogram);
+            page.finish()
+        };
+        let trace_id = "ab".repeat(16);
+        assert_eq!(
+            page(Format::OpenMetrics, &histogram),
+            format!(
+                "# HELP h H\n# TYPE h histogram\n\
+                 h_bucket{{l=\"x\",le=\"1.0\"}} 2 # {{trace_id=\"{trace_id}\"}} 0.5 1.500000000\n\
+                 h_bucket{{l=\"x\",le=\"2.5\"}} 2\nh_bucket{{l=\"x\",le=\"+Inf\"}} 3\n\
+                 h_count{{l=\"x\"}} 3\nh_sum{{l=\"x\"}} 9.25\n# EOF\n"
+            )
+        );
+        assert!(!page(Format::Text, &histogram).contains("trace_id"));
+        histogram.min = -1.0;
+        let negative = page(Format::Text, &histogram);
+        assert!(negative.contains("h_bucket") && !negative.contains("_sum") && !negative.contains("_count"));
+    }
+}

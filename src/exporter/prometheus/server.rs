@@ -1,0 +1,117 @@
+//! The page over HTTP/1.1: to everyone who asks, and to nobody for long.
+
+use super::{Scrape, accept};
+use crate::log::Log;
+use bytes::Bytes;
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CONNECTION, CONTENT_TYPE},
+};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+
+/// Each may hold a page in memory; others wait in the system's queue until one of them has gone.
+const MAX_CONNECTIONS: usize = 64;
+
+/// From a connection's start, or the end of one request, to the end of the next one's headers. Scrapes that are farther
+/// apart need a new connection, which costs next to nothing.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// After this time a connection is asked to go, so that none is held for ever by a client that does not read.
+const CONNECTION_TIME: Duration = Duration::from_secs(300);
+
+/// How long it may then take to finish what it is at.
+const LAST_RESPONSE_TIME: Duration = Duration::from_secs(30);
+
+/// How long to wait when no connection can be accepted because descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What other answers than the page are.
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// Accepts connections for ever.
+pub async fn serve(listener: TcpListener, scrape: Arc<Scrape>, log: Log) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (scrape, log) = (Arc::clone(&scrape), log.clone());
+                tokio::spawn(async move {
+                    serve_connection(stream, &scrape, &log).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                log.debug(format_args!("prometheus: cannot accept a connection: {error}"));
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, scrape: &Scrape, log: &Log) {
+    // Headers and page are written in one go.
+    let _ = stream.set_nodelay(true);
+    let mut http1 = http1::Builder::new();
+    http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let last_page = AtomicBool::new(false);
+    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&request, scrape, &last_page)));
+    let mut connection = std::pin::pin!(http1.serve_connection(TokioIo::new(stream), answer));
+    let mut result = timeout(CONNECTION_TIME, connection.as_mut()).await;
+    if result.is_err() {
+        connection.as_mut().graceful_shutdown();
+        result = timeout(LAST_RESPONSE_TIME, connection).await;
+    }
+    match result {
+        // Only now is all of the page with the system.
+        Ok(Ok(())) if last_page.load(Ordering::Relaxed) => scrape.last_page_was_served(),
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => log.debug(format_args!("prometheus: {error}")),
+        Err(_) => log.debug("prometheus: a client does not read"),
+    }
+}
+
+/// `/metrics`, and `/healthz`, which says that the sidecar runs and answers; it says nothing of the worker. `last_page`
+/// is told of the page that has everything.
+fn answer(request: &Request<Incoming>, scrape: &Scrape, last_page: &AtomicBool) -> Response<Full<Bytes>> {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/metrics") => {
+            let format = accept::format(request.headers());
+            let (page, is_last) = scrape.page(format);
+            let mut response = respond(StatusCode::OK, format.content_type(), page);
+            if is_last && request.method() == Method::GET {
+                last_page.store(true, Ordering::Relaxed);
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+        (&Method::GET | &Method::HEAD, "/healthz") => respond(StatusCode::OK, PLAIN, "ok\n"),
+        (_, "/metrics" | "/healthz") => {
+            let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "GET or HEAD\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            response
+        }
+        _ => respond(StatusCode::NOT_FOUND, PLAIN, "there are /metrics and /healthz\n"),
+    }
+}
+
+fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
