@@ -1,0 +1,217 @@
+"""Prometheus scrapes a sidecar; the dashboard and the alert rules of `dashboards/` work on what it has scraped."""
+
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from prometheus import Prometheus, openmetrics, promtool, text
+from servers import fetch
+from sidecar import ECHO, ROOT, Sidecar
+from waiting import wait_until
+
+ALERTS = ROOT / "dashboards/alerts.yml"
+DASHBOARD = ROOT / "dashboards/telemetry-sidecar.json"
+OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+EXPORT = {"export_prometheus": "127.0.0.1:0"}
+
+
+def pages(sidecar):
+    """The page in both formats."""
+    url = f"http://{sidecar.status().prometheus_address}/metrics"
+    return fetch(url)[2], fetch(url, OPEN_METRICS)[2]
+
+
+def work(sidecar):
+    """One round of a worker's: spans that succeed, one that fails, a value, and a line that is no event."""
+    traceparent = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
+    for milliseconds in (3, 30, 300):
+        span = {"metadata": {"tool": "x", "traceparent": traceparent}}
+        sidecar.emit("tool.execution.start", measurements={}, **span)
+        sidecar.emit("tool.execution.stop", measurements={"duration": milliseconds * 1_000_000, "rows": 7}, **span)
+    sidecar.emit("tool.execution.exception", measurements={"duration": 1_000_000}, metadata={"tool": "y"})
+    sidecar.write(b"TELEMETRY:oops\n")
+
+
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory):
+    """A sidecar whose worker works all the time, and a Prometheus that has seen some of it."""
+    folder = tmp_path_factory.mktemp("sidecar")
+    options = {"--export-prometheus": "127.0.0.1:0", "--metric-label": "tool", "--metric-kind": "*.rows=counter"}
+    sidecar = Sidecar(folder, ECHO, options)
+    done = threading.Event()
+
+    def keep_working():
+        while not done.wait(0.05):
+            work(sidecar)
+
+    worker = threading.Thread(target=keep_working)
+    try:
+        target = sidecar.status().prometheus_address
+        worker.start()
+        with Prometheus(tmp_path_factory.mktemp("prometheus"), [target], [ALERTS]) as prometheus:
+            prometheus.wait_for_scrape()
+            # rate() needs two samples.
+            prometheus.wait_for("sum(rate(snakepit_events_total[10s])) > 0")
+            yield sidecar, prometheus
+    finally:
+        done.set()
+        if worker.is_alive():
+            worker.join()
+        sidecar.reap()
+
+
+def test_prometheus_answers_about_the_worker(scraped):
+    _, prometheus = scraped
+    [(_, rate)] = prometheus.query('sum(rate(snakepit_events_total{event="tool.execution.stop"}[10s]))')
+    assert rate > 1
+    quantile = "histogram_quantile({}, sum by (le) (rate(snakepit_operation_duration_seconds_bucket{{result='ok'}}[10s])))"
+    [(_, median)] = prometheus.query(quantile.format(0.5))
+    [(_, p99)] = prometheus.query(quantile.format(0.99))
+    assert 0.01 < median < 0.1 and 0.25 < p99 <= 0.5
+    [(_, errors)] = prometheus.query(
+        'sum(snakepit_operation_duration_seconds_count{result="error"}) / sum(snakepit_operation_duration_seconds_count)'
+    )
+    assert errors == pytest.approx(0.25, abs=0.1)
+    [(labels, rows)] = prometheus.query("snakepit_tool_execution_rows_total")
+    assert labels["tool"] == "x" and rows % 7 == 0 and rows > 0
+
+
+def test_prometheus_answers_about_the_sidecar(scraped):
+    sidecar, prometheus = scraped
+    [(labels, up)] = prometheus.query("telemetry_sidecar_worker_up")
+    assert (labels["job"], up) == ("telemetry-sidecar", 1)
+    [(_, malformed)] = prometheus.query('telemetry_sidecar_malformed_lines_total{reason="json"}')
+    assert 0 < malformed <= sidecar.status().stream.malformed.json
+    assert prometheus.query("rate(telemetry_sidecar_process_cpu_seconds_total[10s]) >= 0")
+
+
+def test_an_exemplar_leads_to_its_trace(scraped):
+    _, prometheus = scraped
+    now = time.time()
+    series = prometheus.api(
+        "query_exemplars", query="snakepit_operation_duration_seconds_bucket", start=now - 3600, end=now + 3600
+    )
+    exemplars = [exemplar for one in series for exemplar in one["exemplars"]]
+    ids = {(exemplar["labels"]["trace_id"], exemplar["labels"]["span_id"]) for exemplar in exemplars}
+    assert ids == {(TRACE_ID, "00f067aa0ba902b7")}
+
+
+def test_metadata_has_types_and_help(scraped):
+    _, prometheus = scraped
+    metadata = prometheus.api("metadata")
+    assert metadata["snakepit_operation_duration_seconds"][0]["type"] == "histogram"
+    assert {entry["help"] != "" for entries in metadata.values() for entry in entries} == {True}
+
+
+def test_other_readers_accept_both_pages(scraped):
+    sidecar, _ = scraped
+    plain, open_metrics = pages(sidecar)
+    assert promtool("check", "metrics", stdin=plain) == ""
+    families = openmetrics(open_metrics)
+    assert families.keys() == text(plain).keys()
+    assert families["snakepit_events"].type == "counter"
+    buckets = families["snakepit_operation_duration_seconds"].samples
+    assert any(bucket.exemplar and bucket.exemplar.labels["trace_id"] == TRACE_ID for bucket in buckets)
+
+
+def test_other_readers_accept_what_a_hostile_worker_prints(start, tmp_path):
+    sidecar = start(**EXPORT, metric_label=["le", "a.b", "a-b", "__name__", "operation"], metric_kind="h*=histogram")
+    nasty = ["a", "a.count", "a_total", "", "é", "\n", '"}', "\\", "\0", "\r", "\u2028", "# EOF", "le", "x" * 10_000]
+    events = 0
+    for name in nasty:
+        for value in (1, -1.5, 1e300, True):
+            measurements = {key: value for key in nasty}
+            metadata = {key: name for key in ("le", "a.b", "a-b", "__name__", "operation")}
+            sidecar.emit(f"h{name}.stop", measurements=measurements, metadata=metadata)
+            events += 1
+    sidecar.write(b'TELEMETRY:{"event": "n", "measurements": {"nan": NaN, "inf": Infinity, "duration": -Infinity}}\n')
+
+    def counted():
+        [exporter] = sidecar.status().exporters
+        return exporter.delivered == events + 1
+
+    wait_until("all events to be counted", counted)
+    plain, open_metrics = pages(sidecar)
+    assert text(plain).keys() == openmetrics(open_metrics).keys()
+    assert "\nsnakepit_n_inf +Inf\n" in plain and "\nsnakepit_n_nan NaN\n" in plain
+    # Names that a worker chooses may break rules of style: exit 3. They break none of syntax: exit 1.
+    assert "exit 1" not in promtool("check", "metrics", stdin=plain)
+    [exporter] = sidecar.status().exporters
+    assert exporter.counters["collisions"] > 0 and exporter.counters["invalid"] > 0
+    with Prometheus(tmp_path / "prometheus", [sidecar.status().prometheus_address]) as prometheus:
+        prometheus.wait_for_scrape()
+        assert prometheus.query("count({__name__=~'snakepit_.*'})")
+
+
+def test_a_last_scrape_sees_the_workers_end(start, tmp_path):
+    sidecar = start(("sh", "-c", "cat >&2; kill -SEGV $$"), linger="60s", **EXPORT)
+    # Linger waits for a subscriber as well, if there never was one.
+    sidecar.subscribe().leave()
+    with Prometheus(tmp_path / "prometheus", [sidecar.status().prometheus_address]) as prometheus:
+        prometheus.wait_for_scrape()
+        sidecar.emit("tool.execution.stop", measurements={"duration": 1})
+        sidecar.end_worker()
+        assert sidecar.wait() == -11
+        [(labels, signal)] = prometheus.wait_for("last_over_time(telemetry_sidecar_worker_exit_status[5m])")
+        assert (labels["kind"], signal) == ("signal", 11)
+        [(_, events)] = prometheus.query("last_over_time(snakepit_events_total[5m])")
+        assert events == 1
+
+
+def dashboard():
+    return json.loads(DASHBOARD.read_text())
+
+
+def expressions():
+    """The PromQL of each panel, with what a user would have chosen in place of the variables."""
+    chosen = {"instance": ".*", "operation": ".*", "__rate_interval": "10s", "__range": "1m"}
+    return [
+        pytest.param(
+            re.sub(r"\$(\w+)", lambda variable: chosen[variable[1]], target["expr"]),
+            id=f"{panel['title']} {target['refId']}",
+        )
+        for panel in dashboard()["panels"]
+        for target in panel.get("targets", [])
+    ]
+
+
+@pytest.mark.parametrize("promql", expressions())
+def test_the_dashboards_queries_have_results(scraped, promql):
+    _, prometheus = scraped
+    assert prometheus.query(promql)
+
+
+def test_the_dashboards_variables_have_values(scraped):
+    _, prometheus = scraped
+    for variable in dashboard()["templating"]["list"]:
+        if variable["type"] == "query":
+            selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"]).groups()
+            selector = selector.replace("$instance", ".*")
+            assert prometheus.api(f"label/{label}/values", **{"match[]": selector}), variable["name"]
+
+
+def test_the_dashboard_is_whole():
+    panels = dashboard()["panels"]
+    ids = [panel["id"] for panel in panels]
+    assert len(ids) == len(set(ids))
+    taken = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken and place["x"] + place["w"] <= 24, f"{panel['title']} overlaps"
+        taken |= cells
+
+
+def test_the_alert_rules_are_valid_and_fire():
+    assert promtool("check", "rules", "--lint=all", "--lint-fatal", ALERTS) == ""
+    assert promtool("test", "rules", Path(__file__).with_name("alerts_test.yml")) == ""
+
+
+def test_prometheus_raises_an_alert(scraped):
+    _, prometheus = scraped
+    prometheus.wait_for('ALERTS{alertname="TelemetryMalformedLines", alertstate="firing"}')
