@@ -21,7 +21,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measures import decode, latency, load, memory, passthrough, plot, rows, startup, stream, worker
+from measures import decode, exporters, latency, load, memory, passthrough, plot, rows, startup, stream, worker
 from measures.processes import ROOT
 
 SECTIONS = {
@@ -33,6 +33,7 @@ SECTIONS = {
     "startup": startup.measure,
     "memory": memory.measure,
     "load": load.measure,
+    "exporters": exporters.measure,
     "growth": lambda options: ([], list(stream.growth(options))),
 }
 # It takes long and is looked at apart.

@@ -59,6 +59,21 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--embedded", "maybe"], &["--embedded", "'maybe'", "copy, strip or ignore"]),
         (&["--pipe-size", "99999999999"], &["--pipe-size", "'99999999999'"]),
         (&["--export-jsonl", "/nonexistent/x"], &["--export-jsonl", "'/nonexistent/x'", "No such file"]),
+        (
+            &["--export-statsd", "localhost:8125"],
+            &["--export-statsd", "'localhost:8125'", "udp://HOST:PORT or unix:"],
+        ),
+        (&["--export-statsd", "udp://::1:8125"], &["--export-statsd", "'udp://::1:8125'", "udp://HOST:PORT"]),
+        (
+            &["--export-statsd", "udp://h:1", "--statsd-dialect", "etsy"],
+            &["--statsd-dialect", "'etsy'", "statsd or dogstatsd"],
+        ),
+        (
+            &["--export-statsd", "udp://h:1", "--statsd-prefix", "a|b"],
+            &["--statsd-prefix", "'a|b'", "letters, digits"],
+        ),
+        (&["--metric-kind", "a.b"], &["--metric-kind", "'a.b'", "GLOB=counter"]),
+        (&["--metric-label", "correlation_id"], &["--metric-label", "'correlation_id'", "series of its own"]),
         (&["--record", "/nonexistent/x"], &["--record", "'/nonexistent/x'", "No such file"]),
         (&["--ready-file", "/nonexistent/x"], &["--ready-file", "'/nonexistent/x'", "No such file"]),
         (&["--listen"], &["--listen", "value is missing"]),

@@ -7,6 +7,7 @@ use crate::{
         feed::Feed,
         jsonl,
         prometheus::{self, own::Own},
+        statsd,
     },
     grpc::{listener::Listener, status::WorkerState},
     hub::Hub,
@@ -50,6 +51,10 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
             .map_err(|error| no_thread(&error))?;
         log.info(format_args!("metrics at http://{address}/metrics"));
         started.prometheus = Some(address);
+    }
+    if let Some(settings) = &export.statsd {
+        let feed = Feed::new(hub.export_unsampled(statsd::NAME, statsd::LIMITS));
+        statsd::start(feed, settings.clone(), (*log).clone()).map_err(|error| no_thread(&error))?;
     }
     Ok(started)
 }

@@ -61,7 +61,10 @@ pub fn export(words: Words, insecure: bool) -> Result<Export, String> {
                 .statsd_dialect
                 .parse()
                 .map_err(|cause| wrong("--statsd-dialect", &words.statsd_dialect, cause))?,
-            prefix: words.statsd_prefix,
+            prefix: words
+                .statsd_prefix
+                .parse()
+                .map_err(|cause| wrong("--statsd-prefix", &words.statsd_prefix, cause))?,
             measures,
         })
     });

@@ -1,68 +1,144 @@
 //! `--export-statsd`: metrics to a StatsD or DogStatsD server.
+//!
+//! ```text
+//! feed → samples → lines → packets (joined and packed) → sender (a socket)
+//! ```
+//!
+//! A datagram is sent when it is full, and 100 ms after its first line at the latest. To the books an event is
+//! delivered when its count was sent; if that could not be, it is dropped. Beside them stand counters of the exporter's
+//! own: `datagrams` sent and `unsent`, samples that are `invalid` because the protocol cannot say them, and lines that
+//! are `oversized`, longer than a datagram.
 
-use super::metrics::sample::Measures;
-use std::{path::PathBuf, str::FromStr};
+mod lines;
+mod packets;
+mod sender;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use settings::{Dialect, Prefix, Settings, Target};
+
+use super::{
+    event::Event,
+    feed::{Feed, spawn},
+    metrics::sample::Measures,
+};
+use crate::{
+    hub::{Limits, WhenFull},
+    log::Log,
+};
+use lines::{Encoder, Line};
+use packets::Packets;
+use sender::Sender;
+use std::{io, time::Duration};
+use tokio::time::{Instant, timeout_at};
 
 /// The exporter's name in the books.
 pub const NAME: &str = "statsd";
 
-/// The options of the command line.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Where to send.
-    pub target: Target,
-    /// What the server understands.
-    pub dialect: Dialect,
-    /// What names start with.
-    pub prefix: String,
-    /// What is measured.
-    pub measures: Measures,
+/// What may wait: as much as for a file, since counts are meant to be complete. It fills only while a worker prints
+/// faster than a core can write lines, or while a name is looked up. Of such a burst the first events are worth as much
+/// as the last, and leaving out what comes costs nothing.
+pub const LIMITS: Limits =
+    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
+
+/// How long a line waits at most for others to go with it.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+
+/// Starts the thread. It ends when the hub is closed and everything is sent.
+///
+/// # Errors
+///
+/// If there can be no thread.
+pub fn start(feed: Feed, settings: Settings, log: Log) -> io::Result<()> {
+    spawn(NAME, || export(feed, settings, log))
 }
 
-/// A server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// `udp://HOST:PORT`
-    Udp(String),
-    /// `unix:PATH`, a datagram socket.
-    Unix(PathBuf),
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let expected = || "expected udp://HOST:PORT or unix:PATH".to_owned();
-        if let Some(path) = word.strip_prefix("unix:").filter(|path| !path.is_empty()) {
-            // Datadog's own clients write unix:///path.
-            return Ok(Self::Unix(path.strip_prefix("//").unwrap_or(path).into()));
+async fn export(feed: Feed, settings: Settings, log: Log) {
+    let Settings { target, dialect, prefix, measures } = settings;
+    let mut encoder = Encoder::new(dialect, &prefix);
+    let packets = Packets::new(dialect, target.max_datagram_bytes());
+    let mut outbox = Outbox { packets, sender: Sender::new(target, log), counts: Counts::default() };
+    outbox.sender.prepare().await;
+    let mut flush_at: Option<Instant> = None;
+    loop {
+        let events = match flush_at {
+            None => feed.next().await,
+            Some(at) => timeout_at(at, feed.next()).await.unwrap_or_else(|_| Some(Vec::new())),
+        };
+        for event in events.iter().flatten() {
+            outbox.add(event, &measures, &mut encoder).await;
         }
-        let address = word.strip_prefix("udp://").ok_or_else(expected)?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(expected)?;
-        if host.is_empty() || !matches!(port.parse::<u16>(), Ok(1..)) {
-            return Err(expected());
+        if events.is_none() || flush_at.is_some_and(|at| at <= Instant::now()) {
+            outbox.flush().await;
         }
-        Ok(Self::Udp(address.to_owned()))
+        outbox.counts.tell(&feed);
+        if events.is_none() {
+            return;
+        }
+        let waiting = !outbox.packets.is_empty();
+        flush_at = waiting.then(|| flush_at.unwrap_or_else(|| Instant::now() + FLUSH_AFTER));
     }
 }
 
-/// What a server understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// Etsy's StatsD: no tags.
-    Statsd,
-    /// Datadog's: tags.
-    Dogstatsd,
+/// Lines on their way.
+struct Outbox {
+    packets: Packets,
+    sender: Sender,
+    counts: Counts,
 }
 
-impl FromStr for Dialect {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match word {
-            "statsd" => Ok(Self::Statsd),
-            "dogstatsd" => Ok(Self::Dogstatsd),
-            _ => Err("expected statsd or dogstatsd".into()),
+impl Outbox {
+    async fn add(&mut self, event: &Event, measures: &Measures, encoder: &mut Encoder) {
+        encoder.label(measures.labels(event));
+        for sample in measures.samples(event) {
+            match encoder.line(&sample) {
+                Some(line) => self.add_line(line).await,
+                None => self.counts.invalid += 1,
+            }
         }
+    }
+
+    async fn add_line(&mut self, line: Line<'_>) {
+        self.packets.add(line, &mut self.counts);
+        self.send_full().await;
+    }
+
+    async fn flush(&mut self) {
+        self.packets.flush(&mut self.counts);
+        self.send_full().await;
+    }
+
+    async fn send_full(&mut self) {
+        while let Some(packet) = self.packets.take_full() {
+            if self.sender.send(packet.text.as_bytes()).await {
+                self.counts.datagrams += 1;
+            } else {
+                self.counts.unsent += 1;
+                self.counts.lost += packet.events;
+            }
+        }
+    }
+}
+
+/// What has happened since the books were told.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    datagrams: u64,
+    unsent: u64,
+    invalid: u64,
+    oversized: u64,
+    /// Events whose count did not get out.
+    lost: u64,
+}
+
+impl Counts {
+    fn tell(&mut self, feed: &Feed) {
+        let Self { datagrams, unsent, invalid, oversized, lost } = std::mem::take(self);
+        feed.count("datagrams", datagrams);
+        feed.count("unsent", unsent);
+        feed.count("invalid", invalid);
+        feed.count("oversized", oversized);
+        feed.lost(lost);
     }
 }

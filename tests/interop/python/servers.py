@@ -76,10 +76,13 @@ class Server:
             except BaseException:
                 self.__exit__()
                 raise
-        raise AssertionError((self.folder / "log").read_text(errors="replace"))
+        raise AssertionError(self.output())
 
     def is_alive(self):
         return self.process.poll() is None
+
+    def output(self):
+        return (self.folder / "log").read_text(errors="replace")
 
     def __exit__(self, *_):
         if self.is_alive():

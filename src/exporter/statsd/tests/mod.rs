@@ -1,0 +1,229 @@
+//! From events to datagrams.
+
+mod properties;
+
+use super::{Counts, Dialect, Encoder, Packets, Prefix};
+use crate::{
+    control::glob::Glob,
+    exporter::{
+        event::Event,
+        metrics::sample::{Kind, Measures, Sample, Subject},
+    },
+    proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
+};
+
+/// Sends events all at once.
+struct Server {
+    encoder: Encoder,
+    packets: Packets,
+    measures: Measures,
+    counts: Counts,
+}
+
+impl Server {
+    fn new(dialect: Dialect, prefix: &str, max_bytes: usize) -> Self {
+        let prefix: Prefix = prefix.parse().unwrap();
+        Self {
+            encoder: Encoder::new(dialect, &prefix),
+            packets: Packets::new(dialect, max_bytes),
+            measures: Measures::default(),
+            counts: Counts::default(),
+        }
+    }
+
+    fn kind(mut self, glob: &str, kind: Kind) -> Self {
+        self.measures.kinds.push((Glob::new(glob), kind));
+        self
+    }
+
+    fn label(mut self, key: &str) -> Self {
+        self.measures.labels.push(key.into());
+        self
+    }
+
+    /// The datagrams of these events, and how many events are counted in them.
+    fn receive(&mut self, events: &[Event]) -> (Vec<String>, u64) {
+        for event in events {
+            self.encoder.label(self.measures.labels(event));
+            for sample in self.measures.samples(event) {
+                match self.encoder.line(&sample) {
+                    Some(line) => self.packets.add(line, &mut self.counts),
+                    None => self.counts.invalid += 1,
+                }
+            }
+        }
+        self.packets.flush(&mut self.counts);
+        assert!(self.packets.is_empty());
+        let packets: Vec<_> = std::iter::from_fn(|| self.packets.take_full()).collect();
+        let events = packets.iter().map(|packet| packet.events).sum();
+        (packets.into_iter().map(|packet| packet.text).collect(), events)
+    }
+
+    /// The only datagram of these events.
+    #[track_caller]
+    fn receive_one(&mut self, events: &[Event]) -> String {
+        let (mut datagrams, _) = self.receive(events);
+        assert_eq!(datagrams.len(), 1, "{datagrams:?}");
+        datagrams.remove(0)
+    }
+}
+
+fn event(name: &str, measurements: &[(&str, f64)], metadata: &[(&str, &str)]) -> Event {
+    let value = |number: f64| TelemetryValue { value: Some(Value::FloatValue(number)) };
+    TelemetryEvent {
+        event_parts: name.split('.').map(Into::into).collect(),
+        measurements: measurements.iter().map(|(key, number)| ((*key).into(), value(*number))).collect(),
+        metadata: metadata.iter().map(|(key, text)| ((*key).into(), (*text).into())).collect(),
+        ..TelemetryEvent::default()
+    }
+    .into()
+}
+
+#[test]
+fn statsd_has_no_tags_and_sets_negative_gauges_after_a_zero() {
+    let mut server = Server::new(Dialect::Statsd, "snakepit", 1432)
+        .kind("*.hits", Kind::Counter)
+        .kind("*.size", Kind::Histogram)
+        .label("tool");
+    let measured = [("duration", 12_345_678.0), ("hits", 3.0), ("rss", -5.5), ("size", 7.0)];
+    let stop = event("tool.run.stop", &measured, &[("tool", "x")]);
+    let lines = server.receive_one(&[stop.clone(), stop]);
+    let (timers, joined) = lines.split_at(lines.find("snakepit.tool.run.hits").unwrap());
+    let mut timers: Vec<_> = timers.lines().collect();
+    timers.sort_unstable();
+    let expected = ["snakepit.tool.run.duration:12.345678|ms", "snakepit.tool.run.size:7|ms"];
+    assert_eq!(timers, [expected[0], expected[0], expected[1], expected[1]]);
+    assert_eq!(
+        joined,
+        "snakepit.tool.run.hits:6|c\nsnakepit.tool.run.rss:0|g\nsnakepit.tool.run.rss:-5.5|g\n\
+         snakepit.tool.run.stop:2|c"
+    );
+    assert_eq!(server.counts, Counts::default());
+}
+
+#[test]
+fn dogstatsd_has_tags_histograms_and_signed_gauges() {
+    let mut server = Server::new(Dialect::Dogstatsd, "app", 8192)
+        .kind("a.size", Kind::Histogram)
+        .label("tool")
+        .label("region")
+        .label("absent");
+    let metadata = [("tool", "x|c\n#y"), ("region", "eu,1"), ("user", "nobody")];
+    let tags = "tool:x_c__y,region:eu_1";
+    for (name, number, expected) in [
+        (
+            "a.stop",
+            ("duration", 5e6),
+            format!("app.a.duration:5|ms|#result:ok,{tags}\napp.a.stop:1|c|#{tags}"),
+        ),
+        ("a.exception", ("duration_ms", 0.1), {
+            format!("app.a.duration:0.1|ms|#result:error,{tags}\napp.a.exception:1|c|#{tags}")
+        }),
+        ("a", ("size", -2.0), format!("app.a.size:-2|h|#{tags}\napp.a:1|c|#{tags}")),
+        ("a", ("rss", -2.0), format!("app.a.rss:-2|g|#{tags}\napp.a:1|c|#{tags}")),
+    ] {
+        let mut expected: Vec<_> = expected.lines().collect();
+        expected.sort_unstable();
+        let datagram = server.receive_one(&[event(name, &[number], &metadata)]);
+        let mut lines: Vec<_> = datagram.lines().collect();
+        lines.sort_unstable();
+        assert_eq!(lines, expected);
+    }
+    let untagged = event("a.stop", &[("duration", 1.0)], &[("tool", "")]);
+    assert_eq!(server.receive_one(&[untagged]), "app.a.duration:0.000001|ms|#result:ok\napp.a.stop:1|c");
+}
+
+#[test]
+fn numbers_are_short_and_have_no_exponent() {
+    let mut server = Server::new(Dialect::Dogstatsd, "", 1432);
+    for (number, expected) in [
+        (0.1, "0.1"),
+        (-0.0, "0"),
+        (17.0, "17"),
+        (1e21, "1000000000000000000000"),
+        (1.5e-9, "0.0000000015"),
+        (-123_456.789, "-123456.789"),
+    ] {
+        let datagram = server.receive_one(&[event("b", &[("a", number)], &[])]);
+        assert_eq!(datagram, format!("b.a:{expected}|g\nb:1|c"));
+    }
+}
+
+#[test]
+fn what_cannot_be_said_is_counted_as_invalid() {
+    let mut server =
+        Server::new(Dialect::Statsd, "", 1432).kind("a.count", Kind::Counter).kind("a.size", Kind::Histogram);
+    let wrong =
+        [("nan", f64::NAN), ("far", f64::INFINITY), ("duration", -1.0), ("count", -1.0), ("size", -1.0)];
+    assert_eq!(server.receive_one(&[event("a", &wrong, &[])]), "a:1|c");
+    assert_eq!(server.counts, Counts { invalid: 5, ..Counts::default() });
+    // Too large a sum.
+    let enormous = event("a", &[("count", f64::MAX)], &[]);
+    let datagram = server.receive_one(&[enormous.clone(), enormous]);
+    assert_eq!(datagram, format!("a.count:{}|c\na:2|c", f64::MAX));
+    assert_eq!(server.counts.invalid, 6);
+}
+
+#[test]
+fn of_counts_the_sum_goes_and_of_gauges_the_latest() {
+    let mut server = Server::new(Dialect::Dogstatsd, "", 1432).label("tool");
+    let events: Vec<_> = (0..17)
+        .map(|number| {
+            event("a", &[("rss", f64::from(number))], &[("tool", if number < 16 { "x" } else { "y" })])
+        })
+        .collect();
+    let datagram = server.receive_one(&events);
+    assert_eq!(datagram, "a.rss:15|g|#tool:x\na.rss:16|g|#tool:y\na:16|c|#tool:x\na:1|c|#tool:y");
+}
+
+#[test]
+fn lines_longer_than_a_datagram_are_dropped_and_others_fill_it() {
+    let mut server = Server::new(Dialect::Statsd, "", 100);
+    let fits = "x".repeat(96);
+    let (datagrams, events) = server.receive(&[event(&fits, &[], &[]), event(&format!("{fits}x"), &[], &[])]);
+    assert_eq!(datagrams, [format!("{fits}:1|c")]);
+    assert_eq!(events, 1);
+    assert_eq!(server.counts, Counts { oversized: 1, lost: 1, ..Counts::default() });
+
+    // Four lines of 24 bytes and three newlines are 99 bytes, five of 19 and four newlines also.
+    for (bytes, per_datagram) in [(24, 4), (19, 5)] {
+        let events: Vec<_> =
+            (0..20).map(|number| event(&format!("{number:0>width$}", width = bytes - 4), &[], &[])).collect();
+        let (datagrams, counted) = server.receive(&events);
+        assert_eq!(counted, 20);
+        assert!(datagrams.iter().all(|one| one.lines().count() == per_datagram), "{datagrams:?}");
+    }
+}
+
+#[test]
+fn a_zero_stays_with_the_negative_gauge_after_it() {
+    let mut server = Server::new(Dialect::Statsd, "", 40);
+    for length in 1..30 {
+        let filler = event(&"f".repeat(length), &[], &[]);
+        let (datagrams, _) = server.receive(&[filler, event("g", &[("x", -1.0)], &[])]);
+        assert!(datagrams.iter().any(|one| one.contains("g.x:0|g\ng.x:-1|g")), "{datagrams:?}");
+    }
+}
+
+#[test]
+fn series_that_wait_to_be_joined_are_bounded() {
+    let mut server = Server::new(Dialect::Statsd, "", 8192);
+    for number in 0..100_000 {
+        let name = format!("event-{number:0>90}");
+        let sample = Sample { subject: Subject::Event(&name), kind: Kind::Counter, value: 1.0 };
+        server.packets.add(server.encoder.line(&sample).unwrap(), &mut server.counts);
+        while let Some(packet) = server.packets.take_full() {
+            assert!(packet.text.len() <= 8192);
+        }
+    }
+    server.packets.flush(&mut server.counts);
+    assert!(std::iter::from_fn(|| server.packets.take_full()).count() <= 64 * 1024 / 8000 + 1);
+}
+
+#[test]
+fn datadogs_agent_takes_no_name_for_something_else() {
+    let mut server = Server::new(Dialect::Dogstatsd, "", 1432);
+    for (name, expected) in [("_sc", "x_sc"), ("_e{5,4}", "x_e_5_4_"), ("404", "x404"), ("a", "a")] {
+        assert_eq!(server.receive_one(&[event(name, &[], &[])]), format!("{expected}:1|c"));
+    }
+}

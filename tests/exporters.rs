@@ -1,0 +1,82 @@
+//! Several exporters at once: what happens to one is nothing to the others, to subscribers or to the worker.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+mod support;
+
+use std::{
+    net::UdpSocket,
+    os::unix::net::UnixDatagram,
+    thread::{self, JoinHandle},
+};
+use support::{PATIENCE, Sidecar, assert_balanced, wait_for};
+use telemetry_sidecar::proto::sidecar::{Consumer, GetStatusResponse};
+
+const EVENTS: u64 = 100_000;
+
+/// A worker that prints this so many times as fast as it can, and goes when its stdin ends.
+fn worker(event: &str) -> String {
+    format!("yes 'TELEMETRY:{event}' | head -n {EVENTS} >&2; exec cat")
+}
+
+/// A server that adds up what it is told of one counter, until an empty datagram comes.
+fn count(socket: UdpSocket, series: &'static str) -> JoinHandle<u64> {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    thread::spawn(move || {
+        let mut bytes = vec![0; 65536];
+        let mut sum = 0;
+        while let length @ 1.. = socket.recv(&mut bytes).unwrap() {
+            let text = std::str::from_utf8(&bytes[..length]).unwrap();
+            let numbers = text.lines().filter_map(|line| line.strip_prefix(series)?.strip_suffix("|c"));
+            sum += numbers.map(|number| number.parse::<u64>().unwrap()).sum::<u64>();
+        }
+        sum
+    })
+}
+
+fn exporter<'a>(status: &'a GetStatusResponse, name: &str) -> &'a Consumer {
+    status.exporters.iter().find(|exporter| exporter.name == name).expect(name)
+}
+
+/// The books when every exporter has taken or dropped everything, and this is so.
+async fn when_done(sidecar: &Sidecar, also: impl Fn(&GetStatusResponse) -> bool) -> GetStatusResponse {
+    let done = |status: &GetStatusResponse| {
+        let all = |exporter: &Consumer| exporter.offered == EVENTS && exporter.queued == 0;
+        status.exporters.iter().all(all) && also(status)
+    };
+    let status = wait_for("all exporters", async || sidecar.status().await, done).await;
+    assert_balanced(&status);
+    status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_is_stuck_holds_up_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsd");
+    let _stuck = UnixDatagram::bind(&path).unwrap();
+    let address = format!("unix:{}", path.display());
+    let words = ["--export-jsonl", "{dir}/jsonl", "--export-statsd", &address, "--drain-timeout", "600s"];
+    // Times are a line each, more than any socket holds.
+    let event = r#"{"event": "a.stop", "measurements": {"duration": 5}}"#;
+    let sidecar = Sidecar::wrap(&words, &worker(event));
+    let status =
+        when_done(&sidecar, |status| exporter(status, "statsd").counters.contains_key("unsent")).await;
+    assert_eq!(exporter(&status, "jsonl").delivered, EVENTS);
+    let jsonl = sidecar.path("jsonl");
+    sidecar.finish_reading(&jsonl, |lines| assert_eq!(lines.lines().count() as u64, EVENTS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_cannot_write_holds_up_nobody() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let end = socket.try_clone().unwrap();
+    let to = socket.local_addr().unwrap();
+    let counted = count(socket, "snakepit.a:");
+    let words = ["--export-jsonl", "/dev/full", "--export-statsd", &format!("udp://{to}")];
+    let sidecar = Sidecar::wrap(&words, &worker(r#"{"event": "a"}"#));
+    let status = when_done(&sidecar, |status| exporter(status, "jsonl").dropped == EVENTS).await;
+    assert_eq!(exporter(&status, "statsd").dropped, 0);
+    sidecar.finish().expect_code(0);
+    end.send_to(&[], to).unwrap();
+    assert_eq!(counted.join().unwrap(), EVENTS);
+}
