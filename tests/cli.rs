@@ -5,33 +5,11 @@
 mod support;
 
 use std::{fs, net::TcpListener, os::unix::net::UnixListener};
-use support::{Finished, Sidecar, run};
-
-/// Runs something wrong, with a worker that would leave a file behind, and returns the one line it says.
-#[track_caller]
-fn refused(options: &[&str]) -> String {
-    let words = [options, &["--", "touch", "{dir}/started"]].concat();
-    let sidecar = Sidecar::command(&words).start();
-    let started = sidecar.path("started");
-    expect_one_line(&sidecar.finish(), || !started.exists())
-}
-
-#[track_caller]
-fn expect_one_line(finished: &Finished, no_worker: impl Fn() -> bool) -> String {
-    finished.expect_code(125);
-    assert!(no_worker(), "a worker was started: {}", finished.describe());
-    let stderr = finished.stderr();
-    assert_eq!(stderr.lines().count(), 1, "{}", finished.describe());
-    assert!(finished.stdout.is_empty(), "{}", finished.describe());
-    stderr.trim_end().strip_prefix("telemetry-sidecar: ").expect(&stderr).to_owned()
-}
-
-#[track_caller]
-fn expect_words(line: &str, words: &[&str]) {
-    for word in words {
-        assert!(line.contains(word), "expected {word:?} in {line:?}");
-    }
-}
+use support::{
+    Sidecar,
+    refusal::{expect_one_line, expect_words, refused},
+    run,
+};
 
 #[test]
 fn bad_values_name_the_option_the_value_and_the_cause() {
@@ -55,6 +33,17 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--queue-capacity", "-1"], &["--queue-capacity", "'-1'"]),
         (&["--queue-bytes", "many"], &["--queue-bytes", "'many'"]),
         (&["--max-line-bytes", "0"], &["--max-line-bytes", "'0'", "at least 1"]),
+        (&["--max-connections", "0"], &["--max-connections", "'0'", "at least 1"]),
+        (&["--max-streams", "-1"], &["--max-streams", "'-1'"]),
+        (&["--max-subscribers", "0"], &["--max-subscribers", "'0'", "at least 1"]),
+        (&["--max-controls-per-second", "0"], &["--max-controls-per-second", "'0'", "at least 1"]),
+        (&["--max-patterns", "0"], &["--max-patterns", "'0'", "at least 1"]),
+        (&["--max-patterns", "1", "--allow", "a", "--deny", "b"], &["--allow, --deny", "more than 1 glob"]),
+        (&["--max-pattern-bytes", "1", "--allow", "ab"], &["--allow, --deny", "more than 1 byte"]),
+        (&["--max-header-bytes", "many"], &["--max-header-bytes", "'many'"]),
+        (&["--handshake-timeout", "0s"], &["--handshake-timeout", "'0s'", "more than nothing"]),
+        (&["--keepalive-interval", "often"], &["--keepalive-interval", "'often'", "500ms"]),
+        (&["--keepalive-timeout", "0s"], &["--keepalive-timeout", "'0s'", "more than nothing"]),
         (&["--when-full", "explode"], &["--when-full", "'explode'", "drop-newest"]),
         (&["--embedded", "maybe"], &["--embedded", "'maybe'", "copy, strip or ignore"]),
         (&["--pipe-size", "99999999999"], &["--pipe-size", "'99999999999'"]),
@@ -103,6 +92,7 @@ fn subcommands_refuse_bad_input_as_well() {
         (&["replay"], &["FILE", "missing"]),
         (&["replay", "/nonexistent"], &["/nonexistent", "No such file"]),
         (&["replay", "/tmp"], &["/tmp", "directory"]),
+        (&["replay", "--wait-for-subscribers", "129", "-"], &["--wait-for-subscribers", "--max-subscribers"]),
         (&["decode", "/nonexistent"], &["/nonexistent", "No such file"]),
         (&["decode", "--embedded", "maybe", "-"], &["--embedded", "'maybe'"]),
         (&["decode", "--listen", "127.0.0.1:0"], &["--listen", "no such option"]),

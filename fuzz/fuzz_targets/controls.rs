@@ -19,11 +19,12 @@ use std::{
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 use telemetry_sidecar::{
     batch::{BatchBuilder, Event, FRAME_PREFIX_BYTES},
-    control::{Controls, MAX_PATTERNS, Verdict},
-    grpc::controls,
+    control::{Controls, PatternLimits, Verdict},
+    grpc::{controls, throttle::Throttle},
     hub::{Hub, Limits, Subscription, WhenFull},
     proto::bridge::{TelemetryControl, TelemetryEvent, telemetry_control::Control},
     stats::{ConsumerStats, StreamStats},
@@ -32,6 +33,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The longest control that is read, in bytes.
 const MAX_CONTROL_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most patterns that a subscription may hold.
+const MAX_PATTERNS: usize = PatternLimits::DEFAULT.count;
 
 /// The most names that are made of the model's patterns, and the longest such, in bytes: the model is slow.
 const MAX_NAMES: usize = 6;
@@ -46,7 +50,9 @@ fuzz_target!(|data: &[u8]| {
     let hub = Hub::new(Controls::default(), limits);
     let subscription = Arc::new(hub.subscribe("subscriber"));
     let body = Body::default();
-    let mut reading = pin!(controls::read(body.clone(), Arc::downgrade(&subscription)));
+    // So many that nothing waits: there is no clock here.
+    let throttle = Throttle::per_second(u32::MAX, Instant::now());
+    let mut reading = pin!(controls::read(body.clone(), Arc::downgrade(&subscription), throttle));
     let mut context = Context::from_waker(Waker::noop());
 
     let mut read = 0_usize;
@@ -214,9 +220,18 @@ impl Model {
     fn apply(&mut self, control: Control) -> bool {
         match control {
             Control::Toggle(toggle) => self.enabled = toggle.enabled,
-            Control::Filter(filter) if filter.allow.len() + filter.deny.len() > MAX_PATTERNS => return false,
+            Control::Filter(filter)
+                if filter.allow.len() + filter.deny.len() > MAX_PATTERNS
+                    || filter.allow.iter().chain(&filter.deny).any(is_too_long) =>
+            {
+                return false;
+            }
             Control::Filter(filter) => (self.allow, self.deny) = (filter.allow, filter.deny),
-            Control::Sampling(update) if update.sampling_rate.is_nan() => return false,
+            Control::Sampling(update)
+                if update.sampling_rate.is_nan() || update.event_patterns.iter().any(is_too_long) =>
+            {
+                return false;
+            }
             Control::Sampling(update) => {
                 let rate = update.sampling_rate.clamp(0.0, 1.0);
                 if update.event_patterns.is_empty() {
@@ -270,4 +285,10 @@ impl Model {
         let played = short.take(MAX_NAMES).map(|pattern| pattern.replace('*', "b.c").replace('?', "d"));
         usual.into_iter().chain(played).collect()
     }
+}
+
+/// Whether no subscription may hold such a pattern.
+#[allow(clippy::ptr_arg, reason = "it stands for a closure over strings")]
+fn is_too_long(pattern: &String) -> bool {
+    pattern.len() > PatternLimits::DEFAULT.bytes
 }

@@ -9,7 +9,7 @@ use crate::{
         prometheus::{self, own::Own},
         statsd,
     },
-    grpc::{listener::Listener, status::WorkerState},
+    grpc::{listener::Listener, status::WorkerState, unix_socket::SocketMode},
     hub::Hub,
     log::Log,
     record::Recorder,
@@ -42,7 +42,9 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
     }
     if let Some(settings) = &export.prometheus {
         let wrong = |cause: String| format!("--export-prometheus: '{}': {cause}", settings.address);
-        let Listener::Tcp { socket, address, .. } = settings.address.bind().map_err(wrong)? else {
+        let Listener::Tcp { socket, address, .. } =
+            settings.address.bind(SocketMode::default()).map_err(wrong)?
+        else {
             return Err(wrong("expected HOST:PORT".into()));
         };
         let feed = Feed::new(hub.export_unsampled(prometheus::NAME, prometheus::LIMITS));

@@ -19,6 +19,6 @@ pub fn run(task: Task, environment_names: &[String]) -> Result<Exit, String> {
         Task::Wrap(task) => wrap::run(*task, environment_names),
         Task::Replay(task) => replay::run(*task),
         Task::Decode(framing, files) => decode::run(framing, &files),
-        Task::Tail(address) => tail::run(&address),
+        Task::Tail(address, access) => tail::run(&address, &access),
     }
 }

@@ -5,9 +5,11 @@ use crate::{
     config::Serve,
     decode::Decoder,
     grpc::{
-        listener::{Listener, SocketFile},
+        access::Access,
+        listener::{Address, Listener},
         server::Server,
         status::{StatusService, WorkerState},
+        unix_socket::SocketFile,
     },
     hub::{Hub, Snapshot},
     log::Log,
@@ -51,8 +53,9 @@ impl Session {
         if let Some(path) = &config.ready_file {
             remove_stale_ready_file(path)?;
         }
-        let bind = |address: &crate::grpc::listener::Address| {
-            address.bind().map_err(|cause| format!("--listen: '{address}': {cause}"))
+        let access = Access::load(std::mem::take(&mut config.access), log)?;
+        let bind = |address: &Address| {
+            address.bind(config.socket_mode).map_err(|cause| format!("--listen: '{address}': {cause}"))
         };
         let listeners: Vec<Listener> = config.listen.iter().map(bind).collect::<Result<_, _>>()?;
         let socket_files = listeners.iter().filter_map(Listener::socket_file).collect();
@@ -75,6 +78,8 @@ impl Session {
                 recorder: recorder.clone(),
                 prometheus: exporters.prometheus,
             },
+            access,
+            limits: config.client_limits,
             drain_timeout: config.drain_timeout,
             linger: config.linger,
             log: log.clone(),
@@ -152,7 +157,8 @@ fn remove_stale_ready_file(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Writes the file beside its place and renames it, so that nobody reads half of it.
+/// Writes the file beside its place and renames it, so that nobody reads half of it. Others may be able to write to
+/// that directory, as to /tmp: what has the temporary name is never written through.
 fn write_ready_file(path: &Path, listeners: &[Listener]) -> Result<(), String> {
     let mut lines = String::new();
     for listener in listeners {
@@ -161,7 +167,11 @@ fn write_ready_file(path: &Path, listeners: &[Listener]) -> Result<(), String> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", process::id()));
     let temporary = PathBuf::from(temporary);
-    let written = fs::write(&temporary, lines).and_then(|()| fs::rename(&temporary, path));
+    // A sidecar that was killed may have left one; as PID 1 they all have the same name.
+    let _ = fs::remove_file(&temporary);
+    let written = File::create_new(&temporary)
+        .and_then(|mut file| file.write_all(lines.as_bytes()))
+        .and_then(|()| fs::rename(&temporary, path));
     written.map_err(|error| {
         let _ = fs::remove_file(&temporary);
         format!("--ready-file: '{}': {error}", path.display())

@@ -1,40 +1,52 @@
 //! `tail`: the events of a running sidecar as JSON lines on stdout.
 
 use crate::{
+    config::{ClientAccess, ClientTls},
     event_json,
-    grpc::listener::Address,
+    grpc::{listener::Address, reload::Source as _, tls::certificates, tokens::TokenFile},
     proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
     worker::Exit,
 };
-use std::io::{self, Write as _};
-use tonic::transport::Endpoint;
+use std::{
+    error::Error,
+    io::{self, Write as _},
+};
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
+};
 
 /// Prints events until the stream ends or nobody reads them any more.
-pub fn run(address: &Address) -> Result<Exit, String> {
+pub fn run(address: &Address, access: &ClientAccess) -> Result<Exit, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-    runtime.block_on(tail(address)).map(|()| Exit::Code(0))
+    runtime.block_on(tail(address, access)).map(|()| Exit::Code(0))
 }
 
-async fn tail(address: &Address) -> Result<(), String> {
-    let uri = match address {
-        Address::Tcp { .. } => format!("http://{address}"),
-        Address::Unix(_) => address.to_string(),
+async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
+    let uri = match (address, &access.tls) {
+        (Address::Tcp { .. }, None) => format!("http://{address}"),
+        (Address::Tcp { .. }, Some(_)) => format!("https://{address}"),
+        (Address::Unix(_), _) => address.to_string(),
     };
-    let cannot_connect = |error: tonic::transport::Error| {
-        // What the system said is at the bottom.
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        format!("{address}: cannot connect: {cause}")
-    };
-    let channel =
-        Endpoint::from_shared(uri).map_err(cannot_connect)?.connect().await.map_err(cannot_connect)?;
+    let mut request = Request::new(tokio_stream::empty::<TelemetryControl>());
+    if let Some(tokens) = &access.tokens {
+        request.metadata_mut().insert("authorization", bearer(tokens)?);
+    }
+    let cannot_connect =
+        |error: tonic::transport::Error| format!("{address}: cannot connect: {}", bottom(&error));
+    let mut endpoint = Endpoint::from_shared(uri).map_err(cannot_connect)?;
+    if let Some(tls) = &access.tls {
+        endpoint = endpoint.tls_config(tls_config(tls)?).map_err(cannot_connect)?;
+    }
+    let channel = endpoint.connect().await.map_err(cannot_connect)?;
     let mut client = BridgeServiceClient::new(channel);
-    let nothing_to_ask = tokio_stream::empty::<TelemetryControl>();
-    let failed = |status: tonic::Status| format!("{address}: {}: {}", status.code(), status.message());
-    let mut events = client.stream_telemetry(nothing_to_ask).await.map_err(failed)?.into_inner();
+    let failed = |status: Status| match status.source() {
+        Some(cause) => format!("{address}: the connection failed: {}", bottom(cause)),
+        None => format!("{address}: {}: {}", status.code(), status.message()),
+    };
+    let mut events = client.stream_telemetry(request).await.map_err(failed)?.into_inner();
     let mut lines = Vec::new();
     while let Some(event) = events.message().await.map_err(failed)? {
         lines.clear();
@@ -48,4 +60,30 @@ async fn tail(address: &Address) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The cause of all causes: what the system said, or the server's TLS.
+fn bottom<'e>(mut error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    error
+}
+
+/// What to bring to be let in.
+fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, String> {
+    let value = [b"Bearer ", tokens.load()?.first()].concat();
+    let mut value = MetadataValue::try_from(value).map_err(|error| tokens.0.fault(error))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn tls_config(tls: &ClientTls) -> Result<ClientTlsConfig, String> {
+    // tonic says nothing of a file that has none.
+    certificates(&tls.ca)?;
+    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls.ca.read()?));
+    Ok(match &tls.identity {
+        None => config,
+        Some((certificate, key)) => config.identity(Identity::from_pem(certificate.read()?, key.read()?)),
+    })
 }

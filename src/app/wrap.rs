@@ -47,10 +47,14 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         let wake = Arc::clone(&wake);
         Log::new(config.serve.verbosity, move || wake.nudge())
     };
-    // A fault in one thread is not to be printed into the worker's output.
+    // A fault in one thread is not to be printed into the worker's output. Only where it is: its text may quote what
+    // the worker printed.
     std::panic::set_hook({
         let log = log.clone();
-        Box::new(move |fault| log.info(format_args!("fault: {fault}")))
+        Box::new(move |fault| match fault.location() {
+            Some(location) => log.info(format_args!("fault at {location}")),
+            None => log.info("fault"),
+        })
     });
     let worker_state = Arc::new(WorkerState::default());
     let (pipe, worker_stderr) = stderr_pipe(config.pipe_size).map_err(|error| {

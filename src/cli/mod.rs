@@ -4,8 +4,10 @@
 //! from the environment, with these rules: an empty value is none, booleans are 0/1/true/false, options that can
 //! be repeated take one value a line, and only wrapping and `replay` read it at all.
 
+mod access;
 mod export;
 
+pub use access::{Access, Client, Limits};
 pub use export::Export;
 
 use clap::{
@@ -32,7 +34,7 @@ const SUBCOMMANDS: [&str; 3] = ["replay", "decode", "tail"];
     override_usage = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...\n       \
         telemetry-sidecar replay [OPTIONS] FILE...\n       \
         telemetry-sidecar decode [OPTIONS] [FILE]...\n       \
-        telemetry-sidecar tail ADDRESS",
+        telemetry-sidecar tail [OPTIONS] ADDRESS",
     after_help = "Every option can also be set as TELEMETRY_SIDECAR_<NAME>: empty means unset, switches are \
         0 or 1, options that can be repeated take one value a line.\n\n\
         Exit status: the worker's; death by a signal is passed on. 127 if the command is not found, 126 if it \
@@ -46,13 +48,13 @@ pub struct Cli {
     #[command(subcommand)]
     pub subcommand: Option<Sub>,
 
-    /// The options of wrapping.
-    #[command(flatten)]
-    pub options: Options,
-
     /// The worker's command line.
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+
+    /// The options of wrapping.
+    #[command(flatten)]
+    pub options: Options,
 }
 
 /// The subcommands.
@@ -62,10 +64,6 @@ pub enum Sub {
     ///
     /// Every event is delivered: a full queue is waited for. Ordinary lines go to stderr as they would live.
     Replay {
-        /// The options of serving.
-        #[command(flatten)]
-        options: Box<Options>,
-
         /// Start when so many are subscribed [default: 1; 0 with exporters and no --listen]
         #[arg(
             long,
@@ -82,6 +80,10 @@ pub enum Sub {
         /// Recorded stderr; "-" is standard input
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
+
+        /// The options of serving.
+        #[command(flatten)]
+        options: Box<Options>,
     },
 
     /// Print the events of recorded stderr as JSON lines.
@@ -100,6 +102,10 @@ pub enum Sub {
         /// HOST:PORT, or unix:PATH
         #[arg(value_name = "ADDRESS")]
         address: String,
+
+        /// How to get in.
+        #[command(flatten)]
+        client: Client,
     },
 }
 
@@ -132,10 +138,6 @@ pub struct Options {
     /// Write a line for each listener to this file: its port, or unix:PATH
     #[arg(long, value_name = "PATH", env = "TELEMETRY_SIDECAR_READY_FILE")]
     pub ready_file: Option<PathBuf>,
-
-    /// Allow a listener that other hosts can reach, without TLS and authentication
-    #[arg(long, env = "TELEMETRY_SIDECAR_INSECURE", value_parser = boolean)]
-    pub insecure: bool,
 
     /// Do not announce the port with a line GRPC_READY:PORT on stderr
     #[arg(short, long, env = "TELEMETRY_SIDECAR_QUIET", value_parser = boolean)]
@@ -205,13 +207,22 @@ pub struct Options {
     #[arg(long, value_name = "FILE", env = "TELEMETRY_SIDECAR_RECORD")]
     pub record: Option<PathBuf>,
 
-    /// Where else events go.
-    #[command(flatten)]
-    pub export: Export,
-
     /// The sidecar's own log, on stderr; -vv for more
     #[arg(short, long, action = clap::ArgAction::Count, env = "TELEMETRY_SIDECAR_VERBOSE")]
     pub verbose: u8,
+
+    // Those with a heading of their own come last: what followed would be under it, too.
+    /// Who is let in.
+    #[command(flatten)]
+    pub access: Access,
+
+    /// What clients may take.
+    #[command(flatten)]
+    pub limits: Limits,
+
+    /// Where else events go.
+    #[command(flatten)]
+    pub export: Export,
 }
 
 /// What a command line comes to.

@@ -1,13 +1,15 @@
 //! What is to be done: the words of the command line as values that can be relied on.
 
+mod access;
 mod export;
 
+pub use access::{ClientAccess, ClientTls};
 pub use export::Export;
 
 use crate::{
     cli::{Cli, Lines, Options, Sub},
-    control::{Control, Controls},
-    grpc::listener::Address,
+    control::{Control, Controls, Refused},
+    grpc::{access::AccessFiles, limits::ClientLimits, listener::Address, unix_socket::SocketMode},
     hub::{Limits, WhenFull},
     log::Verbosity,
     splitter::Embedded,
@@ -24,7 +26,7 @@ pub enum Task {
     /// Print the events of recordings; none is standard input.
     Decode(Framing, Vec<PathBuf>),
     /// Print the events of a running sidecar.
-    Tail(Address),
+    Tail(Address, ClientAccess),
 }
 
 /// A worker to wrap.
@@ -67,6 +69,12 @@ pub struct Framing {
 pub struct Serve {
     /// Where.
     pub listen: Vec<Address>,
+    /// The permissions of unix sockets.
+    pub socket_mode: SocketMode,
+    /// Who is let in.
+    pub access: AccessFiles,
+    /// What clients may take.
+    pub client_limits: ClientLimits,
     /// Where to write what was bound.
     pub ready_file: Option<PathBuf>,
     /// Whether to announce the port.
@@ -109,12 +117,20 @@ pub fn resolve(cli: Cli) -> Result<Task, String> {
         Some(Sub::Replay { options, wait_for_subscribers, pace, files }) => {
             let alone = options.export.any() && options.listen.is_empty();
             let wait_for_subscribers = wait_for_subscribers.unwrap_or(usize::from(!alone));
+            if u32::try_from(wait_for_subscribers)
+                .map_or(true, |count| count > options.limits.max_subscribers)
+            {
+                let cause = "so many are not let in: raise --max-subscribers";
+                return Err(format!("--wait-for-subscribers: '{wait_for_subscribers}': {cause}"));
+            }
             let serve = serve(*options)?;
             Ok(Task::Replay(Box::new(Replay { serve, wait_for_subscribers, pace, files })))
         }
         Some(Sub::Decode { lines, files }) => Ok(Task::Decode(framing(&lines)?, files)),
-        Some(Sub::Tail { address }) => {
-            Ok(Task::Tail(address.parse().map_err(|cause| format!("ADDRESS: '{address}': {cause}"))?))
+        Some(Sub::Tail { address, client }) => {
+            let address = address.parse().map_err(|cause| format!("ADDRESS: '{address}': {cause}"))?;
+            let access = access::client(client, &address)?;
+            Ok(Task::Tail(address, access))
         }
     }
 }
@@ -125,11 +141,9 @@ fn serve(options: Options) -> Result<Serve, String> {
     if listen.is_empty() {
         listen.push(Address::default());
     }
-    if !options.insecure {
-        for address in &listen {
-            address.require_local().map_err(|cause| format!("--listen: '{address}': {cause}"))?;
-        }
-    }
+    let controls = controls(&options)?;
+    let export = export::export(options.export, options.access.insecure)?;
+    let (access, socket_mode) = access::access(options.access, &listen)?;
     let when_full = match options.when_full.as_str() {
         "drop-newest" => WhenFull::DropNewest,
         "drop-oldest" => WhenFull::DropOldest,
@@ -140,19 +154,22 @@ fn serve(options: Options) -> Result<Serve, String> {
     Ok(Serve {
         announce: !options.quiet && options.ready_file.is_none(),
         listen,
+        socket_mode,
+        access,
+        client_limits: access::client_limits(&options.limits)?,
         limits: Limits {
             events: at_least_1("--queue-capacity", options.queue_capacity)?,
             bytes: at_least_1("--queue-bytes", options.queue_bytes)?,
             when_full,
         },
         framing: framing(&options.lines)?,
-        controls: controls(&options)?,
+        controls,
         metadata: options.metadata.iter().map(|word| key_value(word)).collect::<Result<_, _>>()?,
         drain_timeout: duration("--drain-timeout", &options.drain_timeout)?,
         linger: duration("--linger", &options.linger)?,
         ready_file: options.ready_file,
         record: options.record,
-        export: export::export(options.export, options.insecure)?,
+        export,
         verbosity: Verbosity::from_count(options.verbose),
     })
 }
@@ -176,15 +193,20 @@ fn controls(options: &Options) -> Result<Controls, String> {
             return Err(format!("{option}: '': an empty glob matches no event"));
         }
     }
-    let mut controls = Controls::default();
+    let limits = access::pattern_limits(&options.limits)?;
+    let mut controls = Controls::within(limits);
     let start = [
         Control::Toggle(!options.disabled),
         Control::Sampling { rate: options.sampling_rate, patterns: Vec::new() },
         Control::Filter { allow: options.allow.clone(), deny: options.deny.clone() },
     ];
     for control in start {
-        let too_many = |_| format!("--allow, --deny: more than {} globs", crate::control::MAX_PATTERNS);
-        controls.apply(control).map_err(too_many)?;
+        controls.apply(control).map_err(|refused| match refused {
+            Refused::PatternTooLong => format!("--allow, --deny: a glob of more than {} bytes", limits.bytes),
+            Refused::TooManyPatterns | Refused::NotANumber => {
+                format!("--allow, --deny: more than {} globs", limits.count)
+            }
+        })?;
     }
     Ok(controls)
 }
@@ -202,6 +224,6 @@ fn duration(option: &str, word: &str) -> Result<Duration, String> {
         .map_err(|cause| format!("{option}: '{word}': {cause}; expected such as 500ms or 2s"))
 }
 
-fn at_least_1(option: &str, value: usize) -> Result<usize, String> {
-    if value == 0 { Err(format!("{option}: '0': expected at least 1")) } else { Ok(value) }
+fn at_least_1<N: Default + PartialEq>(option: &str, value: N) -> Result<N, String> {
+    if value == N::default() { Err(format!("{option}: '0': expected at least 1")) } else { Ok(value) }
 }

@@ -9,9 +9,31 @@ use glob::Glob;
 use sampler::Sampler;
 use std::collections::HashMap;
 
-/// The most patterns that one subscription may hold in its filter, and as many in its sampling: judging an event
-/// may have to try them all.
-pub const MAX_PATTERNS: usize = 1024;
+/// How many patterns a subscription may hold, and how long they may be: judging an event may have to try them all,
+/// each over the whole of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PatternLimits {
+    /// The most in its filter, and as many in its sampling.
+    pub count: usize,
+    /// The longest, in bytes.
+    pub bytes: usize,
+}
+
+impl PatternLimits {
+    /// More than anybody writes by hand.
+    pub const DEFAULT: Self = Self { count: 1024, bytes: 1024 };
+
+    fn check<'p>(self, patterns: impl IntoIterator<Item = &'p String>) -> Result<(), Refused> {
+        let mut count = 0;
+        for pattern in patterns {
+            count += 1;
+            if pattern.len() > self.bytes {
+                return Err(Refused::PatternTooLong);
+            }
+        }
+        if count > self.count { Err(Refused::TooManyPatterns) } else { Ok(()) }
+    }
+}
 
 /// The most names of which is remembered what patterns make of them, and the longest such, in bytes.
 const MAX_KNOWN_NAMES: usize = 512;
@@ -56,8 +78,10 @@ pub enum Control {
 pub enum Refused {
     /// A sampling rate that is not a number.
     NotANumber,
-    /// More than [`MAX_PATTERNS`].
+    /// More patterns than a subscription may hold.
     TooManyPatterns,
+    /// A pattern that is longer than any may be.
+    PatternTooLong,
 }
 
 /// The state of one subscription's controls.
@@ -67,6 +91,7 @@ pub struct Controls {
     allow: Vec<Glob>,
     deny: Vec<Glob>,
     sampler: Sampler,
+    limits: PatternLimits,
     /// What these make of the names that came.
     known: HashMap<Box<str>, ByName>,
 }
@@ -79,12 +104,18 @@ impl Default for Controls {
             allow: Vec::new(),
             deny: Vec::new(),
             sampler: Sampler::default(),
+            limits: PatternLimits::DEFAULT,
             known: HashMap::new(),
         }
     }
 }
 
 impl Controls {
+    /// Everything passes, and so many patterns may be set.
+    pub fn within(limits: PatternLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// Applies a change.
     ///
     /// # Errors
@@ -94,11 +125,12 @@ impl Controls {
         self.known.clear();
         match control {
             Control::Toggle(enabled) => self.enabled = enabled,
-            Control::Sampling { rate, patterns } => self.sampler.update(rate, &patterns)?,
+            Control::Sampling { rate, patterns } => {
+                self.limits.check(&patterns)?;
+                self.sampler.update(rate, &patterns, self.limits.count)?;
+            }
             Control::Filter { allow, deny } => {
-                if allow.len() + deny.len() > MAX_PATTERNS {
-                    return Err(Refused::TooManyPatterns);
-                }
+                self.limits.check(allow.iter().chain(&deny))?;
                 self.allow = allow.iter().map(|pattern| Glob::new(pattern)).collect();
                 self.deny = deny.iter().map(|pattern| Glob::new(pattern)).collect();
             }
@@ -213,14 +245,21 @@ mod tests {
 
     #[test]
     fn what_is_refused_changes_nothing() {
-        let mut controls = controls([filter(&["a"], &[])]);
-        let too_many = vec!["b".to_owned(); MAX_PATTERNS + 1];
+        let mut controls = Controls::within(PatternLimits { count: 3, bytes: 5 });
+        controls.apply(filter(&["a"], &[])).unwrap();
+        let too_many = vec!["b".to_owned(); 4];
         let refused = controls.apply(Control::Filter { allow: too_many.clone(), deny: vec![] });
         assert_eq!(refused, Err(Refused::TooManyPatterns));
         let refused = controls.apply(Control::Sampling { rate: 0.0, patterns: too_many });
         assert_eq!(refused, Err(Refused::TooManyPatterns));
+        assert_eq!(controls.apply(filter(&["b"], &["123456"])), Err(Refused::PatternTooLong));
+        assert_eq!(controls.apply(sampling(0.0, &["b", "123456"])), Err(Refused::PatternTooLong));
         assert_eq!(controls.apply(sampling(f64::NAN, &[])), Err(Refused::NotANumber));
         assert_eq!(controls.judge_name("a").judge(b""), Verdict::Keep);
         assert_eq!(controls.judge_name("b").judge(b""), Verdict::Filtered);
+        // Sampling holds what several controls have set.
+        controls.apply(sampling(0.5, &["1", "2", "12345"])).unwrap();
+        controls.apply(sampling(0.5, &["1", "2"])).unwrap();
+        assert_eq!(controls.apply(sampling(0.5, &["3"])), Err(Refused::TooManyPatterns));
     }
 }

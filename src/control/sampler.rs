@@ -1,6 +1,7 @@
 //! Which share of events is kept.
 
-use super::{MAX_PATTERNS, Refused, glob::Glob};
+use super::{Refused, glob::Glob};
+use std::collections::HashSet;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A base rate, and rates of patterns that go before it.
@@ -18,8 +19,14 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// Sets the rate of these patterns or, with none, the base rate, and then forgets the patterns.
-    pub(super) fn update(&mut self, rate: f64, patterns: &[String]) -> Result<(), Refused> {
+    /// Sets the rate of these patterns or, with none, the base rate, and then forgets the patterns. It may hold so many
+    /// patterns.
+    pub(super) fn update(
+        &mut self,
+        rate: f64,
+        patterns: &[String],
+        max_patterns: usize,
+    ) -> Result<(), Refused> {
         if rate.is_nan() {
             return Err(Refused::NotANumber);
         }
@@ -28,10 +35,11 @@ impl Sampler {
             *self = Self { base: rate, patterns: Vec::new() };
             return Ok(());
         }
-        let kept = self.patterns.iter().filter(|(glob, _)| !patterns.iter().any(|new| new == glob.as_str()));
+        let new: HashSet<&str> = patterns.iter().map(String::as_str).collect();
+        let kept = self.patterns.iter().filter(|(glob, _)| !new.contains(glob.as_str()));
         let mut updated: Vec<_> = kept.cloned().collect();
         updated.extend(patterns.iter().map(|pattern| (Glob::new(pattern), rate)));
-        if updated.len() > MAX_PATTERNS {
+        if updated.len() > max_patterns {
             return Err(Refused::TooManyPatterns);
         }
         self.patterns = updated;
@@ -75,7 +83,7 @@ mod tests {
         let mut sampler = Sampler::default();
         for (rate, patterns) in updates {
             let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
-            sampler.update(*rate, &patterns).unwrap();
+            sampler.update(*rate, &patterns, patterns.len() + 10).unwrap();
         }
         sampler
     }

@@ -2,7 +2,12 @@
 //!
 //! A message that cannot be read is refused and changes nothing, not even that the next one is read: its length is known
 //! whether it is compressed, too long or no protobuf at all. tonic's reader would end with the first of these.
+//!
+//! Controls that come faster than they are applied are not read before their time, so that HTTP/2's flow control holds
+//! the client back. To refuse them would lose what the client wants, of which it would not be told: the last control is
+//! the one that counts.
 
+use super::throttle::Throttle;
 use crate::{
     batch::FRAME_PREFIX_BYTES,
     control::Control,
@@ -13,19 +18,32 @@ use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
 use prost::Message as _;
-use std::sync::Weak;
+use std::{sync::Weak, time::Instant};
+use tokio::time::sleep;
 
 /// The longest control that is read, in bytes: what gRPC libraries take by default.
 const MAX_CONTROL_BYTES: usize = 4 * 1024 * 1024;
 
+/// How many bytes count as one control. Applying one takes time by its patterns, under the lock that the worker's
+/// events go through: a control with a thousand of them is worth many short ones.
+const BYTES_OF_ONE: usize = 1024;
+
 /// Applies controls until the client closes its side, which does not end the stream.
-pub async fn read(body: impl HttpBody<Data = Bytes>, subscription: Weak<Subscription>) {
+pub async fn read(
+    body: impl HttpBody<Data = Bytes>,
+    subscription: Weak<Subscription>,
+    mut throttle: Throttle,
+) {
     let mut body = std::pin::pin!(body);
     let mut messages = Messages::default();
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(data) = frame.into_data() else { continue };
         messages.add(data);
         while let Some(message) = messages.next() {
+            let wait = throttle.take(weight(&message), Instant::now());
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
             let Some(subscription) = subscription.upgrade() else { return };
             match message.map(TelemetryControl::decode) {
                 Ok(Ok(TelemetryControl { control: Some(control) })) => subscription.control(control.into()),
@@ -35,6 +53,12 @@ pub async fn read(body: impl HttpBody<Data = Bytes>, subscription: Weak<Subscrip
             }
         }
     }
+}
+
+/// How many controls it counts as.
+fn weight(message: &Result<Bytes, Unreadable>) -> u32 {
+    let bytes = message.as_ref().map_or(0, Bytes::len);
+    u32::try_from(bytes.div_ceil(BYTES_OF_ONE).max(1)).unwrap_or(u32::MAX)
 }
 
 impl From<telemetry_control::Control> for Control {

@@ -1,14 +1,11 @@
 //! Where the sidecar listens: addresses, and sockets bound to them before the worker starts.
 
-use nix::sys::stat::{Mode, umask};
+use super::unix_socket::{self, SocketFile, SocketMode};
 use std::{
-    fmt, fs, io,
+    fmt, io,
     net::{SocketAddr, TcpListener, ToSocketAddrs as _},
-    os::unix::{
-        fs::{FileTypeExt as _, MetadataExt as _},
-        net::{UnixListener, UnixStream},
-    },
-    path::{Path, PathBuf},
+    os::unix::net::UnixListener,
+    path::PathBuf,
     str::FromStr,
 };
 
@@ -60,31 +57,27 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Refuses an address that other hosts can reach.
+    /// Whether this host alone can reach it.
     ///
     /// # Errors
     ///
-    /// What is wrong and what to do.
-    pub fn require_local(&self) -> Result<(), String> {
+    /// If the name cannot be resolved.
+    pub fn is_local(&self) -> Result<bool, String> {
         let Self::Tcp { host, port } = self else {
-            return Ok(());
+            return Ok(true);
         };
-        if resolve(host, *port)?.iter().all(|address| address.ip().to_canonical().is_loopback()) {
-            Ok(())
-        } else {
-            Err("other hosts can reach it: use 127.0.0.1 or unix:PATH, or allow it with --insecure".into())
-        }
+        Ok(resolve(host, *port)?.iter().all(|address| address.ip().to_canonical().is_loopback()))
     }
 
     /// Binds a socket.
     ///
-    /// A unix socket is made with mode 0600. A socket file that nobody listens at any more is replaced; anything
-    /// else that is in the way stays.
+    /// A unix socket is made with this mode. A socket file that nobody listens at any more is replaced; anything else
+    /// that is in the way stays.
     ///
     /// # Errors
     ///
     /// Why it cannot be bound.
-    pub fn bind(&self) -> Result<Listener, String> {
+    pub fn bind(&self, mode: SocketMode) -> Result<Listener, String> {
         match self {
             Self::Tcp { host, port } => {
                 let addresses = resolve(host, *port)?;
@@ -93,12 +86,7 @@ impl Address {
                 Ok(Listener::Tcp { socket, address, chosen: *port == 0 })
             }
             Self::Unix(path) => {
-                remove_stale(path)?;
-                let restore = umask(Mode::from_bits_truncate(0o177));
-                let bound = UnixListener::bind(path);
-                umask(restore);
-                let socket = bound.map_err(|error| explain(&error))?;
-                Ok(Listener::Unix { socket, path: path.clone() })
+                Ok(Listener::Unix { socket: unix_socket::bind(path, mode)?, path: path.clone(), mode })
             }
         }
     }
@@ -110,27 +98,9 @@ fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
     Ok(addresses.collect())
 }
 
-/// Removes a socket file that nobody listens at.
-fn remove_stale(path: &Path) -> Result<(), String> {
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(explain(&error)),
-        Ok(found) if !found.file_type().is_socket() => {
-            Err("a file that is not a socket is in the way".into())
-        }
-        Ok(_) => match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(|error| explain(&error))
-            }
-            _ => Err("address in use: something listens at this socket".into()),
-        },
-    }
-}
-
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "address in use".into(),
-        io::ErrorKind::InvalidInput => "the path is too long for a unix socket (107 bytes at most)".into(),
         _ => error.to_string(),
     }
 }
@@ -153,6 +123,8 @@ pub enum Listener {
         socket: UnixListener,
         /// Its path.
         path: PathBuf,
+        /// The permissions of its file.
+        mode: SocketMode,
     },
 }
 
@@ -169,7 +141,7 @@ impl Listener {
     pub fn socket_file(&self) -> Option<SocketFile> {
         match self {
             Self::Tcp { .. } => None,
-            Self::Unix { path, .. } => Some(SocketFile { path: path.clone(), identity: identity(path) }),
+            Self::Unix { path, .. } => Some(SocketFile::new(path)),
         }
     }
 
@@ -189,26 +161,4 @@ impl fmt::Display for Listener {
             Self::Unix { path, .. } => write!(formatter, "unix:{}", path.display()),
         }
     }
-}
-
-/// The file of a unix socket, removed when dropped if it is still the same.
-#[derive(Debug)]
-pub struct SocketFile {
-    path: PathBuf,
-    identity: Option<(u64, u64)>,
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Somebody may have put another one there since.
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            // At exit there is nobody to tell.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let found = fs::symlink_metadata(path).ok()?;
-    Some((found.dev(), found.ino()))
 }

@@ -1,12 +1,13 @@
 //! From a request's path to the service that answers it.
 
 use super::{
+    access::Access,
     status::StatusService,
-    telemetry::{self, Activity, STREAM_TELEMETRY},
+    telemetry::{Activity, STREAM_TELEMETRY, Telemetry},
     until_end::until_end,
 };
 use crate::{
-    hub::Hub,
+    log::Log,
     proto::{bridge, sidecar, sidecar::sidecar_server::SidecarServer},
 };
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -31,18 +32,26 @@ type Handlers = Vec<(&'static str, Handler)>;
 
 /// The services, ready for any number of connections.
 pub struct Services {
-    hub: Arc<Hub>,
+    telemetry: Telemetry,
     status: StatusService,
+    access: Arc<Access>,
     /// Everything but telemetry. Most sidecars are never asked for any of it, so it is made for the first who asks:
     /// reading descriptors takes time and memory.
     others: OnceCell<Handlers>,
     end: CancellationToken,
+    log: Log,
 }
 
 impl Services {
     /// All services. Open-ended answers other than telemetry end when `end` is cancelled.
-    pub fn new(hub: Arc<Hub>, status: StatusService, end: CancellationToken) -> Self {
-        Self { hub, status, others: OnceCell::new(), end }
+    pub fn new(
+        telemetry: Telemetry,
+        status: StatusService,
+        access: Arc<Access>,
+        end: CancellationToken,
+        log: Log,
+    ) -> Self {
+        Self { telemetry, status, access, others: OnceCell::new(), end, log }
     }
 
     /// Answers everything but telemetry.
@@ -120,9 +129,12 @@ impl hyper::service::Service<Request<Incoming>> for Router {
         let services = &self.services;
         let answer = if let Some(refusal) = not_grpc(&request) {
             refusal
+        } else if let Some(cause) = services.access.refusal(&request) {
+            services.log.debug(format_args!("{}: not let in: {cause}", self.peer));
+            Status::unauthenticated(cause).into_http()
         } else if request.uri().path() == STREAM_TELEMETRY {
             // Subscribed here and now, before the headers go out: what is read from now on is for this one.
-            telemetry::stream(&services.hub, &self.peer, &self.activity, request.into_body())
+            services.telemetry.stream(&self.peer, &self.activity, request.into_body())
         } else {
             return Box::pin(Arc::clone(services).answer(request));
         };

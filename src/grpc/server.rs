@@ -5,18 +5,19 @@
 //! the drain timeout, whatever clients do; connections without a telemetry stream are not waited for at all.
 
 use super::{
+    acceptor::{Acceptor, concerns_one},
+    access::Access,
+    connection::Connections,
+    limits::{ClientLimits, places},
     listener::Listener,
-    router::{Router, Services},
-    socket::Socket,
+    router::Services,
     status::StatusService,
-    telemetry::Activity,
+    telemetry::Telemetry,
 };
 use crate::{hub::Hub, log::Log};
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::{io, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{
-    net::{TcpListener, UnixListener},
+    sync::Semaphore,
     task::JoinSet,
     time::{Instant, sleep, timeout, timeout_at},
 };
@@ -31,6 +32,10 @@ pub struct Server {
     pub hub: Arc<Hub>,
     /// The sidecar's own service.
     pub status: StatusService,
+    /// Who is let in.
+    pub access: Access,
+    /// What clients may take.
+    pub limits: ClientLimits,
     /// How long queued events may flow after the end.
     pub drain_timeout: Duration,
     /// How long to wait for a first subscriber, and for exporters that linger, after the end.
@@ -43,11 +48,21 @@ impl Server {
     /// Serves until the hub is closed and drained.
     pub async fn serve(self, listeners: Vec<Listener>) {
         let end = CancellationToken::new();
-        let services = Arc::new(Services::new(Arc::clone(&self.hub), self.status, end.clone()));
+        let access = Arc::new(self.access);
+        let telemetry = Telemetry::new(Arc::clone(&self.hub), &self.limits);
+        let services =
+            Services::new(telemetry, self.status, Arc::clone(&access), end.clone(), self.log.clone());
+        let places = Arc::new(places(self.limits.connections));
+        let connections = Arc::new(Connections {
+            services: Arc::new(services),
+            access,
+            limits: self.limits,
+            end: end.clone(),
+            log: self.log.clone(),
+        });
         let mut accepting = JoinSet::new();
-        let connections = Connections { services, end: end.clone(), log: self.log.clone() };
         for listener in listeners {
-            accepting.spawn(accept(listener, connections.clone()));
+            accepting.spawn(accept(listener, Arc::clone(&connections), Arc::clone(&places)));
         }
 
         self.hub.closed().await;
@@ -67,16 +82,8 @@ impl Server {
     }
 }
 
-/// What every connection needs.
-#[derive(Clone)]
-struct Connections {
-    services: Arc<Services>,
-    end: CancellationToken,
-    log: Log,
-}
-
 /// Accepts connections until the end, then waits for those that are left.
-async fn accept(listener: Listener, connections: Connections) {
+async fn accept(listener: Listener, connections: Arc<Connections>, places: Arc<Semaphore>) {
     let mut running = JoinSet::new();
     let mut acceptor = match Acceptor::new(listener) {
         Ok(acceptor) => acceptor,
@@ -93,77 +100,26 @@ async fn accept(listener: Listener, connections: Connections) {
         };
         match accepted {
             Ok((socket, peer)) => {
-                running.spawn(serve_connection(socket, peer, connections.clone()));
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    connections
+                        .log
+                        .debug(format_args!("{peer}: closed, there are --max-connections already"));
+                    continue;
+                };
+                let connections = Arc::clone(&connections);
+                running.spawn(async move {
+                    connections.serve(socket, peer).await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 connections.log.debug(format_args!("cannot accept a connection: {error}"));
-                sleep(ACCEPT_PAUSE).await;
+                if !concerns_one(&error) {
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
     drop(acceptor);
     while running.join_next().await.is_some() {}
-}
-
-/// A listener that the runtime watches.
-enum Acceptor {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
-impl Acceptor {
-    fn new(listener: Listener) -> io::Result<Self> {
-        match listener {
-            Listener::Tcp { socket, .. } => {
-                socket.set_nonblocking(true)?;
-                Ok(Self::Tcp(TcpListener::from_std(socket)?))
-            }
-            Listener::Unix { socket, .. } => {
-                socket.set_nonblocking(true)?;
-                Ok(Self::Unix(UnixListener::from_std(socket)?))
-            }
-        }
-    }
-
-    /// The next connection, and who it is.
-    async fn accept(&mut self) -> io::Result<(Socket, String)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                // An event is worth a packet of its own.
-                stream.set_nodelay(true)?;
-                Ok((Socket::Tcp(Arc::new(stream)), peer.to_string()))
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept().await?;
-                Ok((Socket::Unix(Arc::new(stream)), "unix".into()))
-            }
-        }
-    }
-}
-
-async fn serve_connection(socket: Socket, peer: String, connections: Connections) {
-    connections.log.debug(format_args!("{peer}: connected"));
-    let activity = Arc::new(Activity::default());
-    let router = Router::new(connections.services, peer.clone(), Arc::clone(&activity));
-    let mut http2 = http2::Builder::new(TokioExecutor::new());
-    http2.timer(TokioTimer::new());
-    let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(socket.clone()), router));
-
-    let result = tokio::select! {
-        result = connection.as_mut() => Some(result),
-        () = activity.ended() => None,
-        () = connections.end.cancelled() => None,
-    };
-    match result {
-        Some(Ok(())) => connections.log.debug(format_args!("{peer}: gone")),
-        Some(Err(error)) => connections.log.debug(format_args!("{peer}: {error}")),
-        // The caller's patience bounds all this.
-        None if activity.matters() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-            socket.read_to_end().await;
-        }
-        None => {}
-    }
 }

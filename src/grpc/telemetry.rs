@@ -4,7 +4,11 @@
 //! codec would encode every event again. Nothing here looks at `grpc-timeout`: Snakepit opens the stream with five
 //! seconds and then listens for ever.
 
-use super::controls;
+use super::{
+    controls,
+    limits::{ClientLimits, places},
+    throttle::Throttle,
+};
 use crate::hub::{Hub, Subscription};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
@@ -16,7 +20,9 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Instant,
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 
@@ -43,28 +49,52 @@ impl Activity {
     }
 }
 
-/// Answers StreamTelemetry: subscribes, and reads controls beside the stream.
-pub fn stream<B>(hub: &Arc<Hub>, peer: &str, activity: &Arc<Activity>, request: B) -> Response<Body>
-where
-    B: HttpBody<Data = Bytes, Error: Send> + Send + 'static,
-{
-    let subscription = Arc::new(hub.subscribe(peer));
-    let reader = tokio::spawn(controls::read(request, Arc::downgrade(&subscription)));
-    activity.open.fetch_add(1, Ordering::Relaxed);
-    let events = Events { subscription, reader, activity: Arc::clone(activity), ended: false };
+/// Where events come from, and how many may subscribe to them.
+pub struct Telemetry {
+    hub: Arc<Hub>,
+    places: Arc<Semaphore>,
+    controls_per_second: u32,
+}
 
-    let mut response = Response::new(Body::new(events));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    response
+impl Telemetry {
+    /// The events of a hub, within limits.
+    pub fn new(hub: Arc<Hub>, limits: &ClientLimits) -> Self {
+        let places = Arc::new(places(limits.subscribers));
+        Self { hub, places, controls_per_second: limits.controls_per_second }
+    }
+
+    /// Answers StreamTelemetry: subscribes, and reads controls beside the stream.
+    pub fn stream<B>(&self, peer: &str, activity: &Arc<Activity>, request: B) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes, Error: Send> + Send + 'static,
+    {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return Status::resource_exhausted("there are --max-subscribers already").into_http();
+        };
+        let subscription = Arc::new(self.hub.subscribe(peer));
+        let throttle = Throttle::per_second(self.controls_per_second, Instant::now());
+        let reader = tokio::spawn(controls::read(request, Arc::downgrade(&subscription), throttle));
+        activity.open.fetch_add(1, Ordering::Relaxed);
+        let activity = Arc::clone(activity);
+        let events = Events { subscription, reader, activity, ended: false, _place: place };
+
+        let mut response = Response::new(Body::new(events));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        response
+    }
 }
 
 /// The response body: frames from the hub, then trailers with status OK.
+///
+/// There may be frames for ever. HTTP/2 takes no more than fit its buffer of 400 KiB and the client's window before
+/// other streams and connections have their turn.
 #[derive(Debug)]
 struct Events {
     subscription: Arc<Subscription>,
     reader: tokio::task::JoinHandle<()>,
     activity: Arc<Activity>,
     ended: bool,
+    _place: OwnedSemaphorePermit,
 }
 
 impl HttpBody for Events {

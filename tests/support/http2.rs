@@ -1,4 +1,4 @@
-//! Just enough HTTP/2 to be rude with it.
+//! HTTP/2 by hand, for clients that do what no library does.
 
 use super::PATIENCE;
 use std::{
@@ -9,6 +9,79 @@ use std::{
 
 /// What HTTP/2 starts with, and an empty SETTINGS frame.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Kinds of frames.
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
+pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const WINDOW_UPDATE: u8 = 8;
+
+/// Flags of HEADERS; the first also of DATA, and of PING and SETTINGS as an answer's.
+pub const END_STREAM: u8 = 1;
+pub const END_HEADERS: u8 = 4;
+
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub id: u32,
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// Whether it asks to be told that somebody is there.
+    pub fn is_question(&self) -> bool {
+        self.kind == PING && self.flags & 1 == 0
+    }
+}
+
+/// A connection that has said nothing yet.
+pub fn dial(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// The bytes of a frame.
+pub fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
+}
+
+pub fn write_frame(stream: &mut TcpStream, kind: u8, flags: u8, id: u32, payload: &[u8]) {
+    stream.write_all(&frame(kind, flags, id, payload)).unwrap();
+}
+
+/// The next frame, or nothing at the connection's end.
+pub fn read_frame(stream: &mut TcpStream) -> Option<Frame> {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    stream.read_exact(&mut payload).ok()?;
+    let id = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    Some(Frame { kind: head[3], flags: head[4], id, payload })
+}
+
+/// The headers of a request for StreamTelemetry, with others beside.
+pub fn stream_telemetry(others: &[(&str, &str)]) -> Vec<u8> {
+    let mut headers = vec![0x83, 0x86]; // :method POST, :scheme http
+    let fields = [
+        (":path", "/snakepit.bridge.BridgeService/StreamTelemetry"),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    for (name, value) in fields.iter().chain(others) {
+        headers.push(0); // literal without indexing, new name
+        for text in [name, value] {
+            headers.push(u8::try_from(text.len()).unwrap());
+            headers.extend_from_slice(text.as_bytes());
+        }
+    }
+    headers
+}
 
 /// A client that speaks just enough HTTP/2 to open a stream and to read when it wants to.
 pub struct RawStream(pub TcpStream);
@@ -21,36 +94,20 @@ pub struct Everything {
 }
 
 impl RawStream {
-    /// Opens StreamTelemetry with this `grpc-timeout` and windows of this many bytes, and waits for nothing but to be
-    /// subscribed.
+    /// Opens StreamTelemetry with this `grpc-timeout` and windows of this many bytes, and waits until it is subscribed.
     pub fn open(port: u16, grpc_timeout: &str, window: u32) -> Self {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut headers = vec![0x83, 0x86]; // :method POST, :scheme http
-        let fields = [
-            (":path", "/snakepit.bridge.BridgeService/StreamTelemetry"),
-            (":authority", "localhost"),
-            ("content-type", "application/grpc"),
-            ("te", "trailers"),
-            ("grpc-timeout", grpc_timeout),
-        ];
-        for (name, value) in fields {
-            headers.push(0); // literal without indexing, new name
-            for text in [name, value] {
-                headers.push(u8::try_from(text.len()).unwrap());
-                headers.extend_from_slice(text.as_bytes());
-            }
-        }
+        let mut stream = dial(port);
         let window = window.to_be_bytes();
         let settings = [&[0, 4][..], &window].concat(); // SETTINGS_INITIAL_WINDOW_SIZE
         stream.write_all(&PREFACE[..24]).unwrap();
-        write_frame(&mut stream, 4, 0, 0, &settings);
+        write_frame(&mut stream, SETTINGS, 0, 0, &settings);
         if window != [0; 4] {
-            write_frame(&mut stream, 8, 0, 0, &window); // WINDOW_UPDATE of the connection
+            write_frame(&mut stream, WINDOW_UPDATE, 0, 0, &window);
         }
-        write_frame(&mut stream, 1, 4, 1, &headers); // HEADERS, END_HEADERS
+        let headers = stream_telemetry(&[("grpc-timeout", grpc_timeout)]);
+        write_frame(&mut stream, HEADERS, END_HEADERS, 1, &headers);
         // Headers come back: it is subscribed.
-        while read_frame(&mut stream).is_some_and(|frame| frame.kind != 1) {}
+        while read_frame(&mut stream).is_some_and(|frame| frame.kind != HEADERS) {}
         Self(stream)
     }
 
@@ -62,8 +119,9 @@ impl RawStream {
         while let Some(frame) = read_frame(&mut self.0) {
             assert!(Instant::now() < deadline, "the stream does not end: {everything:?}");
             match frame.kind {
-                0 => data.extend(frame.payload),
-                1 => {
+                DATA => data.extend(frame.payload),
+                PING if frame.is_question() => write_frame(&mut self.0, PING, 1, 0, &frame.payload),
+                HEADERS => {
                     everything.ended_with_trailers = frame.flags & 1 == 1;
                     break;
                 }
@@ -78,30 +136,4 @@ impl RawStream {
         }
         everything
     }
-}
-
-/// A frame.
-pub struct RawFrame {
-    pub kind: u8,
-    pub flags: u8,
-    pub payload: Vec<u8>,
-}
-
-pub fn write_frame(stream: &mut TcpStream, kind: u8, flags: u8, id: u32, payload: &[u8]) {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let head = [&length[1..], &[kind, flags], &id.to_be_bytes()].concat();
-    stream.write_all(&[&head[..], payload].concat()).unwrap();
-}
-
-/// The next frame, or nothing at the connection's end. A ping is answered.
-pub fn read_frame(stream: &mut TcpStream) -> Option<RawFrame> {
-    let mut head = [0; 9];
-    stream.read_exact(&mut head).ok()?;
-    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-    let mut payload = vec![0; length as usize];
-    stream.read_exact(&mut payload).unwrap();
-    if head[3] == 6 && head[4] & 1 == 0 {
-        write_frame(stream, 6, 1, 0, &payload);
-    }
-    Some(RawFrame { kind: head[3], flags: head[4], payload })
 }

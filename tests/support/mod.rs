@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
+pub mod certificates;
 pub mod http2;
+pub mod refusal;
 
 /// The books.
 pub type Status = telemetry_sidecar::proto::sidecar::GetStatusResponse;

@@ -62,6 +62,7 @@ class Sidecar:
 
     def __init__(self, folder, command, options):
         self.folder = folder
+        self.credentials = None  # without any, connections are plain
         self._channels = []
         self._subscribers = []
         ready_file = folder / "ready"
@@ -125,7 +126,11 @@ class Sidecar:
 
     def channel(self, target=None, options=()):
         """A connection of its own."""
-        channel = grpc.insecure_channel(target or self.target, options=[*CHANNEL_OPTIONS, *options])
+        target, options = target or self.target, [*CHANNEL_OPTIONS, *options]
+        if self.credentials:
+            channel = grpc.secure_channel(target, self.credentials, options)
+        else:
+            channel = grpc.insecure_channel(target, options)
         self._channels.append(channel)
         return channel
 

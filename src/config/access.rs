@@ -1,0 +1,138 @@
+//! Who is let in, what clients may take, and that nobody else can come by accident.
+
+use super::{at_least_1, duration};
+use crate::{
+    cli,
+    control::PatternLimits,
+    grpc::{
+        access::AccessFiles, limits::ClientLimits, listener::Address, reload::SourceFile, tls::TlsFiles,
+        tokens::TokenFile, unix_socket::SocketMode,
+    },
+};
+use std::{path::PathBuf, time::Duration};
+
+/// The name of an option that the sidecar and `tail` have in common.
+const TLS_CERT: &str = "--tls-cert";
+const TLS_KEY: &str = "--tls-key";
+const AUTH_TOKEN_FILE: &str = "--auth-token-file";
+
+/// How `tail` gets in.
+#[derive(Debug)]
+pub struct ClientAccess {
+    /// Speak TLS.
+    pub tls: Option<ClientTls>,
+    /// Bring the first of these.
+    pub tokens: Option<TokenFile>,
+}
+
+/// TLS from a client's side.
+#[derive(Debug)]
+pub struct ClientTls {
+    /// The authorities one of which has to have signed the server's certificate.
+    pub ca: SourceFile,
+    /// The client's certificate and its private key.
+    pub identity: Option<(SourceFile, SourceFile)>,
+}
+
+/// The files that say who is let in.
+///
+/// An address that other hosts can reach needs TLS, and something that tells who they are.
+pub(super) fn access(options: cli::Access, listen: &[Address]) -> Result<(AccessFiles, SocketMode), String> {
+    let mode = &options.listen_mode;
+    let mode = mode.parse().map_err(|cause| format!("--listen-mode: '{mode}': {cause}"))?;
+    let tls = match (pair(options.tls_cert, options.tls_key)?, options.tls_client_ca) {
+        (Some((certificate, key)), client_ca) => {
+            let client_ca = client_ca.map(|path| SourceFile::public("--tls-client-ca", path));
+            Some(TlsFiles { certificate, key, client_ca })
+        }
+        (None, None) => None,
+        (None, Some(path)) => {
+            let path = path.display();
+            return Err(format!("--tls-client-ca: '{path}': give {TLS_CERT} and {TLS_KEY} as well"));
+        }
+    };
+    let files = AccessFiles { tls, tokens: options.auth_token_file.map(token_file) };
+    if !options.insecure {
+        for address in listen {
+            protected(address, &files).map_err(|cause| format!("--listen: '{address}': {cause}"))?;
+        }
+    }
+    Ok((files, mode))
+}
+
+/// Refuses an address at which anybody could come in, or listen to others.
+fn protected(address: &Address, files: &AccessFiles) -> Result<(), String> {
+    let missing = match &files.tls {
+        Some(TlsFiles { client_ca, .. }) if client_ca.is_some() || files.tokens.is_some() => return Ok(()),
+        Some(_) => "--auth-token-file or --tls-client-ca",
+        None => "--tls-cert and --tls-key with --auth-token-file or --tls-client-ca",
+    };
+    if address.is_local()? {
+        return Ok(());
+    }
+    Err(format!(
+        "other hosts can reach it: use 127.0.0.1 or unix:PATH, or protect it with {missing}, or allow it with --insecure"
+    ))
+}
+
+/// How `tail` is to get in at this address.
+pub(super) fn client(options: cli::Client, address: &Address) -> Result<ClientAccess, String> {
+    let identity = pair(options.tls_cert, options.tls_key)?;
+    let tls = match (options.tls_ca, identity) {
+        (Some(path), _) if matches!(address, Address::Unix(_)) => {
+            return Err(format!("--tls-ca: '{}': a unix socket has no TLS", path.display()));
+        }
+        (Some(path), identity) => Some(ClientTls { ca: SourceFile::public("--tls-ca", path), identity }),
+        (None, None) => None,
+        (None, Some((certificate, _))) => return Err(certificate.fault("give --tls-ca as well")),
+    };
+    Ok(ClientAccess { tls, tokens: options.auth_token_file.map(token_file) })
+}
+
+/// A certificate and its key: both or none.
+fn pair(
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<(SourceFile, SourceFile)>, String> {
+    let certificate = certificate.map(|path| SourceFile::public(TLS_CERT, path));
+    let key = key.map(|path| SourceFile::secret(TLS_KEY, path));
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (None, None) => Ok(None),
+        (Some(certificate), None) => Err(certificate.fault(format_args!("give {TLS_KEY} as well"))),
+        (None, Some(key)) => Err(key.fault(format_args!("give {TLS_CERT} as well"))),
+    }
+}
+
+fn token_file(path: PathBuf) -> TokenFile {
+    TokenFile(SourceFile::secret(AUTH_TOKEN_FILE, path))
+}
+
+/// What clients may take.
+pub(super) fn client_limits(options: &cli::Limits) -> Result<ClientLimits, String> {
+    let keepalive_interval = duration("--keepalive-interval", &options.keepalive_interval)?;
+    Ok(ClientLimits {
+        connections: at_least_1("--max-connections", options.max_connections)?,
+        streams: at_least_1("--max-streams", options.max_streams)?,
+        subscribers: at_least_1("--max-subscribers", options.max_subscribers)?,
+        controls_per_second: at_least_1("--max-controls-per-second", options.max_controls_per_second)?,
+        header_bytes: at_least_1("--max-header-bytes", options.max_header_bytes)?,
+        handshake_timeout: some_time("--handshake-timeout", &options.handshake_timeout)?,
+        keepalive_interval: (!keepalive_interval.is_zero()).then_some(keepalive_interval),
+        keepalive_timeout: some_time("--keepalive-timeout", &options.keepalive_timeout)?,
+    })
+}
+
+/// How many patterns a subscription may hold.
+pub(super) fn pattern_limits(options: &cli::Limits) -> Result<PatternLimits, String> {
+    Ok(PatternLimits {
+        count: at_least_1("--max-patterns", options.max_patterns)?,
+        bytes: at_least_1("--max-pattern-bytes", options.max_pattern_bytes)?,
+    })
+}
+
+/// A duration, not of nothing.
+fn some_time(option: &str, word: &str) -> Result<Duration, String> {
+    let time = duration(option, word)?;
+    if time.is_zero() { Err(format!("{option}: '{word}': expected more than nothing")) } else { Ok(time) }
+}

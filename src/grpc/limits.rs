@@ -1,0 +1,32 @@
+//! What clients may take.
+
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// What clients may take of the sidecar, each alone or all together.
+#[derive(Debug, Clone, Copy)]
+pub struct ClientLimits {
+    /// The most connections at a time, over all listeners.
+    pub connections: u32,
+    /// The most open requests of a connection.
+    pub streams: u32,
+    /// The most telemetry streams at a time.
+    pub subscribers: u32,
+    /// How many controls of a subscriber are applied each second; more wait.
+    pub controls_per_second: u32,
+    /// The most bytes of a request's headers, as HTTP/2 counts them (RFC 9113, section 6.5.2).
+    pub header_bytes: u32,
+    /// How long a new connection may take until HTTP/2 has begun, TLS included.
+    pub handshake_timeout: Duration,
+    /// How long a connection may be silent until it is asked whether it is alive; `None` never asks.
+    pub keepalive_interval: Option<Duration>,
+    /// How long it may take to answer that.
+    pub keepalive_timeout: Duration,
+}
+
+/// As many places as a limit says.
+pub fn places(limit: u32) -> Semaphore {
+    Semaphore::new(
+        usize::try_from(limit).map_or(Semaphore::MAX_PERMITS, |limit| limit.min(Semaphore::MAX_PERMITS)),
+    )
+}
