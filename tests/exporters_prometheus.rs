@@ -254,7 +254,7 @@ fn an_address_that_cannot_be_had_starts_no_worker() {
     let taken = taken.local_addr().unwrap().to_string();
     for (address, cause) in [
         (taken.as_str(), "address in use"),
-        ("0.0.0.0:0", "other hosts can reach it: use 127.0.0.1 or unix:PATH, or allow it with --insecure"),
+        ("0.0.0.0:0", "other hosts can reach it: use 127.0.0.1, or allow it with --insecure"),
         ("unix:/x", "Prometheus scrapes HOST:PORT only"),
     ] {
         let words = ["--export-prometheus", address, "--", "touch", "{dir}/started"];
