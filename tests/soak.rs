@@ -71,6 +71,11 @@ async fn round(mut rng: Rng) {
         "{dir}/record",
         "--max-line-bytes",
         "100000",
+        "--export-prometheus",
+        "127.0.0.1:0",
+        // Nobody listens there.
+        "--export-statsd",
+        "udp://127.0.0.1:9",
         "--",
         "sh",
         "-c",
@@ -122,9 +127,10 @@ async fn round(mut rng: Rng) {
     };
 
     let stream = books.stream.unwrap();
+    let jsonl = books.exporters.iter().find(|exporter| exporter.name == "jsonl").unwrap();
     assert_eq!(stream.events, events, "events are those that were written: {stream:#?}");
     // A disk that is too slow may cost both, but never unseen.
-    assert_eq!(exported as u64 + books.exporters[0].dropped, events, "every event is exported");
+    assert_eq!(exported as u64 + jsonl.dropped, events, "every event is exported");
     assert!(written.starts_with(&recorded), "the recording is what was written");
     assert!(recorded.len() == written.len() || books.recording.unwrap().stopped, "all of it");
     // What was held, as it might have become telemetry, is passed at the end.
