@@ -6,6 +6,7 @@ use crate::{
     exporter::{
         feed::Feed,
         jsonl,
+        otlp::{self, environment::Environment},
         prometheus::{self, own::Own},
         statsd,
     },
@@ -14,13 +15,14 @@ use crate::{
     log::Log,
     record::Recorder,
 };
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{env, net::SocketAddr, sync::Arc, time::Duration};
 
 /// What exporters know of the session besides events.
 pub struct Context<'a> {
     pub hub: &'a Arc<Hub>,
     pub worker: Option<&'a Arc<WorkerState>>,
     pub recorder: Option<&'a Arc<Recorder>>,
+    pub drain_timeout: Duration,
     pub linger: Duration,
     pub log: &'a Log,
 }
@@ -57,6 +59,22 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
     if let Some(settings) = &export.statsd {
         let feed = Feed::new(hub.export_unsampled(statsd::NAME, statsd::LIMITS));
         statsd::start(feed, settings.clone(), (*log).clone()).map_err(|error| no_thread(&error))?;
+    }
+    if let Some(settings) = &export.otlp {
+        let endpoint = settings.endpoint.as_ref();
+        let (environment, warnings) = Environment::read(endpoint, &|name| env::var_os(name));
+        for warning in warnings {
+            log.info(format_args!("otlp: {warning}"));
+        }
+        let start = otlp::Start {
+            settings: settings.clone(),
+            environment,
+            feed: Feed::new(hub.export(otlp::NAME, otlp::LIMITS)),
+            worker: context.worker.cloned(),
+            drain_timeout: context.drain_timeout,
+            log: (*log).clone(),
+        };
+        otlp::start(start).map_err(|error| no_thread(&error))?;
     }
     Ok(started)
 }

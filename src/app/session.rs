@@ -66,6 +66,7 @@ impl Session {
             hub: &hub,
             worker: worker.as_ref(),
             recorder: recorder.as_ref(),
+            drain_timeout: config.drain_timeout,
             linger: config.linger,
             log,
         };

@@ -56,7 +56,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
             None => log.info("fault"),
         })
     });
-    let worker_state = Arc::new(WorkerState::default());
+    let worker_state = Arc::new(WorkerState::new(&config.program));
     let (pipe, worker_stderr) = stderr_pipe(config.pipe_size).map_err(|error| {
         config.pipe_size.map_or_else(|| system(error), |size| format!("--pipe-size: '{size}': {error}"))
     })?;

@@ -43,7 +43,10 @@ pub fn export(words: Words, insecure: bool) -> Result<Export, String> {
     let otlp = match words.export_otlp.as_deref() {
         None | Some("0" | "false") => None,
         Some(word) => Some(otlp::Settings {
-            endpoint: Some(word).filter(|word| !matches!(*word, "1" | "true")).map(ToOwned::to_owned),
+            endpoint: Some(word)
+                .filter(|word| !matches!(*word, "1" | "true"))
+                .map(|word| word.parse().map_err(|cause| format!("--export-otlp: '{word}': {cause}")))
+                .transpose()?,
             flat: words.otlp_flat,
             span_timeout: duration("--otlp-span-timeout", &words.otlp_span_timeout)?,
             measures: measures.clone(),

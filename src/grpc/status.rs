@@ -11,7 +11,9 @@ use crate::{
     worker::Exit,
 };
 use std::{
+    ffi::OsStr,
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
@@ -20,13 +22,31 @@ use std::{
 use tonic::{Request, Response, Status};
 
 /// What the status tells of the worker; written by whoever runs it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WorkerState {
+    program: String,
+    /// 0 until it runs.
     pid: AtomicU32,
     exit: OnceLock<Exit>,
 }
 
 impl WorkerState {
+    /// A worker that does not run yet, by its program's name or path.
+    pub fn new(program: &OsStr) -> Self {
+        let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
+        Self { program: name, pid: AtomicU32::new(0), exit: OnceLock::new() }
+    }
+
+    /// The name of its program, without the path.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// Its process id; none before it runs.
+    pub fn pid(&self) -> Option<u32> {
+        Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
     /// The worker runs.
     pub fn started(&self, pid: u32) {
         self.pid.store(pid, Ordering::Relaxed);
@@ -38,11 +58,6 @@ impl WorkerState {
         let _ = self.exit.set(exit);
     }
 
-    /// Its process id; 0 before it is spawned.
-    pub fn pid(&self) -> u32 {
-        self.pid.load(Ordering::Relaxed)
-    }
-
     /// How it has ended, if it has.
     pub fn exit(&self) -> Option<Exit> {
         self.exit.get().copied()
@@ -50,7 +65,7 @@ impl WorkerState {
 
     /// Whether it was spawned and has not ended.
     pub fn is_running(&self) -> bool {
-        self.pid() != 0 && self.exit().is_none()
+        self.pid().is_some() && self.exit().is_none()
     }
 }
 
@@ -76,7 +91,12 @@ impl Sidecar for StatusService {
                 Some(Exit::Code(code)) => (Some(code), None),
                 Some(Exit::Signal(signal)) => (None, Some(signal)),
             };
-            Worker { pid: worker.pid(), running: worker.is_running(), exit_code, exit_signal }
+            Worker {
+                pid: worker.pid().unwrap_or_default(),
+                running: worker.is_running(),
+                exit_code,
+                exit_signal,
+            }
         });
         let recording = self.recorder.as_ref().map(|recorder| {
             let stats = recorder.stats();

@@ -1,16 +1,74 @@
 //! `--export-otlp`: traces and metrics to an OpenTelemetry collector.
+//!
+//! ```text
+//! feed ─┬→ spans (open ones) → queue ─────────────┬→ request → retry → client ─→ collector
+//!       └→ aggregate → metrics (every so often) ──┘              ↖ answer ←─┘
+//! ```
+//!
+//! Messages are made directly, without OpenTelemetry's SDK: ids, ends and exemplars come from the worker, and the SDK
+//! has no place for them. Where to send and how is said by the standard variables ([`environment`]).
+//!
+//! # Accounting
+//!
+//! In the exporter's books `delivered` are the events that it took; events that found its queue in the hub full are
+//! `dropped`. What became of what it took is in counters of its own, since a span is two events and a data point any
+//! number of them:
+//!
+//! | counter | |
+//! | --- | --- |
+//! | `spans_exported`, `points_exported` | a collector took them |
+//! | `spans_rejected`, `points_rejected` | a collector took the request without them (a partial success) |
+//! | `spans_failed`, `points_failed` | not taken, and given up; cumulative metrics will be in the next export |
+//! | `spans_dropped` | the queue of finished spans was full, or the time was over |
+//! | `spans_incomplete` | closed without an end; they are exported as others are |
+//! | `exports`, `retries` | requests taken; requests sent again |
+//! | `samples_invalid`, `samples_overflowed`, `samples_refused` | see [`Counts`](super::metrics::aggregate::Counts) |
+//!
+//! Every finished span is in exactly one of `spans_exported`, `spans_rejected`, `spans_failed` and `spans_dropped`, or
+//! still waiting.
 
-use super::metrics::sample::Measures;
-use std::time::Duration;
+pub mod answer;
+pub mod attributes;
+pub mod client;
+pub mod convert;
+pub mod endpoint;
+pub mod environment;
+pub mod ids;
+pub mod metrics;
+pub mod open;
+pub mod problems;
+pub mod queue;
+pub mod request;
+pub mod resource;
+pub mod retry;
+mod run;
+pub mod spans;
+
+use super::{
+    feed::{self, Feed},
+    metrics::sample::Measures,
+};
+use crate::{
+    grpc::status::WorkerState,
+    hub::{Limits, WhenFull},
+    log::Log,
+};
+use endpoint::Endpoint;
+use environment::Environment;
+use std::{io, sync::Arc, time::Duration};
 
 /// The exporter's name in the books.
 pub const NAME: &str = "otlp";
+
+/// What may wait for the exporter, which never waits for the network: enough for a burst.
+pub const LIMITS: Limits =
+    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
 
 /// The options of the command line; the standard environment variables say the rest.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where to send; none is what the environment says, or the default.
-    pub endpoint: Option<String>,
+    pub endpoint: Option<Endpoint>,
     /// Whether only `traceparent` makes spans children of others.
     pub flat: bool,
     /// After how much time without an end a span is sent as incomplete.
@@ -19,4 +77,29 @@ pub struct Settings {
     pub measures: Measures,
     /// How many series a metric may have.
     pub max_series: usize,
+}
+
+/// What an exporter starts with.
+pub struct Start {
+    /// The options.
+    pub settings: Settings,
+    /// The variables.
+    pub environment: Environment,
+    /// The events.
+    pub feed: Feed,
+    /// Whose events they are; none in a replay, where nothing may be dropped.
+    pub worker: Option<Arc<WorkerState>>,
+    /// How long what is left may be sent after the last event.
+    pub drain_timeout: Duration,
+    /// Where problems are told.
+    pub log: Log,
+}
+
+/// Starts the exporter. It ends when the hub is closed and everything is sent, or could not be in time.
+///
+/// # Errors
+///
+/// If there can be no thread.
+pub fn start(start: Start) -> io::Result<()> {
+    feed::spawn(NAME, move || run::run(start))
 }

@@ -1,0 +1,173 @@
+//! What events say, as OpenTelemetry's attributes: metadata as strings, measurements as what they are.
+//!
+//! An event may have four megabytes in it, and requests over four megabytes are refused: so attributes are bounded in
+//! number and size. What is left out is counted where the protocol has a place for that.
+
+use crate::{exporter::event::Event, proto::bridge::telemetry_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+
+/// How many attributes a span or a span's event may have: the specification's default,
+/// <https://opentelemetry.io/docs/specs/otel/common/#attribute-limits>.
+pub const MAX_ATTRIBUTES: usize = 128;
+
+/// How long a value may be, in bytes: enough for a traceback. The rest of it is cut off.
+pub const MAX_VALUE_BYTES: usize = 16 * 1024;
+
+/// How long a name may be, in bytes. An attribute with a longer one is left out, other names are cut off.
+pub const MAX_NAME_BYTES: usize = 256;
+
+/// How much all attributes of one owner may be, in bytes.
+pub const MAX_BYTES: usize = 128 * 1024;
+
+/// What an attribute costs besides its text, in bytes: more than its encoding adds.
+const OVERHEAD_BYTES: usize = 16;
+
+/// The correlation id as the worker has it.
+pub const CORRELATION_ID: &str = "snakepit.correlation_id";
+
+/// Attributes, each name once.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Attributes {
+    /// In the order in which they came.
+    pub list: Vec<KeyValue>,
+    /// How many were left out.
+    pub dropped: u32,
+    /// About how large they are.
+    bytes: usize,
+}
+
+impl Attributes {
+    /// Sets an attribute to a text.
+    pub fn text(&mut self, key: &str, text: &str) {
+        self.set(key, Value::StringValue(cut(text, MAX_VALUE_BYTES).to_owned()));
+    }
+
+    /// Sets an attribute.
+    pub fn set(&mut self, key: &str, value: Value) {
+        let size = key.len() + value_size(&value) + OVERHEAD_BYTES;
+        let may_be_added = self.list.len() < MAX_ATTRIBUTES;
+        let place = self.list.iter_mut().find(|attribute| attribute.key == key);
+        let replaced = place.as_deref().map_or(0, encoded_size);
+        let fits =
+            self.bytes - replaced + size <= MAX_BYTES && !key.is_empty() && key.len() <= MAX_NAME_BYTES;
+        let value = Some(AnyValue { value: Some(value) });
+        match place {
+            Some(attribute) if fits => attribute.value = value,
+            None if fits && may_be_added => {
+                self.list.push(KeyValue { key: key.to_owned(), value, ..KeyValue::default() });
+            }
+            _ => {
+                self.dropped += 1;
+                return;
+            }
+        }
+        self.bytes = self.bytes - replaced + size;
+    }
+
+    /// A text that was set.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        let attribute = self.list.iter().find(|attribute| attribute.key == key)?;
+        match attribute.value.as_ref()?.value.as_ref()? {
+            Value::StringValue(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// About how large they are in memory, in bytes.
+    pub fn memory(&self) -> usize {
+        self.bytes + self.list.capacity() * size_of::<KeyValue>()
+    }
+
+    /// Sets what the metadata of an event says, less what is told elsewhere, and the correlation id.
+    pub fn add_metadata(&mut self, event: &Event, told_elsewhere: impl Fn(&str) -> bool) {
+        if !event.event.correlation_id.is_empty() {
+            self.text(CORRELATION_ID, &event.event.correlation_id);
+        }
+        let metadata = event.event.metadata.iter();
+        for (key, value) in metadata.filter(|(key, _)| !is_context(key) && !told_elsewhere(key)) {
+            self.text(key, value);
+        }
+    }
+
+    /// Sets what an event has measured. Where metadata has the same key, that is kept.
+    pub fn add_measurements(&mut self, event: &Event) {
+        for (key, value) in &event.event.measurements {
+            if event.event.metadata.contains_key(key) {
+                self.dropped += 1;
+                continue;
+            }
+            match &value.value {
+                Some(telemetry_value::Value::IntValue(int)) => self.set(key, Value::IntValue(*int)),
+                Some(telemetry_value::Value::FloatValue(float)) => {
+                    self.set(key, Value::DoubleValue(*float));
+                }
+                Some(telemetry_value::Value::StringValue(text)) => self.text(key, text),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Whether metadata of this name says where a span belongs, which its ids say.
+fn is_context(key: &str) -> bool {
+    matches!(key, "traceparent" | "tracestate" | "correlation_id")
+}
+
+/// A text's first so many bytes, less the beginning of a character.
+pub fn cut(text: &str, max_bytes: usize) -> &str {
+    if text.len() <= max_bytes {
+        return text;
+    }
+    (0..=max_bytes).rev().find_map(|end| text.get(..end)).unwrap_or_default()
+}
+
+fn encoded_size(attribute: &KeyValue) -> usize {
+    let value = attribute.value.as_ref().and_then(|value| value.value.as_ref());
+    attribute.key.len() + value.map_or(0, value_size) + OVERHEAD_BYTES
+}
+
+fn value_size(value: &Value) -> usize {
+    match value {
+        Value::StringValue(text) => text.len(),
+        _ => 8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stands_once_with_its_latest_value() {
+        let mut attributes = Attributes::default();
+        attributes.text("a", "old");
+        attributes.set("b", Value::IntValue(1));
+        attributes.text("a", "new");
+        assert_eq!((attributes.list.len(), attributes.get("a"), attributes.get("b")), (2, Some("new"), None));
+        assert_eq!(attributes.dropped, 0);
+    }
+
+    #[test]
+    fn number_and_size_are_bounded_and_what_is_left_out_is_counted() {
+        let mut many = Attributes::default();
+        (0..200).for_each(|number| many.text(&number.to_string(), ""));
+        assert_eq!((many.list.len(), many.dropped), (MAX_ATTRIBUTES, 72));
+
+        let mut large = Attributes::default();
+        (0..20).for_each(|number| large.text(&number.to_string(), &"x".repeat(1_000_000)));
+        assert_eq!(large.get("0").map(str::len), Some(MAX_VALUE_BYTES));
+        assert!(large.bytes <= MAX_BYTES && large.dropped > 0, "{} bytes", large.bytes);
+        large.text("0", "short");
+        assert_eq!(large.get("0"), Some("short"));
+
+        let mut unnamed = Attributes::default();
+        unnamed.text("", "x");
+        unnamed.text(&"x".repeat(MAX_NAME_BYTES + 1), "x");
+        assert_eq!((unnamed.list.len(), unnamed.dropped), (0, 2));
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!((cut("aé", 3), cut("aé", 2), cut("é", 1), cut("abc", 0)), ("aé", "a", "", ""));
+    }
+}

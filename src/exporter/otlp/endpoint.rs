@@ -1,0 +1,196 @@
+//! Where requests go.
+
+use http::{HeaderMap, Uri, uri::Authority};
+use std::{
+    fmt::{self, Display, Formatter},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
+
+/// What is sent, each with its own service, path and variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Spans.
+    Traces,
+    /// Data points.
+    Metrics,
+}
+
+impl Signal {
+    /// As its variables and its path have it, in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Traces => "traces",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    pub(super) fn grpc_path(self) -> &'static str {
+        match self {
+            Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+        }
+    }
+}
+
+/// How requests are carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC over HTTP/2.
+    Grpc,
+    /// Protobuf messages over HTTP/1.1.
+    Http,
+}
+
+impl FromStr for Protocol {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word.to_ascii_lowercase().as_str() {
+            "grpc" => Ok(Self::Grpc),
+            "http/protobuf" => Ok(Self::Http),
+            _ => Err("expected grpc or http/protobuf".into()),
+        }
+    }
+}
+
+/// A URL as users give it: `http://HOST[:PORT][/PATH]`, or `https`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint(Uri);
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let expected = || "expected http://HOST:PORT or https://HOST:PORT".to_owned();
+        let uri: Uri = word.parse().map_err(|_| expected())?;
+        let authority = uri.authority().ok_or_else(expected)?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
+            return Err(expected());
+        }
+        // It would stand in every log.
+        if authority.as_str().contains('@') {
+            return Err("a password does not belong here, use OTEL_EXPORTER_OTLP_HEADERS".into());
+        }
+        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        if !matches!(port, "" | ":") && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(expected());
+        }
+        Ok(Self(uri))
+    }
+}
+
+impl Endpoint {
+    /// The default of a protocol.
+    pub fn of(protocol: Protocol) -> Self {
+        Self(Uri::from_static(match protocol {
+            Protocol::Grpc => "http://localhost:4317",
+            Protocol::Http => "http://localhost:4318",
+        }))
+    }
+
+    /// The protocol that is usual at this port.
+    pub fn usual_protocol(&self) -> Protocol {
+        if self.0.port_u16() == Some(4318) { Protocol::Http } else { Protocol::Grpc }
+    }
+
+    /// Where a signal goes: with gRPC the service's path, whatever the URL's; with HTTP a path below that of the URL.
+    pub fn uri(&self, protocol: Protocol, signal: Signal) -> Uri {
+        match protocol {
+            Protocol::Grpc => self.with_path(signal.grpc_path()),
+            Protocol::Http => {
+                let base = self.0.path().trim_end_matches('/');
+                self.with_path(&format!("{base}/v1/{}", signal.name()))
+            }
+        }
+    }
+
+    /// Where a signal goes whose own variable names this URL: with HTTP that is all of it.
+    pub fn own_uri(&self, protocol: Protocol, signal: Signal) -> Uri {
+        match protocol {
+            Protocol::Grpc => self.uri(protocol, signal),
+            Protocol::Http => self.0.clone(),
+        }
+    }
+
+    fn with_path(&self, path: &str) -> Uri {
+        let mut parts = self.0.clone().into_parts();
+        parts.path_and_query = path.parse().ok();
+        // All parts are those of a URL.
+        Uri::from_parts(parts).unwrap_or_else(|_| self.0.clone())
+    }
+}
+
+/// Where and how a signal is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// What is sent.
+    pub signal: Signal,
+    /// How.
+    pub protocol: Protocol,
+    /// Where, with the path.
+    pub uri: Uri,
+    /// What each request says besides.
+    pub headers: HeaderMap,
+    /// Whether requests are compressed.
+    pub gzip: bool,
+    /// How long one try may take; none is without limit.
+    pub timeout: Option<Duration>,
+    /// What is trusted instead of the system's authorities: a file of certificates, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Who this client is: a file of certificates and one of its key, PEM.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+impl Display for Destination {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        // A query may have a key in it.
+        let authority = self.uri.authority().map_or("", Authority::as_str);
+        write!(formatter, "{}://{authority}{}", self.uri.scheme_str().unwrap_or_default(), self.uri.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_and_everything_else_is_not() {
+        for word in ["http://localhost:4317", "https://a.example/base/", "http://[::1]:4318", "http://a:"] {
+            assert!(word.parse::<Endpoint>().is_ok(), "{word}");
+        }
+        for word in [
+            "",
+            "localhost",
+            "localhost:4317",
+            "/v1",
+            "unix:/tmp/s",
+            "ftp://a",
+            "http://",
+            "http://:4317",
+            "http://a:0",
+            "http://a:99999",
+            "http://a:b",
+            "http://me:secret@a:4317",
+            "http://a b",
+            "1x",
+        ] {
+            assert!(word.parse::<Endpoint>().is_err(), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_signals_path_is_below_a_base_url_and_nothing_is_below_its_own() {
+        let endpoint = |word: &str| word.parse::<Endpoint>().unwrap();
+        let base = |word| endpoint(word).uri(Protocol::Http, Signal::Traces).to_string();
+        assert_eq!(base("http://a:4318"), "http://a:4318/v1/traces");
+        assert_eq!(base("http://a:4318/my/"), "http://a:4318/my/v1/traces");
+        assert_eq!(base("http://a:4318/my"), "http://a:4318/my/v1/traces");
+        let own = |word| endpoint(word).own_uri(Protocol::Http, Signal::Metrics).to_string();
+        assert_eq!(own("http://a:4318"), "http://a:4318/");
+        assert_eq!(own("https://a/v1/metrics/?x=y"), "https://a/v1/metrics/?x=y");
+        let grpc = endpoint("https://a:4317/v1").own_uri(Protocol::Grpc, Signal::Metrics).to_string();
+        assert_eq!(grpc, "https://a:4317/opentelemetry.proto.collector.metrics.v1.MetricsService/Export");
+    }
+}

@@ -1,0 +1,232 @@
+//! The standard variables. They are the worker's too: they are read here, and left to it.
+//!
+//! What is unset or empty has its default. So has, as OpenTelemetry's specification has it, what cannot be understood:
+//! a warning goes to the log and the variable counts as unset.
+//!
+//! - <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
+//! - <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
+
+use super::endpoint::{Destination, Endpoint, Protocol, Signal};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::percent_decode_str;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+const SCHEDULE_DELAY: Duration = Duration::from_secs(5);
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_QUEUE_SIZE: usize = 2048;
+const MAX_EXPORT_BATCH_SIZE: usize = 512;
+const METRIC_INTERVAL: Duration = Duration::from_secs(60);
+const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the environment says.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Where spans go.
+    pub traces: Destination,
+    /// Where metrics go.
+    pub metrics: Destination,
+    /// Attributes of the resource, `service.name` among them if it is given.
+    pub attributes: Vec<(String, String)>,
+    /// How spans are batched.
+    pub batches: Batches,
+    /// How much time is between two exports of metrics; not zero.
+    pub metric_interval: Duration,
+    /// How long an export of metrics may take, retries included; none is without limit.
+    pub metric_timeout: Option<Duration>,
+    /// Whether sums and histograms say what has come since the last export; otherwise since the start.
+    pub delta: bool,
+}
+
+/// How spans are batched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batches {
+    /// How long a span may wait for others; not zero.
+    pub delay: Duration,
+    /// How many spans may wait; at least 1.
+    pub max_queue: usize,
+    /// How many go at a time, at least 1 and at most what may wait.
+    pub max_batch: usize,
+    /// How long an export may take, retries included; none is without limit.
+    pub timeout: Option<Duration>,
+}
+
+impl Environment {
+    /// Reads variables, and tells what is wrong with them, a line each. An endpoint of the command line beats all that
+    /// variables say of endpoints.
+    pub fn read(
+        endpoint: Option<&Endpoint>,
+        variable: &dyn Fn(&str) -> Option<OsString>,
+    ) -> (Self, Vec<String>) {
+        let mut reader = Reader { variable, warnings: Vec::new() };
+        let environment = Self {
+            traces: reader.destination(Signal::Traces, endpoint),
+            metrics: reader.destination(Signal::Metrics, endpoint),
+            attributes: reader.attributes(),
+            batches: reader.batches(),
+            metric_interval: reader.interval("OTEL_METRIC_EXPORT_INTERVAL", METRIC_INTERVAL),
+            metric_timeout: reader.timeout("OTEL_METRIC_EXPORT_TIMEOUT"),
+            delta: reader
+                .parse("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", is_delta)
+                .unwrap_or_default(),
+        };
+        (environment, reader.warnings)
+    }
+}
+
+struct Reader<'a> {
+    variable: &'a dyn Fn(&str) -> Option<OsString>,
+    warnings: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// A variable's value, if it has one that is understood.
+    fn parse<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let value = (self.variable)(name).filter(|value| !value.is_empty())?;
+        let text = value.to_str().ok_or_else(|| "expected UTF-8".to_owned());
+        match text.and_then(|text| parse(text.trim())) {
+            Ok(value) => Some(value),
+            Err(cause) => {
+                // Headers have passwords in them.
+                let shown = if name.ends_with("HEADERS") { "…".into() } else { value.to_string_lossy() };
+                let warning = format!("{name}: '{shown}': {cause}; it is ignored");
+                // The general variables are read for each signal.
+                if !self.warnings.contains(&warning) {
+                    self.warnings.push(warning);
+                }
+                None
+            }
+        }
+    }
+
+    /// What is said of a signal, or else of all of them.
+    fn of_signal<T>(
+        &mut self,
+        signal: Signal,
+        what: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let own = format!("OTEL_EXPORTER_OTLP_{}_{what}", signal.name().to_ascii_uppercase());
+        let own = self.parse(&own, &parse);
+        own.or_else(|| self.parse(&format!("OTEL_EXPORTER_OTLP_{what}"), parse))
+    }
+
+    fn destination(&mut self, signal: Signal, endpoint: Option<&Endpoint>) -> Destination {
+        let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.name().to_ascii_uppercase());
+        let own = if endpoint.is_some() { None } else { self.parse(&own, str::parse::<Endpoint>) };
+        let general = endpoint.cloned();
+        let general = general.or_else(|| self.parse("OTEL_EXPORTER_OTLP_ENDPOINT", str::parse));
+        let usual = own.as_ref().or(general.as_ref()).map_or(Protocol::Grpc, Endpoint::usual_protocol);
+        let protocol = self.of_signal(signal, "PROTOCOL", str::parse).unwrap_or(usual);
+        let uri = match (own, general) {
+            (Some(own), _) => own.own_uri(protocol, signal),
+            (None, Some(general)) => general.uri(protocol, signal),
+            (None, None) => Endpoint::of(protocol).uri(protocol, signal),
+        };
+        Destination {
+            signal,
+            protocol,
+            uri,
+            headers: self.of_signal(signal, "HEADERS", headers).unwrap_or_default(),
+            gzip: self.of_signal(signal, "COMPRESSION", is_gzip).unwrap_or_default(),
+            timeout: limit(self.of_signal(signal, "TIMEOUT", milliseconds), TRY_TIMEOUT),
+            certificate: self.of_signal(signal, "CERTIFICATE", path),
+            identity: self.of_signal(signal, "CLIENT_CERTIFICATE", path).zip(self.of_signal(
+                signal,
+                "CLIENT_KEY",
+                path,
+            )),
+        }
+    }
+
+    fn attributes(&mut self) -> Vec<(String, String)> {
+        let mut attributes = self.parse("OTEL_RESOURCE_ATTRIBUTES", pairs).unwrap_or_default();
+        if let Some(name) = self.parse("OTEL_SERVICE_NAME", |name| Ok(name.to_owned())) {
+            attributes.push(("service.name".into(), name));
+        }
+        attributes
+    }
+
+    fn batches(&mut self) -> Batches {
+        let max_queue = self.parse("OTEL_BSP_MAX_QUEUE_SIZE", positive).unwrap_or(MAX_QUEUE_SIZE);
+        let max_batch =
+            self.parse("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", positive).unwrap_or(MAX_EXPORT_BATCH_SIZE);
+        Batches {
+            delay: self.interval("OTEL_BSP_SCHEDULE_DELAY", SCHEDULE_DELAY),
+            max_queue,
+            max_batch: max_batch.min(max_queue),
+            timeout: self.timeout("OTEL_BSP_EXPORT_TIMEOUT"),
+        }
+    }
+
+    fn interval(&mut self, name: &str, default: Duration) -> Duration {
+        self.parse(name, milliseconds).unwrap_or(default).max(Duration::from_millis(1))
+    }
+
+    fn timeout(&mut self, name: &str) -> Option<Duration> {
+        limit(self.parse(name, milliseconds), EXPORT_TIMEOUT)
+    }
+}
+
+/// A timeout; zero is none.
+fn limit(given: Option<Duration>, default: Duration) -> Option<Duration> {
+    Some(given.unwrap_or(default)).filter(|timeout| !timeout.is_zero())
+}
+
+fn milliseconds(word: &str) -> Result<Duration, String> {
+    // More than a month is a mistake that timers would not survive.
+    let milliseconds =
+        word.parse().ok().filter(|milliseconds| *milliseconds <= u64::from(i32::MAX.unsigned_abs()));
+    milliseconds.map(Duration::from_millis).ok_or_else(|| "expected milliseconds, a whole number".into())
+}
+
+fn positive(word: &str) -> Result<usize, String> {
+    let number = word.parse().ok().filter(|number| (1..=1_000_000).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 1000000".into())
+}
+
+fn is_gzip(word: &str) -> Result<bool, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "gzip" => Ok(true),
+        "none" => Ok(false),
+        _ => Err("expected gzip or none".into()),
+    }
+}
+
+/// All sums here are counters that somebody adds to, so `lowmemory` is the same as `delta`.
+fn is_delta(word: &str) -> Result<bool, String> {
+    match word.to_ascii_lowercase().as_str() {
+        "cumulative" => Ok(false),
+        "delta" | "lowmemory" => Ok(true),
+        _ => Err("expected cumulative, delta or lowmemory".into()),
+    }
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "as all others have it")]
+fn path(word: &str) -> Result<PathBuf, String> {
+    Ok(word.into())
+}
+
+/// `key1=value1,key2=value2`, values percent-encoded: the syntax of W3C's Baggage without properties.
+fn pairs(word: &str) -> Result<Vec<(String, String)>, String> {
+    let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(String::from);
+    let pairs = word.split(',').filter(|pair| !pair.trim().is_empty()).map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        Some((decoded(key).filter(|key| !key.is_empty())?, decoded(value)?))
+    });
+    pairs.collect::<Option<_>>().ok_or_else(|| "expected KEY=VALUE,KEY=VALUE, percent-encoded".into())
+}
+
+fn headers(word: &str) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for (key, value) in pairs(word)? {
+        let name: HeaderName = key.parse().map_err(|_| format!("'{key}' is no header's name"))?;
+        let mut value: HeaderValue =
+            value.parse().map_err(|_| format!("the value of '{key}' cannot be sent"))?;
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! What variables come to.
+
+use super::*;
+
+fn read(endpoint: Option<&str>, variables: &[(&str, &str)]) -> (Environment, Vec<String>) {
+    let endpoint = endpoint.map(|word| word.parse::<Endpoint>().unwrap());
+    let variable =
+        |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
+    Environment::read(endpoint.as_ref(), &variable)
+}
+
+/// As `read`, for what has nothing wrong with it.
+#[track_caller]
+fn good(endpoint: Option<&str>, variables: &[(&str, &str)]) -> Environment {
+    let (environment, warnings) = read(endpoint, variables);
+    assert_eq!(warnings, Vec::<String>::new());
+    environment
+}
+
+/// Where both signals go.
+#[track_caller]
+fn uris(endpoint: Option<&str>, variables: &[(&str, &str)]) -> [String; 2] {
+    let environment = good(endpoint, variables);
+    [environment.traces.uri.to_string(), environment.metrics.uri.to_string()]
+}
+
+fn grpc(origin: &str) -> [String; 2] {
+    [Signal::Traces, Signal::Metrics].map(|signal| format!("{origin}{}", signal.grpc_path()))
+}
+
+fn http(base: &str) -> [String; 2] {
+    ["traces", "metrics"].map(|signal| format!("{base}/v1/{signal}"))
+}
+
+#[test]
+fn defaults_are_those_of_the_specification_but_for_the_protocol() {
+    let environment = good(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", ""), ("OTEL_EXPORTER_OTLP_HEADERS", "")]);
+    let Destination { protocol, gzip, timeout, certificate, identity, headers, .. } = environment.traces;
+    assert_eq!((protocol, gzip, timeout), (Protocol::Grpc, false, Some(Duration::from_secs(10))));
+    assert_eq!((certificate, identity, headers), (None, None, HeaderMap::new()));
+    assert_eq!(uris(None, &[]), grpc("http://localhost:4317"));
+    let batches = Batches {
+        delay: Duration::from_secs(5),
+        max_queue: 2048,
+        max_batch: 512,
+        timeout: Some(Duration::from_secs(30)),
+    };
+    assert_eq!(environment.batches, batches);
+    assert_eq!(environment.metric_interval, Duration::from_secs(60));
+    assert_eq!(environment.metric_timeout, Some(Duration::from_secs(30)));
+    assert!(!environment.delta && environment.attributes.is_empty());
+}
+
+#[test]
+fn the_protocol_is_what_is_said_or_what_the_port_says() {
+    let protocol = |word| ("OTEL_EXPORTER_OTLP_PROTOCOL", word);
+    assert_eq!(uris(Some("http://a:4318"), &[]), http("http://a:4318"));
+    assert_eq!(uris(Some("http://a:4318"), &[protocol("grpc")]), grpc("http://a:4318"));
+    assert_eq!(uris(Some("http://a:9"), &[protocol("HTTP/protobuf")]), http("http://a:9"));
+    assert_eq!(uris(None, &[protocol("http/protobuf")]), http("http://localhost:4318"));
+    assert_eq!(uris(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318/x")]), http("http://a:4318/x"));
+}
+
+#[test]
+fn a_signals_own_variables_beat_the_general_ones_and_the_option_beats_both() {
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://traces"),
+        ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "3000"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "0"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "none"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2"),
+        ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "c=3"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/me"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/key"),
+    ];
+    assert_eq!(uris(None, &variables), ["https://traces/".into(), http("http://all:4318")[1].clone()]);
+    let Environment { traces, metrics, .. } = good(None, &variables);
+    assert_eq!((traces.timeout, metrics.timeout), (Some(Duration::from_secs(3)), None));
+    assert_eq!((traces.gzip, metrics.gzip), (true, false));
+    assert_eq!((traces.headers.len(), metrics.headers.len()), (2, 1));
+    assert_eq!((traces.certificate, metrics.certificate), (Some("/ca".into()), Some("/ca".into())));
+    assert_eq!((traces.identity, metrics.identity), (Some(("/me".into(), "/key".into())), None));
+    let [traces, metrics] = uris(Some("http://option:4318"), &variables);
+    assert_eq!([traces, metrics], http("http://option:4318"));
+}
+
+#[test]
+fn headers_and_attributes_are_percent_encoded_pairs() {
+    let variables = [
+        ("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Basic%20eDp5PT0%3D, x-team = a=b ,"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,deployment.environment=a%2Cb%3Dc,empty="),
+        ("OTEL_SERVICE_NAME", "mine"),
+    ];
+    let environment = good(None, &variables);
+    assert_eq!(environment.traces.headers["authorization"], "Basic eDp5PT0=");
+    assert_eq!(environment.traces.headers["x-team"], "a=b");
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let attributes = [
+        pair("service.name", "other"),
+        pair("deployment.environment", "a,b=c"),
+        pair("empty", ""),
+        pair("service.name", "mine"),
+    ];
+    assert_eq!(environment.attributes, attributes);
+}
+
+#[test]
+fn numbers_have_bounds() {
+    let batches = |variables: &[(&str, &str)]| good(None, variables).batches;
+    assert_eq!(batches(&[("OTEL_BSP_MAX_QUEUE_SIZE", "100")]).max_batch, 100);
+    assert_eq!(batches(&[("OTEL_BSP_SCHEDULE_DELAY", "0")]).delay, Duration::from_millis(1));
+    assert_eq!(batches(&[("OTEL_BSP_EXPORT_TIMEOUT", "0")]).timeout, None);
+    for preference in ["delta", "LowMemory"] {
+        assert!(good(None, &[("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", preference)]).delta);
+    }
+}
+
+#[test]
+fn what_is_not_understood_is_told_once_and_counts_as_unset() {
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "-1"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "many"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "99999999999999999999"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=b,c"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "a=%ff"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "both"),
+    ] {
+        let (environment, warnings) = read(None, &[(name, value)]);
+        let [warning] = &warnings[..] else { panic!("{name}={value}: {warnings:?}") };
+        assert!(warning.starts_with(&format!("{name}: '{value}': expected")), "{warning}");
+        assert_eq!(format!("{environment:?}"), format!("{:?}", good(None, &[])), "{name}={value}");
+    }
+}
+
+#[test]
+fn passwords_are_not_shown() {
+    let (_, warnings) = read(None, &[("OTEL_EXPORTER_OTLP_HEADERS", "a b=secret")]);
+    assert!(warnings.len() == 1 && !warnings[0].contains("secret"), "{warnings:?}");
+    let headers = good(None, &[("OTEL_EXPORTER_OTLP_HEADERS", "a=secret")]).traces.headers;
+    assert!(!format!("{headers:?}").contains("secret"));
+}

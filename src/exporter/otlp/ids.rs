@@ -1,0 +1,193 @@
+//! Trace and span ids: from what a worker says, by rules that others can compute as well.
+//!
+//! | correlation id | trace id |
+//! | --- | --- |
+//! | a `traceparent` | the one in it; its parent id is the parent of the trace's outermost spans |
+//! | 32 hexadecimal digits, or a UUID | those 16 bytes |
+//! | anything else | the first 16 bytes of its SHA-256 |
+//! | none | random, one for each outermost span |
+//!
+//! An id of zeros only is no id, so such a correlation id is "anything else".
+
+use sha2::{Digest as _, Sha256};
+use std::hash::{BuildHasher as _, RandomState};
+
+/// A trace's id, never all zeros.
+pub type TraceId = [u8; 16];
+
+/// A span's id, never all zeros.
+pub type SpanId = [u8; 8];
+
+/// A span of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Context {
+    /// The trace.
+    pub trace_id: TraceId,
+    /// The span.
+    pub span_id: SpanId,
+}
+
+/// What a `traceparent` says: <https://www.w3.org/TR/trace-context/#traceparent-header>.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Traceparent {
+    /// The caller's span.
+    pub parent: Context,
+    /// The trace flags; 1 is "sampled".
+    pub flags: u8,
+}
+
+impl Traceparent {
+    /// Reads `version-trace_id-parent_id-flags`. Later versions than 00 may have more after it.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let (known, rest) = bytes.split_at_checked(55)?;
+        let [version @ .., b'-'] = known.get(..3)? else { return None };
+        let dashes = [known.get(35)?, known.get(52)?];
+        let lower = !known.iter().any(u8::is_ascii_uppercase);
+        let ends = match (version, rest) {
+            (b"ff", _) => false,
+            (_, []) => true,
+            (version, [next, ..]) => version != b"00" && *next == b'-',
+        };
+        if dashes != [&b'-'; 2] || !lower || !ends || hex::<1>(version).is_none() {
+            return None;
+        }
+        let trace_id = known.get(3..35).and_then(hex).filter(|id| *id != [0; 16])?;
+        let span_id = known.get(36..52).and_then(hex).filter(|id| *id != [0; 8])?;
+        let [flags] = known.get(53..55).and_then(hex)?;
+        Some(Self { parent: Context { trace_id, span_id }, flags })
+    }
+}
+
+/// The trace id of a correlation id that is not empty and no `traceparent`.
+pub fn trace_id(correlation_id: &str) -> TraceId {
+    let given = hex(correlation_id.as_bytes()).or_else(|| uuid(correlation_id.as_bytes()));
+    given.filter(|id| *id != [0; 16]).unwrap_or_else(|| {
+        let hash = Sha256::digest(correlation_id.as_bytes());
+        std::array::from_fn(|index| hash.get(index).copied().unwrap_or_default())
+    })
+}
+
+/// 8-4-4-4-12 hexadecimal digits.
+fn uuid(text: &[u8]) -> Option<TraceId> {
+    let groups: Vec<_> = text.split(|byte| *byte == b'-').collect();
+    let lengths = groups.iter().map(|group| group.len());
+    if lengths.eq([8, 4, 4, 4, 12]) { hex(&groups.concat()) } else { None }
+}
+
+/// Exactly so many bytes in hexadecimal.
+fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    if digits.len() != 2 * N {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        for digit in pair {
+            let value = char::from(*digit).to_digit(16)?;
+            *byte = *byte << 4 | u8::try_from(value).ok()?;
+        }
+    }
+    Some(bytes)
+}
+
+/// Makes ids of its own.
+#[derive(Debug)]
+pub struct Random(fastrand::Rng);
+
+impl Default for Random {
+    fn default() -> Self {
+        // Seeded by the system: thousands of sidecars started at once must not agree.
+        Self(fastrand::Rng::with_seed(RandomState::new().hash_one(std::process::id())))
+    }
+}
+
+impl Random {
+    /// A trace's id.
+    pub fn trace_id(&mut self) -> TraceId {
+        self.0.u128(1..).to_be_bytes()
+    }
+
+    /// A span's id.
+    pub fn span_id(&mut self) -> SpanId {
+        self.0.u64(1..).to_be_bytes()
+    }
+
+    /// A UUID of version 4, as text.
+    pub fn uuid(&mut self) -> String {
+        let bits = self.0.u128(..) & !(0xF << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
+        let digits = format!("{bits:032x}");
+        let group = |from, to| digits.get(from..to).unwrap_or_default();
+        [group(0, 8), group(8, 12), group(12, 16), group(16, 20), group(20, 32)].join("-")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: TraceId = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes();
+    const SPAN: SpanId = 0xb7ad_6b71_6920_3331_u64.to_be_bytes();
+
+    #[test]
+    fn a_traceparent_gives_its_ids() {
+        let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let parent = Context { trace_id: TRACE, span_id: SPAN };
+        assert_eq!(Traceparent::parse(text), Some(Traceparent { parent, flags: 1 }));
+        let later = text.replacen("00", "cc", 1) + "-what-the-future-will-be-like";
+        assert_eq!(Traceparent::parse(&later), Some(Traceparent { parent, flags: 1 }));
+    }
+
+    #[test]
+    fn what_is_no_traceparent_is_not_read_as_one() {
+        for text in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01x",
+            "0x-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0g",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0é",
+        ] {
+            assert_eq!(Traceparent::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_that_have_16_bytes_are_the_trace_id() {
+        assert_eq!(trace_id("0af7651916cd43dd8448eb211c80319c"), TRACE);
+        assert_eq!(trace_id("0AF7651916CD43DD8448EB211C80319C"), TRACE);
+        assert_eq!(trace_id("0af76519-16cd-43dd-8448-eb211c80319c"), TRACE);
+    }
+
+    #[test]
+    fn every_other_id_is_hashed() {
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(trace_id("abc"), 0xba78_16bf_8f01_cfea_4141_40de_5dae_2223_u128.to_be_bytes());
+        for text in [
+            "00000000000000000000000000000000",
+            "00000000-0000-0000-0000-000000000000",
+            "0af7651916cd43dd8448eb211c80319",
+            "0af7651916cd43dd8448eb211c80319g",
+            "0af7-651916cd43dd8448eb211c80319c",
+        ] {
+            let hash = Sha256::digest(text);
+            assert_eq!(trace_id(text), hash[..16], "{text}");
+        }
+    }
+
+    #[test]
+    fn random_ids_differ_and_a_uuid_says_that_it_is_random() {
+        let (mut one, mut other) = (Random::default(), Random::default());
+        assert_ne!(one.trace_id(), other.trace_id());
+        assert_ne!(one.span_id(), one.span_id());
+        let uuid = one.uuid();
+        assert!(super::uuid(uuid.as_bytes()).is_some(), "{uuid}");
+        assert_eq!(uuid.as_bytes()[14], b'4', "{uuid}");
+        assert!(b"89ab".contains(&uuid.as_bytes()[19]), "{uuid}");
+    }
+}

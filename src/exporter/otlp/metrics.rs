@@ -1,0 +1,235 @@
+//! What samples have come to, as OpenTelemetry's metrics.
+//!
+//! The name is `snakepit.` and the dotted name, labels are attributes. A duration's unit is `s`, that of the count of
+//! events `{event}`; others are not known.
+
+use super::{
+    attributes::{MAX_NAME_BYTES, MAX_VALUE_BYTES, cut},
+    endpoint::Destination,
+    request::{Request, room},
+};
+use crate::exporter::metrics::{
+    aggregate::{self, Labels, Point, Series},
+    sample::Kind,
+};
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, KeyValue, any_value},
+    metrics::v1::{
+        AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
+        exemplar, metric::Data, number_data_point,
+    },
+    resource::v1::Resource,
+};
+use prost::Message as _;
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// What names start with.
+const PREFIX: &str = "snakepit.";
+
+/// What a data point adds to a request besides itself: its tag and length.
+const OVERHEAD_BYTES: usize = 8;
+
+/// When values are of.
+#[derive(Debug, Clone, Copy)]
+pub struct Interval {
+    /// Its end.
+    pub now: SystemTime,
+    /// Its start, if values are of what has come since the last export. Otherwise each series has a start of its own.
+    pub since: Option<SystemTime>,
+}
+
+impl Interval {
+    fn start_ns(self, series: &Series) -> u64 {
+        nanoseconds(self.since.unwrap_or(series.since))
+    }
+
+    fn temporality(self) -> i32 {
+        let temporality = match self.since {
+            Some(_) => AggregationTemporality::Delta,
+            None => AggregationTemporality::Cumulative,
+        };
+        temporality.into()
+    }
+}
+
+/// Requests that carry metrics, as many as it takes.
+pub fn requests(
+    metrics: &BTreeMap<String, aggregate::Metric>,
+    interval: Interval,
+    resource: &Resource,
+    destination: &Destination,
+) -> Vec<Request> {
+    let mut packer = Packer {
+        room: room(resource),
+        resource,
+        destination,
+        metrics: Vec::new(),
+        points: 0,
+        bytes: 0,
+        done: Vec::new(),
+    };
+    for (name, metric) in metrics {
+        let shell = shell(name, metric, interval);
+        packer.start(&shell);
+        for (labels, series) in &metric.series {
+            let data = point(labels, series, metric.bounds(), interval);
+            packer.add(&shell, data);
+        }
+    }
+    packer.flush();
+    packer.done
+}
+
+struct Packer<'a> {
+    room: usize,
+    resource: &'a Resource,
+    destination: &'a Destination,
+    metrics: Vec<Metric>,
+    points: u64,
+    bytes: usize,
+    done: Vec<Request>,
+}
+
+impl Packer<'_> {
+    fn start(&mut self, shell: &Metric) {
+        self.bytes += shell.encoded_len() + OVERHEAD_BYTES;
+        self.metrics.push(shell.clone());
+    }
+
+    /// Adds a point to the last metric, in a request of its own if there is no room left.
+    fn add(&mut self, shell: &Metric, point: DataPoint) {
+        let size = point.encoded_len() + OVERHEAD_BYTES;
+        if self.bytes + size > self.room && self.points > 0 {
+            self.flush();
+            self.start(shell);
+        }
+        self.bytes += size;
+        self.points += 1;
+        if let Some(data) = self.metrics.last_mut().and_then(|metric| metric.data.as_mut()) {
+            match (data, point) {
+                (Data::Gauge(gauge), DataPoint::Number(point)) => gauge.data_points.push(point),
+                (Data::Sum(sum), DataPoint::Number(point)) => sum.data_points.push(point),
+                (Data::Histogram(histogram), DataPoint::Histogram(point)) => {
+                    histogram.data_points.push(point);
+                }
+                // All series of a metric are of its kind.
+                _ => self.points -= 1,
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let metrics = std::mem::take(&mut self.metrics);
+        if self.points > 0 {
+            let resource = self.resource.clone();
+            self.done.push(Request::of_metrics(metrics, self.points, resource, self.destination));
+        }
+        self.points = 0;
+        self.bytes = 0;
+    }
+}
+
+enum DataPoint {
+    Number(NumberDataPoint),
+    Histogram(HistogramDataPoint),
+}
+
+impl DataPoint {
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Number(point) => point.encoded_len(),
+            Self::Histogram(point) => point.encoded_len(),
+        }
+    }
+}
+
+/// A metric without its points.
+fn shell(name: &str, metric: &aggregate::Metric, interval: Interval) -> Metric {
+    let aggregation_temporality = interval.temporality();
+    let data = match metric.kind {
+        Kind::Counter => {
+            Data::Sum(Sum { aggregation_temporality, is_monotonic: true, data_points: Vec::new() })
+        }
+        Kind::Gauge => Data::Gauge(Gauge::default()),
+        Kind::Histogram => Data::Histogram(Histogram { aggregation_temporality, data_points: Vec::new() }),
+    };
+    let unit = match name {
+        "events" => "{event}",
+        _ if metric.seconds => "s",
+        _ => "",
+    };
+    Metric {
+        name: format!("{PREFIX}{}", cut(name, MAX_NAME_BYTES)),
+        unit: unit.into(),
+        data: Some(data),
+        ..Metric::default()
+    }
+}
+
+fn point(labels: &Labels, series: &Series, bounds: &[f64], interval: Interval) -> DataPoint {
+    let attributes = attributes(labels);
+    let time_unix_nano = nanoseconds(interval.now);
+    let number = |value, start_time_unix_nano| {
+        DataPoint::Number(NumberDataPoint {
+            attributes,
+            start_time_unix_nano,
+            time_unix_nano,
+            value: Some(number_data_point::Value::AsDouble(value)),
+            ..NumberDataPoint::default()
+        })
+    };
+    match &series.point {
+        Point::Counter(sum) => number(*sum, interval.start_ns(series)),
+        Point::Gauge(value, _) => number(*value, 0),
+        Point::Histogram(histogram) => DataPoint::Histogram(HistogramDataPoint {
+            attributes: self::attributes(labels),
+            start_time_unix_nano: interval.start_ns(series),
+            time_unix_nano,
+            count: histogram.count(),
+            sum: Some(histogram.sum),
+            bucket_counts: histogram.buckets.clone(),
+            explicit_bounds: bounds.to_vec(),
+            exemplars: histogram.exemplars.iter().flatten().map(exemplar).collect(),
+            min: Some(histogram.min),
+            max: Some(histogram.max),
+            ..HistogramDataPoint::default()
+        }),
+    }
+}
+
+fn exemplar(exemplar: &aggregate::Exemplar) -> Exemplar {
+    Exemplar {
+        time_unix_nano: u64::try_from(exemplar.timestamp_ns).unwrap_or_default(),
+        value: Some(exemplar::Value::AsDouble(exemplar.value)),
+        trace_id: exemplar.trace_id.to_vec(),
+        span_id: exemplar.span_id.to_vec(),
+        ..Exemplar::default()
+    }
+}
+
+fn attributes(labels: &Labels) -> Vec<KeyValue> {
+    let attribute = |(key, value): &(std::borrow::Cow<'static, str>, String)| KeyValue {
+        key: key.to_string(),
+        // The specification has the overflow attribute as a boolean.
+        value: Some(AnyValue {
+            value: Some(if key == aggregate::OVERFLOW_LABEL.0 {
+                any_value::Value::BoolValue(true)
+            } else {
+                any_value::Value::StringValue(cut(value, MAX_VALUE_BYTES).to_owned())
+            }),
+        }),
+        ..KeyValue::default()
+    };
+    labels.iter().map(attribute).collect()
+}
+
+fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

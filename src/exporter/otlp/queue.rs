@@ -1,0 +1,143 @@
+//! Finished spans that wait to be sent.
+
+use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags};
+use prost::Message as _;
+use std::collections::VecDeque;
+
+/// How much may wait, in bytes, however few spans that are.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// What a span adds to a request besides itself: its tag and length, and a parent that it gets while it waits.
+const OVERHEAD_BYTES: usize = 16;
+
+/// Among how many of the latest spans the children of one are looked for. With a collector away many more may wait.
+const MAX_LOOKED_AT: usize = 512;
+
+/// A finished span.
+#[derive(Debug)]
+pub struct Finished {
+    /// What is sent.
+    pub span: Span,
+    /// Whether a span around it may still become its parent.
+    pub adoptable: bool,
+}
+
+/// Spans in the order in which they ended.
+#[derive(Debug)]
+pub struct Queue {
+    waiting: VecDeque<(Finished, usize)>,
+    bytes: usize,
+    max_spans: usize,
+    /// Whether it is never full: its owner stops filling it.
+    lossless: bool,
+    dropped: u64,
+}
+
+impl Queue {
+    /// A queue of at most so many spans; what comes when it is full is dropped. With `lossless` nothing is, and whoever
+    /// fills it looks at [`is_full`](Self::is_full).
+    pub fn new(max_spans: usize, lossless: bool) -> Self {
+        Self { waiting: VecDeque::new(), bytes: 0, max_spans, lossless, dropped: 0 }
+    }
+
+    /// Adds a span, or counts it as dropped.
+    pub fn push(&mut self, finished: Finished) {
+        let size = finished.span.encoded_len() + OVERHEAD_BYTES;
+        if !self.lossless && (self.is_full() || self.bytes + size > MAX_BYTES) {
+            self.dropped += 1;
+            return;
+        }
+        self.bytes += size;
+        self.waiting.push_back((finished, size));
+    }
+
+    /// Makes a span that has just ended, and of which nothing was known before, the parent of those within it that have
+    /// its own parent: it stands between.
+    pub fn adopt(&mut self, parent: &Span) {
+        let latest = self.waiting.iter_mut().rev().take(MAX_LOOKED_AT);
+        for (Finished { span, .. }, _) in latest.filter(|(finished, _)| finished.adoptable) {
+            if span.trace_id == parent.trace_id
+                && span.parent_span_id == parent.parent_span_id
+                && span.start_time_unix_nano >= parent.start_time_unix_nano
+                && span.end_time_unix_nano <= parent.end_time_unix_nano
+            {
+                span.parent_span_id.clone_from(&parent.span_id);
+                // The parent is of this process, whatever was there before.
+                span.flags = parent.flags & !(SpanFlags::ContextIsRemoteMask as u32);
+            }
+        }
+    }
+
+    /// Takes the oldest ones, so many and so many bytes at most, but at least one.
+    pub fn take(&mut self, max_spans: usize, max_bytes: usize) -> Vec<Span> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while taken.len() < max_spans
+            && self.waiting.front().is_some_and(|(_, size)| taken.is_empty() || bytes + size <= max_bytes)
+            && let Some((finished, size)) = self.waiting.pop_front()
+        {
+            bytes += size;
+            taken.push(finished.span);
+        }
+        self.bytes -= bytes;
+        taken
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Whether it has as many as it may have.
+    pub fn is_full(&self) -> bool {
+        self.waiting.len() >= self.max_spans || self.bytes >= MAX_BYTES
+    }
+
+    /// How many were dropped since the last call.
+    pub fn take_dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(name: &str) -> Finished {
+        Finished { span: Span { name: name.into(), ..Span::default() }, adoptable: true }
+    }
+
+    #[test]
+    fn a_full_queue_drops_what_comes_unless_it_is_lossless() {
+        for (lossless, kept) in [(false, 2), (true, 5)] {
+            let mut queue = Queue::new(2, lossless);
+            (0..5).for_each(|number| queue.push(span(&number.to_string())));
+            assert_eq!((queue.len(), queue.take_dropped(), queue.is_full()), (kept, 5 - kept as u64, true));
+            assert_eq!(queue.take(1, usize::MAX)[0].name, "0");
+        }
+    }
+
+    #[test]
+    fn a_batch_has_so_many_spans_and_bytes_at_most_but_one_at_least() {
+        let mut queue = Queue::new(100, false);
+        (0..10).for_each(|_| queue.push(span(&"x".repeat(1000))));
+        assert_eq!(queue.take(3, usize::MAX).len(), 3);
+        assert_eq!(queue.take(100, 2500).len(), 2);
+        assert_eq!(queue.take(100, 1).len(), 1);
+        assert_eq!(queue.take(100, usize::MAX).len(), 4);
+        assert_eq!((queue.len(), queue.bytes), (0, 0));
+        assert!(queue.take(100, usize::MAX).is_empty());
+    }
+
+    #[test]
+    fn few_large_spans_fill_it_as_well() {
+        let mut queue = Queue::new(1000, false);
+        (0..100).for_each(|_| queue.push(span(&"x".repeat(1024 * 1024))));
+        assert!(queue.bytes <= MAX_BYTES && queue.len() < 17, "{} of {} bytes", queue.len(), queue.bytes);
+    }
+}

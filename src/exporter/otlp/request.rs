@@ -1,0 +1,123 @@
+//! Requests: encoded once, however often they are sent.
+
+use super::{
+    endpoint::{Destination, Protocol},
+    resource::scope,
+};
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use opentelemetry_proto::tonic::{
+    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    metrics::v1::{Metric, ResourceMetrics, ScopeMetrics},
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
+use prost::Message;
+use std::io::Write as _;
+
+/// What gRPC servers take by default, uncompressed.
+const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// What a request has besides the resource and its spans or metrics, at most.
+const OVERHEAD_BYTES: usize = 1024;
+
+/// The prefix of a message in gRPC, in bytes: whether it is compressed, and its length.
+pub const GRPC_PREFIX_BYTES: usize = 5;
+
+/// How much spans or metrics may be in a request, in bytes, so that it stays below 4 MiB.
+pub fn room(resource: &Resource) -> usize {
+    (MAX_REQUEST_BYTES - OVERHEAD_BYTES).saturating_sub(resource.encoded_len())
+}
+
+/// A request, ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The body.
+    pub body: Bytes,
+    /// How many spans or data points it has.
+    pub items: u64,
+}
+
+impl Request {
+    /// Of spans.
+    pub fn of_spans(spans: Vec<Span>, resource: Resource, destination: &Destination) -> Self {
+        let items = spans.len() as u64;
+        let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
+        let resource_spans =
+            vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
+        Self { body: encode(&ExportTraceServiceRequest { resource_spans }, destination), items }
+    }
+
+    /// Of metrics that have so many data points.
+    pub fn of_metrics(
+        metrics: Vec<Metric>,
+        items: u64,
+        resource: Resource,
+        destination: &Destination,
+    ) -> Self {
+        let scope_metrics = vec![ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() }];
+        let resource_metrics =
+            vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..ResourceMetrics::default() }];
+        Self { body: encode(&ExportMetricsServiceRequest { resource_metrics }, destination), items }
+    }
+}
+
+fn encode(message: &impl Message, destination: &Destination) -> Bytes {
+    let prefix = if destination.protocol == Protocol::Grpc { GRPC_PREFIX_BYTES } else { 0 };
+    let mut body = Vec::with_capacity(prefix + message.encoded_len());
+    body.resize(prefix, 0);
+    // Writing to a Vec does not fail.
+    if destination.gzip {
+        let mut encoder = GzEncoder::new(body, Compression::default());
+        let _ = encoder.write_all(&message.encode_to_vec());
+        body = encoder.finish().unwrap_or_default();
+    } else {
+        let _ = message.encode(&mut body);
+    }
+    let length = u32::try_from(body.len() - prefix).unwrap_or(u32::MAX);
+    if let Some((flag, rest)) = body.get_mut(..prefix).and_then(<[u8]>::split_first_mut) {
+        *flag = u8::from(destination.gzip);
+        rest.copy_from_slice(&length.to_be_bytes());
+    }
+    body.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exporter::otlp::environment::Environment;
+    use std::io::Read as _;
+
+    fn destination(protocol: &str, gzip: bool) -> Destination {
+        let variable = |name: &str| match name {
+            "OTEL_EXPORTER_OTLP_PROTOCOL" => Some(protocol.into()),
+            "OTEL_EXPORTER_OTLP_COMPRESSION" if gzip => Some("gzip".into()),
+            _ => None,
+        };
+        Environment::read(None, &variable).0.traces
+    }
+
+    #[test]
+    fn the_body_is_framed_for_grpc_and_compressed_if_wanted() {
+        let spans = || vec![Span { name: "a".repeat(1000), ..Span::default() }];
+        let body = |protocol, gzip| {
+            Request::of_spans(spans(), Resource::default(), &destination(protocol, gzip)).body
+        };
+        let plain = body("http/protobuf", false);
+        let decoded = ExportTraceServiceRequest::decode(plain.clone()).unwrap();
+        assert_eq!(decoded.resource_spans[0].scope_spans[0].spans, spans());
+        let unzip = |bytes: &[u8]| {
+            let mut plain = Vec::new();
+            flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).unwrap();
+            plain
+        };
+        assert_eq!(unzip(&body("http/protobuf", true)), plain);
+        for (gzip, flag) in [(false, 0), (true, 1)] {
+            let framed = body("grpc", gzip);
+            let (prefix, message) = framed.split_at(GRPC_PREFIX_BYTES);
+            let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+            assert_eq!(prefix, [&[flag], &length[..]].concat());
+            assert_eq!(if gzip { unzip(message) } else { message.to_vec() }, plain);
+        }
+    }
+}

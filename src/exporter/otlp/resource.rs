@@ -1,0 +1,110 @@
+//! Who telemetry is from: <https://opentelemetry.io/docs/specs/semconv/resource/>.
+
+use super::ids::Random;
+use crate::{grpc::status::WorkerState, log::PROGRAM};
+use nix::unistd::gethostname;
+use opentelemetry_proto::tonic::{
+    common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    resource::v1,
+};
+use std::sync::Arc;
+
+/// The worker, as far as it is known.
+#[derive(Debug)]
+pub struct Resource {
+    /// What the environment says; that of a name the last one counts.
+    given: Vec<(String, String)>,
+    instance: String,
+    host: Option<String>,
+    /// None in a replay.
+    worker: Option<Arc<WorkerState>>,
+}
+
+impl Resource {
+    /// One instance of a service.
+    pub fn new(given: Vec<(String, String)>, worker: Option<Arc<WorkerState>>) -> Self {
+        let host = gethostname().ok().and_then(|name| name.into_string().ok());
+        Self { given, instance: Random::default().uuid(), host, worker }
+    }
+
+    /// As the protocol has it. A worker has a process id when it runs, so this is asked for anew each time.
+    pub fn message(&self) -> v1::Resource {
+        let service = match &self.worker {
+            Some(worker) => format!("unknown_service:{}", worker.program()),
+            None => "unknown_service".into(),
+        };
+        let mut attributes = Vec::new();
+        let mut set = |key: &str, value: Value| {
+            let value = Some(AnyValue { value: Some(value) });
+            match attributes.iter_mut().find(|attribute: &&mut KeyValue| attribute.key == key) {
+                Some(attribute) => attribute.value = value,
+                None => attributes.push(KeyValue { key: key.into(), value, ..KeyValue::default() }),
+            }
+        };
+        let text = |text: &str| Value::StringValue(text.into());
+        set("service.name", text(&service));
+        set("service.instance.id", text(&self.instance));
+        if let Some(host) = &self.host {
+            set("host.name", text(host));
+        }
+        if let Some(pid) = self.worker.as_ref().and_then(|worker| worker.pid()) {
+            set("process.pid", Value::IntValue(pid.into()));
+        }
+        // `opentelemetry` is reserved for OpenTelemetry's own.
+        set("telemetry.sdk.name", text(PROGRAM));
+        set("telemetry.sdk.language", text("rust"));
+        set("telemetry.sdk.version", text(env!("CARGO_PKG_VERSION")));
+        for (key, value) in &self.given {
+            set(key, text(value));
+        }
+        v1::Resource { attributes, ..v1::Resource::default() }
+    }
+}
+
+/// What made the spans and metrics.
+pub fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: PROGRAM.into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        ..InstrumentationScope::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(resource: &v1::Resource, key: &str) -> Option<String> {
+        let mut all = resource.attributes.iter().filter(|attribute| attribute.key == key);
+        let found = all.next().map(|attribute| match attribute.value.clone()?.value? {
+            Value::StringValue(text) => Some(text),
+            Value::IntValue(int) => Some(int.to_string()),
+            _ => None,
+        });
+        assert!(all.next().is_none(), "{key} twice");
+        found.flatten()
+    }
+
+    #[test]
+    fn a_service_without_a_name_has_that_of_its_program() {
+        let worker = Arc::new(WorkerState::new("/usr/bin/python3".as_ref()));
+        let resource = Resource::new(Vec::new(), Some(Arc::clone(&worker)));
+        assert_eq!(text(&resource.message(), "service.name").as_deref(), Some("unknown_service:python3"));
+        assert_eq!(text(&resource.message(), "process.pid"), None);
+        worker.started(42);
+        assert_eq!(text(&resource.message(), "process.pid").as_deref(), Some("42"));
+        let replay = Resource::new(Vec::new(), None).message();
+        assert_eq!(text(&replay, "service.name").as_deref(), Some("unknown_service"));
+    }
+
+    #[test]
+    fn what_is_given_counts_and_the_last_of_a_name() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let given =
+            vec![pair("service.name", "a"), pair("service.instance.id", "7"), pair("service.name", "b")];
+        let message = Resource::new(given, None).message();
+        assert_eq!(text(&message, "service.name").as_deref(), Some("b"));
+        assert_eq!(text(&message, "service.instance.id").as_deref(), Some("7"));
+        assert!(text(&message, "host.name").is_some());
+    }
+}

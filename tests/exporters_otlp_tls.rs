@@ -1,0 +1,123 @@
+//! The OTLP exporter of the real binary over TLS.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+#[path = "support/collector.rs"]
+mod collector;
+#[path = "support/exporting.rs"]
+mod exporting;
+mod support;
+
+use collector::{Collector, Protocol};
+use exporting::{QUICK, expect_counters, span, wrap};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use std::sync::Arc;
+use support::Sidecar;
+use tokio_rustls::rustls::{
+    RootCertStore, ServerConfig, crypto::ring, pki_types::PrivateKeyDer, server::WebPkiClientVerifier,
+};
+
+/// An authority, and files with certificates that it has signed.
+struct Authority {
+    dir: tempfile::TempDir,
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca"), issuer.pem()).unwrap();
+        Self { dir, issuer }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// A certificate for a name, also as files NAME.pem and NAME.key.
+    fn issue(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(self.path(&format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(self.path(&format!("{name}.key")), key.serialize_pem()).unwrap();
+        (certificate, key)
+    }
+
+    /// A server for localhost, that wants to know who its clients are.
+    fn server(&self, protocol: Protocol) -> ServerConfig {
+        let (certificate, key) = self.issue("localhost");
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_client_cert_verifier(clients.build().unwrap());
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let mut config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+        config.alpn_protocols = match protocol {
+            Protocol::Grpc => vec![b"h2".to_vec()],
+            Protocol::Http => vec![b"http/1.1".to_vec()],
+        };
+        config
+    }
+}
+
+#[test]
+fn over_tls_the_server_is_verified_and_so_is_the_client() {
+    let (ours, others) = (Authority::new(), Authority::new());
+    ours.issue("client");
+    others.issue("client");
+    for protocol in Protocol::BOTH {
+        for (ca, client, arrives) in [(&ours, &ours, true), (&others, &ours, false), (&ours, &others, false)]
+        {
+            let collector = Collector::start_at(0, protocol, Some(ours.server(protocol)), &[]);
+            let variables = [
+                ("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.path("ca")),
+                ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", client.path("client.pem")),
+                ("OTEL_EXPORTER_OTLP_CLIENT_KEY", client.path("client.key")),
+            ];
+            let variables = variables.each_ref().map(|(name, path)| (*name, path.as_str()));
+            let endpoint = format!("--export-otlp=https://localhost:{}", collector.port);
+            let drain = if arrives { "30s" } else { "1s" };
+            let mut sidecar =
+                wrap(&["--drain-timeout", drain, &endpoint], protocol, &[&variables[..], &QUICK].concat());
+            sidecar.write(span("tool.run", "c"));
+            if arrives {
+                collector.wait_for_traces(1);
+            } else {
+                sidecar.wait_for_stderr("will be sent again");
+            }
+            let finished = sidecar.finish();
+            assert_eq!(collector.traces().len(), usize::from(arrives));
+            let (sent, failed) = if arrives { (1, 0) } else { (0, 1) };
+            expect_counters(&finished, &[("spans_exported", sent), ("spans_failed", failed)]);
+        }
+    }
+}
+
+#[test]
+fn files_that_cannot_be_read_are_told() {
+    let no_pem = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let finished = Sidecar::command(&[
+        "-v",
+        "--drain-timeout",
+        "30s",
+        "--export-otlp=https://localhost:1",
+        "--",
+        "true",
+    ])
+    .env("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca")
+    .env("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", no_pem)
+    .env("OTEL_EXPORTER_OTLP_CLIENT_KEY", no_pem)
+    .start()
+    .finish();
+    for path in ["/nowhere/ca", no_pem] {
+        assert!(finished.stderr().contains(&format!("otlp: '{path}': ")), "{}", finished.describe());
+    }
+    finished.expect_code(0);
+}

@@ -1,0 +1,116 @@
+"""Spans and metrics of real workers, as a collector gets them that is not ours."""
+
+import hashlib
+from collections import Counter
+
+import pytest
+
+from collector import Collector, identifier
+from sidecar import fixture
+from waiting import wait_until
+
+REQUESTS = 24
+
+
+@pytest.fixture
+def collector(tmp_path):
+    with Collector(tmp_path / "collector") as one:
+        yield one
+
+
+def exporter(sidecar):
+    [account] = sidecar.status().exporters
+    return account
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_nested_failing_and_concurrent_spans_arrive(start, collector, monkeypatch, protocol, compression):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", compression)
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "trainer")
+    worker = fixture("spans.py", "--requests", REQUESTS)
+    sidecar = start(worker, export_otlp=collector.endpoint(protocol))
+    assert sidecar.wait() == 0
+
+    spans = collector.spans()
+    assert len(spans) == REQUESTS * 4
+    for number in range(REQUESTS):
+        check_request(number, spans)
+    check_resource(spans)
+    check_durations(collector.metrics(), spans)
+    if protocol != "grpc":
+        encodings = {request.get("content-encoding", "none") for request in collector.requests()}
+        assert encodings == {compression}
+
+
+def check_request(number, spans):
+    """A request's four spans: the third fails in its innermost one if the number says so."""
+    identity = f"request-{number}"
+    trace = [span for span in spans if span["attributes"]["snakepit.correlation_id"] == identity]
+    by_what = {span["attributes"].get("tool", span["name"]): span for span in trace}
+    call, load, predict, postprocess = (by_what[what] for what in ("python.call", "load", "predict", "postprocess"))
+    trace_id = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    assert {span["trace_id"] for span in trace} == {trace_id}
+    assert call["parent"] == ""
+    assert load["parent"] == predict["parent"] == call["span_id"]
+    assert postprocess["parent"] == predict["span_id"]
+    for inner, outer in [(load, call), (predict, call), (postprocess, predict)]:
+        assert outer["start"] <= inner["start"] <= inner["end"] <= outer["end"]
+    assert load["end"] - load["start"] >= 5_000_000
+    fails = number % 4 == 3
+    for span in trace:
+        if fails and span is not load:
+            message = f"request {number} has no input"
+            assert (span["status"], span["message"]) == ("ERROR", message)
+            assert span["attributes"]["error.type"] == "ValueError"
+            exception = {"exception.type": "ValueError", "exception.message": message}
+            assert span["events"] == [{"name": "exception", "time": span["end"], "attributes": exception}]
+        else:
+            assert (span["status"], span["message"], span["events"]) == ("UNSET", "", [])
+            assert "error.type" not in span["attributes"]
+
+
+def check_resource(spans):
+    resource = spans[0]["resource"]
+    assert all(span["resource"] == resource for span in spans)
+    assert resource["service.name"] == "trainer"
+    assert resource["process.pid"] > 1
+    assert resource["telemetry.sdk.language"] == "rust"
+    assert len(resource["service.instance.id"]) == 36
+
+
+def check_durations(metrics, spans):
+    metric = metrics["snakepit.operation.duration"]
+    assert metric["unit"] == "s"
+    assert metric["histogram"]["aggregation_temporality"] == "AGGREGATION_TEMPORALITY_CUMULATIVE"
+    expected = Counter((span["name"], "error" if span["status"] == "ERROR" else "ok") for span in spans)
+    points = {(point["attributes"]["operation"], point["attributes"]["result"]): point for point in metric["points"]}
+    assert {what: int(point["count"]) for what, point in points.items()} == expected
+    by_id = {(span["trace_id"], span["span_id"]): span for span in spans}
+    for what, point in points.items():
+        assert sum(map(int, point["bucket_counts"])) == int(point["count"])
+        for exemplar in point["exemplars"]:
+            span = by_id[identifier(exemplar["trace_id"]), identifier(exemplar["span_id"])]
+            assert span["name"] == what[0]
+            seconds = span["attributes"]["duration"] / 1e9
+            assert exemplar["as_double"] == pytest.approx(seconds)
+            assert point["min"] <= exemplar["as_double"] <= point["max"]
+    events = metrics["snakepit.events"]
+    assert events["sum"]["is_monotonic"]
+    assert sum(point["as_double"] for point in events["points"]) == 2 * len(spans)
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_what_a_collector_refuses_is_counted_and_not_sent_again(start, collector, monkeypatch, protocol):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100")
+    sidecar = start(export_otlp=collector.endpoint(protocol))
+    for number in range(100):  # more than 1 MiB together
+        sidecar.emit("tool.execution.stop", number, f"trace-{number}", metadata={"text": "x" * 15_000})
+    # By gRPC it is a partial success, by HTTP status 413.
+    counter = "spans_rejected" if protocol == "grpc" else "spans_failed"
+    wait_until("the request to be refused", lambda: exporter(sidecar).counters[counter] == 100)
+    counters = exporter(sidecar).counters
+    assert (counters["spans_exported"], counters["retries"]) == (0, 0)
+    assert exporter(sidecar).delivered == 100
