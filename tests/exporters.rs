@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "support/http.rs"]
+mod http;
+
 use std::{
     net::UdpSocket,
     os::unix::net::UnixDatagram,
@@ -79,4 +82,40 @@ async fn one_that_cannot_write_holds_up_nobody() {
     sidecar.finish().expect_code(0);
     end.send_to(&[], to).unwrap();
     assert_eq!(counted.join().unwrap(), EVENTS);
+}
+
+/// All there are: a collector that is not there, a stuck StatsD server, Prometheus and a file, which have everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsd");
+    let _stuck = UnixDatagram::bind(&path).unwrap();
+    // Bound and gone: nobody else has it soon.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let words = [
+        "--export-jsonl",
+        "{dir}/jsonl",
+        "--export-prometheus",
+        "127.0.0.1:0",
+        &format!("--export-otlp=http://{nobody}"),
+        "--export-statsd",
+        &format!("unix:{}", path.display()),
+    ];
+    let event = r#"{"event": "a.stop", "measurements": {"duration": 5}}"#;
+    let sidecar = Sidecar::wrap(&words, &worker(event));
+    let status = when_done(&sidecar, |status| {
+        let counters = |name| &exporter(status, name).counters;
+        counters("statsd").contains_key("unsent") && counters("otlp").contains_key("spans_dropped")
+    });
+    let status = status.await;
+    assert_eq!(exporter(&status, "jsonl").delivered, EVENTS);
+    assert_eq!(exporter(&status, "prometheus").delivered, EVENTS);
+    let page = http::get(&status.prometheus_address, "/metrics", "");
+    assert!(
+        page.body.contains(&format!("snakepit_events_total{{event=\"a.stop\"}} {EVENTS}\n")),
+        "{}",
+        page.body
+    );
+    let jsonl = sidecar.path("jsonl");
+    sidecar.finish_reading(&jsonl, |lines| assert_eq!(lines.lines().count() as u64, EVENTS));
 }

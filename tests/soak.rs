@@ -74,6 +74,7 @@ async fn round(mut rng: Rng) {
         "--export-prometheus",
         "127.0.0.1:0",
         // Nobody listens there.
+        "--export-otlp=http://127.0.0.1:9",
         "--export-statsd",
         "udp://127.0.0.1:9",
         "--",

@@ -38,7 +38,13 @@ pub fn export(words: Words, insecure: bool) -> Result<Export, String> {
     if words.metric_label.iter().any(|key| key == "correlation_id") {
         return Err("--metric-label: 'correlation_id': every trace would be a series of its own".into());
     }
-    let measures = Measures { kinds, labels: words.metric_label };
+    let mut labels: Vec<String> = Vec::new();
+    for key in words.metric_label {
+        if !labels.contains(&key) {
+            labels.push(key);
+        }
+    }
+    let measures = Measures { kinds, labels };
     let max_series = at_least_1("--metric-series", words.metric_series)?;
     let otlp = match words.export_otlp.as_deref() {
         None | Some("0" | "false") => None,

@@ -9,6 +9,7 @@
 
 pub mod event;
 pub mod feed;
+pub mod ids;
 pub mod jsonl;
 pub mod metrics;
 pub mod otlp;

@@ -33,7 +33,6 @@ pub mod client;
 pub mod convert;
 pub mod endpoint;
 pub mod environment;
-pub mod ids;
 pub mod metrics;
 pub mod open;
 pub mod problems;

@@ -21,11 +21,13 @@
 use super::{
     attributes::{Attributes, MAX_NAME_BYTES, cut},
     convert::{ERROR_KEYS, describe_error, duration_ns, finish, span_event, time_ns},
-    ids::{Context, Random, Traceparent, trace_id},
     open::{Correlation, Events, Number, Open, OpenSpans, Parent},
     queue::{Finished, Queue},
 };
-use crate::exporter::event::{Event, Phase};
+use crate::exporter::{
+    event::{Event, Phase},
+    ids::{Context, Random, Traceparent, trace_id},
+};
 use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     trace::v1::{Span, SpanFlags},
