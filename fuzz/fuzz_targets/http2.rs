@@ -1,0 +1,121 @@
+//! Whatever a peer sends, the connection ends when the peer has no more to say, no subscription stays behind, and the books
+//! balance. The server is the real one, at a unix socket. The input's first byte says what goes before the rest of it:
+//! nothing, what HTTP/2 starts with, or a subscription.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::{
+    io::{Read as _, Write as _},
+    net::Shutdown,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    thread,
+    time::{Duration, Instant},
+};
+use telemetry_sidecar::{
+    batch::{BatchBuilder, Event},
+    control::Controls,
+    grpc::{
+        access::{Access, AccessFiles},
+        limits::ClientLimits,
+        listener::Address,
+        server::Server,
+        status::StatusService,
+        unix_socket::SocketMode,
+    },
+    hub::{Hub, Limits, WhenFull},
+    log::{Log, Verbosity},
+    stats::StreamStats,
+};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The preface, and an empty SETTINGS frame.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// What is served, and where.
+struct Served {
+    hub: Arc<Hub>,
+    path: PathBuf,
+}
+
+static SERVED: LazyLock<Served> = LazyLock::new(|| {
+    let limits = Limits { events: 16, bytes: 64 * 1024, when_full: WhenFull::DropOldest };
+    let hub = Hub::new(Controls::default(), limits);
+    let path = std::env::temp_dir().join(format!("telemetry-sidecar-fuzz-{}", std::process::id()));
+    let listener = Address::Unix(path.clone()).bind(SocketMode::default()).expect("bind");
+    let log = Log::new(Verbosity::Silent, || {});
+    let server = Server {
+        hub: Arc::clone(&hub),
+        status: StatusService { hub: Arc::clone(&hub), worker: None, recorder: None, prometheus: None },
+        access: Access::load(AccessFiles::default(), &log).expect("no files"),
+        limits: ClientLimits {
+            connections: 16,
+            streams: 8,
+            subscribers: 8,
+            controls_per_second: 1000,
+            header_bytes: 16 * 1024,
+            handshake_timeout: PATIENCE,
+            keepalive_interval: None,
+            keepalive_timeout: PATIENCE,
+        },
+        drain_timeout: PATIENCE,
+        linger: Duration::ZERO,
+        log,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    thread::spawn(move || runtime.block_on(server.serve(vec![listener])));
+    Served { hub, path }
+});
+
+fuzz_target!(|data: &[u8]| {
+    let Served { hub, path } = &*SERVED;
+    let Some((first, rest)) = data.split_first() else { return };
+    let before = match first % 3 {
+        0 => Vec::new(),
+        1 => PREFACE.to_vec(),
+        _ => [PREFACE, &subscription()].concat(),
+    };
+    let mut stream = UnixStream::connect(path).expect("connect");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    // The other side may have hung up already.
+    let _ = stream.write_all(&[&before[..], rest].concat());
+    let mut batch = BatchBuilder::default();
+    let event = Event { name: "a.b", correlation_id: b"", timestamp_ns: 1, timestamp_given: true };
+    assert!(batch.push(b"\x0a\x01a\x0a\x01b\x20\x01", event));
+    hub.publish(batch.take(), &StreamStats::default());
+    let _ = stream.shutdown(Shutdown::Write);
+    match stream.read_to_end(&mut Vec::new()) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => panic!("the connection does not end"),
+        _ => {}
+    }
+    let start = Instant::now();
+    while !hub.snapshot().subscribers.is_empty() {
+        assert!(start.elapsed() < PATIENCE, "a subscription stays: {:?}", hub.snapshot());
+        thread::yield_now();
+    }
+    assert!(hub.snapshot().balances(), "{:?}", hub.snapshot());
+});
+
+/// HEADERS of a request for StreamTelemetry, on stream 1.
+fn subscription() -> Vec<u8> {
+    let mut headers = vec![0x83, 0x86]; // :method POST, :scheme http
+    for (name, value) in [
+        (":path", "/snakepit.bridge.BridgeService/StreamTelemetry"),
+        (":authority", "localhost"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ] {
+        headers.push(0); // a literal, with a name of its own
+        for text in [name, value] {
+            headers.push(u8::try_from(text.len()).expect("short"));
+            headers.extend_from_slice(text.as_bytes());
+        }
+    }
+    let length = u8::try_from(headers.len()).expect("short");
+    [&[0, 0, length, 1, 4, 0, 0, 0, 1][..], &headers].concat()
+}
