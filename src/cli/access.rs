@@ -72,7 +72,7 @@ pub struct Limits {
         long,
         value_name = "N",
         allow_negative_numbers = true,
-        default_value_t = 100,
+        default_value_t = 1000,
         env = "TELEMETRY_SIDECAR_MAX_CONTROLS_PER_SECOND"
     )]
     pub max_controls_per_second: u32,

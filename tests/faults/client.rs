@@ -93,7 +93,7 @@ async fn a_window_of_zero() {
     let consumer = &status.subscribers[0];
     assert!(consumer.queued_bytes <= 1_000_000 && consumer.dropped > 18_000, "{consumer:#?}");
     let memory = super::worker::peak_memory_kib(&sidecar);
-    assert!(memory < 24 * 1024, "{memory} KiB");
+    assert!(memory < 40 * 1024, "{memory} KiB");
     sidecar.finish().expect_code(0);
     drop(stream);
 }

