@@ -2,6 +2,7 @@
 
 mod decode;
 mod exporters;
+mod memory;
 mod replay;
 mod session;
 mod tail;

@@ -4,7 +4,7 @@
 //! thread that lives as long), passes signals on and waits. One reads the worker's stderr, writes its own and
 //! publishes events. One serves gRPC. The exit status is the worker's, whatever happens in the others.
 
-use super::session::Session;
+use super::{memory, session::Session};
 use crate::{
     config::Wrap,
     grpc::status::WorkerState,
@@ -34,6 +34,9 @@ use std::{
     sync::Arc,
     thread,
 };
+
+/// A worker that has lived so long, in milliseconds, may live long: then memory matters. Others should end soon.
+const SETTLED_MS: u8 = 100;
 
 /// Runs a worker to its end.
 pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, String> {
@@ -91,6 +94,9 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     give_up_descriptors();
 
     let mut supervisor = Supervisor::new(worker, &signals, Witness::start().ok());
+    if !wait_for(&[signals.as_fd()], SETTLED_MS.into()) {
+        memory::give_back_program();
+    }
     let exit = supervisor.run();
     worker_state.ended(exit);
     wake.worker_ended();
@@ -119,16 +125,16 @@ fn wait_for_finish(finished: &EventFd, signals: &Signals) {
                 return;
             }
         }
-        if wait_for(&[finished.as_fd(), signals.as_fd()]) {
+        if wait_for(&[finished.as_fd(), signals.as_fd()], PollTimeout::NONE) {
             return;
         }
     }
 }
 
-/// Waits until there is something to read; true if it is from the first.
-fn wait_for(fds: &[std::os::fd::BorrowedFd<'_>]) -> bool {
+/// Waits until there is something to read, or so long; true if it is from the first.
+fn wait_for(fds: &[std::os::fd::BorrowedFd<'_>], timeout: PollTimeout) -> bool {
     let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-    let _ = poll(&mut fds, PollTimeout::NONE);
+    let _ = poll(&mut fds, timeout);
     fds.first().and_then(PollFd::any).unwrap_or(false)
 }
 
