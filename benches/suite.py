@@ -92,14 +92,21 @@ def measure(options):
         more, tables = SECTIONS[name](options)
         found["rows"] += rows.to_json(more)
         found["tables"] += [vars(table) for table in tables]
+        if options.json:
+            # What is there is not lost to what comes.
+            write(options.json, found)
     return found
+
+
+def write(path, found):
+    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
 
 
 def main():
     options = parse()
     found = json.loads(options.source.read_text()) if options.source else measure(options)
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        write(options.json, found)
     measured = rows.from_json(found["rows"])
     size = ", a tenth of the size" if found["quick"] else ""
     where = f"{found['where']}, medians of {found['runs']} runs in turn{size}"

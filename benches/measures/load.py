@@ -33,17 +33,20 @@ def rows(title, found):
 
 def fleet(wrapper, number, subscribers, rate, seconds):
     """This many wrappers, each with a worker that prints this many events a second, and with subscribers."""
-    count = rate * seconds
+    # So long that none has ended when all have been looked at.
+    count = rate * seconds * 2
     words = [EMIT, "--wait", "--rate", str(rate), "--count", str(count)]
     members = [Wrapped(wrapper, words, subscribers=subscribers) for _ in range(number)]
     pids = [member.process.pid for member in members]
+    # Looking at each takes long where all of them are busy: every tenth stands for ten.
+    looked_at = pids[::10]
+    looked_at += [helper for pid in looked_at for helper in helpers(pid)]
     for member in members:
         member.begin()
-    time.sleep(seconds / 3)
+    time.sleep(seconds / 4)
     before, start = sum(map(running_seconds, pids)), time.monotonic()
-    time.sleep(seconds / 3)
+    time.sleep(seconds / 4)
     cpu = 100 * (sum(map(running_seconds, pids)) - before) / (time.monotonic() - start)
-    all_pids = pids + [helper for pid in pids for helper in helpers(pid)]
-    pss = sum(memory_mb(pid, "Pss", "smaps_rollup") for pid in all_pids)
+    pss = sum(memory_mb(pid, "Pss", "smaps_rollup") for pid in looked_at) * number / len(pids[::10])
     delivered = sum(member.finish().delivered for member in members)
     return {"delivered": 100 * delivered / (number * subscribers * count), "cpu": cpu, "pss": pss}
