@@ -1,6 +1,6 @@
 //! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
 
-use super::event::messages;
+use super::{event::messages, feed::stand_back};
 use crate::{
     event_json,
     hub::{Limits, Subscription, WhenFull},
@@ -28,7 +28,11 @@ pub const LIMITS: Limits =
 /// If there can be no thread.
 pub fn start(subscription: Subscription, file: File) -> io::Result<()> {
     let name = thread::Builder::new().name(NAME.into());
-    name.spawn(move || export(&subscription, file)).map(drop)
+    let run = move || {
+        stand_back();
+        export(&subscription, file);
+    };
+    name.spawn(run).map(drop)
 }
 
 fn export(subscription: &Subscription, mut file: File) {
