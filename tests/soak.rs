@@ -100,7 +100,11 @@ async fn round(mut rng: Rng) {
     let read = wait_for(
         "all to be read",
         async || status.get().await,
-        |status| status.stream.unwrap().bytes_read == written.len() as u64 && status.subscribers.is_empty(),
+        |status| {
+            status.stream.unwrap().bytes_read == written.len() as u64 && status.subscribers.is_empty()
+            // What waits for a file may not be written in the time that there is at the end.
+            && status.exporters.iter().all(|exporter| exporter.queued == 0)
+        },
     );
     let books = read.await;
     let back =
