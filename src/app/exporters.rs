@@ -4,7 +4,7 @@ use super::session::{no_thread, open_output};
 use crate::{
     config::Export,
     exporter::{
-        feed::Feed,
+        feed::{Feed, LIMITS},
         jsonl,
         otlp::{self, environment::Environment},
         prometheus::{self, own::Own},
@@ -40,7 +40,7 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
     let mut started = Started::default();
     if let Some(path) = &export.jsonl {
         let file = open_output("--export-jsonl", path)?;
-        jsonl::start(hub.export(jsonl::NAME, jsonl::LIMITS), file).map_err(|error| no_thread(&error))?;
+        jsonl::start(hub.export(jsonl::NAME, LIMITS), file).map_err(|error| no_thread(&error))?;
     }
     if let Some(settings) = &export.prometheus {
         let wrong = |cause: String| format!("--export-prometheus: '{}': {cause}", settings.address);
@@ -49,7 +49,7 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
         else {
             return Err(wrong("expected HOST:PORT".into()));
         };
-        let feed = Feed::new(hub.export_unsampled(prometheus::NAME, prometheus::LIMITS));
+        let feed = Feed::new(hub.export_unsampled(prometheus::NAME, LIMITS));
         let own = Own::new(Arc::clone(hub), context.worker.cloned(), context.recorder.cloned());
         prometheus::start(settings, socket, feed, own, context.linger, (*log).clone())
             .map_err(|error| no_thread(&error))?;
@@ -57,7 +57,7 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
         started.prometheus = Some(address);
     }
     if let Some(settings) = &export.statsd {
-        let feed = Feed::new(hub.export_unsampled(statsd::NAME, statsd::LIMITS));
+        let feed = Feed::new(hub.export_unsampled(statsd::NAME, LIMITS));
         statsd::start(feed, settings.clone(), (*log).clone()).map_err(|error| no_thread(&error))?;
     }
     if let Some(settings) = &export.otlp {
@@ -69,7 +69,7 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
         let start = otlp::Start {
             settings: settings.clone(),
             environment,
-            feed: Feed::new(hub.export(otlp::NAME, otlp::LIMITS)),
+            feed: Feed::new(hub.export(otlp::NAME, LIMITS)),
             worker: context.worker.cloned(),
             drain_timeout: context.drain_timeout,
             log: (*log).clone(),

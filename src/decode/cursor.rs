@@ -180,7 +180,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A whole number that fits an int64, or a decimal fraction without exponent.
-    #[allow(clippy::inline_always, reason = "see there")]
+    #[allow(clippy::inline_always, reason = "measured, as in `number`")]
     #[inline(always)]
     pub(super) fn number(&mut self) -> Option<Measurement<'a>> {
         let (number, length) = number::number(self.text.get(self.at..)?)?;
@@ -189,7 +189,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A whole number that fits an int64.
-    #[allow(clippy::inline_always, reason = "see there")]
+    #[allow(clippy::inline_always, reason = "measured, as in `number`")]
     #[inline(always)]
     pub(super) fn integer(&mut self) -> Option<i64> {
         let (integer, length) = number::integer(self.text.get(self.at..)?)?;

@@ -85,6 +85,14 @@ pub fn number(value: &Value) -> Option<f64> {
     }
 }
 
+/// A text's first so many bytes, less the beginning of a character.
+pub fn cut(text: &str, max_bytes: usize) -> &str {
+    if text.len() <= max_bytes {
+        return text;
+    }
+    (0..=max_bytes).rev().find_map(|end| text.get(..end)).unwrap_or_default()
+}
+
 /// The messages in gRPC frames. The sidecar made them: all of them decode.
 pub fn messages(mut frames: Bytes) -> impl Iterator<Item = TelemetryEvent> {
     std::iter::from_fn(move || {
@@ -136,5 +144,10 @@ mod tests {
             Some(1.0)
         );
         assert_eq!(duration(&[]), None);
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!((cut("aé", 3), cut("aé", 2), cut("é", 1), cut("abc", 0)), ("aé", "a", "", ""));
     }
 }

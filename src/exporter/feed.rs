@@ -1,10 +1,16 @@
 //! What every exporter reads, and the thread it runs on.
 
 use super::event::{Event, messages};
-use crate::hub::Subscription;
+use crate::hub::{Limits, Subscription, WhenFull};
 use nix::{libc, unistd::gettid};
 use std::{future::poll_fn, io, thread};
 use tokio::task::yield_now;
+
+/// What may wait for an exporter: bounded by bytes. Files and counts are meant to be complete, so that bursts get more room
+/// than a subscriber has by default. Of a burst the first events are worth as much as the last, and leaving out what comes
+/// costs nothing.
+pub const LIMITS: Limits =
+    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
 
 /// An exporter's queue in the hub. Dropping it says that the exporter is done.
 #[derive(Debug)]

@@ -1,10 +1,7 @@
 //! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
 
 use super::{event::messages, feed::stand_back};
-use crate::{
-    event_json,
-    hub::{Limits, Subscription, WhenFull},
-};
+use crate::{event_json, hub::Subscription};
 use std::{
     fs::File,
     io::{self, Write as _},
@@ -15,11 +12,6 @@ use std::{
 
 /// The exporter's name in the books.
 pub const NAME: &str = "jsonl";
-
-/// What may wait for the disk: bounded by bytes. A file is meant to have every event, so bursts get more room
-/// than a subscriber has by default.
-pub const LIMITS: Limits =
-    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
 
 /// Starts the thread. It ends when the hub is closed and everything is written.
 ///

@@ -5,6 +5,7 @@
 //! many metrics, with names of so many bytes; samples of others are counted and left out.
 
 use super::sample::{Kind, Sample, Subject};
+use crate::exporter::event::cut;
 use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
 
 /// The upper bounds of a duration histogram's buckets, in seconds: from 100 µs, a short call, to 5 minutes, a batch of
@@ -192,7 +193,9 @@ impl Aggregator {
             series: BTreeMap::new(),
         });
         let mut key = subject_labels(sample.subject);
-        key.extend(labels.map(|(name, value)| (Cow::Owned(name.to_owned()), cut(value).to_owned())));
+        key.extend(
+            labels.map(|(name, value)| (Cow::Owned(name.to_owned()), cut(value, MAX_LABEL_BYTES).to_owned())),
+        );
         // Each metric has its first series, however many metrics there are.
         let full = metric.series.len() >= self.max_series
             || (!metric.series.is_empty() && self.series >= self.max_series.saturating_mul(SERIES_FACTOR));
@@ -255,22 +258,16 @@ fn metric_name(subject: Subject<'_>) -> Cow<'static, str> {
 /// The labels that say what a sample is of.
 fn subject_labels(subject: Subject<'_>) -> Labels {
     match subject {
-        Subject::Event(name) => vec![("event".into(), cut(name).to_owned())],
+        Subject::Event(name) => vec![("event".into(), cut(name, MAX_LABEL_BYTES).to_owned())],
         Subject::Duration { operation, failed } => {
             let result = if failed { "error" } else { "ok" };
-            vec![("operation".into(), cut(operation).to_owned()), ("result".into(), result.to_owned())]
+            vec![
+                ("operation".into(), cut(operation, MAX_LABEL_BYTES).to_owned()),
+                ("result".into(), result.to_owned()),
+            ]
         }
         Subject::Measurement { .. } => Vec::new(),
     }
-}
-
-/// The first [`MAX_LABEL_BYTES`] of a value, or some fewer.
-fn cut(value: &str) -> &str {
-    let mut end = value.len().min(MAX_LABEL_BYTES);
-    while !value.is_char_boundary(end) {
-        end -= 1;
-    }
-    value.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

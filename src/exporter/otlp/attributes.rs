@@ -3,7 +3,10 @@
 //! An event may have four megabytes in it, and requests over four megabytes are refused: so attributes are bounded in
 //! number and size. What is left out is counted where the protocol has a place for that.
 
-use crate::{exporter::event::Event, proto::bridge::telemetry_value};
+use crate::{
+    exporter::event::{Event, cut},
+    proto::bridge::telemetry_value,
+};
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 
 /// How many attributes a span or a span's event may have: the specification's default,
@@ -113,14 +116,6 @@ fn is_context(key: &str) -> bool {
     matches!(key, "traceparent" | "tracestate" | "correlation_id")
 }
 
-/// A text's first so many bytes, less the beginning of a character.
-pub fn cut(text: &str, max_bytes: usize) -> &str {
-    if text.len() <= max_bytes {
-        return text;
-    }
-    (0..=max_bytes).rev().find_map(|end| text.get(..end)).unwrap_or_default()
-}
-
 fn encoded_size(attribute: &KeyValue) -> usize {
     let value = attribute.value.as_ref().and_then(|value| value.value.as_ref());
     attribute.key.len() + value.map_or(0, value_size) + OVERHEAD_BYTES
@@ -164,10 +159,5 @@ mod tests {
         unnamed.text("", "x");
         unnamed.text(&"x".repeat(MAX_NAME_BYTES + 1), "x");
         assert_eq!((unnamed.list.len(), unnamed.dropped), (0, 2));
-    }
-
-    #[test]
-    fn a_text_is_cut_between_characters() {
-        assert_eq!((cut("aé", 3), cut("aé", 2), cut("é", 1), cut("abc", 0)), ("aé", "a", "", ""));
     }
 }

@@ -1,10 +1,10 @@
 //! Pieces of spans, as OpenTelemetry has them.
 
 use super::{
-    attributes::{Attributes, MAX_NAME_BYTES, cut},
+    attributes::{Attributes, MAX_NAME_BYTES},
     open::Open,
 };
-use crate::exporter::event::Event;
+use crate::exporter::event::{Event, cut};
 use opentelemetry_proto::tonic::trace::v1::{Span, Status, span, status::StatusCode};
 
 /// Metadata of an exception that its event and the span's status tell.

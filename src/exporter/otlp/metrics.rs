@@ -4,13 +4,16 @@
 //! events `{event}`; others are not known.
 
 use super::{
-    attributes::{MAX_NAME_BYTES, MAX_VALUE_BYTES, cut},
+    attributes::{MAX_NAME_BYTES, MAX_VALUE_BYTES},
     endpoint::Destination,
     request::{Request, room},
 };
-use crate::exporter::metrics::{
-    aggregate::{self, Labels, Point, Series},
-    sample::Kind,
+use crate::exporter::{
+    event::cut,
+    metrics::{
+        aggregate::{self, Labels, Point, Series},
+        sample::Kind,
+    },
 };
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, KeyValue, any_value},

@@ -47,21 +47,13 @@ use super::{
     feed::{self, Feed},
     metrics::sample::Measures,
 };
-use crate::{
-    grpc::status::WorkerState,
-    hub::{Limits, WhenFull},
-    log::Log,
-};
+use crate::{grpc::status::WorkerState, log::Log};
 use endpoint::Endpoint;
 use environment::Environment;
 use std::{io, sync::Arc, time::Duration};
 
 /// The exporter's name in the books.
 pub const NAME: &str = "otlp";
-
-/// What may wait for the exporter, which never waits for the network: enough for a burst.
-pub const LIMITS: Limits =
-    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
 
 /// The options of the command line; the standard environment variables say the rest.
 #[derive(Debug, Clone)]

@@ -31,7 +31,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{
-    task::{self, JoinError, JoinSet, yield_now},
+    task::{self, JoinError, JoinSet},
     time::{MissedTickBehavior, interval_at, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -146,8 +146,6 @@ impl Exporter {
                 events = self.feed.next(), if !(self.lossless && self.queue.is_full()) => {
                     let Some(events) = events else { break };
                     self.take(&events);
-                    // Requests on their way are to get on, however many events there are.
-                    yield_now().await;
                 }
                 _ = spans_due.tick() => {
                     self.spans.expire(Instant::now(), &mut self.queue);

@@ -19,13 +19,13 @@
 //! have the parent that it has itself, and still wait to be sent ([`Queue`]): most wait for seconds.
 
 use super::{
-    attributes::{Attributes, MAX_NAME_BYTES, cut},
+    attributes::{Attributes, MAX_NAME_BYTES},
     convert::{ERROR_KEYS, describe_error, duration_ns, finish, span_event, time_ns},
     open::{Correlation, Events, Number, Open, OpenSpans, Parent},
     queue::{Finished, Queue},
 };
 use crate::exporter::{
-    event::{Event, Phase},
+    event::{Event, Phase, cut},
     ids::{Context, Random, Traceparent, trace_id},
 };
 use opentelemetry_proto::tonic::{

@@ -21,11 +21,7 @@ use super::{
     feed::{self, Feed},
     metrics::sample::Measures,
 };
-use crate::{
-    grpc::listener::Address,
-    hub::{Limits, WhenFull},
-    log::Log,
-};
+use crate::{grpc::listener::Address, log::Log};
 use own::Own;
 use page::{Format, Page};
 use series::{LEFT_OUT, Metrics};
@@ -39,11 +35,6 @@ use tokio::{sync::Notify, time::timeout};
 
 /// The exporter's name in the books.
 pub const NAME: &str = "prometheus";
-
-/// What may wait while a page is made: bounded by bytes. An event lost here is one that no counter ever sees, so bursts
-/// get more room than a subscriber has by default.
-pub const LIMITS: Limits =
-    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
 
 /// The options of the command line.
 #[derive(Debug, Clone)]

@@ -23,10 +23,7 @@ use super::{
     feed::{Feed, spawn},
     metrics::sample::Measures,
 };
-use crate::{
-    hub::{Limits, WhenFull},
-    log::Log,
-};
+use crate::log::Log;
 use lines::{Encoder, Line};
 use packets::Packets;
 use sender::Sender;
@@ -35,12 +32,6 @@ use tokio::time::{Instant, timeout_at};
 
 /// The exporter's name in the books.
 pub const NAME: &str = "statsd";
-
-/// What may wait: as much as for a file, since counts are meant to be complete. It fills only while a worker prints
-/// faster than a core can write lines, or while a name is looked up. Of such a burst the first events are worth as much
-/// as the last, and leaving out what comes costs nothing.
-pub const LIMITS: Limits =
-    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
 
 /// How long a line waits at most for others to go with it.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
