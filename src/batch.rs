@@ -46,11 +46,11 @@ impl Names {
     }
 
     /// The number of this name, a new one if it is not at hand.
-    fn number(&mut self, name: &str) -> usize {
+    fn number(&mut self, name: &[u8]) -> usize {
         let count = self.ends.len();
         let mut at_hand = (count.saturating_sub(NAMES_AT_HAND)..count).rev();
-        at_hand.find(|number| self.get(*number) == Some(name)).unwrap_or_else(|| {
-            self.text.push_str(name);
+        at_hand.find(|number| self.get(*number).map(str::as_bytes) == Some(name)).unwrap_or_else(|| {
+            self.text.push_str(&String::from_utf8_lossy(name));
             self.ends.push(self.text.len());
             count
         })
@@ -68,8 +68,8 @@ pub struct Batch {
 /// What judging an event needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// The dotted name.
-    pub name: &'a str,
+    /// The dotted name, UTF-8.
+    pub name: &'a [u8],
     /// The correlation id, UTF-8; empty for none.
     pub correlation_id: &'a [u8],
     /// Nanoseconds since the Unix epoch: the line's, or the time of reading.
@@ -105,7 +105,7 @@ impl Batch {
     pub fn event(&self, index: usize) -> Option<Event<'_>> {
         let entry = self.entries.get(index)?;
         Some(Event {
-            name: self.names.get(entry.name)?,
+            name: self.names.get(entry.name)?.as_bytes(),
             correlation_id: self.correlation_id(index)?,
             timestamp_ns: entry.timestamp_ns,
             timestamp_given: entry.timestamp_given,

@@ -373,6 +373,16 @@ fn a_message_that_clients_would_refuse_is_oversized() {
 }
 
 #[test]
+fn an_id_of_bytes_that_are_not_utf8_has_room() {
+    // Each becomes three, and stands in the metadata and as the id.
+    let line =
+        [br#"{"event": "e", "metadata": {"correlation_id": ""#, &b"\xff".repeat(100_000)[..], br#""}}"#];
+    let event = outcome(&line.concat()).unwrap().event;
+    assert!(event.correlation_id == "\u{FFFD}".repeat(100_000));
+    assert!(event.metadata["correlation_id"] == event.correlation_id);
+}
+
+#[test]
 fn nesting_needs_no_stack() {
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
         let depth = 100_000;

@@ -17,7 +17,7 @@ SHAPES = {
 
 
 def measure(options):
-    rounds = str(31 if options.quick else 201)
+    rounds = str(5 if options.quick else 31)
     rows = [row for found in bench("--rounds", rounds) for row in [as_row(found, "ns")]]
     if shutil.which("valgrind"):
         rows += [as_row(found, "instructions") for found in bench("--instructions")]

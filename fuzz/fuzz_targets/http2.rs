@@ -85,7 +85,7 @@ fuzz_target!(|data: &[u8]| {
     // The other side may have hung up already.
     let _ = stream.write_all(&[&before[..], rest].concat());
     let mut batch = BatchBuilder::default();
-    let event = Event { name: "a.b", correlation_id: b"", timestamp_ns: 1, timestamp_given: true };
+    let event = Event { name: b"a.b", correlation_id: b"", timestamp_ns: 1, timestamp_given: true };
     assert!(batch.push(b"\x0a\x01a\x0a\x01b\x20\x01", event));
     hub.publish(batch.take(), &StreamStats::default());
     let _ = stream.shutdown(Shutdown::Write);

@@ -1,11 +1,16 @@
 //! A position in a line's JSON, for the paths that read common lines quickly.
 //!
 //! Every method moves past what it reads, or gives up ([`None`]) at what is rare: nothing here reports an error.
+#![allow(
+    clippy::inline_always,
+    reason = "measured: positions stay in registers only where all of it is one function"
+)]
 
 use super::{
+    head::{KeyHead, Map},
     number,
-    text::{escape, plain_run, short_string},
-    wire::{CHUNK_BYTES, Measurement, Writer},
+    text::{ShortText, ascii_string, escape, plain_run, short_string},
+    wire::{Measurement, Writer},
 };
 use std::ops::Range;
 use wide::u8x32;
@@ -35,7 +40,7 @@ impl<'a> Cursor<'a> {
         self.text.get(self.at).copied()
     }
 
-    #[inline]
+    #[inline(always)]
     fn skip_space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
@@ -43,6 +48,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// An opening bracket, and white space around it.
+    #[inline(always)]
     pub(super) fn open(&mut self, bracket: u8) -> Option<()> {
         self.skip_space();
         self.byte(bracket)?;
@@ -50,11 +56,13 @@ impl<'a> Cursor<'a> {
         Some(())
     }
 
-    fn byte(&mut self, byte: u8) -> Option<()> {
+    #[inline(always)]
+    pub(super) fn byte(&mut self, byte: u8) -> Option<()> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
     /// Exactly these bytes.
+    #[inline(always)]
     pub(super) fn literal(&mut self, literal: &[u8]) -> Option<()> {
         self.text.get(self.at..)?.starts_with(literal).then(|| self.at += literal.len())
     }
@@ -71,6 +79,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// After a value: true at the closing bracket, false behind a comma.
+    #[inline(always)]
     pub(super) fn next_or_close(&mut self, closing: u8) -> Option<bool> {
         self.skip_space();
         let byte = self.peek()?;
@@ -83,17 +92,32 @@ impl<'a> Cursor<'a> {
     }
 
     /// Nothing but white space up to the text's end.
+    #[inline(always)]
     pub(super) fn end(&mut self) -> Option<()> {
         self.skip_space();
         (self.at == self.text.len()).then_some(())
     }
 
-    /// A key, and its colon. The key is valid UTF-8.
-    pub(super) fn key(&mut self) -> Option<&'a [u8]> {
+    /// An object: whether it has entries. Null is one without.
+    #[inline(always)]
+    pub(super) fn open_map(&mut self) -> Option<bool> {
+        if self.peek()? == b'n' {
+            return self.literal(b"null").map(|()| false);
+        }
+        self.open(b'{')?;
+        Some(self.byte(b'}').is_none())
+    }
+
+    /// A key, and its colon.
+    #[inline(always)]
+    pub(super) fn key(&mut self) -> Option<Key<'a>> {
         self.byte(b'"')?;
-        let key = match self.rest_of_short_string() {
-            Some((chunk, length)) => chunk.get(..length.into())?,
-            None => self.rest_of_string()?,
+        let key = if let Some(short) = self.rest_of_short_string() {
+            Key { text: short.bytes(), short: Some(short) }
+        } else {
+            let (key, behind) = self.long_key()?;
+            *self = behind;
+            key
         };
         // What Python and nearly everybody writes.
         if self.literal(b": ").is_none() {
@@ -102,6 +126,12 @@ impl<'a> Cursor<'a> {
         }
         self.skip_space();
         Some(key)
+    }
+
+    #[cold]
+    fn long_key(mut self) -> Option<(Key<'a>, Self)> {
+        let text = self.rest_of_string()?;
+        Some((Key { text, short: None }, self))
     }
 
     /// A string value: valid UTF-8, as all that is returned here.
@@ -118,12 +148,20 @@ impl<'a> Cursor<'a> {
         Some(run)
     }
 
-    /// The same for ASCII that is shorter than a chunk: the chunk that starts with it, and its length.
+    /// The same for ASCII that is shorter than a chunk.
     #[inline]
-    pub(super) fn rest_of_short_string(&mut self) -> Option<(&'a [u8; CHUNK_BYTES], u8)> {
-        let (chunk, length) = short_string(self.text.get(self.at..)?)?;
-        self.at += usize::from(length) + 1;
-        Some((chunk, length))
+    pub(super) fn rest_of_short_string(&mut self) -> Option<ShortText<'a>> {
+        let string = short_string(self.text.get(self.at..)?)?;
+        self.at += string.bytes().len() + 1;
+        Some(string)
+    }
+
+    /// The same for ASCII that is a little longer.
+    #[inline]
+    pub(super) fn rest_of_ascii_string(&mut self) -> Option<&'a [u8]> {
+        let string = ascii_string(self.text.get(self.at..)?)?;
+        self.at += string.len() + 1;
+        Some(string)
     }
 
     /// Writes what is left of a string behind its opening quote, escapes and all.
@@ -168,11 +206,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Where a value that was just read is.
-    pub(super) fn before(&self, value: &[u8]) -> Range<usize> {
-        self.at.saturating_sub(value.len())..self.at
-    }
-
     /// Where the content of a string that was just read is.
     pub(super) fn content(&self, string: &[u8]) -> Range<usize> {
         let closing_quote = self.at.saturating_sub(1);
@@ -180,7 +213,6 @@ impl<'a> Cursor<'a> {
     }
 
     /// A whole number that fits an int64, or a decimal fraction without exponent.
-    #[allow(clippy::inline_always, reason = "measured, as in `number`")]
     #[inline(always)]
     pub(super) fn number(&mut self) -> Option<Measurement<'a>> {
         let (number, length) = number::number(self.text.get(self.at..)?)?;
@@ -189,12 +221,26 @@ impl<'a> Cursor<'a> {
     }
 
     /// A whole number that fits an int64.
-    #[allow(clippy::inline_always, reason = "measured, as in `number`")]
     #[inline(always)]
     pub(super) fn integer(&mut self) -> Option<i64> {
         let (integer, length) = number::integer(self.text.get(self.at..)?)?;
         self.at += length;
         Some(integer)
+    }
+}
+
+/// A key: UTF-8, as strings are here.
+#[derive(Clone, Copy)]
+pub(super) struct Key<'a> {
+    pub(super) text: &'a [u8],
+    short: Option<ShortText<'a>>,
+}
+
+impl<'a> Key<'a> {
+    /// The head of its entries, if it is short enough to have one.
+    #[inline]
+    pub(super) fn head(self, map: Map) -> Option<KeyHead<'a>> {
+        KeyHead::new(map, self.short?)
     }
 }
 
@@ -209,10 +255,16 @@ pub(super) struct Literal {
 
 impl Literal {
     /// None if it is too long for that.
-    pub(super) fn new(literal: &[u8]) -> Option<Self> {
+    pub(super) const fn new(literal: &[u8]) -> Option<Self> {
+        if literal.len() > MAX_LITERAL_BYTES {
+            return None;
+        }
         let (mut text, mut mask) = ([0; MAX_LITERAL_BYTES], [0; MAX_LITERAL_BYTES]);
-        text.get_mut(..literal.len())?.copy_from_slice(literal);
-        mask.get_mut(..literal.len())?.fill(0xFF);
+        let mut at = 0;
+        while at < literal.len() {
+            (text[at], mask[at]) = (literal[at], 0xFF);
+            at += 1;
+        }
         Some(Self { text, mask, length: literal.len() })
     }
 

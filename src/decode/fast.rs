@@ -3,12 +3,18 @@
 //! It takes known keys, each once, in any order; strings of valid UTF-8, with escapes only in metadata; integers that
 //! fit an int64; decimals; true, false and null. At anything else it gives up ([`None`]) and the slow path starts
 //! anew: it is never wrong, only incomplete.
+#![allow(
+    clippy::inline_always,
+    reason = "measured: positions stay in registers only where all of it is one function"
+)]
 
 use super::{
     Fields, Reject,
-    cursor::Cursor,
+    cursor::{Cursor, Key, Literal},
+    entry::{self, apart},
+    head::Map,
     room_for,
-    wire::{Head, Measurement, Writer},
+    wire::Writer,
 };
 use crate::batch::BatchBuilder;
 use std::ops::Range;
@@ -20,16 +26,16 @@ const MAX_KEYS: usize = 16;
 pub(super) const CORRELATION_ID: &[u8] = b"correlation_id";
 
 /// What a value is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Field<'a> {
     /// The name.
     Event,
     /// The measurement of this key.
-    Measurement(&'a [u8]),
+    Measurement(Key<'a>),
     /// The metadata of this key, a string.
-    Metadata(&'a [u8]),
+    Metadata(Key<'a>),
     /// The same, but not a string.
-    MetadataScalar(&'a [u8]),
+    MetadataScalar(Key<'a>),
     /// The time.
     Timestamp,
     /// The correlation id.
@@ -47,12 +53,35 @@ impl Observer for () {
     fn value(&mut self, _: Field<'_>, _: Range<usize>) {}
 }
 
+/// The name that came last and what it is on the wire: the next line is likely to have the same.
+#[derive(Debug, Default)]
+pub(super) struct LastName {
+    name: Vec<u8>,
+    parts: Vec<u8>,
+}
+
+impl LastName {
+    fn write_parts_of(&mut self, name: &[u8], out: &mut Writer<'_>) -> Option<()> {
+        if self.name == name {
+            return out.bytes(&self.parts);
+        }
+        let start = out.written();
+        out.event_parts(name)?;
+        self.name.clear();
+        self.parts.clear();
+        self.name.extend_from_slice(name);
+        self.parts.extend_from_slice(out.since(start));
+        Some(())
+    }
+}
+
 /// Decodes, or gives up.
 pub(super) fn decode(
     json: &[u8],
     extra_metadata: &[(String, String)],
     now_ns: i64,
     batch: &mut BatchBuilder,
+    last_name: &mut LastName,
     observer: &mut impl Observer,
 ) -> Option<Result<(), Reject>> {
     let mut cursor = Cursor::new(json);
@@ -64,53 +93,69 @@ pub(super) fn decode(
     let mut out = Writer::new(batch.room(room_for(json, extra_metadata)));
     cursor.open(b'{')?;
     loop {
-        match seen.first_time(cursor.key()?)? {
-            Key::Event => {
-                name = cursor.quoted()?;
-                out.event_parts(name)?;
+        match seen.next(&mut cursor)? {
+            Known::Event => {
+                cursor.byte(b'"')?;
+                name = entry::rest_of_id(&mut cursor)?;
+                last_name.write_parts_of(name, &mut out)?;
                 observer.value(Field::Event, cursor.content(name));
             }
-            Key::Measurements => {
+            Known::Measurements => {
                 let mut keys = Keys::default();
-                map(&mut cursor, &mut keys, |cursor, key| {
+                let mut more = cursor.open_map()?;
+                while more {
+                    let key = cursor.key()?;
+                    keys.add(key.text)?;
                     let start = cursor.at();
-                    match Head::of_measurement(key) {
-                        Some(head) => measurement(cursor, &mut out, &head)?,
-                        None => out.measurement(key, cursor.measurement()?)?,
+                    match key.head(Map::Measurements) {
+                        Some(head) => entry::measurement(&mut cursor, &mut out, &head)?,
+                        None => apart(&mut cursor, &mut out, |cursor, out| {
+                            out.measurement(key.text, cursor.measurement()?)
+                        })?,
                     }
                     observer.value(Field::Measurement(key), start..cursor.at());
-                    Some(())
-                })?;
-            }
-            Key::Metadata => map(&mut cursor, &mut metadata_keys, |cursor, key| {
-                if key == CORRELATION_ID {
-                    // Of others than strings, null is none: rare.
-                    metadata_correlation_id = cursor.quoted()?;
-                    out.metadata(key, metadata_correlation_id)?;
-                    observer.value(Field::Metadata(key), cursor.content(metadata_correlation_id));
-                } else if cursor.literal(b"\"").is_some() {
-                    let start = cursor.at();
-                    match Head::of_metadata(key) {
-                        Some(head) => rest_of_metadata(cursor, &mut out, &head)?,
-                        None => out.metadata_of(key, |out| cursor.copy_rest_of_string(out))?,
-                    }
-                    observer.value(Field::Metadata(key), start..cursor.at() - 1);
-                } else {
-                    let value = cursor.scalar()?;
-                    out.metadata(key, value)?;
-                    observer.value(Field::MetadataScalar(key), cursor.before(value));
+                    more = !cursor.next_or_close(b'}')?;
                 }
-                Some(())
-            })?,
-            Key::Timestamp => {
+            }
+            Known::Metadata => {
+                let mut more = cursor.open_map()?;
+                while more {
+                    let key = cursor.key()?;
+                    metadata_keys.add(key.text)?;
+                    if key.text == CORRELATION_ID {
+                        // Of others than strings, null is none: rare.
+                        apart(&mut cursor, &mut out, |cursor, out| {
+                            metadata_correlation_id = cursor.quoted()?;
+                            out.metadata(key.text, metadata_correlation_id)
+                        })?;
+                        observer.value(Field::Metadata(key), cursor.content(metadata_correlation_id));
+                    } else if cursor.byte(b'"').is_some() {
+                        let start = cursor.at();
+                        match key.head(Map::Metadata) {
+                            Some(head) => entry::rest_of_metadata(&mut cursor, &mut out, &head)?,
+                            None => apart(&mut cursor, &mut out, |cursor, out| {
+                                out.metadata_of(key.text, |out| cursor.copy_rest_of_string(out))
+                            })?,
+                        }
+                        observer.value(Field::Metadata(key), start..cursor.at() - 1);
+                    } else {
+                        let start = cursor.at();
+                        apart(&mut cursor, &mut out, |cursor, out| out.metadata(key.text, cursor.scalar()?))?;
+                        observer.value(Field::MetadataScalar(key), start..cursor.at());
+                    }
+                    more = !cursor.next_or_close(b'}')?;
+                }
+            }
+            Known::Timestamp => {
                 let start = cursor.at();
                 timestamp_ns = Some(cursor.integer()?);
                 observer.value(Field::Timestamp, start..cursor.at());
             }
             // Null and missing are the same.
-            Key::CorrelationId if cursor.peek()? == b'n' => cursor.literal(b"null")?,
-            Key::CorrelationId => {
-                correlation_id = cursor.quoted()?;
+            Known::CorrelationId if cursor.peek()? == b'n' => cursor.literal(b"null")?,
+            Known::CorrelationId => {
+                cursor.byte(b'"')?;
+                correlation_id = entry::rest_of_id(&mut cursor)?;
                 observer.value(Field::CorrelationId, cursor.content(correlation_id));
             }
         }
@@ -130,59 +175,62 @@ pub(super) fn decode(
     if correlation_id.is_empty() {
         correlation_id = metadata_correlation_id;
     }
-    let name = str::from_utf8(name).ok()?;
     let fields = Fields { name, correlation_id, timestamp_ns };
     let message_bytes = fields.write(&mut out, now_ns)?;
     Some(fields.add(message_bytes, now_ns, batch))
 }
 
-/// Writes a measurement.
-#[inline]
-pub(super) fn measurement(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, head: &Head) -> Option<()> {
-    match cursor.measurement()? {
-        Measurement::Int(int) => out.int_entry(head, int),
-        Measurement::Float(float) => out.float_entry(head, float),
-        other => out.entry_of(head, |out| out.telemetry_value(other)),
-    }
-}
-
-/// Writes a string of metadata, from behind its opening quote.
-#[inline]
-pub(super) fn rest_of_metadata(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, head: &Head) -> Option<()> {
-    if let Some((chunk, length)) = cursor.rest_of_short_string() {
-        return out.short_text_entry(head, chunk, length);
-    }
-    out.entry_of(head, |out| cursor.copy_rest_of_string(out))
-}
-
-/// The known keys, a bit for each.
+/// The known keys, in the order in which workers usually write them.
 #[derive(Clone, Copy)]
-enum Key {
-    Event = 1,
-    Measurements = 2,
-    Metadata = 4,
-    Timestamp = 8,
-    CorrelationId = 16,
+enum Known {
+    Event,
+    Measurements,
+    Metadata,
+    Timestamp,
+    CorrelationId,
 }
+
+/// As Python and nearly everybody writes them.
+const USUAL: [(Option<Literal>, Known); 5] = [
+    (Literal::new(br#""event": "#), Known::Event),
+    (Literal::new(br#""measurements": "#), Known::Measurements),
+    (Literal::new(br#""metadata": "#), Known::Metadata),
+    (Literal::new(br#""timestamp_ns": "#), Known::Timestamp),
+    (Literal::new(br#""correlation_id": "#), Known::CorrelationId),
+];
 
 /// Which of the known keys have come.
 #[derive(Default)]
-struct Seen(u8);
+struct Seen {
+    /// A bit for each.
+    keys: u8,
+    /// Which one is likely to come next.
+    next: usize,
+}
 
 impl Seen {
-    /// Gives up at an unknown key and at one that came before.
-    #[inline]
-    fn first_time(&mut self, key: &[u8]) -> Option<Key> {
-        let key = match key {
-            b"event" => Key::Event,
-            b"measurements" => Key::Measurements,
-            b"metadata" => Key::Metadata,
-            b"timestamp_ns" => Key::Timestamp,
-            b"correlation_id" => Key::CorrelationId,
-            _ => return None,
+    /// Reads a key. It gives up at an unknown one and at one that came before.
+    #[inline(always)]
+    fn next(&mut self, cursor: &mut Cursor<'_>) -> Option<Known> {
+        let usual = USUAL.get(self.next).and_then(|(text, key)| {
+            cursor.short_literal(text.as_ref()?)?;
+            Some(*key)
+        });
+        let key = match usual {
+            Some(key) => key,
+            None => match cursor.key()?.text {
+                b"event" => Known::Event,
+                b"measurements" => Known::Measurements,
+                b"metadata" => Known::Metadata,
+                b"timestamp_ns" => Known::Timestamp,
+                b"correlation_id" => Known::CorrelationId,
+                _ => return None,
+            },
         };
-        let first = self.0 & key as u8 == 0;
-        self.0 |= key as u8;
+        let bit = 1 << key as u8;
+        let first = self.keys & bit == 0;
+        self.keys |= bit;
+        self.next = key as usize + 1;
         first.then_some(key)
     }
 }
@@ -206,28 +254,5 @@ impl<'a> Keys<'a> {
         *self.keys.get_mut(self.len)? = key;
         self.len += 1;
         Some(())
-    }
-}
-
-/// Reads an object of scalars, entry by entry; null is an empty one.
-fn map<'a>(
-    cursor: &mut Cursor<'a>,
-    keys: &mut Keys<'a>,
-    mut value: impl FnMut(&mut Cursor<'a>, &'a [u8]) -> Option<()>,
-) -> Option<()> {
-    if cursor.peek()? == b'n' {
-        return cursor.literal(b"null");
-    }
-    cursor.open(b'{')?;
-    if cursor.peek()? == b'}' {
-        return cursor.literal(b"}");
-    }
-    loop {
-        let key = cursor.key()?;
-        keys.add(key)?;
-        value(cursor, key)?;
-        if cursor.next_or_close(b'}')? {
-            return Some(());
-        }
     }
 }

@@ -7,12 +7,15 @@
 //! line does not pay for the rare one. Property tests hold them to the same result.
 
 mod cursor;
+mod entry;
 mod fast;
+mod head;
 pub mod json;
 mod number;
 mod shape;
 mod slow;
 mod text;
+mod varint;
 pub mod wire;
 
 use crate::{
@@ -43,6 +46,7 @@ impl From<json::NotJson> for Reject {
 pub struct Decoder {
     metadata: Vec<(String, String)>,
     shapes: Shapes,
+    last_name: fast::LastName,
 }
 
 impl Decoder {
@@ -50,7 +54,11 @@ impl Decoder {
     /// last one counts.
     pub fn new(metadata: Vec<(String, String)>) -> Self {
         let unique: BTreeMap<_, _> = metadata.into_iter().collect();
-        Self { metadata: unique.into_iter().collect(), shapes: Shapes::default() }
+        Self {
+            metadata: unique.into_iter().collect(),
+            shapes: Shapes::default(),
+            last_name: fast::LastName::default(),
+        }
     }
 
     /// Decodes what follows `TELEMETRY:` in a line, its newline included or not, and adds the event to the
@@ -64,7 +72,8 @@ impl Decoder {
         if let Some(result) = self.shapes.decode(json, now_ns, batch) {
             return result;
         }
-        if let Some(result) = fast::decode(json, &self.metadata, now_ns, batch, &mut ()) {
+        if let Some(result) = fast::decode(json, &self.metadata, now_ns, batch, &mut self.last_name, &mut ())
+        {
             self.shapes.learn(json, &self.metadata);
             return result;
         }
@@ -89,7 +98,7 @@ fn room_for(json: &[u8], extra_metadata: &[(String, String)]) -> usize {
 
 /// What all paths end with.
 struct Fields<'a> {
-    name: &'a str,
+    name: &'a [u8],
     correlation_id: &'a [u8],
     timestamp_ns: Option<i64>,
 }

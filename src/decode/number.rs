@@ -30,21 +30,18 @@ const TENS: [u64; 32] = {
 /// How many bytes are looked at: more than [`MAX_EXACT_DIGITS`], in eights.
 const WINDOW_BYTES: usize = 3 * 8;
 
-/// A number.
+/// A number. If a letter or a point follows, it goes on, and is not what is returned: a caller has to look at what comes
+/// next anyway.
 #[inline(always)]
 pub(super) fn number(text: &[u8]) -> Option<(Measurement<'static>, usize)> {
-    let negative = text.first() == Some(&b'-');
-    let sign = usize::from(negative);
-    let (whole, digits) = whole_part(text.get(sign..)?)?;
+    let (sign, whole, digits) = whole_part(text)?;
     let point = sign + digits;
-    match text.get(point)? {
-        b'.' => {}
-        b'e' | b'E' => return None,
-        _ => return Some((Measurement::Int(signed(whole, negative)?), point)),
+    if text.get(point) != Some(&b'.') {
+        return Some((Measurement::Int(signed(whole, sign)?), point));
     }
     let (fraction, fraction_digits) = digits_of(text.get(point + 1..)?)?;
     let end = point + 1 + fraction_digits;
-    if fraction_digits == 0 || matches!(text.get(end)?, b'e' | b'E') {
+    if fraction_digits == 0 {
         return None;
     }
     let exact =
@@ -55,38 +52,34 @@ pub(super) fn number(text: &[u8]) -> Option<(Measurement<'static>, usize)> {
         #[allow(clippy::cast_precision_loss, reason = "it is below 2^53")]
         (Some(mantissa), Some(power)) if mantissa < 1 << 53 => {
             let float = mantissa as f64 / power;
-            if negative { -float } else { float }
+            if sign == 0 { float } else { -float }
         }
         _ => str::from_utf8(text.get(..end)?).ok()?.parse().ok()?,
     };
     Some((Measurement::Float(float), end))
 }
 
-/// A whole number that fits an int64.
+/// A whole number that fits an int64. What follows may make it another, as with [`number`].
 #[inline(always)]
 pub(super) fn integer(text: &[u8]) -> Option<(i64, usize)> {
-    let negative = text.first() == Some(&b'-');
-    let sign = usize::from(negative);
-    let (whole, digits) = whole_part(text.get(sign..)?)?;
-    let end = sign + digits;
-    if matches!(text.get(end)?, b'.' | b'e' | b'E') {
-        return None;
-    }
-    Some((signed(whole, negative)?, end))
+    let (sign, whole, digits) = whole_part(text)?;
+    Some((signed(whole, sign)?, sign + digits))
 }
 
-/// `0|[1-9][0-9]*`: what it is, and of how many digits.
+/// `-?(0|[1-9][0-9]*)`: of how many characters the sign is, the digits' number, and how many they are.
 #[inline(always)]
-fn whole_part(text: &[u8]) -> Option<(u64, usize)> {
-    let (value, digits) = digits_of(text)?;
-    let leading_zero = digits > 1 && text.first() == Some(&b'0');
-    (digits > 0 && !leading_zero).then_some((value, digits))
+fn whole_part(text: &[u8]) -> Option<(usize, u64, usize)> {
+    let sign = usize::from(*text.first()? == b'-');
+    let unsigned = text.get(sign..)?;
+    let (value, digits) = digits_of(unsigned)?;
+    let leading_zero = digits > 1 && unsigned.first() == Some(&b'0');
+    (digits > 0 && !leading_zero).then_some((sign, value, digits))
 }
 
 /// A number with its sign, if it fits an int64.
 #[inline(always)]
-fn signed(whole: u64, negative: bool) -> Option<i64> {
-    if negative { 0i64.checked_sub_unsigned(whole) } else { i64::try_from(whole).ok() }
+fn signed(whole: u64, sign: usize) -> Option<i64> {
+    if sign == 0 { i64::try_from(whole).ok() } else { 0i64.checked_sub_unsigned(whole) }
 }
 
 /// Digits: the number they are, and how many. It gives up at more than are always below 2^64.

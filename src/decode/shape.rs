@@ -9,10 +9,12 @@
 
 use super::{
     Fields, Reject,
-    cursor::{Cursor, Literal},
-    fast::{self, CORRELATION_ID, Field, Observer},
+    cursor::{Cursor, Key, Literal},
+    entry,
+    fast::{self, CORRELATION_ID, Field, LastName, Observer},
+    head::{MadeHead, Map},
     room_for,
-    wire::{Head, Measurement, Writer},
+    wire::Writer,
 };
 use crate::batch::BatchBuilder;
 use std::ops::Range;
@@ -131,7 +133,7 @@ struct Shape {
     /// What its first bytes hash to.
     key: u64,
     slots: Vec<Slot>,
-    name: String,
+    name: Vec<u8>,
     /// The name's parts and the added metadata, as wire bytes.
     fixed: Vec<u8>,
     /// The shape of the line that came after one of this shape.
@@ -147,11 +149,11 @@ struct Slot {
 
 #[derive(Debug)]
 enum Kind {
-    Measurement(Head),
-    Metadata(Head),
-    MetadataScalar(Head),
+    Measurement(MadeHead),
+    Metadata(MadeHead),
+    MetadataScalar(MadeHead),
     /// Metadata that stands in for the correlation id.
-    MetadataCorrelationId(Head),
+    MetadataCorrelationId(MadeHead),
     Timestamp,
     CorrelationId,
 }
@@ -161,13 +163,14 @@ impl Shape {
     fn of(json: &[u8], extra_metadata: &[(String, String)]) -> Option<Self> {
         let mut learner =
             Learner { json, shape: Self::default(), learned: 0, metadata: Vec::new(), whole: true };
-        fast::decode(json, &[], 0, &mut BatchBuilder::default(), &mut learner)?.ok()?;
+        fast::decode(json, &[], 0, &mut BatchBuilder::default(), &mut LastName::default(), &mut learner)?
+            .ok()?;
         learner.literal_to(json.len());
         let Learner { mut shape, metadata, whole: true, .. } = learner else { return None };
 
-        let mut fixed = vec![0; room_for(shape.name.as_bytes(), extra_metadata)];
+        let mut fixed = vec![0; room_for(&shape.name, extra_metadata)];
         let mut out = Writer::new(&mut fixed);
-        out.event_parts(shape.name.as_bytes())?;
+        out.event_parts(&shape.name)?;
         for (key, value) in extra_metadata {
             if !metadata.iter().any(|known| known == key.as_bytes()) {
                 out.metadata(key.as_bytes(), value.as_bytes())?;
@@ -188,46 +191,20 @@ impl Shape {
         let mut out = Writer::new(batch.room(room_for(json, &[]) + self.fixed.len()));
         out.bytes(&self.fixed)?;
         for slot in &self.slots {
-            // What is usual is done in place, so that positions stay in registers; anything else is handed over whole.
             match &slot.kind {
-                Kind::Measurement(head) => {
-                    let mut behind = cursor;
-                    match behind.number() {
-                        Some(Measurement::Int(int)) => out.int_entry(head, int)?,
-                        Some(Measurement::Float(float)) => out.float_entry(head, float)?,
-                        _ => {
-                            (behind, out) =
-                                apart(cursor, out, |cursor, out| fast::measurement(cursor, out, head))?;
-                        }
-                    }
-                    cursor = behind;
-                }
-                Kind::Metadata(head) => {
-                    if let Some((chunk, length)) = cursor.rest_of_short_string() {
-                        out.short_text_entry(head, chunk, length)?;
-                    } else {
-                        (cursor, out) =
-                            apart(cursor, out, |cursor, out| fast::rest_of_metadata(cursor, out, head))?;
-                    }
-                }
-                Kind::MetadataScalar(head) => {
-                    (cursor, out) = apart(cursor, out, |cursor, out| {
-                        out.entry_of(head, |out| out.bytes(cursor.scalar()?))
-                    })?;
-                }
+                Kind::Measurement(head) => entry::measurement(&mut cursor, &mut out, head)?,
+                Kind::Metadata(head) => entry::rest_of_metadata(&mut cursor, &mut out, head)?,
+                Kind::MetadataScalar(head) => entry::apart(&mut cursor, &mut out, |cursor, out| {
+                    out.entry_of(head, |out| out.bytes(cursor.scalar()?))
+                })?,
                 Kind::MetadataCorrelationId(head) => {
-                    (cursor, out) = apart(cursor, out, |cursor, out| {
-                        metadata_correlation_id = cursor.rest_of_string()?;
+                    metadata_correlation_id = entry::rest_of_id(&mut cursor)?;
+                    entry::apart(&mut cursor, &mut out, |_, out| {
                         out.entry_of(head, |out| out.bytes(metadata_correlation_id))
                     })?;
                 }
                 Kind::Timestamp => timestamp_ns = Some(cursor.integer()?),
-                Kind::CorrelationId => {
-                    (cursor, out) = apart(cursor, out, |cursor, _| {
-                        correlation_id = cursor.rest_of_string()?;
-                        Some(())
-                    })?;
-                }
+                Kind::CorrelationId => correlation_id = entry::rest_of_id(&mut cursor)?,
             }
             cursor.short_literal(&slot.after)?;
         }
@@ -239,18 +216,6 @@ impl Shape {
         let message_bytes = fields.write(&mut out, now_ns)?;
         Some(fields.add(message_bytes, now_ns, batch))
     }
-}
-
-/// Reads and writes in a function of its own, with copies of the positions: a position that others may change cannot stay
-/// in a register.
-#[inline(never)]
-fn apart<'a, 'b>(
-    mut cursor: Cursor<'a>,
-    mut out: Writer<'b>,
-    step: impl FnOnce(&mut Cursor<'a>, &mut Writer<'b>) -> Option<()>,
-) -> Option<(Cursor<'a>, Writer<'b>)> {
-    step(&mut cursor, &mut out)?;
-    Some((cursor, out))
 }
 
 /// Makes a shape of what the fast path finds.
@@ -276,6 +241,10 @@ impl Learner<'_> {
         }
     }
 
+    fn entry(&mut self, key: Key<'_>, map: Map, kind: fn(MadeHead) -> Kind, value: Range<usize>) {
+        self.slot(key.head(map).map(|head| kind(head.into())), value);
+    }
+
     fn slot(&mut self, kind: Option<Kind>, value: Range<usize>) {
         self.literal_to(value.start);
         self.learned = value.end;
@@ -289,21 +258,21 @@ impl Learner<'_> {
 impl Observer for Learner<'_> {
     fn value(&mut self, field: Field<'_>, at: Range<usize>) {
         if let Field::Metadata(key) | Field::MetadataScalar(key) = field {
-            self.metadata.push(key.to_vec());
+            self.metadata.push(key.text.to_vec());
         }
         // A string is read together with its closing quote.
         let string = at.start..at.end + 1;
         match field {
             Field::Event => {
                 let name = self.json.get(at).unwrap_or_default();
-                self.shape.name = String::from_utf8_lossy(name).into_owned();
+                self.shape.name = name.to_vec();
             }
-            Field::Measurement(key) => self.slot(Head::of_measurement(key).map(Kind::Measurement), at),
-            Field::Metadata(CORRELATION_ID) => {
-                self.slot(Head::of_metadata(CORRELATION_ID).map(Kind::MetadataCorrelationId), string);
+            Field::Measurement(key) => self.entry(key, Map::Measurements, Kind::Measurement, at),
+            Field::Metadata(key) if key.text == CORRELATION_ID => {
+                self.entry(key, Map::Metadata, Kind::MetadataCorrelationId, string);
             }
-            Field::Metadata(key) => self.slot(Head::of_metadata(key).map(Kind::Metadata), string),
-            Field::MetadataScalar(key) => self.slot(Head::of_metadata(key).map(Kind::MetadataScalar), at),
+            Field::Metadata(key) => self.entry(key, Map::Metadata, Kind::Metadata, string),
+            Field::MetadataScalar(key) => self.entry(key, Map::Metadata, Kind::MetadataScalar, at),
             Field::Timestamp => self.slot(Some(Kind::Timestamp), at),
             Field::CorrelationId => self.slot(Some(Kind::CorrelationId), string),
         }

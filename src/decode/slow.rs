@@ -55,9 +55,10 @@ pub(super) fn decode(
     }
 
     let timestamp_ns = timestamp.and_then(instant);
-    let fields = Fields { name: &name, correlation_id: correlation_id.as_bytes(), timestamp_ns };
-    // No line takes more than four times its length; one that would be larger than a message may be is given up.
-    let room = (4 * room_for(json, extra_metadata)).min(MAX_MESSAGE_BYTES);
+    let fields = Fields { name: name.as_bytes(), correlation_id: correlation_id.as_bytes(), timestamp_ns };
+    // No line takes more than six times its length: a byte that is not UTF-8 becomes three, and an id in metadata is
+    // written twice. One that would be larger than a message may be is given up.
+    let room = (5 * room_for(json, extra_metadata)).min(MAX_MESSAGE_BYTES);
     let mut out = Writer::new(batch.room(room).get_mut(..room).unwrap_or_default());
     let mut write = || {
         out.event_parts(name.as_bytes())?;

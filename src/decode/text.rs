@@ -1,7 +1,31 @@
 //! The text of JSON strings, looked at in chunks.
 
-use super::{json, wire::CHUNK_BYTES};
+use super::json;
 use wide::{i8x32, u8x32};
+
+/// How many bytes of text are looked at, and written, in one step.
+pub const CHUNK_BYTES: usize = 32;
+
+/// ASCII that is shorter than a chunk, copied with what follows it.
+#[derive(Debug, Clone, Copy)]
+pub struct ShortText<'a> {
+    pub(super) chunk: &'a [u8; CHUNK_BYTES],
+    pub(super) length: u8,
+}
+
+impl<'a> ShortText<'a> {
+    /// The first bytes of a chunk. None if they are all of it.
+    #[inline]
+    pub fn new(chunk: &'a [u8; CHUNK_BYTES], length: u8) -> Option<Self> {
+        (usize::from(length) < CHUNK_BYTES).then_some(Self { chunk, length })
+    }
+
+    /// The text itself.
+    #[inline]
+    pub fn bytes(self) -> &'a [u8] {
+        self.chunk.get(..self.length.into()).unwrap_or_default()
+    }
+}
 
 /// The bytes before the first quote, backslash or control character, or all. None if they are not UTF-8.
 #[inline]
@@ -39,20 +63,53 @@ pub(super) fn run_length(text: &[u8]) -> (usize, bool) {
     }
 }
 
-/// The chunk that starts with a string's content, and how long that is, if it is ASCII and ends with a quote there.
+/// A string's content, if it is ASCII that ends with a quote within a chunk.
 #[inline]
-pub(super) fn short_string(text: &[u8]) -> Option<(&[u8; CHUNK_BYTES], u8)> {
-    let bytes: &[u8; CHUNK_BYTES] = text.first_chunk()?;
+pub(super) fn short_string(text: &[u8]) -> Option<ShortText<'_>> {
+    let chunk = text.first_chunk()?;
+    let (quotes, special) = quotes_and_special(chunk);
+    ShortText::new(chunk, first_quote(quotes, special)?)
+}
+
+/// A string's content, if it is ASCII that ends with a quote within two chunks, and at least one is there.
+#[inline]
+pub(super) fn ascii_string(text: &[u8]) -> Option<&[u8]> {
+    let (quotes, special) = quotes_and_special(text.first_chunk()?);
+    let mut length = usize::from(first_quote(quotes, special)?);
+    if length == CHUNK_BYTES {
+        let rest = text.get(CHUNK_BYTES..)?;
+        let (quotes, special) = if let Some(chunk) = rest.first_chunk() {
+            quotes_and_special(chunk)
+        } else {
+            // The last bytes again, and those in front of them shifted out.
+            let (quotes, special) = quotes_and_special(text.last_chunk()?);
+            let known = u32::try_from(CHUNK_BYTES - rest.len()).ok()?;
+            (quotes.checked_shr(known)?, special.checked_shr(known)?)
+        };
+        length += usize::from(first_quote(quotes, special)?);
+    }
+    (length < 2 * CHUNK_BYTES).then(|| text.get(..length))?
+}
+
+/// Which bytes of a chunk are quotes, and which are not plain ASCII, quotes among them: a bit for each.
+#[inline]
+fn quotes_and_special(bytes: &[u8; CHUNK_BYTES]) -> (u32, u32) {
     let chunk: i8x32 = i8x32::new(bytes.map(u8::cast_signed));
+    let quotes = chunk.simd_eq(i8x32::splat(b'"'.cast_signed()));
     // What is not ASCII is negative, so below the space as control characters are.
-    let not_plain = chunk.simd_eq(i8x32::splat(b'"'.cast_signed()))
-        | chunk.simd_eq(i8x32::splat(b'\\'.cast_signed()))
-        | i8x32::splat(b' '.cast_signed()).simd_gt(chunk);
+    let others =
+        chunk.simd_eq(i8x32::splat(b'\\'.cast_signed())) | i8x32::splat(b' '.cast_signed()).simd_gt(chunk);
+    (quotes.to_bitmask(), (quotes | others).to_bitmask())
+}
+
+/// Where the first quote is, if nothing special is before it; a chunk's length if nothing special is there.
+#[inline]
+fn first_quote(quotes: u32, special: u32) -> Option<u8> {
+    let first = special & special.wrapping_neg();
     #[allow(clippy::cast_possible_truncation, reason = "it is 32 at most")]
-    let length = not_plain.to_bitmask().trailing_zeros() as u8;
-    // At 32 there is none, and the first byte no quote of the string's: an empty one has it there.
-    (bytes[usize::from(length) % CHUNK_BYTES] == b'"' && usize::from(length) < CHUNK_BYTES)
-        .then_some((bytes, length))
+    let length = special.trailing_zeros() as u8;
+    // Without a first one both are zero.
+    (quotes & first == first).then_some(length)
 }
 
 /// The character that the escape at the start of a text stands for, and how many bytes it takes. None if it is none.

@@ -182,7 +182,7 @@ mod tests {
     fn batch(sizes: &[usize]) -> Arc<Batch> {
         let mut builder = BatchBuilder::default();
         for size in sizes {
-            let event = Event { name: "a", correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
+            let event = Event { name: b"a", correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
             assert!(builder.push(&vec![7; *size], event));
         }
         Arc::new(builder.take())

@@ -9,7 +9,8 @@ use crate::{
 fn batch(names: &[&str]) -> Batch {
     let mut builder = BatchBuilder::default();
     for name in names {
-        let event = Event { name, correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
+        let event =
+            Event { name: name.as_bytes(), correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
         assert!(builder.push(name.as_bytes(), event));
     }
     builder.take()

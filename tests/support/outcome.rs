@@ -82,7 +82,7 @@ pub fn outcomes(decoder: &mut Decoder, slowly: bool, lines: &[&[u8]]) -> Vec<Out
         let noted = batch.event(index).expect("there is an event for each line that decoded");
         let decoded = Decoded {
             event: event(&batch, index),
-            name: noted.name.into(),
+            name: String::from_utf8(noted.name.into()).expect("it is UTF-8"),
             correlation_id: String::from_utf8(noted.correlation_id.into()).expect("it is UTF-8"),
             timestamp_ns: noted.timestamp_ns,
             timestamp_given: noted.timestamp_given,
