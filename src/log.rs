@@ -7,6 +7,7 @@
 use std::{
     collections::VecDeque,
     fmt::Display,
+    io::{self, Write as _},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -15,6 +16,24 @@ const MAX_WAITING: usize = 64;
 
 /// What every line of the sidecar's own starts with.
 pub const PROGRAM: &str = "telemetry-sidecar";
+
+/// Says on stderr why the sidecar fails, in one line whatever was typed, and whatever files are called.
+pub fn tell(what: impl Display) {
+    // If stderr is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{PROGRAM}: {}", one_line(what));
+}
+
+/// A text with its control characters made visible.
+fn one_line(text: impl Display) -> String {
+    let text = text.to_string();
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let visible = |char: char| {
+        if char.is_control() { char.escape_default().to_string() } else { char.to_string() }
+    };
+    text.chars().map(visible).collect()
+}
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -69,7 +88,7 @@ impl Log {
         }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MAX_WAITING {
-            waiting.push_back(format!("{PROGRAM}: {message}\n"));
+            waiting.push_back(format!("{PROGRAM}: {}\n", one_line(message)));
             drop(waiting);
             (self.notify)();
         }

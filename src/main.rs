@@ -4,15 +4,14 @@ use std::io::Write as _;
 use telemetry_sidecar::{
     app,
     cli::{self, Parsed},
-    config,
-    log::PROGRAM,
+    config, log,
     worker::{Exit, exit::FAILED},
 };
 
 fn main() {
     run()
         .unwrap_or_else(|what| {
-            let _ = writeln!(std::io::stderr(), "{PROGRAM}: {what}");
+            log::tell(what);
             Exit::Code(FAILED)
         })
         .leave()
@@ -24,6 +23,8 @@ fn run() -> Result<Exit, String> {
             let _ = write!(std::io::stdout(), "{text}");
             Ok(Exit::Code(0))
         }
-        Parsed::Run(cli, environment_names) => app::run(config::resolve(*cli)?, &environment_names),
+        Parsed::Run(cli, environment) => config::resolve(*cli)
+            .and_then(|task| app::run(task, &environment.names))
+            .map_err(|what| environment.blame(&what)),
     }
 }

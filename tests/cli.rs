@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
+#[path = "cli/environment.rs"]
+mod environment;
+#[path = "cli/files.rs"]
+mod files;
 mod support;
 
 use std::{fs, net::TcpListener, os::unix::net::UnixListener};
@@ -22,53 +26,77 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--sampling-rate", "1.5"], &["--sampling-rate", "'1.5'", "0 to 1"]),
         (&["--sampling-rate", "-0.1"], &["--sampling-rate", "'-0.1'", "0 to 1"]),
         (&["--sampling-rate", "NaN"], &["--sampling-rate", "0 to 1"]),
-        (&["--sampling-rate", "half"], &["--sampling-rate", "'half'"]),
+        (&["--sampling-rate", "half"], &["--sampling-rate", "'half'", "0 to 1"]),
+        (&["--sampling-rate", ""], &["--sampling-rate", "''", "0 to 1"]),
         (&["--allow", ""], &["--allow", "''", "empty glob"]),
         (&["--deny", ""], &["--deny", "''", "empty glob"]),
         (&["--metadata", "region"], &["--metadata", "'region'", "KEY=VALUE"]),
         (&["--metadata", "=x"], &["--metadata", "'=x'", "key is empty"]),
         (&["--drain-timeout", "5"], &["--drain-timeout", "'5'", "500ms"]),
+        (&["--drain-timeout", "-1s"], &["--drain-timeout", "'-1s'", "500ms"]),
+        (&["--drain-timeout", "10000000000000000000s"], &["--drain-timeout", "at most 100 years"]),
+        (&["--drain-timeout"], &["--drain-timeout", "value is missing"]),
         (&["--linger", "soon"], &["--linger", "'soon'", "500ms"]),
-        (&["--queue-capacity", "0"], &["--queue-capacity", "'0'", "at least 1"]),
-        (&["--queue-capacity", "-1"], &["--queue-capacity", "'-1'"]),
-        (&["--queue-bytes", "many"], &["--queue-bytes", "'many'"]),
-        (&["--max-line-bytes", "0"], &["--max-line-bytes", "'0'", "at least 1"]),
-        (&["--max-connections", "0"], &["--max-connections", "'0'", "at least 1"]),
+        (&["--queue-capacity", "0"], &["--queue-capacity", "'0'", "whole number from 1 to "]),
+        (&["--queue-capacity", "-1"], &["--queue-capacity", "'-1'", "whole number from 1 to 4294967295"]),
+        (&["--queue-bytes", "many"], &["--queue-bytes", "'many'", "whole number"]),
+        (
+            &["--queue-bytes", "18446744073709551616"],
+            &["--queue-bytes", "'18446744073709551616'", "whole number"],
+        ),
+        (&["--max-line-bytes", "0"], &["--max-line-bytes", "'0'", "whole number from 1 to "]),
+        (&["--max-connections", "0"], &["--max-connections", "'0'", "whole number from 1 to "]),
         (&["--max-streams", "-1"], &["--max-streams", "'-1'"]),
-        (&["--max-subscribers", "0"], &["--max-subscribers", "'0'", "at least 1"]),
-        (&["--max-controls-per-second", "0"], &["--max-controls-per-second", "'0'", "at least 1"]),
-        (&["--max-patterns", "0"], &["--max-patterns", "'0'", "at least 1"]),
-        (&["--max-patterns", "1", "--allow", "a", "--deny", "b"], &["--allow, --deny", "more than 1 glob"]),
-        (&["--max-pattern-bytes", "1", "--allow", "ab"], &["--allow, --deny", "more than 1 byte"]),
+        (&["--max-subscribers", "0"], &["--max-subscribers", "'0'", "whole number from 1 to "]),
+        (
+            &["--max-controls-per-second", "0"],
+            &["--max-controls-per-second", "'0'", "whole number from 1 to "],
+        ),
+        (&["--max-patterns", "0"], &["--max-patterns", "'0'", "whole number from 1 to "]),
+        (
+            &["--max-patterns", "1", "--allow", "a", "--deny", "b"],
+            &["--allow, --deny: 2 globs together", "more than 1", "--max-patterns"],
+        ),
+        (
+            &["--max-pattern-bytes", "1", "--deny", "ab"],
+            &["--deny: 'ab'", "longer than 1 byte", "--max-pattern-bytes"],
+        ),
         (&["--max-header-bytes", "many"], &["--max-header-bytes", "'many'"]),
         (&["--handshake-timeout", "0s"], &["--handshake-timeout", "'0s'", "more than nothing"]),
         (&["--keepalive-interval", "often"], &["--keepalive-interval", "'often'", "500ms"]),
         (&["--keepalive-timeout", "0s"], &["--keepalive-timeout", "'0s'", "more than nothing"]),
         (&["--when-full", "explode"], &["--when-full", "'explode'", "drop-newest"]),
         (&["--embedded", "maybe"], &["--embedded", "'maybe'", "copy, strip or ignore"]),
-        (&["--pipe-size", "99999999999"], &["--pipe-size", "'99999999999'"]),
+        (&["--pipe-size", "2147483648"], &["--pipe-size", "'2147483648'", "from 1 to 2147483647"]),
+        (&["--export-otlp", "http://x:4317"], &["--export-otlp: write --export-otlp=http://x:4317"]),
+        (&["--export-otlp", "x:4317"], &["--export-otlp: write --export-otlp=x:4317"]),
+        (&["--export-prometheus", "x"], &["--export-prometheus: 'x': expected HOST:PORT\n"]),
+        (
+            &["--export-prometheus", "http://x:1"],
+            &["--export-prometheus: 'http://x:1': expected HOST:PORT\n"],
+        ),
         (&["--export-jsonl", "/nonexistent/x"], &["--export-jsonl", "'/nonexistent/x'", "No such file"]),
         (
             &["--export-statsd", "localhost:8125"],
             &["--export-statsd", "'localhost:8125'", "udp://HOST:PORT or unix:"],
         ),
         (&["--export-statsd", "udp://::1:8125"], &["--export-statsd", "'udp://::1:8125'", "udp://HOST:PORT"]),
-        (
-            &["--export-statsd", "udp://h:1", "--statsd-dialect", "etsy"],
-            &["--statsd-dialect", "'etsy'", "statsd or dogstatsd"],
-        ),
-        (
-            &["--export-statsd", "udp://h:1", "--statsd-prefix", "a|b"],
-            &["--statsd-prefix", "'a|b'", "letters, digits"],
-        ),
+        // Also of an exporter that is off.
+        (&["--statsd-dialect", "etsy"], &["--statsd-dialect", "'etsy'", "statsd or dogstatsd"]),
+        (&["--statsd-prefix", "a|b"], &["--statsd-prefix", "'a|b'", "letters, digits"]),
+        (&["--otlp-span-timeout", "abc"], &["--otlp-span-timeout", "'abc'", "500ms"]),
         (&["--metric-kind", "a.b"], &["--metric-kind", "'a.b'", "GLOB=counter"]),
         (&["--metric-label", "correlation_id"], &["--metric-label", "'correlation_id'", "series of its own"]),
         (&["--record", "/nonexistent/x"], &["--record", "'/nonexistent/x'", "No such file"]),
         (&["--ready-file", "/nonexistent/x"], &["--ready-file", "'/nonexistent/x'", "No such file"]),
         (&["--listen"], &["--listen", "value is missing"]),
+        (&["--listen", "a\nb\u{1b}"], &["--listen: 'a\\nb\\u{1b}'"]),
+        (&["--disabled=1"], &["--disabled: takes no value"]),
+        (&["--wait-for-subscribers", "1"], &["--wait-for-subscribers: an option of replay"]),
     ];
     for (options, words) in cases {
-        expect_words(&refused(options), words);
+        // What has to be at the end is told with a newline.
+        expect_words(&(refused(options) + "\n"), words);
     }
 }
 
@@ -77,6 +105,13 @@ fn a_command_needs_two_dashes_before_it() {
     for words in [&["python", "w.py"][..], &["--quiet", "python", "w.py"]] {
         let line = expect_one_line(&run(words), || true);
         expect_words(&line, &["python", "put --", "-- COMMAND"]);
+    }
+    for (words, hint) in [
+        (["relpay", "x"], "relpay: did you mean replay? A worker's command needs -- before it"),
+        (["tial", "x"], "did you mean tail?"),
+        (["--quiet", "decod"], "did you mean decode?"),
+    ] {
+        expect_words(&expect_one_line(&run(&words), || true), &[hint]);
     }
     let missing = [(&[][..], "COMMAND"), (&["--quiet"], "COMMAND"), (&["--"], "COMMAND")];
     for (words, what) in missing {
@@ -93,9 +128,17 @@ fn subcommands_refuse_bad_input_as_well() {
         (&["replay", "/nonexistent"], &["/nonexistent", "No such file"]),
         (&["replay", "/tmp"], &["/tmp", "directory"]),
         (&["replay", "--wait-for-subscribers", "129", "-"], &["--wait-for-subscribers", "--max-subscribers"]),
+        (&["replay", "--wait-for-subscribers", "-1", "-"], &["--wait-for-subscribers", "'-1'", "from 0 to"]),
+        (&["replay", "--pipe-size", "0", "-"], &["--pipe-size", "'0'", "whole number"]),
+        (&["replay", "--export-otlp", "http://x:1", "-"], &["write --export-otlp=http://x:1"]),
+        (&["replay", "--pace=1", "-"], &["--pace: takes no value"]),
+        (&["replay", "--version"], &["--version: no such option (see --help)"]),
+        (&["decode", "a\nb"], &["a\\nb: No such file"]),
         (&["decode", "/nonexistent"], &["/nonexistent", "No such file"]),
         (&["decode", "--embedded", "maybe", "-"], &["--embedded", "'maybe'"]),
-        (&["decode", "--listen", "127.0.0.1:0"], &["--listen", "no such option"]),
+        (&["decode", "--listen", "127.0.0.1:0"], &["--listen: an option of wrapping and replay"]),
+        (&["tail", "a", "b"], &["b: unexpected, tail takes one ADDRESS"]),
+        (&["help", "frob"], &["help: 'frob'", "replay, decode, tail"]),
         (&["tail"], &["ADDRESS", "missing"]),
         (&["tail", "here"], &["ADDRESS", "'here'", "HOST:PORT"]),
         (&["tail", "127.0.0.1:1"], &["127.0.0.1:1", "cannot connect", "refused"]),
@@ -128,7 +171,10 @@ fn an_address_in_use_starts_no_worker() {
 fn help_and_version_go_to_stdout() {
     let help = run(&["--help"]);
     assert!(help.expect_code(0).stdout().contains("telemetry-sidecar [OPTIONS] -- COMMAND"));
-    assert!(run(&["replay", "--help"]).expect_code(0).stdout().contains("--wait-for-subscribers"));
+    assert_eq!(run(&["help"]).expect_code(0).stdout, help.stdout);
+    let help = run(&["replay", "--help"]);
+    assert!(help.expect_code(0).stdout().contains("--wait-for-subscribers"));
+    assert_eq!(run(&["help", "replay"]).expect_code(0).stdout, help.stdout);
     assert_eq!(
         run(&["--version"]).expect_code(0).stdout(),
         concat!("telemetry-sidecar ", env!("CARGO_PKG_VERSION"), "\n")
@@ -220,54 +266,4 @@ fn what_is_in_the_way_of_a_unix_socket_stays() {
         );
         drop(listener);
     }
-}
-
-#[test]
-fn options_come_from_the_environment_too() {
-    let echo = r#"echo 'TELEMETRY:{"event": "a"}' >&2"#;
-    let sidecar = Sidecar::command(&["--", "sh", "-c", echo])
-        .env("TELEMETRY_SIDECAR_QUIET", "1")
-        .env("TELEMETRY_SIDECAR_METADATA", "region=eu\nzone=b\n")
-        .env("TELEMETRY_SIDECAR_LISTEN", "")
-        .env("TELEMETRY_SIDECAR_EXPORT_JSONL", "/dev/stdout")
-        .start();
-    let finished = sidecar.finish();
-    assert!(finished.expect_code(0).stdout().contains(r#""metadata": {"region": "eu", "zone": "b"}"#));
-    assert_eq!(finished.stderr(), "");
-}
-
-#[test]
-fn the_command_line_is_stronger_than_the_environment() {
-    let sidecar = Sidecar::command(&["--sampling-rate", "1", "--", "true"])
-        .env("TELEMETRY_SIDECAR_SAMPLING_RATE", "0.5")
-        .env("TELEMETRY_SIDECAR_QUIET", "false")
-        .start();
-    assert!(sidecar.finish().expect_code(0).stderr().starts_with("GRPC_READY:"));
-}
-
-#[test]
-fn a_bad_value_in_the_environment_is_refused_where_it_is_read() {
-    for (name, value, option) in [
-        ("TELEMETRY_SIDECAR_SAMPLING_RATE", "2", "--sampling-rate"),
-        ("TELEMETRY_SIDECAR_QUIET", "yes", "--quiet"),
-        ("TELEMETRY_SIDECAR_METADATA", "a=b\nc", "--metadata"),
-    ] {
-        let finished = Sidecar::command(&["--", "true"]).env(name, value).start().finish();
-        expect_words(&expect_one_line(&finished, || true), &[option]);
-        // Only wrapping and replaying read it.
-        Sidecar::command(&["decode", "/dev/null"]).env(name, value).start().finish().expect_code(0);
-    }
-}
-
-#[test]
-fn the_worker_does_not_inherit_our_variables() {
-    let sidecar = Sidecar::command(&["--", "env"])
-        .env("TELEMETRY_SIDECAR_QUIET", "1")
-        .env("TELEMETRY_SIDECAR_EMBEDDED", "")
-        .env("TELEMETRY_SIDECAR_PACE", "1")
-        .env("TELEMETRY_OF_MY_OWN", "kept")
-        .start();
-    let environment = sidecar.finish().expect_code(0).stdout();
-    assert!(environment.contains("TELEMETRY_OF_MY_OWN=kept"), "{environment}");
-    assert!(!environment.contains("TELEMETRY_SIDECAR_"), "{environment}");
 }

@@ -3,7 +3,7 @@
 use crate::{
     config::{ClientAccess, ClientTls},
     event_json,
-    grpc::{listener::Address, reload::Source as _, tls::certificates, tokens::TokenFile},
+    grpc::{listener::Address, reload::Source as _, tls, tokens::TokenFile},
     proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
     worker::Exit,
 };
@@ -35,7 +35,7 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
         request.metadata_mut().insert("authorization", bearer(tokens)?);
     }
     let cannot_connect =
-        |error: tonic::transport::Error| format!("{address}: cannot connect: {}", bottom(&error));
+        |error: tonic::transport::Error| format!("{address}: cannot connect: {}", explain(&error));
     let mut endpoint = Endpoint::from_shared(uri).map_err(cannot_connect)?;
     if let Some(tls) = &access.tls {
         endpoint = endpoint.tls_config(tls_config(tls)?).map_err(cannot_connect)?;
@@ -43,7 +43,7 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
     let channel = endpoint.connect().await.map_err(cannot_connect)?;
     let mut client = BridgeServiceClient::new(channel);
     let failed = |status: Status| match status.source() {
-        Some(cause) => format!("{address}: the connection failed: {}", bottom(cause)),
+        Some(cause) => format!("{address}: the connection failed: {}", explain(cause)),
         None => format!("{address}: {}: {}", status.code(), status.message()),
     };
     let mut events = client.stream_telemetry(request).await.map_err(failed)?.into_inner();
@@ -62,12 +62,18 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
     Ok(())
 }
 
-/// The cause of all causes: what the system said, or the server's TLS.
-fn bottom<'e>(mut error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
+/// The cause of all causes: what the system said, or the server's TLS, or that one speaks TLS and the other does not.
+fn explain(mut error: &(dyn Error + 'static)) -> String {
     while let Some(cause) = error.source() {
         error = cause;
     }
-    error
+    let tls_error = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    if let Some(rustls::Error::InvalidMessage(_)) = tls_error.and_then(|error| error.downcast_ref()) {
+        return "it does not speak TLS".into();
+    }
+    let text = error.to_string();
+    // What HTTP/2 makes of the alert by which a TLS server answers to what is not TLS.
+    if text.ends_with("frame with invalid size") { text + ", does it speak TLS? (--tls-ca)" } else { text }
 }
 
 /// What to bring to be let in.
@@ -79,11 +85,10 @@ fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, String> {
 }
 
 fn tls_config(tls: &ClientTls) -> Result<ClientTlsConfig, String> {
-    // tonic says nothing of a file that has none.
-    certificates(&tls.ca)?;
+    // tonic does not say which file it is, or that there is anything wrong with it at all.
+    tls::authorities(&tls.ca)?;
     let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls.ca.read()?));
-    Ok(match &tls.identity {
-        None => config,
-        Some((certificate, key)) => config.identity(Identity::from_pem(certificate.read()?, key.read()?)),
-    })
+    let Some((certificate, key)) = &tls.identity else { return Ok(config) };
+    tls::identity(certificate, key)?;
+    Ok(config.identity(Identity::from_pem(certificate.read()?, key.read()?)))
 }

@@ -1,5 +1,6 @@
 //! The options of who is let in, and of what those may take.
 
+use super::word::{FromVariable, Word, switch};
 use crate::control::PatternLimits;
 use clap::Args;
 use std::path::PathBuf;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Security")]
 pub struct Access {
     /// Allow a listener that other hosts can reach, without TLS and authentication
-    #[arg(long, env = "TELEMETRY_SIDECAR_INSECURE", value_parser = super::boolean)]
+    #[arg(long, env = "TELEMETRY_SIDECAR_INSECURE", value_parser = FromVariable(switch))]
     pub insecure: bool,
 
     /// Serve TCP over TLS with this certificate and those between it and the authority's (PEM)
@@ -30,7 +31,7 @@ pub struct Access {
 
     /// Permissions of unix sockets, in octal; only this user and root are served unless others may write
     #[arg(long, value_name = "MODE", default_value = "0600", env = "TELEMETRY_SIDECAR_LISTEN_MODE")]
-    pub listen_mode: String,
+    pub listen_mode: Word,
 }
 
 /// What clients may take.
@@ -38,78 +39,46 @@ pub struct Access {
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
     /// Connections at a time; one more is closed at once
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        default_value_t = 256,
-        env = "TELEMETRY_SIDECAR_MAX_CONNECTIONS"
-    )]
-    pub max_connections: u32,
+    #[arg(long, value_name = "N", default_value = "256", env = "TELEMETRY_SIDECAR_MAX_CONNECTIONS")]
+    pub max_connections: Word,
 
     /// Open requests of a connection
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        default_value_t = 100,
-        env = "TELEMETRY_SIDECAR_MAX_STREAMS"
-    )]
-    pub max_streams: u32,
+    #[arg(long, value_name = "N", default_value = "100", env = "TELEMETRY_SIDECAR_MAX_STREAMS")]
+    pub max_streams: Word,
 
     /// Telemetry streams at a time; one more is refused
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        default_value_t = 128,
-        env = "TELEMETRY_SIDECAR_MAX_SUBSCRIBERS"
-    )]
-    pub max_subscribers: u32,
+    #[arg(long, value_name = "N", default_value = "128", env = "TELEMETRY_SIDECAR_MAX_SUBSCRIBERS")]
+    pub max_subscribers: Word,
 
     /// Controls of a subscriber each second, one for each KiB begun; more wait
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        default_value_t = 1000,
-        env = "TELEMETRY_SIDECAR_MAX_CONTROLS_PER_SECOND"
-    )]
-    pub max_controls_per_second: u32,
+    #[arg(long, value_name = "N", default_value = "1000", env = "TELEMETRY_SIDECAR_MAX_CONTROLS_PER_SECOND")]
+    pub max_controls_per_second: Word,
 
     /// Patterns in a subscriber's filter, and as many in its sampling; a control with more is refused
     #[arg(
         long,
         value_name = "N",
-        allow_negative_numbers = true,
-        default_value_t = PatternLimits::DEFAULT.count,
+        default_value_t = PatternLimits::DEFAULT.count.to_string().into(),
         env = "TELEMETRY_SIDECAR_MAX_PATTERNS"
     )]
-    pub max_patterns: usize,
+    pub max_patterns: Word,
 
     /// Bytes of a pattern; a control with a longer one is refused
     #[arg(
         long,
         value_name = "N",
-        allow_negative_numbers = true,
-        default_value_t = PatternLimits::DEFAULT.bytes,
+        default_value_t = PatternLimits::DEFAULT.bytes.to_string().into(),
         env = "TELEMETRY_SIDECAR_MAX_PATTERN_BYTES"
     )]
-    pub max_pattern_bytes: usize,
+    pub max_pattern_bytes: Word,
 
     /// Bytes of a request's headers
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        default_value_t = 16 * 1024,
-        env = "TELEMETRY_SIDECAR_MAX_HEADER_BYTES"
-    )]
-    pub max_header_bytes: u32,
+    #[arg(long, value_name = "N", default_value = "16384", env = "TELEMETRY_SIDECAR_MAX_HEADER_BYTES")]
+    pub max_header_bytes: Word,
 
     /// How long a new connection may take to begin with HTTP/2, TLS included
     #[arg(long, value_name = "DURATION", default_value = "5s", env = "TELEMETRY_SIDECAR_HANDSHAKE_TIMEOUT")]
-    pub handshake_timeout: String,
+    pub handshake_timeout: Word,
 
     /// After so long a silence a client is asked whether it is there; 0s never asks
     #[arg(
@@ -118,11 +87,11 @@ pub struct Limits {
         default_value = "30s",
         env = "TELEMETRY_SIDECAR_KEEPALIVE_INTERVAL"
     )]
-    pub keepalive_interval: String,
+    pub keepalive_interval: Word,
 
     /// How long it may take to answer until its connection is closed
     #[arg(long, value_name = "DURATION", default_value = "20s", env = "TELEMETRY_SIDECAR_KEEPALIVE_TIMEOUT")]
-    pub keepalive_timeout: String,
+    pub keepalive_timeout: Word,
 }
 
 /// How `tail` gets in.

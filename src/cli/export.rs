@@ -1,6 +1,6 @@
 //! The options of exporting.
 
-use super::boolean;
+use super::word::{FromVariable, Word, switch};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -24,57 +24,41 @@ pub struct Export {
             the standard variables OTEL_EXPORTER_OTLP_*, OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_* and \
             OTEL_METRIC_EXPORT_INTERVAL count. In the environment 1 is the default endpoint, 0 is off"
     )]
-    pub export_otlp: Option<String>,
+    pub export_otlp: Option<Word>,
 
     /// Do not make spans children of the spans around them; only traceparent says what is whose child
-    #[arg(long, env = "TELEMETRY_SIDECAR_OTLP_FLAT", value_parser = boolean)]
+    #[arg(long, env = "TELEMETRY_SIDECAR_OTLP_FLAT", value_parser = FromVariable(switch))]
     pub otlp_flat: bool,
 
-    /// After this time without an end a span is sent as incomplete
+    /// After this time without an end a span is sent as incomplete; 0s never
     #[arg(long, value_name = "DURATION", default_value = "10m", env = "TELEMETRY_SIDECAR_OTLP_SPAN_TIMEOUT")]
-    pub otlp_span_timeout: String,
+    pub otlp_span_timeout: Word,
 
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics
     #[arg(long, value_name = "HOST:PORT", env = "TELEMETRY_SIDECAR_EXPORT_PROMETHEUS")]
-    pub export_prometheus: Option<String>,
+    pub export_prometheus: Option<Word>,
 
     /// Send metrics to a StatsD server: udp://HOST:PORT or unix:PATH
     #[arg(long, value_name = "ADDRESS", env = "TELEMETRY_SIDECAR_EXPORT_STATSD")]
-    pub export_statsd: Option<String>,
+    pub export_statsd: Option<Word>,
 
     /// What the StatsD server understands: statsd or dogstatsd
     #[arg(long, value_name = "WHICH", default_value = "statsd", env = "TELEMETRY_SIDECAR_STATSD_DIALECT")]
-    pub statsd_dialect: String,
+    pub statsd_dialect: Word,
 
-    /// What the names of StatsD metrics start with; empty for nothing
+    /// What the names of StatsD metrics start with; a dot for nothing
     #[arg(long, value_name = "PREFIX", default_value = "snakepit", env = "TELEMETRY_SIDECAR_STATSD_PREFIX")]
-    pub statsd_prefix: String,
+    pub statsd_prefix: Word,
 
     /// What a measurement is, by its name OPERATION.KEY: counter, gauge or histogram; repeatable [default: gauge]
     #[arg(long, value_name = "GLOB=KIND", env = "TELEMETRY_SIDECAR_METRIC_KIND")]
-    pub metric_kind: Vec<String>,
+    pub metric_kind: Vec<Word>,
 
     /// Make this key of the metadata a label of metrics; repeatable [default: none]
     #[arg(long, value_name = "KEY", env = "TELEMETRY_SIDECAR_METRIC_LABEL")]
-    pub metric_label: Vec<String>,
+    pub metric_label: Vec<Word>,
 
     /// How many series a metric may have; samples of more join one overflow series
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        default_value_t = 1000,
-        env = "TELEMETRY_SIDECAR_METRIC_SERIES"
-    )]
-    pub metric_series: usize,
-}
-
-impl Export {
-    /// Whether events go anywhere else.
-    pub fn any(&self) -> bool {
-        self.export_jsonl.is_some()
-            || self.export_otlp.is_some()
-            || self.export_prometheus.is_some()
-            || self.export_statsd.is_some()
-    }
+    #[arg(long, value_name = "N", default_value = "1000", env = "TELEMETRY_SIDECAR_METRIC_SERIES")]
+    pub metric_series: Word,
 }

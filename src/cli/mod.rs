@@ -1,26 +1,30 @@
 //! The command line: clap's structures, and every way of getting it wrong as one line.
 //!
 //! Nothing is acted on here and nothing is looked up; `config` makes values of the words. Options are also read
-//! from the environment, with these rules: an empty value is none, booleans are 0/1/true/false, options that can
+//! from the environment, with these rules: an empty value is none, switches are 0/1/true/false, options that can
 //! be repeated take one value a line, and only wrapping and `replay` read it at all.
 
 mod access;
+mod environment;
 mod export;
+mod fault;
+mod options;
+pub mod word;
 
 pub use access::{Access, Client, Limits};
+pub use environment::Environment;
 pub use export::Export;
+pub use options::{Lines, Options};
+pub use word::Word;
 
-use clap::{
-    Arg, ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
-    error::{ContextKind, ContextValue, ErrorKind},
-    parser::ValueSource,
-};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
 use std::{ffi::OsString, path::PathBuf};
-
-/// The options that can be repeated: in the environment one value a line.
-const REPEATABLE: [&str; 6] = ["listen", "allow", "deny", "metadata", "metric_kind", "metric_label"];
+use word::{FromVariable, switch};
 
 const SUBCOMMANDS: [&str; 3] = ["replay", "decode", "tail"];
+
+/// The values that may begin with a minus: what is wrong with them is better said than that there is no such option.
+const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
 
 /// Run a worker and stream the telemetry it prints.
 ///
@@ -35,8 +39,8 @@ const SUBCOMMANDS: [&str; 3] = ["replay", "decode", "tail"];
         telemetry-sidecar replay [OPTIONS] FILE...\n       \
         telemetry-sidecar decode [OPTIONS] [FILE]...\n       \
         telemetry-sidecar tail [OPTIONS] ADDRESS",
-    after_help = "Every option can also be set as TELEMETRY_SIDECAR_<NAME>: empty means unset, switches are \
-        0 or 1, options that can be repeated take one value a line.\n\n\
+    after_help = "Every option of wrapping and of replay can also be set as TELEMETRY_SIDECAR_<NAME>: empty means \
+        unset, switches are 0 or 1, -v a count, options that can be repeated take one value a line.\n\n\
         Exit status: the worker's; death by a signal is passed on. 127 if the command is not found, 126 if it \
         cannot be run, 125 if the sidecar itself fails.",
     args_conflicts_with_subcommands = true,
@@ -65,16 +69,11 @@ pub enum Sub {
     /// Every event is delivered: a full queue is waited for. Ordinary lines go to stderr as they would live.
     Replay {
         /// Start when so many are subscribed [default: 1; 0 with exporters and no --listen]
-        #[arg(
-            long,
-            value_name = "N",
-            allow_negative_numbers = true,
-            env = "TELEMETRY_SIDECAR_WAIT_FOR_SUBSCRIBERS"
-        )]
-        wait_for_subscribers: Option<usize>,
+        #[arg(long, value_name = "N", env = "TELEMETRY_SIDECAR_WAIT_FOR_SUBSCRIBERS")]
+        wait_for_subscribers: Option<Word>,
 
         /// Keep the recorded time between events
-        #[arg(long, env = "TELEMETRY_SIDECAR_PACE", value_parser = boolean)]
+        #[arg(long, env = "TELEMETRY_SIDECAR_PACE", value_parser = FromVariable(switch))]
         pace: bool,
 
         /// Recorded stderr; "-" is standard input
@@ -101,7 +100,7 @@ pub enum Sub {
     Tail {
         /// HOST:PORT, or unix:PATH
         #[arg(value_name = "ADDRESS")]
-        address: String,
+        address: Word,
 
         /// How to get in.
         #[command(flatten)]
@@ -109,127 +108,11 @@ pub enum Sub {
     },
 }
 
-/// What is telemetry and what is not.
-#[derive(Debug, Args)]
-pub struct Lines {
-    /// What to do with an event that starts in mid-line
-    #[arg(
-        long,
-        value_name = "MODE",
-        default_value = "copy",
-        env = "TELEMETRY_SIDECAR_EMBEDDED",
-        long_help = "What to do with an event that starts in mid-line, as behind a progress bar: copy delivers \
-            it and passes the line through, strip takes it out of the line, ignore leaves it alone"
-    )]
-    pub embedded: String,
-
-    /// Longest telemetry line, prefix and newline counted; a longer one passes through
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 4 * 1024 * 1024, env = "TELEMETRY_SIDECAR_MAX_LINE_BYTES")]
-    pub max_line_bytes: usize,
-}
-
-/// The options of wrapping and replaying.
-#[derive(Debug, Args)]
-pub struct Options {
-    /// Where to serve gRPC: HOST:PORT (port 0: any free one) or unix:PATH; repeatable [default: 127.0.0.1:0]
-    #[arg(long, value_name = "ADDRESS", env = "TELEMETRY_SIDECAR_LISTEN")]
-    pub listen: Vec<String>,
-
-    /// Write a line for each listener to this file: its port, or unix:PATH
-    #[arg(long, value_name = "PATH", env = "TELEMETRY_SIDECAR_READY_FILE")]
-    pub ready_file: Option<PathBuf>,
-
-    /// Do not announce the port with a line GRPC_READY:PORT on stderr
-    #[arg(short, long, env = "TELEMETRY_SIDECAR_QUIET", value_parser = boolean)]
-    pub quiet: bool,
-
-    /// Events that may wait for each subscriber
-    #[arg(
-        long,
-        value_name = "N",
-        allow_negative_numbers = true,
-        default_value_t = 1024,
-        env = "TELEMETRY_SIDECAR_QUEUE_CAPACITY"
-    )]
-    pub queue_capacity: usize,
-
-    /// Bytes that may wait for each subscriber
-    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 16 * 1024 * 1024, env = "TELEMETRY_SIDECAR_QUEUE_BYTES")]
-    pub queue_bytes: usize,
-
-    /// Which event a full queue gives up: drop-newest or drop-oldest
-    #[arg(long, value_name = "WHICH", default_value = "drop-newest", env = "TELEMETRY_SIDECAR_WHEN_FULL")]
-    pub when_full: String,
-
-    /// What is telemetry.
-    #[command(flatten)]
-    pub lines: Lines,
-
-    /// Size of the worker's stderr pipe [default: the system's, enlarged to 1 MiB while it runs full]
-    #[arg(long, value_name = "BYTES", allow_negative_numbers = true, env = "TELEMETRY_SIDECAR_PIPE_SIZE")]
-    pub pipe_size: Option<usize>,
-
-    /// Share of traces that a subscription starts with, 0 to 1
-    #[arg(
-        long,
-        value_name = "R",
-        allow_negative_numbers = true,
-        default_value_t = 1.0,
-        env = "TELEMETRY_SIDECAR_SAMPLING_RATE"
-    )]
-    pub sampling_rate: f64,
-
-    /// Events that a subscription starts with: a glob over the name; repeatable [default: all]
-    #[arg(long, value_name = "GLOB", env = "TELEMETRY_SIDECAR_ALLOW")]
-    pub allow: Vec<String>,
-
-    /// Events that a subscription starts without: a glob over the name; repeatable
-    #[arg(long, value_name = "GLOB", env = "TELEMETRY_SIDECAR_DENY")]
-    pub deny: Vec<String>,
-
-    /// Start subscriptions switched off
-    #[arg(long, env = "TELEMETRY_SIDECAR_DISABLED", value_parser = boolean)]
-    pub disabled: bool,
-
-    /// Add this to the metadata of every event that does not have the key; repeatable
-    #[arg(long, value_name = "KEY=VALUE", env = "TELEMETRY_SIDECAR_METADATA")]
-    pub metadata: Vec<String>,
-
-    /// How long queued events may still flow after the worker's end, such as 500ms or 2s
-    #[arg(long, value_name = "DURATION", default_value = "500ms", env = "TELEMETRY_SIDECAR_DRAIN_TIMEOUT")]
-    pub drain_timeout: String,
-
-    /// How long to wait, after the worker's end, for a first subscriber and for a last scrape by Prometheus
-    #[arg(long, value_name = "DURATION", default_value = "0s", env = "TELEMETRY_SIDECAR_LINGER")]
-    pub linger: String,
-
-    /// Append the worker's raw stderr to this file, for replay
-    #[arg(long, value_name = "FILE", env = "TELEMETRY_SIDECAR_RECORD")]
-    pub record: Option<PathBuf>,
-
-    /// The sidecar's own log, on stderr; -vv for more
-    #[arg(short, long, action = clap::ArgAction::Count, env = "TELEMETRY_SIDECAR_VERBOSE")]
-    pub verbose: u8,
-
-    // Those with a heading of their own come last: what followed would be under it, too.
-    /// Who is let in.
-    #[command(flatten)]
-    pub access: Access,
-
-    /// What clients may take.
-    #[command(flatten)]
-    pub limits: Limits,
-
-    /// Where else events go.
-    #[command(flatten)]
-    pub export: Export,
-}
-
 /// What a command line comes to.
 #[derive(Debug)]
 pub enum Parsed {
-    /// Something to do, and the names of the environment variables that this program reads.
-    Run(Box<Cli>, Vec<String>),
+    /// Something to do.
+    Run(Box<Cli>, Environment),
     /// A text that was asked for: help or the version.
     Text(String),
 }
@@ -240,124 +123,82 @@ pub enum Parsed {
 ///
 /// What is wrong with it, in one line.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
-    let arguments: Vec<_> = arguments.into_iter().collect();
+    let mut arguments: Vec<_> = arguments.into_iter().collect();
     let mut command = Cli::command();
-    let names = environment_names(&command);
-    let subcommand =
-        arguments.get(1).and_then(|word| command.find_subcommand(word)).map(clap::Command::get_name);
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments = help(arguments)?;
+    }
+    let names = environment::names(&command);
+    let first = arguments.get(1);
+    let subcommand = SUBCOMMANDS.into_iter().find(|name| first.is_some_and(|word| word == name));
+    forgotten_equals_sign(&arguments, subcommand)?;
     let ignores_environment = matches!(subcommand, Some("decode" | "tail"));
     // At the top level a subcommand's variables are not for wrapping.
     let for_subcommand = subcommand.is_some();
-    command = command.mut_args(
-        |argument| {
-            if for_subcommand { argument.env(None::<&str>) } else { known(argument) }
-        },
-    );
+    command = command.mut_args(|argument| known(argument, !for_subcommand));
     for name in SUBCOMMANDS {
         command = command.mut_subcommand(name, |sub| {
-            sub.disable_version_flag(true).mut_args(|argument| {
-                if ignores_environment { argument.env(None::<&str>) } else { known(argument) }
-            })
+            sub.disable_version_flag(true).mut_args(|argument| known(argument, !ignores_environment))
         });
     }
 
-    let matches = match command.try_get_matches_from(arguments) {
-        Ok(matches) => matches,
+    let parsed = command
+        .try_get_matches_from_mut(&arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (mut cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             return Ok(Parsed::Text(error.render().to_string()));
         }
-        Err(error) => return Err(one_line(&error)),
+        Err(error) => return Err(fault::one_line(&error, &command, subcommand, &arguments)),
     };
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| one_line(&error))?;
-    let (options, matches) = match (&mut cli.subcommand, matches.subcommand()) {
-        (Some(Sub::Replay { options, .. }), Some((_, matches))) => (&mut **options, matches),
-        _ => (&mut cli.options, &matches),
+    let (given, matches) = match matches.subcommand() {
+        Some((name, matches)) => (command.find_subcommand(name).unwrap_or(&command), matches),
+        None => (&command, &matches),
     };
-    split_lines(options, matches);
-    Ok(Parsed::Run(Box::new(cli), names))
+    let options = match &mut cli.subcommand {
+        Some(Sub::Replay { options, .. }) => options,
+        _ => &mut cli.options,
+    };
+    environment::split_lines(options, matches);
+    let environment = Environment::new(names, given, matches);
+    Ok(Parsed::Run(Box::new(cli), environment))
 }
 
-/// Leaves out the variable of an option when it is set to nothing.
-fn known(argument: Arg) -> Arg {
-    let empty = argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
-    if empty { argument.env(None::<&str>) } else { argument }
+/// The same with `help` as the word that it is in other programs.
+fn help(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
+    let mut words = arguments.into_iter();
+    let program = words.next().unwrap_or_default();
+    let subcommand = words.nth(1);
+    if let Some(word) = subcommand.as_ref().filter(|word| !SUBCOMMANDS.iter().any(|name| word == name)) {
+        return Err(format!("help: '{}': expected one of {}", word.display(), SUBCOMMANDS.join(", ")));
+    }
+    Ok([program].into_iter().chain(subcommand).chain(["--help".into()]).collect())
 }
 
-/// The variables of all options, those of subcommands included.
-fn environment_names(command: &clap::Command) -> Vec<String> {
-    let own =
-        command.get_arguments().filter_map(|argument| argument.get_env()?.to_str().map(ToOwned::to_owned));
-    own.chain(command.get_subcommands().flat_map(environment_names)).collect()
-}
-
-/// One value a line for what can be repeated and comes from the environment.
-fn split_lines(options: &mut Options, matches: &ArgMatches) {
-    let Export { metric_kind, metric_label, .. } = &mut options.export;
-    let values = [
-        &mut options.listen,
-        &mut options.allow,
-        &mut options.deny,
-        &mut options.metadata,
-        metric_kind,
-        metric_label,
-    ];
-    for (name, values) in REPEATABLE.into_iter().zip(values) {
-        if matches.value_source(name) == Some(ValueSource::EnvVariable) {
-            let lines = values.iter().flat_map(|value| value.lines()).filter(|line| !line.is_empty());
-            *values = lines.map(ToOwned::to_owned).collect();
+/// An endpoint after `--export-otlp` would be taken for something else: it may have none.
+fn forgotten_equals_sign(arguments: &[OsString], subcommand: Option<&str>) -> Result<(), String> {
+    // A recording may have a colon in its name.
+    let mark = match subcommand {
+        None => ":",
+        Some("replay") => "://",
+        Some(_) => return Ok(()),
+    };
+    let words = arguments.iter().take_while(|word| *word != "--");
+    let next = words.skip_while(|word| *word != "--export-otlp").nth(1);
+    match next.and_then(|word| word.to_str()) {
+        Some(word) if word.contains(mark) && !word.starts_with('-') => {
+            Err(format!("--export-otlp: write --export-otlp={word}"))
         }
+        _ => Ok(()),
     }
 }
 
-fn boolean(word: &str) -> Result<bool, String> {
-    match word {
-        "1" | "true" => Ok(true),
-        "0" | "false" => Ok(false),
-        _ => Err("expected 0, 1, true or false".into()),
-    }
-}
-
-/// `<what>: <cause>`, naming the option and the value.
-fn one_line(error: &clap::Error) -> String {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.clone(),
-        Some(ContextValue::Strings(texts)) => texts.join(" "),
-        _ => String::new(),
-    };
-    // "--listen <ADDRESS>..." is known as --listen, "<FILE>..." as FILE.
-    let bare = |argument: String| {
-        let word = argument.split(' ').next().unwrap_or_default();
-        word.trim_end_matches("...").trim_matches(['<', '>', '[', ']']).to_owned()
-    };
-    let argument = bare(context(ContextKind::InvalidArg));
-    let value = context(ContextKind::InvalidValue);
-    match error.kind() {
-        ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument if !argument.starts_with('-') => {
-            let word = context(ContextKind::InvalidSubcommand) + &argument;
-            if SUBCOMMANDS.contains(&word.as_str()) {
-                format!("{word}: a subcommand comes first, its options after it")
-            } else {
-                format!("{word}: put -- before the worker's command: telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...")
-            }
-        }
-        ErrorKind::UnknownArgument => {
-            let similar = context(ContextKind::SuggestedArg);
-            let suggestion =
-                if similar.is_empty() { String::new() } else { format!(", did you mean {similar}?") };
-            format!("{argument}: no such option{suggestion} (see --help)")
-        }
-        ErrorKind::InvalidValue if value.is_empty() => format!("{argument}: a value is missing"),
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let cause =
-                std::error::Error::source(error).map_or("not a possible value".into(), ToString::to_string);
-            format!("{argument}: '{value}': {cause}")
-        }
-        ErrorKind::MissingRequiredArgument => format!("{argument}: missing (see --help)"),
-        _ => {
-            let text = error.render().to_string();
-            let line = text.lines().next().unwrap_or_default();
-            line.strip_prefix("error: ").unwrap_or(line).to_owned()
-        }
-    }
-    .replace('\n', "\\n")
+/// An option without its variable where that is not read, or is empty.
+fn known(argument: Arg, reads_environment: bool) -> Arg {
+    let names = argument.get_value_names().unwrap_or_default();
+    let is_number = names.iter().any(|name| NUMBERS.contains(&name.as_str()));
+    let argument = if is_number { argument.allow_hyphen_values(true) } else { argument };
+    let is_empty = argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+    if reads_environment && !is_empty { argument } else { argument.env(None::<&str>) }
 }

@@ -1,15 +1,17 @@
 //! Who is let in, what clients may take, and that nobody else can come by accident.
 
-use super::{at_least_1, duration};
 use crate::{
-    cli,
+    cli::{
+        self,
+        word::{COUNT, duration, some_time, whole},
+    },
     control::PatternLimits,
     grpc::{
         access::AccessFiles, limits::ClientLimits, listener::Address, reload::SourceFile, tls::TlsFiles,
         tokens::TokenFile, unix_socket::SocketMode,
     },
 };
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 /// The name of an option that the sidecar and `tail` have in common.
 const TLS_CERT: &str = "--tls-cert";
@@ -38,8 +40,7 @@ pub struct ClientTls {
 ///
 /// An address that other hosts can reach needs TLS, and something that tells who they are.
 pub(super) fn access(options: cli::Access, listen: &[Address]) -> Result<(AccessFiles, SocketMode), String> {
-    let mode = &options.listen_mode;
-    let mode = mode.parse().map_err(|cause| format!("--listen-mode: '{mode}': {cause}"))?;
+    let mode = options.listen_mode.parse("--listen-mode", str::parse)?;
     let tls = match (pair(options.tls_cert, options.tls_key)?, options.tls_client_ca) {
         (Some((certificate, key)), client_ca) => {
             let client_ca = client_ca.map(|path| SourceFile::public("--tls-client-ca", path));
@@ -110,29 +111,24 @@ fn token_file(path: PathBuf) -> TokenFile {
 
 /// What clients may take.
 pub(super) fn client_limits(options: &cli::Limits) -> Result<ClientLimits, String> {
-    let keepalive_interval = duration("--keepalive-interval", &options.keepalive_interval)?;
+    let keepalive_interval = options.keepalive_interval.parse("--keepalive-interval", duration)?;
+    let controls_per_second = &options.max_controls_per_second;
     Ok(ClientLimits {
-        connections: at_least_1("--max-connections", options.max_connections)?,
-        streams: at_least_1("--max-streams", options.max_streams)?,
-        subscribers: at_least_1("--max-subscribers", options.max_subscribers)?,
-        controls_per_second: at_least_1("--max-controls-per-second", options.max_controls_per_second)?,
-        header_bytes: at_least_1("--max-header-bytes", options.max_header_bytes)?,
-        handshake_timeout: some_time("--handshake-timeout", &options.handshake_timeout)?,
+        connections: options.max_connections.parse("--max-connections", whole(COUNT))?,
+        streams: options.max_streams.parse("--max-streams", whole(COUNT))?,
+        subscribers: options.max_subscribers.parse("--max-subscribers", whole(COUNT))?,
+        controls_per_second: controls_per_second.parse("--max-controls-per-second", whole(COUNT))?,
+        header_bytes: options.max_header_bytes.parse("--max-header-bytes", whole(COUNT))?,
+        handshake_timeout: options.handshake_timeout.parse("--handshake-timeout", some_time)?,
         keepalive_interval: (!keepalive_interval.is_zero()).then_some(keepalive_interval),
-        keepalive_timeout: some_time("--keepalive-timeout", &options.keepalive_timeout)?,
+        keepalive_timeout: options.keepalive_timeout.parse("--keepalive-timeout", some_time)?,
     })
 }
 
 /// How many patterns a subscription may hold.
 pub(super) fn pattern_limits(options: &cli::Limits) -> Result<PatternLimits, String> {
     Ok(PatternLimits {
-        count: at_least_1("--max-patterns", options.max_patterns)?,
-        bytes: at_least_1("--max-pattern-bytes", options.max_pattern_bytes)?,
+        count: options.max_patterns.parse("--max-patterns", whole(COUNT))?,
+        bytes: options.max_pattern_bytes.parse("--max-pattern-bytes", whole(COUNT))?,
     })
-}
-
-/// A duration, not of nothing.
-fn some_time(option: &str, word: &str) -> Result<Duration, String> {
-    let time = duration(option, word)?;
-    if time.is_zero() { Err(format!("{option}: '{word}': expected more than nothing")) } else { Ok(time) }
 }

@@ -1,8 +1,11 @@
 //! Where else events go.
 
-use super::{at_least_1, duration};
+use super::all;
 use crate::{
-    cli::Export as Words,
+    cli::{
+        Export as Words,
+        word::{COUNT, MAX_DURATION, duration, whole},
+    },
     control::glob::Glob,
     exporter::{
         metrics::sample::{Kind, Measures},
@@ -10,7 +13,7 @@ use crate::{
     },
     grpc::listener::Address,
 };
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 /// The exporters, each if it is wanted.
 #[derive(Debug)]
@@ -25,81 +28,99 @@ pub struct Export {
     pub statsd: Option<statsd::Settings>,
 }
 
-/// Makes values of words. `insecure` allows addresses that other hosts can reach.
+impl Export {
+    /// Whether events go anywhere else.
+    pub fn any(&self) -> bool {
+        self.jsonl.is_some() || self.otlp.is_some() || self.prometheus.is_some() || self.statsd.is_some()
+    }
+}
+
+/// Makes values of words, also of those for exporters that are off. `insecure` allows addresses that other hosts can
+/// reach.
 ///
 /// # Errors
 ///
 /// What is wrong with them, in one line.
 pub fn export(words: Words, insecure: bool) -> Result<Export, String> {
-    let kinds = words.metric_kind.iter().map(|word| metric_kind(word)).collect::<Result<_, _>>()?;
-    if words.metric_label.iter().any(String::is_empty) {
-        return Err("--metric-label: '': expected a key of the metadata".into());
-    }
-    if words.metric_label.iter().any(|key| key == "correlation_id") {
-        return Err("--metric-label: 'correlation_id': every trace would be a series of its own".into());
-    }
     let mut labels: Vec<String> = Vec::new();
-    for key in words.metric_label {
+    for key in all("--metric-label", &words.metric_label, metric_label)? {
         if !labels.contains(&key) {
             labels.push(key);
         }
     }
-    let measures = Measures { kinds, labels };
-    let max_series = at_least_1("--metric-series", words.metric_series)?;
-    let otlp = match words.export_otlp.as_deref() {
-        None | Some("0" | "false") => None,
-        Some(word) => Some(otlp::Settings {
-            endpoint: Some(word)
-                .filter(|word| !matches!(*word, "1" | "true"))
-                .map(|word| word.parse().map_err(|cause| format!("--export-otlp: '{word}': {cause}")))
-                .transpose()?,
-            flat: words.otlp_flat,
-            span_timeout: duration("--otlp-span-timeout", &words.otlp_span_timeout)?,
-            measures: measures.clone(),
-            max_series,
-        }),
-    };
-    let prometheus = words.export_prometheus.map(|word| prometheus_address(&word, insecure)).transpose()?;
+    let measures = Measures { kinds: all("--metric-kind", &words.metric_kind, metric_kind)?, labels };
+    let max_series = words.metric_series.parse("--metric-series", whole(COUNT))?;
+
+    let otlp =
+        words.export_otlp.map(|word| word.parse("--export-otlp", otlp_endpoint)).transpose()?.flatten();
+    let span_timeout = words.otlp_span_timeout.parse("--otlp-span-timeout", never_or)?;
+    let otlp = otlp.map(|Collector(endpoint)| otlp::Settings {
+        endpoint,
+        flat: words.otlp_flat,
+        span_timeout,
+        measures: measures.clone(),
+        max_series,
+    });
+
+    let address = |word: &str| prometheus_address(word, insecure);
+    let prometheus =
+        words.export_prometheus.map(|word| word.parse("--export-prometheus", address)).transpose()?;
     let prometheus =
         prometheus.map(|address| prometheus::Settings { address, measures: measures.clone(), max_series });
-    let statsd = words.export_statsd.map(|word| {
-        let wrong = |option: &str, value: &str, cause: String| format!("{option}: '{value}': {cause}");
-        Ok::<_, String>(statsd::Settings {
-            target: word.parse().map_err(|cause| wrong("--export-statsd", &word, cause))?,
-            dialect: words
-                .statsd_dialect
-                .parse()
-                .map_err(|cause| wrong("--statsd-dialect", &words.statsd_dialect, cause))?,
-            prefix: words
-                .statsd_prefix
-                .parse()
-                .map_err(|cause| wrong("--statsd-prefix", &words.statsd_prefix, cause))?,
-            measures,
-        })
-    });
-    Ok(Export { jsonl: words.export_jsonl, otlp, prometheus, statsd: statsd.transpose()? })
+
+    let target = words.export_statsd.map(|word| word.parse("--export-statsd", str::parse)).transpose()?;
+    let dialect = words.statsd_dialect.parse("--statsd-dialect", str::parse)?;
+    let prefix = words.statsd_prefix.parse("--statsd-prefix", str::parse)?;
+    let statsd = target.map(|target| statsd::Settings { target, dialect, prefix, measures });
+    Ok(Export { jsonl: words.export_jsonl, otlp, prometheus, statsd })
+}
+
+/// A collector at this endpoint, or where the standard variables say.
+struct Collector(Option<otlp::endpoint::Endpoint>);
+
+/// A variable can also say that there is none.
+fn otlp_endpoint(word: &str) -> Result<Option<Collector>, String> {
+    match word {
+        "0" | "false" => Ok(None),
+        "1" | "true" => Ok(Some(Collector(None))),
+        _ => Ok(Some(Collector(Some(word.parse()?)))),
+    }
+}
+
+fn never_or(word: &str) -> Result<Duration, String> {
+    let duration = duration(word)?;
+    Ok(if duration.is_zero() { MAX_DURATION } else { duration })
+}
+
+fn metric_label(word: &str) -> Result<String, String> {
+    match word {
+        "" => Err("expected a key of the metadata".into()),
+        "correlation_id" => Err("every trace would be a series of its own".into()),
+        key => Ok(key.to_owned()),
+    }
 }
 
 fn metric_kind(word: &str) -> Result<(Glob, Kind), String> {
-    let expected = || format!("--metric-kind: '{word}': expected GLOB=counter, GLOB=gauge or GLOB=histogram");
-    let (glob, kind) = word.rsplit_once('=').ok_or_else(expected)?;
+    let expected = "expected GLOB=counter, GLOB=gauge or GLOB=histogram";
+    let (glob, kind) = word.rsplit_once('=').ok_or(expected)?;
     let kind = match kind {
         "counter" => Kind::Counter,
         "gauge" => Kind::Gauge,
         "histogram" => Kind::Histogram,
-        _ => return Err(expected()),
+        _ => return Err(expected.into()),
     };
-    if glob.is_empty() { Err(expected()) } else { Ok((Glob::new(glob), kind)) }
+    if glob.is_empty() { Err(expected.into()) } else { Ok((Glob::new(glob), kind)) }
 }
 
 fn prometheus_address(word: &str, insecure: bool) -> Result<Address, String> {
-    let wrong = |cause: String| format!("--export-prometheus: '{word}': {cause}");
-    let address: Address = word.parse().map_err(wrong)?;
+    // What else --listen takes would only mislead.
+    let expected = |cause: String| cause.replace(" or unix:PATH", "");
+    let address: Address = word.parse().map_err(expected)?;
     if matches!(address, Address::Unix(_)) {
-        return Err(wrong("Prometheus scrapes HOST:PORT only".into()));
+        return Err("Prometheus scrapes HOST:PORT only".into());
     }
-    if !insecure && !address.is_local().map_err(wrong)? {
-        return Err(wrong("other hosts can reach it: use 127.0.0.1, or allow it with --insecure".into()));
+    if !insecure && !address.is_local()? {
+        return Err("other hosts can reach it: use 127.0.0.1, or allow it with --insecure".into());
     }
     Ok(address)
 }

@@ -7,7 +7,10 @@ pub use access::{ClientAccess, ClientTls};
 pub use export::Export;
 
 use crate::{
-    cli::{Cli, Lines, Options, Sub},
+    cli::{
+        Cli, Lines, Options, Sub, Word,
+        word::{COUNT, SIZE, duration, share, whole},
+    },
     control::{Control, Controls, Refused},
     grpc::{access::AccessFiles, limits::ClientLimits, listener::Address, unix_socket::SocketMode},
     hub::{Limits, WhenFull},
@@ -103,32 +106,36 @@ pub struct Serve {
 ///
 /// # Errors
 ///
-/// What is wrong with it, in one line: `<option>: <value>: <cause>`.
+/// What is wrong with it: `<option>: '<value>': <cause>`, whether the value is the command line's or a variable's.
 pub fn resolve(cli: Cli) -> Result<Task, String> {
     match cli.subcommand {
         None => {
             let mut words = cli.command.into_iter();
             let program =
                 words.next().ok_or("COMMAND: missing: telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...")?;
-            let pipe_size = cli.options.pipe_size.map(|size| at_least_1("--pipe-size", size)).transpose()?;
+            let pipe_size = pipe_size(&cli.options)?;
             let serve = serve(cli.options)?;
             Ok(Task::Wrap(Box::new(Wrap { serve, pipe_size, program, arguments: words.collect() })))
         }
-        Some(Sub::Replay { options, wait_for_subscribers, pace, files }) => {
-            let alone = options.export.any() && options.listen.is_empty();
-            let wait_for_subscribers = wait_for_subscribers.unwrap_or(usize::from(!alone));
-            if u32::try_from(wait_for_subscribers)
-                .map_or(true, |count| count > options.limits.max_subscribers)
-            {
-                let cause = "so many are not let in: raise --max-subscribers";
-                return Err(format!("--wait-for-subscribers: '{wait_for_subscribers}': {cause}"));
-            }
+        Some(Sub::Replay { options, wait_for_subscribers: wait, pace, files }) => {
+            // Of no effect, but a mistake is one here, too.
+            pipe_size(&options)?;
+            let listens = !options.listen.is_empty();
             let serve = serve(*options)?;
+            let room = serve.client_limits.subscribers;
+            let count = |word: &str| {
+                let count: usize = whole(0..=*COUNT.end())(word)?;
+                let fits = u32::try_from(count).is_ok_and(|count| count <= room);
+                if fits { Ok(count) } else { Err("so many are not let in, raise --max-subscribers".into()) }
+            };
+            let alone = serve.export.any() && !listens;
+            let wait_for_subscribers =
+                wait.map_or(Ok(usize::from(!alone)), |word| word.parse("--wait-for-subscribers", count))?;
             Ok(Task::Replay(Box::new(Replay { serve, wait_for_subscribers, pace, files })))
         }
         Some(Sub::Decode { lines, files }) => Ok(Task::Decode(framing(&lines)?, files)),
         Some(Sub::Tail { address, client }) => {
-            let address = address.parse().map_err(|cause| format!("ADDRESS: '{address}': {cause}"))?;
+            let address = address.parse("ADDRESS", str::parse)?;
             let access = access::client(client, &address)?;
             Ok(Task::Tail(address, access))
         }
@@ -136,21 +143,13 @@ pub fn resolve(cli: Cli) -> Result<Task, String> {
 }
 
 fn serve(options: Options) -> Result<Serve, String> {
-    let parse = |word: &String| word.parse().map_err(|cause| format!("--listen: '{word}': {cause}"));
-    let mut listen: Vec<Address> = options.listen.iter().map(parse).collect::<Result<_, _>>()?;
+    let mut listen: Vec<Address> = all("--listen", &options.listen, str::parse)?;
     if listen.is_empty() {
         listen.push(Address::default());
     }
     let controls = controls(&options)?;
     let export = export::export(options.export, options.access.insecure)?;
     let (access, socket_mode) = access::access(options.access, &listen)?;
-    let when_full = match options.when_full.as_str() {
-        "drop-newest" => WhenFull::DropNewest,
-        "drop-oldest" => WhenFull::DropOldest,
-        other => {
-            return Err(format!("--when-full: '{other}': expected drop-newest or drop-oldest"));
-        }
-    };
     Ok(Serve {
         announce: !options.quiet && options.ready_file.is_none(),
         listen,
@@ -158,15 +157,15 @@ fn serve(options: Options) -> Result<Serve, String> {
         access,
         client_limits: access::client_limits(&options.limits)?,
         limits: Limits {
-            events: at_least_1("--queue-capacity", options.queue_capacity)?,
-            bytes: at_least_1("--queue-bytes", options.queue_bytes)?,
-            when_full,
+            events: options.queue_capacity.parse("--queue-capacity", whole(COUNT))?,
+            bytes: options.queue_bytes.parse("--queue-bytes", whole(SIZE))?,
+            when_full: options.when_full.parse("--when-full", when_full)?,
         },
         framing: framing(&options.lines)?,
         controls,
-        metadata: options.metadata.iter().map(|word| key_value(word)).collect::<Result<_, _>>()?,
-        drain_timeout: duration("--drain-timeout", &options.drain_timeout)?,
-        linger: duration("--linger", &options.linger)?,
+        metadata: all("--metadata", &options.metadata, key_value)?,
+        drain_timeout: options.drain_timeout.parse("--drain-timeout", duration)?,
+        linger: options.linger.parse("--linger", duration)?,
         ready_file: options.ready_file,
         record: options.record,
         export,
@@ -174,38 +173,68 @@ fn serve(options: Options) -> Result<Serve, String> {
     })
 }
 
+/// The values of an option that can be repeated.
+fn all<T>(option: &str, words: &[Word], parse: fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    words.iter().map(|word| word.parse(option, parse)).collect()
+}
+
+fn when_full(word: &str) -> Result<WhenFull, String> {
+    match word {
+        "drop-newest" => Ok(WhenFull::DropNewest),
+        "drop-oldest" => Ok(WhenFull::DropOldest),
+        _ => Err("expected drop-newest or drop-oldest".into()),
+    }
+}
+
+fn pipe_size(options: &Options) -> Result<Option<usize>, String> {
+    // What the system call takes.
+    let sizes = 1..=u64::from(i32::MAX.unsigned_abs());
+    options.pipe_size.as_ref().map(|word| word.parse("--pipe-size", whole(sizes))).transpose()
+}
+
 fn framing(lines: &Lines) -> Result<Framing, String> {
-    let embedded = match lines.embedded.as_str() {
-        "copy" => Embedded::Copy,
-        "strip" => Embedded::Strip,
-        "ignore" => Embedded::Ignore,
-        other => return Err(format!("--embedded: '{other}': expected copy, strip or ignore")),
+    let embedded = |word: &str| match word {
+        "copy" => Ok(Embedded::Copy),
+        "strip" => Ok(Embedded::Strip),
+        "ignore" => Ok(Embedded::Ignore),
+        _ => Err("expected copy, strip or ignore".into()),
     };
-    Ok(Framing { embedded, max_line_bytes: at_least_1("--max-line-bytes", lines.max_line_bytes)? })
+    Ok(Framing {
+        embedded: lines.embedded.parse("--embedded", embedded)?,
+        max_line_bytes: lines.max_line_bytes.parse("--max-line-bytes", whole(SIZE))?,
+    })
 }
 
 fn controls(options: &Options) -> Result<Controls, String> {
-    if !(0.0..=1.0).contains(&options.sampling_rate) {
-        return Err(format!("--sampling-rate: '{}': expected a number from 0 to 1", options.sampling_rate));
-    }
-    for (option, globs) in [("--allow", &options.allow), ("--deny", &options.deny)] {
-        if globs.iter().any(String::is_empty) {
-            return Err(format!("{option}: '': an empty glob matches no event"));
-        }
-    }
     let limits = access::pattern_limits(&options.limits)?;
+    let glob = |word: &str| match word.len() {
+        0 => Err("an empty glob matches no event".into()),
+        length if length > limits.bytes => {
+            Err(format!("longer than {} bytes, raise --max-pattern-bytes", limits.bytes))
+        }
+        _ => Ok(word.to_owned()),
+    };
+    let globs = |option, words: &[Word]| -> Result<Vec<_>, _> {
+        words.iter().map(|word| word.parse(option, glob)).collect()
+    };
+    let (allow, deny) = (globs("--allow", &options.allow)?, globs("--deny", &options.deny)?);
+    let count = allow.len() + deny.len();
     let mut controls = Controls::within(limits);
     let start = [
         Control::Toggle(!options.disabled),
-        Control::Sampling { rate: options.sampling_rate, patterns: Vec::new() },
-        Control::Filter { allow: options.allow.clone(), deny: options.deny.clone() },
+        Control::Sampling {
+            rate: options.sampling_rate.parse("--sampling-rate", share)?,
+            patterns: Vec::new(),
+        },
+        Control::Filter { allow, deny },
     ];
     for control in start {
         controls.apply(control).map_err(|refused| match refused {
-            Refused::PatternTooLong => format!("--allow, --deny: a glob of more than {} bytes", limits.bytes),
-            Refused::TooManyPatterns | Refused::NotANumber => {
-                format!("--allow, --deny: more than {} globs", limits.count)
+            Refused::TooManyPatterns => {
+                let most = limits.count;
+                format!("--allow, --deny: {count} globs together, more than {most}, raise --max-patterns")
             }
+            _ => "--allow, --deny: more than a filter may be".into(),
         })?;
     }
     Ok(controls)
@@ -213,17 +242,8 @@ fn controls(options: &Options) -> Result<Controls, String> {
 
 fn key_value(word: &str) -> Result<(String, String), String> {
     match word.split_once('=') {
-        Some(("", _)) => Err(format!("--metadata: '{word}': the key is empty")),
+        Some(("", _)) => Err("the key is empty".into()),
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
-        None => Err(format!("--metadata: '{word}': expected KEY=VALUE")),
+        None => Err("expected KEY=VALUE".into()),
     }
-}
-
-fn duration(option: &str, word: &str) -> Result<Duration, String> {
-    humantime::parse_duration(word)
-        .map_err(|cause| format!("{option}: '{word}': {cause}; expected such as 500ms or 2s"))
-}
-
-fn at_least_1<N: Default + PartialEq>(option: &str, value: N) -> Result<N, String> {
-    if value == N::default() { Err(format!("{option}: '0': expected at least 1")) } else { Ok(value) }
 }

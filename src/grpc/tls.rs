@@ -9,6 +9,7 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
@@ -32,8 +33,7 @@ impl Source for TlsFiles {
     }
 
     fn load(&self) -> Result<TlsAcceptor, String> {
-        let chain = certificates(&self.certificate)?;
-        let key = private_key(&self.key)?;
+        let identity = identity(&self.certificate, &self.key)?;
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
@@ -41,19 +41,12 @@ impl Source for TlsFiles {
         let builder = match &self.client_ca {
             None => builder.with_no_client_auth(),
             Some(file) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in certificates(file)? {
-                    roots.add(certificate).map_err(|error| file.fault(error))?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
+                let roots = Arc::new(authorities(file)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider).build();
                 builder.with_client_cert_verifier(verifier.map_err(|error| file.fault(error))?)
             }
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
-            Error::InconsistentKeys(_) => self.key.fault("it is not the key of --tls-cert's certificate"),
-            Error::InvalidCertificate(_) => self.certificate.fault(error),
-            _ => self.key.fault(error),
-        })?;
+        let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
         config.alpn_protocols = vec![b"h2".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -61,23 +54,62 @@ impl Source for TlsFiles {
     }
 }
 
-/// All certificates of a file, at least one.
+/// A certificate with those between it and the authority's, and its private key.
 ///
 /// # Errors
 ///
 /// The option, the path and what is wrong, in one line.
-pub fn certificates(file: &SourceFile) -> Result<Vec<CertificateDer<'static>>, String> {
+pub fn identity(certificate: &SourceFile, key: &SourceFile) -> Result<CertifiedKey, String> {
+    let identity =
+        CertifiedKey::from_der(certificates(certificate)?, private_key(key)?, &ring::default_provider());
+    identity.map_err(|error| match error {
+        Error::InconsistentKeys(_) => key.fault("it is not the key of --tls-cert's certificate"),
+        Error::InvalidCertificate(_) => certificate.fault(NO_VALID_CERTIFICATE),
+        _ => key.fault("no valid private key"),
+    })
+}
+
+/// Those whose signature is trusted.
+///
+/// # Errors
+///
+/// The option, the path and what is wrong, in one line.
+pub fn authorities(file: &SourceFile) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|_| file.fault(NO_VALID_CERTIFICATE))?;
+    }
+    Ok(roots)
+}
+
+const NO_VALID_CERTIFICATE: &str = "no valid certificate";
+
+/// All certificates of a file, at least one.
+fn certificates(file: &SourceFile) -> Result<Vec<CertificateDer<'static>>, String> {
     let pem = file.read()?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(file.fault("there is no certificate in it (PEM)")),
-        certificates => certificates.map_err(|error| file.fault(error)),
-    }
+    let certificates =
+        certificates.and_then(|all| if all.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(all) });
+    certificates.map_err(|error| file.fault(explain(&error, "certificate")))
 }
 
 fn private_key(file: &SourceFile) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(&file.read()?).map_err(|error| match error {
-        pem::Error::NoItemsFound => file.fault("there is no private key in it (PEM, not encrypted)"),
-        error => file.fault(error),
+    let pem = file.read()?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        // "BEGIN ENCRYPTED PRIVATE KEY", or a header "Proc-Type: 4,ENCRYPTED" in front of the key.
+        if memchr::memmem::find(&pem, b"ENCRYPTED").is_some() {
+            file.fault("encrypted, give one that is not")
+        } else {
+            file.fault(explain(&error, "private key"))
+        }
     })
+}
+
+/// What is wrong with a file in PEM. The error itself may show what is in it.
+fn explain(error: &pem::Error, what: &str) -> String {
+    match error {
+        pem::Error::NoItemsFound => format!("there is no {what} in it (PEM)"),
+        pem::Error::MissingSectionEnd { .. } => format!("the {what} is cut off"),
+        _ => "no valid PEM".into(),
+    }
 }

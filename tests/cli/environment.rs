@@ -1,0 +1,81 @@
+//! Options from environment variables.
+
+use crate::support::{BINARY, Sidecar, refusal::expect_words};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, process::Command};
+
+#[test]
+fn options_come_from_the_environment_too() {
+    let echo = r#"echo 'TELEMETRY:{"event": "a"}' >&2"#;
+    let sidecar = Sidecar::command(&["--", "sh", "-c", echo])
+        .env("TELEMETRY_SIDECAR_QUIET", "1")
+        .env("TELEMETRY_SIDECAR_METADATA", "region=eu\nzone=b\n")
+        .env("TELEMETRY_SIDECAR_LISTEN", "")
+        .env("TELEMETRY_SIDECAR_EXPORT_JSONL", "/dev/stdout")
+        .start();
+    let finished = sidecar.finish();
+    assert!(finished.expect_code(0).stdout().contains(r#""metadata": {"region": "eu", "zone": "b"}"#));
+    assert_eq!(finished.stderr(), "");
+}
+
+#[test]
+fn the_command_line_is_stronger_than_the_environment() {
+    let sidecar = Sidecar::command(&["--sampling-rate", "1", "--", "true"])
+        .env("TELEMETRY_SIDECAR_SAMPLING_RATE", "0.5")
+        .env("TELEMETRY_SIDECAR_QUIET", "false")
+        .start();
+    assert!(sidecar.finish().expect_code(0).stderr().starts_with("GRPC_READY:"));
+}
+
+#[test]
+fn a_bad_value_in_the_environment_is_refused_where_it_is_read_by_its_name() {
+    let bytes = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+    for (name, value, cause) in [
+        ("TELEMETRY_SIDECAR_SAMPLING_RATE", "2".into(), "'2': expected a number from 0 to 1"),
+        ("TELEMETRY_SIDECAR_QUEUE_CAPACITY", "0".into(), "'0': expected a whole number"),
+        ("TELEMETRY_SIDECAR_QUIET", "yes".into(), "'yes': expected 0, 1, true or false"),
+        ("TELEMETRY_SIDECAR_VERBOSE", "true".into(), "'true': expected a whole number from 0 to 255"),
+        ("TELEMETRY_SIDECAR_METADATA", "a=b\nc".into(), "'c': expected KEY=VALUE"),
+        ("TELEMETRY_SIDECAR_LISTEN", "0.0.0.0:0".into(), "'0.0.0.0:0': other hosts can reach it"),
+        ("TELEMETRY_SIDECAR_RECORD", "/nonexistent/x".into(), "'/nonexistent/x': No such file"),
+        ("TELEMETRY_SIDECAR_ALLOW", bytes(b"a\n\xff"), "not UTF-8"),
+        ("TELEMETRY_SIDECAR_PACE", "1".into(), ""),
+    ] {
+        let start = |words: &[&str]| {
+            let output = Command::new(BINARY).args(words).env(name, &value).output().unwrap();
+            (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+        };
+        let (code, line) = start(&["--", "true"]);
+        if cause.is_empty() {
+            // It is an option of replay.
+            assert_eq!(code, 0, "{name}: {line}");
+        } else {
+            assert_eq!((code, line.lines().count()), (125, 1), "{name}: {line}");
+            expect_words(&line, &[&format!("telemetry-sidecar: {name}: "), cause]);
+        }
+        // Only wrapping and replaying read it.
+        assert_eq!(start(&["decode", "/dev/null"]), (0, String::new()), "{name}");
+    }
+}
+
+#[test]
+fn an_exporter_that_a_variable_switches_off_is_none_to_wait_without() {
+    let words = ["replay", "--ready-file", "{dir}/ready", "--max-subscribers", "1", "/dev/null"];
+    let sidecar = Sidecar::command(&words).env("TELEMETRY_SIDECAR_EXPORT_OTLP", "0").start();
+    sidecar.port();
+    // It waits for a subscriber.
+    sidecar.signal(nix::sys::signal::Signal::SIGTERM);
+    sidecar.finish().expect_signal(nix::libc::SIGTERM);
+}
+
+#[test]
+fn the_worker_does_not_inherit_our_variables() {
+    let sidecar = Sidecar::command(&["--", "env"])
+        .env("TELEMETRY_SIDECAR_QUIET", "1")
+        .env("TELEMETRY_SIDECAR_EMBEDDED", "")
+        .env("TELEMETRY_SIDECAR_PACE", "1")
+        .env("TELEMETRY_OF_MY_OWN", "kept")
+        .start();
+    let environment = sidecar.finish().expect_code(0).stdout();
+    assert!(environment.contains("TELEMETRY_OF_MY_OWN=kept"), "{environment}");
+    assert!(!environment.contains("TELEMETRY_SIDECAR_"), "{environment}");
+}
