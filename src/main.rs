@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use telemetry_sidecar::{
     app,
-    cli::{self, Parsed},
+    cli::{self, Cli, Parsed},
     config, log,
     worker::{Exit, exit::FAILED},
 };
@@ -23,8 +23,13 @@ fn run() -> Result<Exit, String> {
             let _ = write!(std::io::stdout(), "{text}");
             Ok(Exit::Code(0))
         }
-        Parsed::Run(cli, environment) => config::resolve(*cli)
-            .and_then(|task| app::run(task, &environment.names))
-            .map_err(|what| environment.blame(&what)),
+        Parsed::Run(cli, environment) => {
+            run_task(*cli, &environment.names).map_err(|what| environment.blame(&what))
+        }
     }
+}
+
+fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
+    cli.ready_file().map_or(Ok(()), app::ready_file::remove_stale)?;
+    app::run(config::resolve(cli)?, environment_names)
 }

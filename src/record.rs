@@ -4,12 +4,10 @@
 //! than a bounded buffer lasts, recording stops for good: a recording with a hole would replay lines that were
 //! never written.
 
-use crate::stats::RecordingStats;
+use crate::{files::write_all, stats::RecordingStats};
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write as _},
-    os::{fd::AsFd as _, unix::fs::OpenOptionsExt as _},
-    path::Path,
+    fs::File,
+    io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -45,22 +43,6 @@ impl Shared {
     }
 }
 
-/// Opens a file to append to, made with mode 0600: what workers print is nobody else's business.
-///
-/// `/dev/stdout` and `/dev/stderr` are the streams themselves: opened anew, a file behind them would have two
-/// positions, and each writer would overwrite the other.
-///
-/// # Errors
-///
-/// Those of opening a file.
-pub fn open_append(path: &Path) -> io::Result<File> {
-    match path.to_str() {
-        Some("/dev/stdout") => io::stdout().as_fd().try_clone_to_owned().map(File::from),
-        Some("/dev/stderr") => io::stderr().as_fd().try_clone_to_owned().map(File::from),
-        _ => OpenOptions::new().append(true).create(true).mode(0o600).open(path),
-    }
-}
-
 impl Recorder {
     /// Starts the thread that writes to `file`.
     ///
@@ -70,7 +52,7 @@ impl Recorder {
     pub fn start(file: File) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
-        thread::Builder::new().name("record".into()).spawn(move || write(&writer, file))?;
+        thread::Builder::new().name("record".into()).spawn(move || write(&writer, &file))?;
         Ok(Self { shared })
     }
 
@@ -105,7 +87,7 @@ impl Recorder {
     }
 }
 
-fn write(shared: &Shared, mut file: File) {
+fn write(shared: &Shared, file: &File) {
     let mut chunk = Vec::new();
     loop {
         let idle = |state: &mut State| state.waiting.is_empty() && !state.ended;
@@ -119,7 +101,7 @@ fn write(shared: &Shared, mut file: File) {
         state.writing = chunk.len();
         drop(state);
 
-        let written = write_some(&mut file, &chunk);
+        let written = write_all(file, &chunk).map_or_else(|unwritten| unwritten.written, |()| chunk.len());
 
         let mut state = shared.lock();
         state.writing = 0;
@@ -132,18 +114,4 @@ fn write(shared: &Shared, mut file: File) {
         drop(state);
         shared.changed.notify_all();
     }
-}
-
-/// How many bytes the file took before it failed.
-fn write_some(file: &mut File, bytes: &[u8]) -> usize {
-    let mut written = 0;
-    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-        match file.write(rest) {
-            Ok(0) => break,
-            Ok(count) => written += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => break,
-        }
-    }
-    written
 }

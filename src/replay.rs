@@ -2,9 +2,12 @@
 
 use crate::pipeline::{Pipeline, Publisher};
 use std::{
-    fs::File,
+    fs::{self, File, Metadata},
     io::{self, Read},
-    os::fd::AsFd,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -15,6 +18,8 @@ pub struct Recording {
     /// Its name, for messages.
     pub name: String,
     source: Box<dyn Read>,
+    /// Device and inode, if it is a regular file.
+    identity: Option<(u64, u64)>,
 }
 
 /// Opens recordings; "-" is standard input.
@@ -23,24 +28,49 @@ pub struct Recording {
 ///
 /// `<file>: <cause>` for the first that cannot be read.
 pub fn open(files: &[PathBuf]) -> Result<Vec<Recording>, String> {
+    if files.iter().filter(|path| is_standard_input(path)).count() > 1 {
+        return Err("FILE: '-': standard input can be read only once".into());
+    }
     files.iter().map(|path| open_one(path)).collect()
 }
 
 fn open_one(path: &Path) -> Result<Recording, String> {
     let name = path.display().to_string();
-    let source: Box<dyn Read> = if path.as_os_str() == "-" {
-        Box::new(io::stdin().lock())
+    let (source, found): (Box<dyn Read>, _) = if is_standard_input(path) {
+        let stdin = io::stdin().lock();
+        let found = metadata(stdin.as_fd());
+        (Box::new(stdin), found)
     } else {
         let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
-        if file.metadata().is_ok_and(|found| found.is_dir()) {
+        let found = file.metadata();
+        if found.as_ref().is_ok_and(Metadata::is_dir) {
             return Err(format!("{name}: it is a directory, expected a file of recorded stderr"));
         }
-        Box::new(file)
+        (Box::new(file), found)
     };
-    Ok(Recording { name, source })
+    Ok(Recording { name, source, identity: found.ok().and_then(|found| identity(&found)) })
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn metadata(fd: BorrowedFd<'_>) -> io::Result<Metadata> {
+    File::from(fd.try_clone_to_owned()?).metadata()
+}
+
+/// What tells a regular file from all others; pipes and devices can be read and written at the same time.
+fn identity(found: &Metadata) -> Option<(u64, u64)> {
+    found.is_file().then(|| (found.dev(), found.ino()))
 }
 
 impl Recording {
+    /// Whether it is the file at this path.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let found = fs::metadata(path).ok().and_then(|found| identity(&found));
+        found.is_some() && found == self.identity
+    }
+
     /// Feeds all of it to the pipeline, as a stream of its own; `by_line` never more than a line at a time.
     ///
     /// Stops early when `until` says so.

@@ -11,7 +11,7 @@ mod support;
 use std::{fs, net::TcpListener, os::unix::net::UnixListener};
 use support::{
     Sidecar,
-    refusal::{expect_one_line, expect_words, refused},
+    refusal::{expect_one_line, expect_words, refused, refused_without},
     run,
 };
 
@@ -81,6 +81,10 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
             &["--export-statsd", "'localhost:8125'", "udp://HOST:PORT or unix:"],
         ),
         (&["--export-statsd", "udp://::1:8125"], &["--export-statsd", "'udp://::1:8125'", "udp://HOST:PORT"]),
+        (
+            &["--export-statsd", &format!("unix:/{}", "x".repeat(107))],
+            &["--export-statsd", "too long for a unix socket (107 bytes at most)"],
+        ),
         // Also of an exporter that is off.
         (&["--statsd-dialect", "etsy"], &["--statsd-dialect", "'etsy'", "statsd or dogstatsd"]),
         (&["--statsd-prefix", "a|b"], &["--statsd-prefix", "'a|b'", "letters, digits"]),
@@ -157,6 +161,21 @@ fn addresses_that_other_hosts_can_reach_need_insecure() {
     run(&["-q", "--listen", "0.0.0.0:0", "--insecure", "--", "true"]).expect_code(0);
     for local in ["127.0.0.1:0", "127.1.2.3:0", "localhost:0"] {
         run(&["-q", "--listen", local, "--", "true"]).expect_code(0);
+    }
+}
+
+#[test]
+fn a_stale_ready_file_goes_even_if_nothing_comes_of_the_start() {
+    let before = ["--ready-file", "{dir}/ready"];
+    for (subcommand, rest) in [
+        (&[][..], &["--pipe-size", "2147483648", "--", "true"][..]),
+        (&[], &["--listen", "unix:/nonexistent/s", "--", "true"]),
+        (&["replay"], &["/nonexistent"]),
+    ] {
+        let words = [subcommand, &before, rest].concat();
+        let builder = Sidecar::command(&words);
+        fs::write(builder.path("ready"), "stale").unwrap();
+        refused_without(builder.start(), "ready");
     }
 }
 

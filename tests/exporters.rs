@@ -7,7 +7,9 @@ mod support;
 #[path = "support/http.rs"]
 mod http;
 
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
+    fs::File,
     net::UdpSocket,
     os::unix::net::UnixDatagram,
     thread::{self, JoinHandle},
@@ -82,6 +84,34 @@ async fn one_that_cannot_write_holds_up_nobody() {
     sidecar.finish().expect_code(0);
     end.send_to(&[], to).unwrap();
     assert_eq!(counted.join().unwrap(), EVENTS);
+}
+
+/// The shortest events there are: what stands beside them counts, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_stuck_one_is_bounded_in_events_as_well() {
+    const MOST: u64 = 16 * 1024 * 1024 / 64;
+    const SENT: u64 = 300_000;
+    let builder = Sidecar::command(&[
+        "--ready-file",
+        "{dir}/ready",
+        "--export-jsonl",
+        "{dir}/fifo",
+        "--",
+        "sh",
+        "-c",
+        &format!("yes 'TELEMETRY:{{\"event\":\"a\",\"timestamp_ns\":1}}' | head -n {SENT} >&2; exec cat"),
+    ]);
+    let fifo = builder.path("fifo");
+    mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+    let _nobody_reads = File::options().read(true).write(true).open(&fifo).unwrap();
+    let sidecar = builder.start();
+    let offered = |status: &GetStatusResponse| exporter(status, "jsonl").offered == SENT;
+    let status = wait_for("all events", async || sidecar.status().await, offered).await;
+    assert_balanced(&status);
+    let jsonl = exporter(&status, "jsonl");
+    assert!(jsonl.queued <= MOST && jsonl.dropped >= SENT - MOST - jsonl.delivered, "{jsonl:?}");
+    assert!(jsonl.dropped > 0, "{jsonl:?}");
+    sidecar.finish().expect_code(0);
 }
 
 /// All there are: a collector that is not there, a stuck StatsD server, Prometheus and a file, which have everything.

@@ -12,7 +12,10 @@ use collector::{Collector, Protocol};
 use exporting::{QUICK, expect_counters, span, wrap};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::sync::Arc;
-use support::Sidecar;
+use support::{
+    Sidecar,
+    refusal::{expect_words, refused_without},
+};
 use tokio_rustls::rustls::{
     RootCertStore, ServerConfig, crypto::ring, pki_types::PrivateKeyDer, server::WebPkiClientVerifier,
 };
@@ -100,24 +103,50 @@ fn over_tls_the_server_is_verified_and_so_is_the_client() {
     }
 }
 
+/// Something that is no PEM.
+const NO_PEM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+
+/// Otherwise somebody else would be trusted, and get headers with passwords in them.
 #[test]
-fn files_that_cannot_be_read_are_told() {
-    let no_pem = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let finished = Sidecar::command(&[
-        "-v",
-        "--drain-timeout",
-        "30s",
-        "--export-otlp=https://localhost:1",
-        "--",
-        "true",
-    ])
-    .env("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca")
-    .env("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", no_pem)
-    .env("OTEL_EXPORTER_OTLP_CLIENT_KEY", no_pem)
-    .start()
-    .finish();
-    for path in ["/nowhere/ca", no_pem] {
-        assert!(finished.stderr().contains(&format!("otlp: '{path}': ")), "{}", finished.describe());
+fn without_the_authority_that_is_named_nothing_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken");
+    let words = ["BEGIN", "END"].map(|word| format!("-----{word} CERTIFICATE-----\n"));
+    std::fs::write(&broken, words.join("AAAA\n")).unwrap();
+    for (path, cause) in [
+        ("/nowhere/ca", "No such file"),
+        (NO_PEM, "no certificate"),
+        (broken.to_str().unwrap(), "none of its certificates can be used"),
+    ] {
+        for variable in ["OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE"] {
+            let start = |url: &str| {
+                let option = format!("--export-otlp={url}");
+                let words = ["-q", "--drain-timeout", "0s", &option, "--", "touch", "{dir}/started"];
+                Sidecar::command(&words).env(variable, path).start()
+            };
+            let line = refused_without(start("https://localhost:1"), "started");
+            expect_words(&line, &[&format!("{variable}: '{path}': "), cause]);
+            // Without TLS it is not looked at.
+            start("http://localhost:1").finish().expect_code(0);
+        }
     }
-    finished.expect_code(0);
+}
+
+#[test]
+fn an_identity_that_cannot_be_used_is_told() {
+    let words = ["-v", "--drain-timeout", "30s", "--export-otlp=https://localhost:1", "--", "true"];
+    let with_key = |key| {
+        Sidecar::command(&words)
+            .env("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", NO_PEM)
+            .env("OTEL_EXPORTER_OTLP_CLIENT_KEY", key)
+            .start()
+            .finish()
+    };
+    for (key, expected) in [
+        (NO_PEM, format!("otlp: OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: '{NO_PEM}': there is no certificate")),
+        ("", "otlp: OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE: there is no OTEL_EXPORTER_OTLP_CLIENT_KEY".into()),
+    ] {
+        let finished = with_key(key);
+        assert!(finished.expect_code(0).stderr().contains(&expected), "{}", finished.describe());
+    }
 }

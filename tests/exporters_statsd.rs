@@ -132,7 +132,7 @@ async fn an_absent_server_costs_nothing_and_is_found_when_it_comes() {
     let dropped = |books: &Consumer| books.dropped == 1000;
     let absent = wait_for("all events to be dropped", async || books(&sidecar).await, dropped).await;
     assert!(absent.counters["unsent"] > 0 && !absent.counters.contains_key("datagrams"), "{absent:?}");
-    sidecar.wait_for_stderr(&format!("cannot send to {address}: No such file"));
+    sidecar.wait_for_stderr(&format!("statsd: cannot send to {address}: No such file"));
 
     let server = Server::unix(&path);
     let sent = async || {
@@ -191,6 +191,6 @@ fn a_name_that_nobody_knows_holds_up_nobody() {
     let address = "udp://nowhere.invalid:8125";
     let mut sidecar = Sidecar::wrap_echo(&["-v", "--export-statsd", address]);
     sidecar.write(STOP);
-    sidecar.wait_for_stderr(&format!("cannot send to {address}"));
+    sidecar.wait_for_stderr(&format!("statsd: cannot send to {address}"));
     sidecar.finish().expect_code(0);
 }

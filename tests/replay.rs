@@ -4,11 +4,19 @@
 
 mod support;
 
+use nix::sys::signal::Signal;
 use std::{
     fs,
+    net::TcpStream,
     time::{Duration, Instant},
 };
-use support::{Builder, Sidecar, line, wait_for};
+use support::{
+    Builder, Sidecar,
+    http2::RawStream,
+    line,
+    refusal::{expect_one_line, expect_words},
+    run, wait_for, wait_until,
+};
 
 /// A replay of this log, serving on a port that is told.
 fn replay(options: &[&str], log: &str) -> Builder {
@@ -34,6 +42,74 @@ async fn every_event_is_delivered_to_a_slow_subscriber() {
     assert!(subscriber.rest().await.is_empty());
     drop(subscriber);
     assert_eq!(sidecar.finish().expect_code(0).stderr(), "text\n".repeat(count));
+}
+
+/// HTTP/2 has taken everything, and the subscriber has let it send only the beginning.
+#[test]
+fn the_end_waits_for_a_subscriber_with_a_small_window() {
+    let count = 100;
+    let log: String = (0..count).map(|count| line("a.b", count, &"x".repeat(100))).collect();
+    let sidecar = replay(&["--drain-timeout", "0s"], &log).start();
+    let port = sidecar.port();
+    let mut stream = RawStream::open(port, "5S", 1000);
+    wait_until("the end of listening", || TcpStream::connect(("127.0.0.1", port)).is_err());
+    let everything = stream.read_slowly(500);
+    assert_eq!((everything.messages, everything.ended_with_trailers), (count, true));
+    drop(stream);
+    sidecar.finish().expect_code(0);
+}
+
+/// As it ends any program, but for the sockets.
+#[test]
+fn a_signal_ends_it_and_the_sockets_go() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        for subscribed in [false, true] {
+            let words = ["--listen", "unix:{dir}/s", "--listen", "127.0.0.1:0"];
+            let mut sidecar = replay(&words, &line("a", 1, "")).start();
+            let port = sidecar.ready_lines()[1].parse().unwrap();
+            // It never reads, so that the end waits for it.
+            let stuck = subscribed.then(|| RawStream::open(port, "5S", 0));
+            let socket = sidecar.path("s");
+            assert!(socket.exists());
+            sidecar.signal(signal);
+            sidecar.wait();
+            assert!(!socket.exists(), "{signal}: the socket is still there");
+            sidecar.finish().expect_signal(signal as i32);
+            drop(stuck);
+        }
+    }
+    // Whoever started it wants it to live.
+    let ignoring = format!(
+        "trap '' HUP; exec '{}' replay -q --ready-file \"$0/ready\" --wait-for-subscribers 1 \"$0/log\"",
+        support::BINARY
+    );
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("log"), "").unwrap();
+    let mut child = std::process::Command::new("sh").args(["-c", &ignoring]).arg(dir.path()).spawn().unwrap();
+    wait_until("the ready file", || dir.path().join("ready").exists());
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, Signal::SIGHUP).unwrap();
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(Signal::SIGTERM as i32));
+}
+
+#[test]
+fn it_does_not_append_to_what_it_reads() {
+    for option in ["--record", "--export-jsonl"] {
+        let builder = replay(&[option, "{dir}/link", "--wait-for-subscribers", "0"], &line("a", 1, ""));
+        fs::hard_link(builder.path("log"), builder.path("link")).unwrap();
+        let sidecar = builder.start();
+        let line = expect_one_line(&sidecar.finish(), || true);
+        expect_words(&line, &[option, "/link'", "one of the recordings"]);
+    }
+}
+
+#[test]
+fn standard_input_is_read_once() {
+    for words in [&["replay", "-", "-"][..], &["decode", "-", "-"]] {
+        expect_words(&expect_one_line(&run(words), || true), &["FILE", "'-'", "only once"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,7 @@ modules! {
     test_exit_status
     test_grandchildren
     test_group_signals
+    test_helpers
     test_inheritance
     test_job_control
     test_lifetime

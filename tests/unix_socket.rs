@@ -4,10 +4,18 @@
 
 mod support;
 
-use nix::{libc, unistd::geteuid};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+    libc,
+    sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket},
+    unistd::geteuid,
+};
 use std::{
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     io::{Read as _, Write as _},
+    net::TcpListener,
+    os::fd::{AsRawFd as _, OwnedFd},
     os::unix::{
         fs::{PermissionsExt as _, symlink},
         net::{UnixListener, UnixStream},
@@ -18,7 +26,8 @@ use std::{
 use support::{
     PATIENCE, Sidecar,
     http2::PREFACE,
-    refusal::{expect_one_line, expect_words, refused},
+    refusal::{expect_one_line, expect_words, refused, refused_without},
+    wait_until,
 };
 
 /// Somebody who is neither root nor, when tests run as root, the sidecar's user.
@@ -126,5 +135,70 @@ fn what_has_taken_the_sockets_place_stays() {
         }
         sidecar.finish_keeping(&path).expect_code(0);
         drop(another);
+    }
+}
+
+/// A socket of the test's own that does not listen yet.
+fn bound(path: &Path) -> OwnedFd {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+    bind(socket.as_raw_fd(), &UnixAddr::new(path).unwrap()).unwrap();
+    socket
+}
+
+/// Between binding and listening a socket looks as if nobody listened any more.
+#[test]
+fn sidecars_that_start_at_the_same_time_take_turns() {
+    let words = ["-q", "--ready-file", "{dir}/ready", "--listen", "unix:{dir}/s", "--", "true"];
+    let builder = Sidecar::command(&words);
+    let (path, ready) = (builder.path("s"), builder.path("ready"));
+    let directory = builder.path("");
+    let turn = Flock::lock(File::open(&directory).unwrap(), FlockArg::LockExclusive);
+    let turn = turn.map_err(|(_, error)| error).unwrap();
+    let other = bound(&path);
+    let mut sidecar = builder.start();
+    let descriptors = format!("/proc/{}/fd", sidecar.pid());
+    let has_directory = || {
+        let entries = fs::read_dir(&descriptors).into_iter().flatten().flatten();
+        let mut files = entries.filter_map(|entry| fs::canonicalize(entry.path()).ok());
+        files.any(|file| file == directory.canonicalize().unwrap())
+    };
+    wait_until("it to ask for its turn", || has_directory() || ready.exists() || sidecar.has_exited());
+    listen(&other, Backlog::MAXCONN).unwrap();
+    drop(turn);
+    sidecar.wait();
+    assert!(UnixStream::connect(&path).is_ok(), "the other one's socket is gone");
+    expect_words(&refused_without(sidecar, "ready"), &["--listen", "address in use"]);
+}
+
+#[test]
+fn a_listener_that_is_slow_to_accept_is_not_waited_for() {
+    let builder = Sidecar::command(&["-q", "--listen", "unix:{dir}/s", "--", "true"]);
+    let path = builder.path("s");
+    let slow = bound(&path);
+    listen(&slow, Backlog::new(0).unwrap()).unwrap();
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let mut waiting = Vec::new();
+    loop {
+        let client = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
+        match connect(client.as_raw_fd(), &UnixAddr::new(&path).unwrap()) {
+            Ok(()) => waiting.push(client),
+            Err(error) => break assert_eq!(error, Errno::EAGAIN),
+        }
+    }
+    let line = expect_one_line(&builder.start().finish(), || true);
+    expect_words(&line, &["--listen", "address in use"]);
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_socket_behind() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for options in [["--listen", &address], ["--record", "/nonexistent/x"]] {
+        let words = [&["-q", "--listen", "unix:{dir}/s"], &options[..], &["--", "true"]].concat();
+        let mut sidecar = Sidecar::command(&words).start();
+        sidecar.wait();
+        assert!(!sidecar.path("s").exists(), "{options:?}");
+        expect_one_line(&sidecar.finish(), || true);
     }
 }

@@ -5,7 +5,12 @@
 mod support;
 
 use nix::sys::signal::Signal;
-use std::{fs, io::Write as _, os::fd::OwnedFd, process::Stdio};
+use std::{
+    fs,
+    io::Write as _,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
+    process::Stdio,
+};
 use support::{Sidecar, fixture, line, run, wait_for, wait_until};
 
 #[test]
@@ -57,13 +62,24 @@ fn a_command_that_cannot_be_run_is_said_in_one_line() {
         not_found
             .expect_code(127)
             .stderr()
-            .starts_with("telemetry-sidecar: /nonexistent/worker: No such file")
+            .starts_with("telemetry-sidecar: '/nonexistent/worker': No such file")
     );
     let directory = run(&["-q", "--", "/tmp"]);
-    assert!(directory.expect_code(126).stderr().starts_with("telemetry-sidecar: /tmp: Permission denied"));
+    assert!(directory.expect_code(126).stderr().starts_with("telemetry-sidecar: '/tmp': Permission denied"));
     for finished in [not_found, directory] {
         assert_eq!(finished.stderr().lines().count(), 1);
     }
+    for (word, shown) in [("", ""), ("no-such-worker", "no-such-worker"), ("a\nb", "a\\nb")] {
+        let finished = run(&["-q", "--", word]);
+        let expected = format!("telemetry-sidecar: '{shown}': not found in PATH\n");
+        assert_eq!(finished.expect_code(127).stderr(), expected);
+    }
+    // The system says that there is no such file, but it is not this one that is missing.
+    let builder = Sidecar::command(&["-q", "--", "{dir}/script"]);
+    fs::write(builder.path("script"), "#!/nonexistent/interpreter\n").unwrap();
+    fs::set_permissions(builder.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+    let finished = builder.start().finish();
+    assert!(finished.expect_code(127).stderr().ends_with("': its interpreter (#!) is not there\n"));
 }
 
 #[test]

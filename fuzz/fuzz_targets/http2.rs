@@ -62,7 +62,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
             keepalive_interval: None,
             keepalive_timeout: PATIENCE,
         },
-        drain_timeout: PATIENCE,
+        drain_timeout: Some(PATIENCE),
         linger: Duration::ZERO,
         log,
     };

@@ -5,6 +5,7 @@ use crate::{
     config::Framing,
     decode::Decoder,
     event_json,
+    files::write_all,
     log::{Log, Verbosity},
     passthrough::Passthrough,
     pipeline::{Parts, Pipeline, Publisher},
@@ -72,7 +73,7 @@ impl Publisher for Printer {
             }
         }
         if self.result.is_ok() {
-            self.result = io::stdout().lock().write_all(&self.lines).and_then(|()| io::stdout().flush());
+            self.result = write_all(io::stdout(), &self.lines).map_err(|unwritten| unwritten.error);
         }
     }
 

@@ -6,7 +6,7 @@ use crate::{
     exporter::{
         feed::{Feed, LIMITS},
         jsonl,
-        otlp::{self, environment::Environment},
+        otlp::{self, client::Authorities, environment::Environment},
         prometheus::{self, own::Own},
         statsd,
     },
@@ -68,6 +68,7 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
         }
         let start = otlp::Start {
             settings: settings.clone(),
+            authorities: Authorities::read(&environment)?,
             environment,
             feed: Feed::new(hub.export(otlp::NAME, LIMITS)),
             worker: context.worker.cloned(),

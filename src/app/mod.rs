@@ -1,10 +1,13 @@
 //! The composition root: what runs, with what, and in which order it ends.
 
+mod account;
 mod decode;
 mod exporters;
 mod memory;
+pub mod ready_file;
 mod replay;
 mod session;
+mod socket_files;
 mod tail;
 mod wrap;
 

@@ -1,23 +1,26 @@
 //! Serving recordings.
 
-use super::session::Session;
+use super::{session::Session, socket_files::SocketFiles};
 use crate::{
-    config::Replay,
+    config::{Replay, Serve},
     log::{Log, Verbosity},
     pace::Pace,
     pipeline::Pipeline,
     publisher::Waiting,
-    replay,
-    worker::Exit,
+    replay::{self, Recording},
+    worker::{Exit, signals::Ending},
 };
-use std::sync::Arc;
+use std::{sync::Arc, thread};
 
 /// Serves the recordings, one after the other, and ends when all is delivered.
 pub fn run(mut config: Replay) -> Result<Exit, String> {
     let recordings = replay::open(&config.files)?;
+    refuse_to_append(&recordings, &config.serve)?;
+    let socket_files = SocketFiles::default();
+    end_on_signals(&socket_files)?;
     // Log lines are printed between reads.
     let log = Log::new(config.serve.verbosity, || {});
-    let (session, socket_files) = Session::start(&mut config.serve, None, &log)?;
+    let session = Session::start(&mut config.serve, None, &socket_files, &log)?;
     let need_subscriber = config.wait_for_subscribers > 0;
     let publisher =
         Waiting { hub: Arc::clone(&session.hub), need_subscriber, pace: config.pace.then(Pace::default) };
@@ -33,6 +36,32 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
     if config.serve.verbosity > Verbosity::Silent {
         pipeline.print_last(&summary);
     }
-    drop(socket_files);
     result.map(|()| Exit::Code(0))
+}
+
+/// What is appended to a recording would be read, and appended again.
+fn refuse_to_append(recordings: &[Recording], serve: &Serve) -> Result<(), String> {
+    for (option, path) in [("--record", &serve.record), ("--export-jsonl", &serve.export.jsonl)] {
+        if let Some(path) = path
+            && recordings.iter().any(|recording| recording.is_at(path))
+        {
+            return Err(format!("{option}: '{}': it is one of the recordings to replay", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Has signals end this process as they end any, but not before the sockets' files are gone.
+fn end_on_signals(socket_files: &SocketFiles) -> Result<(), String> {
+    let wrong = |error| format!("cannot prepare for signals: {error}");
+    // Threads started later inherit that they are blocked.
+    let ending = Ending::block().map_err(|error| wrong(error.into()))?;
+    let remover = socket_files.remover();
+    let wait = move || {
+        if let Some(signal) = ending.wait() {
+            remover.remove();
+            signal.leave();
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(wait).map(drop).map_err(wrong)
 }

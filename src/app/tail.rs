@@ -3,14 +3,12 @@
 use crate::{
     config::{ClientAccess, ClientTls},
     event_json,
+    files::write_all,
     grpc::{listener::Address, reload::Source as _, tls, tokens::TokenFile},
     proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
     worker::Exit,
 };
-use std::{
-    error::Error,
-    io::{self, Write as _},
-};
+use std::{error::Error, io};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -51,8 +49,7 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
     while let Some(event) = events.message().await.map_err(failed)? {
         lines.clear();
         let written = event_json::write(&mut lines, &event, Some(event.timestamp_ns))
-            .and_then(|()| io::stdout().lock().write_all(&lines))
-            .and_then(|()| io::stdout().flush());
+            .and_then(|()| write_all(io::stdout(), &lines).map_err(|unwritten| unwritten.error));
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(format!("standard output: {error}")),

@@ -4,12 +4,12 @@
 //! thread that lives as long), passes signals on and waits. One reads the worker's stderr, writes its own and
 //! publishes events. One serves gRPC. The exit status is the worker's, whatever happens in the others.
 
-use super::{memory, session::Session};
+use super::{memory, session::Session, socket_files::SocketFiles};
 use crate::{
     config::Wrap,
     grpc::status::WorkerState,
     live::{self, Wake},
-    log::{Log, Verbosity},
+    log::{self, Log, Verbosity},
     pipeline::Pipeline,
     publisher::Dropping,
     worker::{
@@ -22,13 +22,14 @@ use crate::{
     },
 };
 use nix::{
+    errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::{EfdFlags, EventFd},
     unistd::{dup2_stdin, dup2_stdout},
 };
 use std::{
     fs::OpenOptions,
-    io::{self, Write as _},
+    io,
     os::fd::{AsFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -61,9 +62,16 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     });
     let worker_state = Arc::new(WorkerState::new(&config.program));
     let (pipe, worker_stderr) = stderr_pipe(config.pipe_size).map_err(|error| {
-        config.pipe_size.map_or_else(|| system(error), |size| format!("--pipe-size: '{size}': {error}"))
+        let Some(size) = config.pipe_size else { return system(error) };
+        match error {
+            Errno::EPERM => {
+                format!("--pipe-size: '{size}': more than this user may have (/proc/sys/fs/pipe-max-size)")
+            }
+            error => format!("--pipe-size: '{size}': {error}"),
+        }
     })?;
-    let (session, socket_files) = Session::start(&mut config.serve, Some(Arc::clone(&worker_state)), &log)?;
+    let socket_files = SocketFiles::default();
+    let session = Session::start(&mut config.serve, Some(Arc::clone(&worker_state)), &socket_files, &log)?;
     let late = pipe.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
     let reading = Reading {
         pipeline: Pipeline::new(session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)))),
@@ -84,8 +92,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         Ok(worker) => worker,
         Err(error) => {
             let exit = Exit::Code(error.exit_code());
-            let cause = io::Error::from(error.cause);
-            let _ = writeln!(io::stderr(), "{}: {}: {cause}", crate::log::PROGRAM, program.display());
+            log::tell(format_args!("{}", error.told(program)));
             return Ok(exit);
         }
     };

@@ -18,7 +18,10 @@ pub use options::{Lines, Options};
 pub use word::Word;
 
 use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 use word::{FromVariable, switch};
 
 const SUBCOMMANDS: [&str; 3] = ["replay", "decode", "tail"];
@@ -59,6 +62,18 @@ pub struct Cli {
     /// The options of wrapping.
     #[command(flatten)]
     pub options: Options,
+}
+
+impl Cli {
+    /// The file that is to say where the sidecar listens.
+    pub fn ready_file(&self) -> Option<&Path> {
+        let options = match &self.subcommand {
+            None => &self.options,
+            Some(Sub::Replay { options, .. }) => options,
+            Some(_) => return None,
+        };
+        options.ready_file.as_deref()
+    }
 }
 
 /// The subcommands.

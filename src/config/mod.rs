@@ -88,6 +88,8 @@ pub struct Serve {
     pub framing: Framing,
     /// What each subscription starts with.
     pub controls: Controls,
+    /// Whether that is nothing, so that exporters have nothing to do.
+    pub disabled: bool,
     /// What is added to events.
     pub metadata: Vec<(String, String)>,
     /// How long queued events may flow after the end.
@@ -163,6 +165,7 @@ fn serve(options: Options) -> Result<Serve, String> {
         },
         framing: framing(&options.lines)?,
         controls,
+        disabled: options.disabled,
         metadata: all("--metadata", &options.metadata, key_value)?,
         drain_timeout: options.drain_timeout.parse("--drain-timeout", duration)?,
         linger: options.linger.parse("--linger", duration)?,

@@ -6,11 +6,17 @@ use nix::{libc, unistd::gettid};
 use std::{future::poll_fn, io, thread};
 use tokio::task::yield_now;
 
-/// What may wait for an exporter: bounded by bytes. Files and counts are meant to be complete, so that bursts get more room
-/// than a subscriber has by default. Of a burst the first events are worth as much as the last, and leaving out what comes
-/// costs nothing.
+/// What may wait for an exporter, in bytes of messages.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// What an event takes up at least, in bytes: what judging it needs stands beside its message, and is more than the shortest
+/// messages are.
+const EVENT_BYTES: usize = 64;
+
+/// What may wait for an exporter. Files and counts are meant to be complete, so that bursts get more room than a subscriber
+/// has by default. Of a burst the first events are worth as much as the last, and leaving out what comes costs nothing.
 pub const LIMITS: Limits =
-    Limits { events: usize::MAX, bytes: 16 * 1024 * 1024, when_full: WhenFull::DropNewest };
+    Limits { events: MAX_BYTES / EVENT_BYTES, bytes: MAX_BYTES, when_full: WhenFull::DropNewest };
 
 /// An exporter's queue in the hub. Dropping it says that the exporter is done.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
 
 use super::{event::messages, feed::stand_back};
-use crate::{event_json, hub::Subscription};
+use crate::{event_json, files::write_all, hub::Subscription};
 use std::{
     fs::File,
-    io::{self, Write as _},
+    io,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
@@ -22,15 +22,16 @@ pub fn start(subscription: Subscription, file: File) -> io::Result<()> {
     let name = thread::Builder::new().name(NAME.into());
     let run = move || {
         stand_back();
-        export(&subscription, file);
+        export(&subscription, &file);
     };
     name.spawn(run).map(drop)
 }
 
-fn export(subscription: &Subscription, mut file: File) {
+fn export(subscription: &Subscription, file: &File) {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = Context::from_waker(&waker);
     let mut lines = Vec::new();
+    let mut torn = false;
     loop {
         let frames = match subscription.poll_frames(&mut context) {
             Poll::Ready(Some(frames)) => frames,
@@ -41,16 +42,26 @@ fn export(subscription: &Subscription, mut file: File) {
             }
         };
         lines.clear();
+        if torn {
+            lines.push(b'\n');
+        }
+        let begin = lines.len();
         let mut events = 0;
         for event in messages(frames) {
             events += 1;
             // Writing to a Vec does not fail.
             let _ = event_json::write(&mut lines, &event, Some(event.timestamp_ns));
         }
-        if file.write_all(&lines).is_err() {
-            // A full disk: the next ones may find room. Half a line may stand there now.
-            subscription.lost(events);
-            let _ = file.write_all(b"\n");
+        match write_all(file, &lines) {
+            Ok(()) => torn = false,
+            // A full disk: the next ones may find room.
+            Err(unwritten) => {
+                let written = lines.get(..unwritten.written).unwrap_or_default();
+                let whole = written.iter().skip(begin).filter(|byte| **byte == b'\n').count();
+                subscription.lost(events - whole as u64);
+                // Half a line may stand there now. The next one is to be whole.
+                torn = written.last().map_or(torn, |last| *last != b'\n');
+            }
         }
     }
 }

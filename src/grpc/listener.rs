@@ -86,7 +86,8 @@ impl Address {
                 Ok(Listener::Tcp { socket, address, chosen: *port == 0 })
             }
             Self::Unix(path) => {
-                Ok(Listener::Unix { socket: unix_socket::bind(path, mode)?, path: path.clone(), mode })
+                let (socket, file) = unix_socket::bind(path, mode)?;
+                Ok(Listener::Unix { socket, path: path.clone(), file: Some(file), mode })
             }
         }
     }
@@ -123,6 +124,8 @@ pub enum Listener {
         socket: UnixListener,
         /// Its path.
         path: PathBuf,
+        /// Its file, until somebody has [taken](Listener::take_file) it.
+        file: Option<SocketFile>,
         /// The permissions of its file.
         mode: SocketMode,
     },
@@ -137,11 +140,11 @@ impl Listener {
         }
     }
 
-    /// The file to remove at exit.
-    pub fn socket_file(&self) -> Option<SocketFile> {
+    /// The file to remove at exit, which is when it is dropped.
+    pub fn take_file(&mut self) -> Option<SocketFile> {
         match self {
             Self::Tcp { .. } => None,
-            Self::Unix { path, .. } => Some(SocketFile::new(path)),
+            Self::Unix { file, .. } => file.take(),
         }
     }
 

@@ -4,18 +4,17 @@
 //! idle sidecar nothing. A change that cannot be used is told of once, and what was read before stays in force: a
 //! half-written file must not shut everybody out.
 
-use crate::log::Log;
+use crate::{files::read_at_most, log::Log};
 use std::{
     fmt::Display,
-    fs::{self, File},
-    io::Read as _,
+    fs,
     os::unix::fs::MetadataExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
 /// The longest file that is read, in bytes: a device that never ends is none of these.
-const MAX_FILE_BYTES: u64 = 1024 * 1024;
+const MAX_FILE_BYTES: usize = 1024 * 1024;
 
 /// The permissions of a secret that are too many.
 const FOR_OTHERS: u32 = 0o077;
@@ -45,10 +44,8 @@ impl SourceFile {
     ///
     /// The option, the path and why it cannot be read, in one line.
     pub fn read(&self) -> Result<Vec<u8>, String> {
-        let mut bytes = Vec::new();
-        let file = File::open(&self.path).map_err(|error| self.fault(error))?;
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|error| self.fault(error))?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
+        let bytes = read_at_most(&self.path, MAX_FILE_BYTES + 1).map_err(|error| self.fault(error))?;
+        if bytes.len() > MAX_FILE_BYTES {
             return Err(self.fault("longer than 1 MiB"));
         }
         Ok(bytes)

@@ -2,7 +2,8 @@
 //!
 //! At the end of the stream: wait for a first subscriber, if asked to; let queues drain, each stream ending with
 //! status OK; then GOAWAY to its connection, and patience until the peer closes. All of it takes no longer than
-//! the drain timeout, whatever clients do; connections without a telemetry stream are not waited for at all.
+//! the drain timeout, whatever clients do, if there is one: a replay has none, since there nothing is to be lost.
+//! Connections without a telemetry stream are not waited for at all.
 
 use super::{
     acceptor::{Acceptor, concerns_one},
@@ -36,8 +37,8 @@ pub struct Server {
     pub access: Access,
     /// What clients may take.
     pub limits: ClientLimits,
-    /// How long queued events may flow after the end.
-    pub drain_timeout: Duration,
+    /// How long queued events may flow after the end; none is as long as it takes.
+    pub drain_timeout: Option<Duration>,
     /// How long to wait for a first subscriber, and for exporters that linger, after the end.
     pub linger: Duration,
     /// The sidecar's log.
@@ -71,14 +72,23 @@ impl Server {
         if !self.linger.is_zero() {
             let _ = timeout(self.linger, self.hub.lingered()).await;
         }
-        let deadline = Instant::now() + self.drain_timeout;
-        let drained = timeout_at(deadline, self.hub.all_left()).await.is_ok();
-        if !drained {
+        let deadline = self.drain_timeout.map(|drain_timeout| Instant::now() + drain_timeout);
+        if !is_done_by(deadline, self.hub.all_left()).await {
             self.log.info("the drain timeout is over; what is still queued is abandoned");
         }
         end.cancel();
         // Accept loops end, taking their connections with them.
-        let _ = timeout_at(deadline, async { while accepting.join_next().await.is_some() {} }).await;
+        is_done_by(deadline, async { while accepting.join_next().await.is_some() {} }).await;
+    }
+}
+
+/// Waits for something, up to a deadline if there is one; whether it was done by then.
+async fn is_done_by(deadline: Option<Instant>, work: impl Future<Output = ()>) -> bool {
+    if let Some(deadline) = deadline {
+        timeout_at(deadline, work).await.is_ok()
+    } else {
+        work.await;
+        true
     }
 }
 

@@ -3,22 +3,43 @@
 //! A path is a name that anybody with a right to its directory may give to something else at any moment. So nothing
 //! is removed for its name alone: an open descriptor keeps the inode from being used again, and what has the name
 //! is compared with it.
+//!
+//! A socket that is bound and does not listen yet looks as one does that nobody listens at any more. So sidecars that are
+//! started at the same time take turns: whoever binds in a directory has a lock on it.
 
 use nix::{
-    fcntl::OFlag,
-    sys::stat::{Mode, umask},
+    errno::Errno,
+    fcntl::{Flock, FlockArg, OFlag},
+    sys::{
+        socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+        stat::{Mode, umask},
+    },
     unistd::geteuid,
 };
 use std::{
     fs::{self, File, Metadata, OpenOptions},
     io,
-    os::unix::{
-        fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::AsRawFd as _,
+        unix::{
+            fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+            net::UnixListener,
+        },
     },
     path::{Path, PathBuf},
     str::FromStr,
+    thread,
+    time::{Duration, Instant},
 };
+
+/// The longest path, in bytes: a NUL follows it (unix(7)).
+const MAX_PATH_BYTES: usize = 107;
+
+/// How long to wait for one's turn. A turn takes microseconds; a stranger with a lock is not to keep a sidecar from starting.
+const TURN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often one's turn is asked for.
+const ASK: Duration = Duration::from_millis(2);
 
 const ALL_PERMISSIONS: u32 = 0o777;
 /// To connect is to write.
@@ -54,19 +75,52 @@ impl SocketMode {
     }
 }
 
+/// Whether a path is short enough for a unix socket.
+///
+/// # Errors
+///
+/// That it is not.
+pub fn check_length(path: &Path) -> Result<(), String> {
+    if path.as_os_str().len() <= MAX_PATH_BYTES {
+        Ok(())
+    } else {
+        Err(format!("the path is too long for a unix socket ({MAX_PATH_BYTES} bytes at most)"))
+    }
+}
+
 /// Binds a socket to a path, which has these permissions from its first moment. A socket that nobody listens at any
 /// more is replaced; anything else that is in the way stays. No symlink is followed.
 ///
 /// # Errors
 ///
 /// Why it cannot be bound.
-pub fn bind(path: &Path, mode: SocketMode) -> Result<UnixListener, String> {
+pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile), String> {
+    check_length(path)?;
+    let _turn = take_turn(path);
     remove_stale(path)?;
     // Nothing else runs yet that could make a file meanwhile.
     let restore = umask(Mode::from_bits_truncate(ALL_PERMISSIONS & !mode.0));
     let bound = UnixListener::bind(path);
     umask(restore);
-    bound.map_err(|error| explain(&error))
+    let listener = bound.map_err(|error| explain(&error))?;
+    Ok((listener, SocketFile::new(path)))
+}
+
+/// Waits until no other sidecar is binding in this directory. Without the right to read it there is no telling.
+fn take_turn(path: &Path) -> Option<Flock<File>> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
+    let options = OpenOptions::new().read(true).custom_flags(flags.bits()).to_owned();
+    let mut directory = options.open(directory.unwrap_or(Path::new("."))).ok()?;
+    let deadline = Instant::now() + TURN_PATIENCE;
+    loop {
+        directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(turn) => return Some(turn),
+            Err((directory, Errno::EWOULDBLOCK)) if Instant::now() < deadline => directory,
+            Err(_) => return None,
+        };
+        thread::sleep(ASK);
+    }
 }
 
 /// Removes a socket file that nobody listens at.
@@ -75,22 +129,28 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found.map_err(|error| explain(&error))?,
     };
-    if !found.metadata.file_type().is_socket() {
+    if !found.is_socket {
         return Err("a file that is not a socket is in the way".into());
     }
-    match UnixStream::connect(path) {
-        // The one that refused, or there is another now: that of a sidecar started at the same time.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && found.is_at(path) => {
+    match try_to_connect(path) {
+        // The one that refused, or somebody has put another there since.
+        Err(Errno::ECONNREFUSED) if found.is_at(path) => {
             fs::remove_file(path).map_err(|error| explain(&error))
         }
         _ => Err("address in use: something listens at this socket".into()),
     }
 }
 
+/// Connects, but does not wait for somebody who is slow to accept.
+fn try_to_connect(path: &Path) -> nix::Result<()> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
+}
+
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => "address in use".into(),
-        io::ErrorKind::InvalidInput => "the path is too long for a unix socket (107 bytes at most)".into(),
         _ => error.to_string(),
     }
 }
@@ -104,7 +164,7 @@ pub struct SocketFile {
 
 impl SocketFile {
     /// The file of a socket that has just been bound.
-    pub fn new(path: &Path) -> Self {
+    fn new(path: &Path) -> Self {
         // If it is gone already there is nothing to remove.
         Self { path: path.to_owned(), file: Pinned::open(path).ok() }
     }
@@ -124,7 +184,8 @@ impl Drop for SocketFile {
 #[derive(Debug)]
 struct Pinned {
     _file: File,
-    metadata: Metadata,
+    identity: (u64, u64),
+    is_socket: bool,
 }
 
 impl Pinned {
@@ -132,12 +193,16 @@ impl Pinned {
     fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-        Ok(Self { metadata: file.metadata()?, _file: file })
+        let found = file.metadata()?;
+        Ok(Self { _file: file, identity: identity(&found), is_socket: found.file_type().is_socket() })
     }
 
     /// Whether it is what is at this path.
     fn is_at(&self, path: &Path) -> bool {
-        let identity = |metadata: &Metadata| (metadata.dev(), metadata.ino());
-        fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == identity(&self.metadata))
+        fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == self.identity)
     }
+}
+
+fn identity(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
 }

@@ -44,7 +44,9 @@ fn copy() {
                         Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                         Err(Errno::EAGAIN) => wait(to, PollFlags::POLLOUT),
                         // Nobody reads: the writer is to find out.
-                        Err(_) => return,
+                        Err(Errno::EPIPE | Errno::EBADF) => return,
+                        // ENOSPC and the like: these bytes are lost, the next ones are tried.
+                        Err(_) => break,
                     }
                 }
             }

@@ -3,17 +3,21 @@
 //! Handlers would replace dispositions that the worker is to inherit, and would not say who sent a signal. A
 //! blocked signal is queued even if it is ignored, and even in PID 1, which the default action never reaches.
 
-use super::{number::Number, startup::Inherited};
+use super::{Exit, number::Number, startup::Inherited};
 use nix::{
     errno::Errno,
     libc,
     sys::{
-        signal::SigSet,
+        signal::{SigSet, SigmaskHow, Signal, pthread_sigmask},
         signalfd::{SfdFlags, SignalFd, siginfo},
     },
     unistd::Pid,
 };
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    mem::MaybeUninit,
+    os::fd::{AsFd, BorrowedFd},
+    ptr,
+};
 
 /// The signals that end the draining.
 const ENDING: [Number; 3] = [Number::HUP, Number::INT, Number::TERM];
@@ -130,4 +134,47 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// The signals that end a replay, waited for by a thread that has something to do first.
+#[derive(Debug)]
+pub struct Ending(SigSet);
+
+impl Ending {
+    /// Blocks those that would end this process: one that was ignored or blocked when it was started stays that. Threads
+    /// started later inherit it, so this has to come first.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system calls.
+    pub fn block() -> nix::Result<Self> {
+        let mut before = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, None, Some(&mut before))?;
+        let mut ending = SigSet::empty();
+        for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM] {
+            if !before.contains(signal) && !is_ignored(signal) {
+                ending.add(signal);
+            }
+        }
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&ending), None)?;
+        Ok(Self(ending))
+    }
+
+    /// Waits for one of them; what it asks for. None if none ever comes.
+    pub fn wait(&self) -> Option<Exit> {
+        self.0.iter().next()?;
+        self.0.wait().ok().map(|signal| Exit::Signal(signal as i32))
+    }
+}
+
+/// Whether a signal is ignored.
+fn is_ignored(signal: Signal) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: with no new action sigaction only writes the present one through the pointer, which is valid for that; zeroes
+    // are a valid action in any case.
+    let handler = unsafe {
+        libc::sigaction(signal as libc::c_int, ptr::null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction
+    };
+    handler == libc::SIG_IGN
 }

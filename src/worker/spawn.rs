@@ -15,7 +15,10 @@ use nix::{
 use std::{
     env,
     ffi::{CString, OsStr, OsString},
+    fs::File,
+    io::{self, Read as _},
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    path::PathBuf,
     ptr,
     sync::atomic::{AtomicI32, Ordering},
 };
@@ -52,6 +55,35 @@ impl SpawnError {
     pub fn exit_code(self) -> i32 {
         if self.cause == Errno::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE }
     }
+
+    /// What is wrong with this program, in one line.
+    pub fn told(self, program: &OsStr) -> String {
+        let word = program.display();
+        match self.cause {
+            Errno::ENOENT => format!("'{word}': {}", missing(program)),
+            cause => format!("'{word}': {}", io::Error::from(cause)),
+        }
+    }
+}
+
+/// What is not there: the program, or what it takes to run it. The system says the same of both.
+fn missing(program: &OsStr) -> String {
+    let is_path = program.as_bytes().contains(&b'/');
+    // Where execvp(3) looks without one.
+    let path = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let found = if is_path {
+        Some(PathBuf::from(program)).filter(|path| path.is_file())
+    } else {
+        let mut places = env::split_paths(&path).map(|folder| folder.join(program));
+        places.find(|path| path.is_file())
+    };
+    let Some(found) = found else {
+        return if is_path { io::Error::from(Errno::ENOENT).to_string() } else { "not found in PATH".into() };
+    };
+    let mut start = [0; 2];
+    let is_read = File::open(found).and_then(|mut file| file.read_exact(&mut start)).is_ok();
+    let what = if is_read && start == *b"#!" { "its interpreter (#!)" } else { "its loader" };
+    format!("{what} is not there")
 }
 
 /// Snakepit's variable for "lead a process group of your own": workers are killed with all of theirs.

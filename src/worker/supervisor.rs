@@ -47,14 +47,22 @@ impl<'a> Supervisor<'a> {
             // As PID 1, others' orphans are among the children.
             while let Some((pid, status)) = reap() {
                 match status.stopped_signal() {
-                    _ if pid != self.worker => {}
-                    Some(stop) => self.stop_too(Number(stop)),
-                    None => return status.into(),
+                    Some(stop) if pid == self.worker => self.stop_too(Number(stop)),
+                    None if pid == self.worker => return status.into(),
+                    None => self.bury(pid),
+                    Some(_) => {}
                 }
             }
             self.decide();
             let timeout = if self.undecided.is_empty() { PollTimeout::NONE } else { LOOK_MS.into() };
             let _ = poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout);
+        }
+    }
+
+    /// The witness may be killed as any process may. Then every signal is passed on: twice is better than never.
+    fn bury(&mut self, ended: Pid) {
+        if let Some(witness) = self.witness.take_if(|witness| witness.is(ended)) {
+            witness.bury();
         }
     }
 

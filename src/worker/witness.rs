@@ -35,6 +35,8 @@ const ANSWER_MS: u16 = 1000;
 #[derive(Debug)]
 pub struct Witness {
     pid: Pid,
+    /// Whether it has been waited for: the number may be another process's by now.
+    gone: bool,
     ask: OwnedFd,
     answer: OwnedFd,
 }
@@ -50,7 +52,17 @@ impl Witness {
         let (answer, their_answer) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
         // SAFETY: `watch` makes system calls only.
         let pid = unsafe { fork_with(their_ask, their_answer, c"sidecar-witness", watch) }?;
-        Ok(Self { pid, ask, answer })
+        Ok(Self { pid, gone: false, ask, answer })
+    }
+
+    /// Whether this is its process.
+    pub fn is(&self, pid: Pid) -> bool {
+        self.pid == pid
+    }
+
+    /// Lets go of a witness that has ended and has been waited for.
+    pub fn bury(mut self) {
+        self.gone = true;
     }
 
     /// The signals that are pending there: bit n-1 for signal n. None if there is no telling.
@@ -73,9 +85,11 @@ impl Witness {
 
 impl Drop for Witness {
     fn drop(&mut self) {
-        // Not every init reaps what is left to it.
-        let _ = kill(self.pid, Signal::SIGKILL);
-        let _ = waitpid(self.pid, None);
+        if !self.gone {
+            // Not every init reaps what is left to it.
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = waitpid(self.pid, None);
+        }
     }
 }
 

@@ -113,13 +113,31 @@ impl RawStream {
 
     /// What is left of the stream.
     pub fn read_to_end(&mut self) -> Everything {
+        self.read_slowly(0)
+    }
+
+    /// The same, but only so many bytes are asked for at a time.
+    pub fn read_slowly(&mut self, window: u32) -> Everything {
+        let more = |stream: &mut TcpStream, bytes: u32| {
+            if window > 0 {
+                for id in [0, 1] {
+                    write_frame(stream, WINDOW_UPDATE, 0, id, &bytes.to_be_bytes());
+                }
+            }
+        };
+        more(&mut self.0, window);
         let mut everything = Everything::default();
         let mut data = Vec::new();
         let deadline = Instant::now() + PATIENCE;
         while let Some(frame) = read_frame(&mut self.0) {
             assert!(Instant::now() < deadline, "the stream does not end: {everything:?}");
             match frame.kind {
-                DATA => data.extend(frame.payload),
+                DATA => {
+                    if let Ok(bytes @ 1..) = u32::try_from(frame.payload.len()) {
+                        more(&mut self.0, bytes);
+                    }
+                    data.extend(frame.payload);
+                }
                 PING if frame.is_question() => write_frame(&mut self.0, PING, 1, 0, &frame.payload),
                 HEADERS => {
                     everything.ended_with_trailers = frame.flags & 1 == 1;

@@ -6,9 +6,18 @@ use super::{Finished, Sidecar};
 #[track_caller]
 pub fn refused(options: &[&str]) -> String {
     let words = [options, &["--", "touch", "{dir}/started"]].concat();
-    let sidecar = Sidecar::command(&words).start();
-    let started = sidecar.path("started");
-    expect_one_line(&sidecar.finish(), || !started.exists())
+    refused_without(Sidecar::command(&words).start(), "started")
+}
+
+/// What a sidecar says that is to end with one line, and without this file.
+#[track_caller]
+pub fn refused_without(mut sidecar: Sidecar, file: &str) -> String {
+    sidecar.wait();
+    // The folder goes with the sidecar.
+    let is_there = sidecar.path(file).exists();
+    let finished = sidecar.finish();
+    assert!(!is_there, "there is a file '{file}': {}", finished.describe());
+    expect_one_line(&finished, || true)
 }
 
 #[track_caller]

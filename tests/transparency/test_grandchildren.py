@@ -60,6 +60,31 @@ class Grandchildren(Case):
             wait_until("it in the file", lambda: os.pread(file.fileno(), 100, 0) == b"late\n")
 
     @row("status at once though a grandchild holds stderr; its later lines are not lost")
+    def test_to_a_full_disk(self):
+        """What it writes is lost as it would be, and it is told of that no more than by a wrapper that is still there."""
+        with open("/dev/full", "wb") as full:
+            code = """
+if os.fork():
+    report(left=1)
+    os._exit(5)
+wait_for("go")
+for _ in range(100):
+    try:
+        os.write(2, b"late\\n")
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+    time.sleep(0.001)
+report(alive=1)
+"""
+            run = self.start(inline("import errno" + code), stderr=full)
+            run.fact("left")
+            self.assertEqual(run.wait(), 5)
+            run.tell("go")
+            run.fact("alive")
+            run.nothing_left()
+
+    @row("status at once though a grandchild holds stderr; its later lines are not lost")
     def test_of_a_shell(self):
         """The issue's own words, and how long its parent's `wait` takes."""
         began = time.monotonic()

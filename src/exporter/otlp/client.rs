@@ -2,14 +2,15 @@
 
 use super::{
     answer::{Accepted, Answer, Failure},
-    endpoint::{Destination, Protocol},
+    endpoint::{Destination, GivenFile, Protocol},
+    environment::Environment,
     request::Request,
 };
+use crate::files::read_at_most;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
     header::{CONTENT_ENCODING, CONTENT_TYPE, TE, USER_AGENT},
-    uri::Scheme,
 };
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -22,11 +23,14 @@ use rustls::{
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
 };
-use std::{error::Error, fmt::Write as _, path::Path, sync::Arc};
+use std::{error::Error, fmt::Write as _, sync::Arc};
 use tokio::time::timeout;
 
 /// How long an answer may be: the specification's default.
 const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long a file of certificates may be.
+const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 
 /// What the client calls itself: <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#user-agent>.
 const AGENT: HeaderValue =
@@ -42,16 +46,21 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that has not connected yet. What is wrong with files of certificates is told; they are then left out.
+    /// A client that has not connected yet. It trusts these authorities, or the system's if there are
+    /// none. What is wrong with this client's own certificate is told; it is then left out.
     ///
     /// # Errors
     ///
     /// If there can be no TLS at all.
-    pub fn new(destination: Destination, warn: impl FnMut(String)) -> Result<Self, String> {
+    pub fn new(
+        destination: Destination,
+        authorities: Option<RootCertStore>,
+        warn: impl FnMut(String),
+    ) -> Result<Self, String> {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
-        let tls = tls(&destination, warn).map_err(|error| error.to_string())?;
+        let tls = tls(&destination, authorities, warn).map_err(|error| error.to_string())?;
         let connectors = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let mut http = Http::builder(TokioExecutor::new());
         http.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
@@ -112,24 +121,56 @@ fn headers(destination: &Destination) -> HeaderMap {
     headers
 }
 
+/// Who is trusted, signal by signal, where that is not left to the system.
+#[derive(Debug)]
+pub struct Authorities {
+    /// Where spans go.
+    pub traces: Option<RootCertStore>,
+    /// Where metrics go.
+    pub metrics: Option<RootCertStore>,
+}
+
+impl Authorities {
+    /// Reads the files that variables name.
+    ///
+    /// # Errors
+    ///
+    /// The variable, the path and why nobody in it can be trusted, in one line. Somebody else is not to be then: headers may
+    /// have passwords in them.
+    pub fn read(environment: &Environment) -> Result<Self, String> {
+        Ok(Self { traces: named(&environment.traces)?, metrics: named(&environment.metrics)? })
+    }
+}
+
+/// The authorities that a destination names, if it does and there is TLS.
+fn named(destination: &Destination) -> Result<Option<RootCertStore>, String> {
+    let Some(file) = destination.certificate.as_ref().filter(|_| destination.is_secure()) else {
+        return Ok(None);
+    };
+    let mut authorities = RootCertStore::empty();
+    authorities.add_parsable_certificates(certificates(file)?);
+    if authorities.is_empty() {
+        return Err(file.fault("none of its certificates can be used"));
+    }
+    Ok(Some(authorities))
+}
+
 /// What is trusted and who this client is. Where there is no TLS nothing is read.
-fn tls(destination: &Destination, mut warn: impl FnMut(String)) -> Result<ClientConfig, rustls::Error> {
+fn tls(
+    destination: &Destination,
+    authorities: Option<RootCertStore>,
+    mut warn: impl FnMut(String),
+) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     let mut identity = None;
-    if destination.uri.scheme() == Some(&Scheme::HTTPS) {
-        if let Some(path) = &destination.certificate {
-            match certificates(path) {
-                Ok(certificates) => drop(roots.add_parsable_certificates(certificates)),
-                Err(cause) => warn(cause),
-            }
-        }
-        if roots.is_empty() {
+    if destination.is_secure() {
+        if let Some(authorities) = authorities {
+            roots = authorities;
+        } else {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         if let Some((certificate, key)) = &destination.identity {
-            let wrong = |cause| format!("'{}': {cause}", key.display());
-            let key = PrivateKeyDer::from_pem_file(key).map_err(wrong);
-            match certificates(certificate).and_then(|chain| Ok((chain, key?))) {
+            match certificates(certificate).and_then(|chain| Ok((chain, private_key(key)?))) {
                 Ok(pair) => identity = Some(pair),
                 Err(cause) => warn(cause),
             }
@@ -146,11 +187,20 @@ fn tls(destination: &Destination, mut warn: impl FnMut(String)) -> Result<Client
     Ok(config.with_no_client_auth())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let wrong = |cause: String| format!("'{}': {cause}", path.display());
-    let all = CertificateDer::pem_file_iter(path).map_err(|cause| wrong(cause.to_string()))?;
-    let all = all.collect::<Result<Vec<_>, _>>().map_err(|cause| wrong(cause.to_string()))?;
-    if all.is_empty() { Err(wrong("there is no certificate in it".into())) } else { Ok(all) }
+fn certificates(file: &GivenFile) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read(file)?;
+    let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
+    let all = all.map_err(|cause| file.fault(cause))?;
+    if all.is_empty() { Err(file.fault("there is no certificate in it")) } else { Ok(all) }
+}
+
+fn private_key(file: &GivenFile) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|cause| file.fault(cause))
+}
+
+fn read(file: &GivenFile) -> Result<Vec<u8>, String> {
+    let bytes = read_at_most(&file.path, MAX_FILE_BYTES + 1).map_err(|cause| file.fault(cause))?;
+    if bytes.len() > MAX_FILE_BYTES { Err(file.fault("longer than 4 MiB")) } else { Ok(bytes) }
 }
 
 /// An error with what is behind it: the outermost one says little.

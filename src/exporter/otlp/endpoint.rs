@@ -1,6 +1,9 @@
 //! Where requests go.
 
-use http::{HeaderMap, Uri, uri::Authority};
+use http::{
+    HeaderMap, Uri,
+    uri::{Authority, Scheme},
+};
 use std::{
     fmt::{self, Display, Formatter},
     path::PathBuf,
@@ -122,6 +125,22 @@ impl Endpoint {
     }
 }
 
+/// A file, and the variable that names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenFile {
+    /// The variable.
+    pub variable: String,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl GivenFile {
+    /// The variable, the path and a cause, in one line.
+    pub fn fault(&self, cause: impl Display) -> String {
+        format!("{}: '{}': {cause}", self.variable, self.path.display())
+    }
+}
+
 /// Where and how a signal is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
@@ -138,9 +157,16 @@ pub struct Destination {
     /// How long one try may take; none is without limit.
     pub timeout: Option<Duration>,
     /// What is trusted instead of the system's authorities: a file of certificates, PEM.
-    pub certificate: Option<PathBuf>,
+    pub certificate: Option<GivenFile>,
     /// Who this client is: a file of certificates and one of its key, PEM.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    pub identity: Option<(GivenFile, GivenFile)>,
+}
+
+impl Destination {
+    /// Whether there is TLS.
+    pub fn is_secure(&self) -> bool {
+        self.uri.scheme() == Some(&Scheme::HTTPS)
+    }
 }
 
 impl Display for Destination {

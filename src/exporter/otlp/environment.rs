@@ -6,10 +6,10 @@
 //! - <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 //! - <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
-use super::endpoint::{Destination, Endpoint, Protocol, Signal};
+use super::endpoint::{Destination, Endpoint, GivenFile, Protocol, Signal};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, time::Duration};
 
 const SCHEDULE_DELAY: Duration = Duration::from_secs(5);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -88,11 +88,7 @@ impl Reader<'_> {
             Err(cause) => {
                 // Headers have passwords in them.
                 let shown = if name.ends_with("HEADERS") { "…".into() } else { value.to_string_lossy() };
-                let warning = format!("{name}: '{shown}': {cause}; it is ignored");
-                // The general variables are read for each signal.
-                if !self.warnings.contains(&warning) {
-                    self.warnings.push(warning);
-                }
+                self.warn(format!("{name}: '{shown}': {cause}; it is ignored"));
                 None
             }
         }
@@ -105,9 +101,37 @@ impl Reader<'_> {
         what: &str,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let own = format!("OTEL_EXPORTER_OTLP_{}_{what}", signal.name().to_ascii_uppercase());
-        let own = self.parse(&own, &parse);
-        own.or_else(|| self.parse(&format!("OTEL_EXPORTER_OTLP_{what}"), parse))
+        let [own, general] = names(signal, what);
+        self.parse(&own, &parse).or_else(|| self.parse(&general, parse))
+    }
+
+    /// The file that is said of a signal, or else of all of them.
+    fn file(&mut self, signal: Signal, what: &str) -> Option<GivenFile> {
+        names(signal, what).into_iter().find_map(|variable| {
+            let path = self.parse(&variable, |word| Ok(word.into()))?;
+            Some(GivenFile { variable, path })
+        })
+    }
+
+    /// A certificate and its key: neither is worth anything without the other.
+    fn identity(&mut self, signal: Signal) -> Option<(GivenFile, GivenFile)> {
+        let (certificate, key) = ("CLIENT_CERTIFICATE", "CLIENT_KEY");
+        let (alone, missing) = match (self.file(signal, certificate), self.file(signal, key)) {
+            (Some(certificate), Some(key)) => return Some((certificate, key)),
+            (None, None) => return None,
+            (Some(given), None) => (given, key),
+            (None, Some(given)) => (given, certificate),
+        };
+        let ([_, missing], signal) = (names(signal, missing), signal.name());
+        self.warn(format!("{}: there is no {missing} for {signal}; it is ignored", alone.variable));
+        None
+    }
+
+    /// Tells of something, once: the general variables are read for each signal.
+    fn warn(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
     }
 
     fn destination(&mut self, signal: Signal, endpoint: Option<&Endpoint>) -> Destination {
@@ -129,12 +153,8 @@ impl Reader<'_> {
             headers: self.of_signal(signal, "HEADERS", headers).unwrap_or_default(),
             gzip: self.of_signal(signal, "COMPRESSION", is_gzip).unwrap_or_default(),
             timeout: limit(self.of_signal(signal, "TIMEOUT", milliseconds), TRY_TIMEOUT),
-            certificate: self.of_signal(signal, "CERTIFICATE", path),
-            identity: self.of_signal(signal, "CLIENT_CERTIFICATE", path).zip(self.of_signal(
-                signal,
-                "CLIENT_KEY",
-                path,
-            )),
+            certificate: self.file(signal, "CERTIFICATE"),
+            identity: self.identity(signal),
         }
     }
 
@@ -165,6 +185,12 @@ impl Reader<'_> {
     fn timeout(&mut self, name: &str) -> Option<Duration> {
         limit(self.parse(name, milliseconds), EXPORT_TIMEOUT)
     }
+}
+
+/// The variables that say something of a signal: its own, and that of all signals.
+fn names(signal: Signal, what: &str) -> [String; 2] {
+    let own = signal.name().to_ascii_uppercase();
+    [format!("OTEL_EXPORTER_OTLP_{own}_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")]
 }
 
 /// A timeout; zero is none.
@@ -199,11 +225,6 @@ fn is_delta(word: &str) -> Result<bool, String> {
         "delta" | "lowmemory" => Ok(true),
         _ => Err("expected cumulative, delta or lowmemory".into()),
     }
-}
-
-#[allow(clippy::unnecessary_wraps, reason = "as all others have it")]
-fn path(word: &str) -> Result<PathBuf, String> {
-    Ok(word.into())
 }
 
 /// `key1=value1,key2=value2`, values percent-encoded: the syntax of W3C's Baggage without properties.

@@ -48,6 +48,7 @@ use super::{
     metrics::sample::Measures,
 };
 use crate::{grpc::status::WorkerState, log::Log};
+use client::Authorities;
 use endpoint::Endpoint;
 use environment::Environment;
 use std::{io, sync::Arc, time::Duration};
@@ -76,6 +77,8 @@ pub struct Start {
     pub settings: Settings,
     /// The variables.
     pub environment: Environment,
+    /// Who is trusted.
+    pub authorities: Authorities,
     /// The events.
     pub feed: Feed,
     /// Whose events they are; none in a replay, where nothing may be dropped.

@@ -92,10 +92,11 @@ struct Counters {
 
 impl Exporter {
     fn new(start: Start, problems: &Problems) -> Result<Self, String> {
-        let Start { settings, environment, feed, worker, drain_timeout, log } = start;
-        let lane = |destination: &Destination, limit, counters| {
+        let Start { settings, environment, authorities, feed, worker, drain_timeout, log } = start;
+        let lane = |destination: &Destination, authorities, limit, counters| {
             log.info(format_args!("otlp: {} go to {destination}", destination.signal.name()));
-            let client = Client::new(destination.clone(), |cause| log.info(format_args!("otlp: {cause}")))?;
+            let warn = |cause| log.info(format_args!("otlp: {cause}"));
+            let client = Client::new(destination.clone(), authorities, warn)?;
             Ok::<_, String>(Lane { client: Arc::new(client), limit, on_their_way: 0, task: None, counters })
         };
         let lossless = worker.is_none();
@@ -114,11 +115,13 @@ impl Exporter {
             collected: SystemTime::now(),
             traces: lane(
                 &environment.traces,
+                authorities.traces,
                 environment.batches.timeout,
                 Counters { exported: "spans_exported", rejected: "spans_rejected", failed: "spans_failed" },
             )?,
             metrics: lane(
                 &environment.metrics,
+                authorities.metrics,
                 environment.metric_timeout,
                 Counters {
                     exported: "points_exported",

@@ -91,7 +91,7 @@ impl Sender {
 
     /// Once for those who want to know, and each time for those who look for a fault.
     fn report(&mut self, error: &io::Error) {
-        let message = format!("cannot send to {}: {error}; trying again", self.target);
+        let message = format!("statsd: cannot send to {}: {error}; trying again", self.target);
         if self.has_failed {
             self.log.debug(message);
         } else {

@@ -1,7 +1,11 @@
 //! The options of the command line.
 
-use crate::exporter::metrics::sample::Measures;
-use std::{fmt, os::unix::net::SocketAddr, path::PathBuf, str::FromStr};
+use crate::{exporter::metrics::sample::Measures, grpc::unix_socket::check_length};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 /// What to send where.
 #[derive(Debug, Clone)]
@@ -49,7 +53,7 @@ impl FromStr for Target {
             if path.is_empty() {
                 return Err(expected());
             }
-            SocketAddr::from_pathname(path).map_err(|error| error.to_string())?;
+            check_length(Path::new(path))?;
             return Ok(Self::Unix(path.into()));
         }
         let address = word.strip_prefix("udp://").ok_or_else(expected)?;
@@ -140,7 +144,9 @@ mod tests {
             assert!(wrong.parse::<Target>().unwrap_err().contains("udp://HOST:PORT"), "{wrong}");
         }
         assert!("unix:".parse::<Target>().is_err());
-        assert!(format!("unix:/{}", "x".repeat(200)).parse::<Target>().is_err());
+        let of_length = |bytes: usize| format!("unix:/{}", "x".repeat(bytes - 1)).parse::<Target>();
+        assert!(of_length(107).is_ok());
+        assert_eq!(of_length(108), Err("the path is too long for a unix socket (107 bytes at most)".into()));
     }
 
     #[test]

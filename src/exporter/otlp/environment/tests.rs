@@ -74,18 +74,38 @@ fn a_signals_own_variables_beat_the_general_ones_and_the_option_beats_both() {
         ("OTEL_EXPORTER_OTLP_HEADERS", "a=1,b=2"),
         ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "c=3"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/ca"),
-        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/me"),
-        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "/key"),
+        ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "/me"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/all"),
+        ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key"),
     ];
     assert_eq!(uris(None, &variables), ["https://traces/".into(), http("http://all:4318")[1].clone()]);
     let Environment { traces, metrics, .. } = good(None, &variables);
     assert_eq!((traces.timeout, metrics.timeout), (Some(Duration::from_secs(3)), None));
     assert_eq!((traces.gzip, metrics.gzip), (true, false));
     assert_eq!((traces.headers.len(), metrics.headers.len()), (2, 1));
-    assert_eq!((traces.certificate, metrics.certificate), (Some("/ca".into()), Some("/ca".into())));
-    assert_eq!((traces.identity, metrics.identity), (Some(("/me".into(), "/key".into())), None));
+    let given = |what: &str, path: &str| GivenFile {
+        variable: format!("OTEL_EXPORTER_OTLP_{what}"),
+        path: path.into(),
+    };
+    let ca = Some(given("CERTIFICATE", "/ca"));
+    assert_eq!((&traces.certificate, &metrics.certificate), (&ca, &ca));
+    let key = || given("CLIENT_KEY", "/key");
+    assert_eq!(traces.identity, Some((given("TRACES_CLIENT_CERTIFICATE", "/me"), key())));
+    assert_eq!(metrics.identity, Some((given("CLIENT_CERTIFICATE", "/all"), key())));
     let [traces, metrics] = uris(Some("http://option:4318"), &variables);
     assert_eq!([traces, metrics], http("http://option:4318"));
+}
+
+#[test]
+fn a_certificate_without_its_key_is_ignored_and_so_is_a_key() {
+    for (given, missing) in [("CLIENT_CERTIFICATE", "CLIENT_KEY"), ("CLIENT_KEY", "CLIENT_CERTIFICATE")] {
+        let given = format!("OTEL_EXPORTER_OTLP_{given}");
+        let (environment, warnings) = read(None, &[(&given, "/file")]);
+        assert_eq!((environment.traces.identity, environment.metrics.identity), (None, None));
+        let warning =
+            |signal| format!("{given}: there is no OTEL_EXPORTER_OTLP_{missing} for {signal}; it is ignored");
+        assert_eq!(warnings, ["traces", "metrics"].map(warning));
+    }
 }
 
 #[test]

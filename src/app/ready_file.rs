@@ -1,0 +1,46 @@
+//! The file that says where the sidecar listens.
+
+use crate::grpc::listener::Listener;
+use std::{
+    fmt::Write as _,
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    process,
+};
+
+/// Removes what another sidecar has left. It has to come first: whoever waits for the file is not to take it for this one's,
+/// even if nothing comes of the start.
+///
+/// # Errors
+///
+/// If it is there and cannot be removed.
+pub fn remove_stale(path: &Path) -> Result<(), String> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("--ready-file: '{}': {error}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes the file beside its place and renames it, so that nobody reads half of it. Others may be able to write to
+/// that directory, as to /tmp: what has the temporary name is never written through.
+pub(super) fn write(path: &Path, listeners: &[Listener]) -> Result<(), String> {
+    let mut lines = String::new();
+    for listener in listeners {
+        let _ = writeln!(lines, "{}", listener.ready_line());
+    }
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", process::id()));
+    let temporary = PathBuf::from(temporary);
+    // A sidecar that was killed may have left one; as PID 1 they all have the same name.
+    let _ = fs::remove_file(&temporary);
+    let written = File::create_new(&temporary)
+        .and_then(|mut file| file.write_all(lines.as_bytes()))
+        .and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        format!("--ready-file: '{}': {error}", path.display())
+    })
+}

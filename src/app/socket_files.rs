@@ -1,0 +1,33 @@
+//! The files of unix sockets that the sidecar made, to be removed at its end, whatever that is.
+
+use crate::grpc::unix_socket::SocketFile;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// The files. They go when it is dropped.
+#[derive(Debug, Default)]
+pub struct SocketFiles(Arc<Mutex<Vec<SocketFile>>>);
+
+impl SocketFiles {
+    /// Adds one, if there is one.
+    pub fn add(&self, file: Option<SocketFile>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(file);
+    }
+
+    /// For somebody who may have to remove them earlier.
+    pub fn remover(&self) -> Remover {
+        Remover(Arc::downgrade(&self.0))
+    }
+}
+
+/// Removes the files if they are still there.
+#[derive(Debug)]
+pub struct Remover(Weak<Mutex<Vec<SocketFile>>>);
+
+impl Remover {
+    /// Does so.
+    pub fn remove(&self) {
+        if let Some(files) = self.0.upgrade() {
+            files.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+}

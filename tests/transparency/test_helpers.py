@@ -1,0 +1,137 @@
+"""What the wrapper has beside the worker: processes that may be killed, and be refused what they ask for."""
+
+import ctypes
+import os
+import signal
+import struct
+import subprocess
+import unittest
+from pathlib import Path
+
+from counting import Counter
+from harness import SIDECAR, row, sidecar_only, stat, wait_until
+from running import Case, inline
+from test_as_pid1 import UNSHARE
+from test_grandchildren import LEAVES
+
+PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
+CLOSE_RANGE = 436
+EPERM = 1
+
+# Run as the first process of a namespace: it kills the witness, gives its number to another process, lets the worker end,
+# and says whether the other one is still there.
+NUMBER_GIVEN_AGAIN = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+
+def comm(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+def until(condition):
+    while not (value := condition()):
+        time.sleep(0.003)
+    return value
+
+sidecar = subprocess.Popen([sys.argv[1], "-q", "--", "cat"], stdin=subprocess.PIPE)
+witness = until(lambda: [int(p) for p in os.listdir("/proc") if p.isdigit() and comm(p) == "sidecar-witness"])[0]
+os.kill(witness, signal.SIGKILL)
+until(lambda: comm(witness) is None)
+Path("/proc/sys/kernel/ns_last_pid").write_text(str(witness - 1))
+other = subprocess.Popen(["sleep", "1000"])
+if other.pid != witness:
+    sys.exit("another number")
+sidecar.stdin.close()
+status = sidecar.wait()
+print(status, other.poll())
+other.kill()
+"""
+
+
+def refuse_close_range():
+    """Answers close_range with EPERM, as a sandbox may that does not know it."""
+    program = (
+        (0x20, 0, 0, 0),  # load the system call's number
+        (0x15, 0, 1, CLOSE_RANGE),  # another one: skip the next
+        (0x06, 0, 0, 0x00050000 | EPERM),  # SECCOMP_RET_ERRNO
+        (0x06, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
+    )
+    code = b"".join(struct.pack("HBBI", *line) for line in program)
+
+    class Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(Program(len(program), code)), 0, 0):
+        raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def permitted():
+    try:
+        return subprocess.run(["true"], preexec_fn=refuse_close_range).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
+
+
+@sidecar_only
+class Helpers(Case):
+    def witness(self, run):
+        def find():
+            for pid in run.family():
+                try:
+                    if Path(f"/proc/{pid}/comm").read_text().strip() == "sidecar-witness":
+                        return pid
+                except OSError:
+                    pass
+
+        return wait_until("the witness", find)
+
+    @row("what the wrapper has beside it may be killed")
+    def test_signals_without_the_witness(self):
+        counter = self.start(None, Counter)
+        witness = self.witness(counter)
+        os.kill(witness, signal.SIGKILL)
+        wait_until("the witness's end", lambda: not Path(f"/proc/{witness}").exists())
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            with self.subTest(signal=number):
+                self.assertEqual(counter.count_after(number, lambda: counter.kill(number))[0], 1)
+        self.assertEqual(counter.end(), 7)
+
+    @row("what the wrapper has beside it may be killed")
+    def test_stopped_witness(self):
+        counter = self.start(None, Counter)
+        witness = self.witness(counter)
+        os.kill(witness, signal.SIGSTOP)
+        wait_until("the witness to be stopped", lambda: stat(witness)[0] == "T")
+        self.assertEqual(counter.count_after(signal.SIGTERM, lambda: counter.group(signal.SIGTERM))[0], 1)
+        self.assertEqual(counter.end(), 7)
+
+    @row("what the wrapper has beside it may be killed")
+    @unittest.skipUnless(UNSHARE and os.geteuid() == 0, "giving a process's number again is not permitted here")
+    def test_number_given_again(self):
+        """The number of a witness that is gone may be anybody's."""
+        command = [*UNSHARE, "python3", "-c", NUMBER_GIVEN_AGAIN, SIDECAR]
+        status, stdout, stderr = self.run_to_end(command, prefix=[])
+        self.assertEqual((status, stdout), (0, b"0 None\n"), stderr)
+
+    @row("a sandbox that refuses close_range changes nothing")
+    @unittest.skipUnless(permitted(), "seccomp filters are not permitted here")
+    def test_sandbox(self):
+        counter = self.start(None, Counter, setup=refuse_close_range)
+        for attempt in range(3):
+            with self.subTest(attempt=attempt):
+                self.assertEqual(counter.count_after(signal.SIGTERM, lambda: counter.group(signal.SIGTERM))[0], 1)
+        self.assertEqual(counter.end(), 7)
+
+        run = self.start(inline(LEAVES), setup=refuse_close_range)
+        run.fact("left")
+        self.assertEqual(run.wait(), 5)
+        run.tell("go")
+        self.assertEqual(run.process.stderr.readline(), b"late\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
