@@ -51,4 +51,5 @@ pub mod record;
 pub mod replay;
 pub mod splitter;
 pub mod stats;
+mod sync;
 pub mod worker;

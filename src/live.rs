@@ -45,6 +45,11 @@ const QUICK: Duration = Duration::from_micros(400);
 const NAP: TimeSpec = TimeSpec::new(0, 150_000);
 
 /// What wakes the reader other than the worker's bytes.
+///
+/// No wake-up is lost. What there is to see, the flag or a log line, is there before the descriptor's count is raised; the
+/// reader sets the count back first and looks afterwards. If the count is raised after that, the next wait returns at once.
+/// A nap may end without a look at the count, which then stays as it is. Release and Acquire say so of the flag alone;
+/// log lines are under a lock of their own.
 #[derive(Debug)]
 pub struct Wake {
     fd: EventFd,
@@ -165,7 +170,7 @@ pub fn feed<P: Publisher, F: AsFd>(
             Next::Bytes(count) => {
                 pipeline.advance(count);
                 pipeline.print_log();
-                rhythm.note_read();
+                rhythm.note_read(Instant::now());
                 if count >= PLENTY_BYTES {
                     growth.after_full_read(pipe);
                     continue;
@@ -249,8 +254,7 @@ struct Rhythm {
 }
 
 impl Rhythm {
-    fn note_read(&mut self) {
-        let now = Instant::now();
+    fn note_read(&mut self, now: Instant) {
         let last = self.last_read.replace(now);
         self.quick = last.is_some_and(|last| now - last < QUICK);
     }
@@ -258,5 +262,40 @@ impl Rhythm {
     /// Once for each read that came quickly. If nothing has come meanwhile, it is time to sleep.
     fn wants_nap(&mut self) -> bool {
         std::mem::take(&mut self.quick)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nap_for_each_quick_read_and_none_for_others() {
+        let mut rhythm = Rhythm::default();
+        let mut now = Instant::now();
+        let mut naps_after = |pause| {
+            now += pause;
+            rhythm.note_read(now);
+            (rhythm.wants_nap(), rhythm.wants_nap())
+        };
+        assert_eq!(naps_after(Duration::ZERO), (false, false), "the first");
+        assert_eq!(naps_after(QUICK / 2), (true, false));
+        assert_eq!(naps_after(Duration::ZERO), (true, false));
+        assert_eq!(naps_after(QUICK), (false, false));
+        assert_eq!(naps_after(QUICK / 2), (true, false));
+    }
+
+    #[test]
+    fn a_wake_up_that_comes_before_the_wait_is_not_lost() {
+        let wake = Wake::new().unwrap();
+        wake.nudge();
+        wake.worker_ended();
+        // Would be for ever.
+        wake.wait(None, None);
+        assert!(wake.has_ended());
+        // Both were one, and are over.
+        let start = Instant::now();
+        wake.wait(None, Some(NAP));
+        assert!(start.elapsed() >= Duration::from(NAP));
     }
 }

@@ -86,9 +86,11 @@ impl Log {
         if self.verbosity < verbosity {
             return;
         }
+        // Not under the lock: a message that panics is told of here, too.
+        let line = format!("{PROGRAM}: {}\n", one_line(message));
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MAX_WAITING {
-            waiting.push_back(format!("{PROGRAM}: {}\n", one_line(message)));
+            waiting.push_back(line);
             drop(waiting);
             (self.notify)();
         }

@@ -22,6 +22,8 @@ pub struct Recorder {
     shared: Arc<Shared>,
 }
 
+/// Each side changes the state under the lock and notifies after that; each waits for a condition that it looks at under the
+/// lock, again after every waking. So no wake-up is lost, and one too many does no harm.
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,

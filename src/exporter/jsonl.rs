@@ -66,7 +66,7 @@ fn export(subscription: &Subscription, file: &File) {
     }
 }
 
-/// Wakes a thread as if it were a task.
+/// Wakes a thread as if it were a task. One that is woken before it parks does not park: std keeps that in mind for it.
 struct Unpark(Thread);
 
 impl Wake for Unpark {

@@ -84,6 +84,7 @@ impl Connections {
     }
 
     async fn serve_http2(&self, transport: Transport, socket: &Socket, peer: String, begin_by: Instant) {
+        // Counted and looked at by this task alone.
         let received = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&received);
         let transport = InspectReader::new(transport, move |bytes: &[u8]| {

@@ -18,8 +18,8 @@ use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
 use prost::Message as _;
-use std::{sync::Weak, time::Instant};
-use tokio::time::sleep;
+use std::sync::Weak;
+use tokio::time::{Instant, sleep};
 
 /// The longest control that is read, in bytes: what gRPC libraries take by default.
 const MAX_CONTROL_BYTES: usize = 4 * 1024 * 1024;
@@ -40,7 +40,7 @@ pub async fn read(
         let Ok(data) = frame.into_data() else { continue };
         messages.add(data);
         while let Some(message) = messages.next() {
-            let wait = throttle.take(weight(&message), Instant::now());
+            let wait = throttle.take(weight(&message), Instant::now().into_std());
             if !wait.is_zero() {
                 sleep(wait).await;
             }
@@ -118,10 +118,34 @@ impl Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        control::Controls,
+        hub::{Hub, Limits, WhenFull},
+    };
+    use http_body_util::Full;
+    use std::{sync::Arc, time::Duration};
 
     fn message(compressed: u8, length: usize) -> Vec<u8> {
         let prefix = u32::try_from(length).unwrap().to_be_bytes();
         [&[compressed][..], &prefix, &vec![b'x'; length]].concat()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn controls_beyond_those_of_a_second_wait_for_their_turn_and_none_is_lost() {
+        const COUNT: u32 = 1_000;
+        const EACH_SECOND: u32 = 10;
+        let hub =
+            Hub::new(Controls::default(), Limits { events: 1, bytes: 1, when_full: WhenFull::DropNewest });
+        let subscription = Arc::new(hub.subscribe(""));
+        // Every other one cannot be read, which takes its turn as well.
+        let body = (0..COUNT).flat_map(|number| message(u8::from(number % 2 == 1), 0)).collect::<Vec<_>>();
+        let start = Instant::now();
+        let throttle = Throttle::per_second(EACH_SECOND, start.into_std());
+        read(Full::new(Bytes::from(body)), Arc::downgrade(&subscription), throttle).await;
+        // Ten at once, and one more to begin with.
+        let expected = Duration::from_secs(1) * (COUNT - EACH_SECOND - 1) / EACH_SECOND;
+        assert!((expected..expected + Duration::from_millis(2)).contains(&start.elapsed()));
+        assert_eq!(hub.snapshot().subscribers[0].stats.controls_refused, u64::from(COUNT) / 2);
     }
 
     #[test]

@@ -133,3 +133,117 @@ async fn accept(listener: Listener, connections: Arc<Connections>, places: Arc<S
     drop(acceptor);
     while running.join_next().await.is_some() {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        batch::{BatchBuilder, Event},
+        control::Controls,
+        grpc::{access::AccessFiles, listener::Address, unix_socket::SocketMode},
+        hub::{Limits, WhenFull},
+        log::Verbosity,
+        stats::StreamStats,
+    };
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::UnixStream,
+    };
+
+    /// What HTTP/2 starts with, and an empty SETTINGS frame.
+    const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+    /// The default limits of time; the drain timeout is half a second.
+    fn server(hub: &Arc<Hub>, linger: Duration) -> Server {
+        let log = Log::new(Verbosity::Silent, || {});
+        let hub = Arc::clone(hub);
+        Server {
+            status: StatusService { hub: Arc::clone(&hub), worker: None, recorder: None, prometheus: None },
+            hub,
+            access: Access::load(AccessFiles::default(), &log).unwrap(),
+            limits: ClientLimits {
+                connections: 10,
+                streams: 10,
+                subscribers: 10,
+                controls_per_second: 10,
+                header_bytes: 16 * 1024,
+                handshake_timeout: Duration::from_secs(5),
+                keepalive_interval: Some(Duration::from_secs(30)),
+                keepalive_timeout: Duration::from_secs(20),
+            },
+            drain_timeout: Some(Duration::from_millis(500)),
+            linger,
+            log,
+        }
+    }
+
+    fn hub() -> Arc<Hub> {
+        let limits = Limits { events: 10, bytes: 1_000, when_full: WhenFull::DropNewest };
+        let hub = Hub::new(Controls::default(), limits);
+        let event = Event { name: b"a", correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
+        let mut builder = BatchBuilder::default();
+        builder.push(b"a", event);
+        hub.publish(builder.take(), &StreamStats::default());
+        hub
+    }
+
+    #[track_caller]
+    fn assert_took(start: Instant, milliseconds: u64) {
+        let (took, expected) = (start.elapsed(), Duration::from_millis(milliseconds));
+        // The clock's ticks are milliseconds.
+        assert!(
+            expected <= took && took <= expected + Duration::from_millis(2),
+            "{took:?}, not {expected:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_waits_for_those_who_may_come_and_for_those_who_are_there_but_not_for_long() {
+        let minute = Duration::from_secs(60);
+        for (linger, somebody_was_there, expected) in
+            [(Duration::ZERO, false, 0), (minute, true, 0), (minute, false, 60_000)]
+        {
+            let hub = hub();
+            if somebody_was_there {
+                hub.subscribe("");
+            }
+            hub.close();
+            let start = Instant::now();
+            server(&hub, linger).serve(Vec::new()).await;
+            assert_took(start, expected);
+        }
+        for (stays, expected) in [(Duration::from_millis(100), 10_100), (minute, 10_500)] {
+            let hub = hub();
+            hub.close();
+            let start = Instant::now();
+            let coming = async {
+                sleep(Duration::from_secs(10)).await;
+                let subscriber = hub.subscribe("");
+                sleep(stays).await;
+                drop(subscriber);
+            };
+            tokio::select! {
+                () = server(&hub, minute).serve(Vec::new()) => {}
+                never = async { coming.await; std::future::pending().await } => never,
+            }
+            assert_took(start, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_has_time_to_begin_and_to_show_that_it_is_there_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        // What is written to a unix socket is there at once: while something can be read the clock stands still.
+        let listener = Address::Unix(path.clone()).bind(SocketMode::default()).unwrap();
+        let serving = tokio::spawn(server(&hub(), Duration::ZERO).serve(vec![listener]));
+        for (greeting, expected) in [(&b""[..], 5_000), (&GREETING[..24], 5_000), (GREETING, 50_000)] {
+            let mut peer = UnixStream::connect(&path).await.unwrap();
+            peer.write_all(greeting).await.unwrap();
+            let start = Instant::now();
+            let _ = peer.read_to_end(&mut Vec::new()).await;
+            assert_took(start, expected);
+        }
+        serving.abort();
+    }
+}

@@ -22,6 +22,9 @@ use std::{
 use tonic::{Request, Response, Status};
 
 /// What the status tells of the worker; written by whoever runs it.
+///
+/// Both are written once, the process id first: who sees the exit status sees that, too. Who tells of both asks for the
+/// exit status once, since the worker may end meanwhile.
 #[derive(Debug)]
 pub struct WorkerState {
     program: String,
@@ -63,9 +66,9 @@ impl WorkerState {
         self.exit.get().copied()
     }
 
-    /// Whether it was spawned and has not ended.
-    pub fn is_running(&self) -> bool {
-        self.pid().is_some() && self.exit().is_none()
+    /// Whether it was spawned and has not ended, of which this is what is known.
+    pub fn is_running(&self, exit: Option<Exit>) -> bool {
+        self.pid().is_some() && exit.is_none()
     }
 }
 
@@ -86,14 +89,15 @@ pub struct StatusService {
 impl Sidecar for StatusService {
     async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
         let worker = self.worker.as_ref().map(|worker| {
-            let (exit_code, exit_signal) = match worker.exit() {
+            let exit = worker.exit();
+            let (exit_code, exit_signal) = match exit {
                 None => (None, None),
                 Some(Exit::Code(code)) => (Some(code), None),
                 Some(Exit::Signal(signal)) => (None, Some(signal)),
             };
             Worker {
                 pid: worker.pid().unwrap_or_default(),
-                running: worker.is_running(),
+                running: worker.is_running(exit),
                 exit_code,
                 exit_signal,
             }

@@ -20,16 +20,19 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 
 /// The path of the one method.
 pub const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
 
-/// The telemetry streams of one connection: whether closing it needs care.
+/// The telemetry streams of one connection: whether closing it needs care. All of it is on the thread that serves; it is
+/// an atomic because a runtime with several threads could hold it, and nothing else depends on its order.
 #[derive(Debug, Default)]
 pub struct Activity {
     open: AtomicUsize,
@@ -72,7 +75,7 @@ impl Telemetry {
             return Status::resource_exhausted("there are --max-subscribers already").into_http();
         };
         let subscription = Arc::new(self.hub.subscribe(peer));
-        let throttle = Throttle::per_second(self.controls_per_second, Instant::now());
+        let throttle = Throttle::per_second(self.controls_per_second, Instant::now().into_std());
         let reader = tokio::spawn(controls::read(request, Arc::downgrade(&subscription), throttle));
         activity.open.fetch_add(1, Ordering::Relaxed);
         let activity = Arc::clone(activity);

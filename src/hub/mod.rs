@@ -6,6 +6,19 @@
 //!
 //! Events that come while nobody is subscribed wait in a backlog for the next subscriber, who is handed what its
 //! starting controls keep of it. Exporters are there from the start and take no part in that.
+//!
+//! # Why nobody is left asleep
+//!
+//! - A task leaves its waker under the same lock under which it found its queue empty and the stream open. Who then adds an
+//!   event, or closes, holds that lock later, so it finds the waker and takes it along. It wakes after the lock is free:
+//!   at worst a task is woken for what it has taken already, and looks again.
+//! - A thread that waits for room counts itself as waiting under the lock under which it found none, and the condition
+//!   variable gives that lock up and waits in one step. Who makes room later holds the lock, so it sees the count. Only
+//!   the taking of events looks at the count; whoever comes, leaves or closes notifies in any case.
+//! - `until` has its `Notified` before it looks, and `notify_waiters` reaches every one that is there, polled or not. A
+//!   change is made before it is notified of.
+//!
+//! `tests/hub_model.rs` has loom try the orders that threads can take.
 
 mod consumer;
 mod queue;
@@ -19,15 +32,15 @@ use crate::{
     batch::Batch,
     control::{Control, Controls},
     stats::StreamStats,
+    sync::{Condvar, Mutex, MutexGuard, Notify},
 };
 use bytes::Bytes;
 use consumer::Consumer;
 use state::{ConsumerId, State};
 use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
 };
-use tokio::sync::Notify;
 
 /// About how many bytes a consumer is handed at a time. More makes a stalled subscriber hold more memory in its
 /// connection, less makes more calls per event.
@@ -281,6 +294,3 @@ impl Drop for Subscription {
         self.hub.notify();
     }
 }
-
-#[cfg(test)]
-mod tests;

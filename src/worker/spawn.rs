@@ -135,6 +135,7 @@ pub fn spawn(
     let words = words.map_err(|_| SpawnError { cause: Errno::EINVAL })?;
     let pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
     let sidecar = Pid::this();
+    // The system orders all that the child does before what this thread does next, so no more is asked of the atomic.
     let failure = AtomicI32::new(0);
 
     let execute = || -> nix::Result<()> {

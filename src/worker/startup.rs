@@ -16,6 +16,9 @@ use std::{
     sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering},
 };
 
+// All of them are written before there is a second thread, and threads see what was written before their start: relaxed
+// is enough.
+
 /// A bit for each standard descriptor that was closed.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
 /// The signals whose disposition Rust's runtime changes: it ignores the first, and handles the others to tell of a

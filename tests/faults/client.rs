@@ -2,22 +2,29 @@
 
 use super::long;
 use crate::support::{
-    Sidecar, Status, StatusClient, Subscriber, connect,
+    BINARY, PATIENCE, Sidecar, Status, StatusClient, Subscriber, connect,
     http2::{PREFACE, RawStream, read_frame, write_frame},
     line, wait_for,
 };
-use nix::sys::{
-    signal::{Signal, kill},
-    socket::{setsockopt, sockopt::Linger},
+use nix::{
+    sys::{
+        signal::{Signal, kill},
+        socket::{setsockopt, sockopt::Linger},
+    },
+    unistd::Pid,
 };
 use std::{
-    io::{Read as _, Write as _},
+    io::{BufRead as _, Read as _, Write as _},
     net::TcpStream,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
-use telemetry_sidecar::proto::bridge::{
-    TelemetryControl, TelemetryEventFilter, TelemetrySamplingUpdate,
-    bridge_service_client::BridgeServiceClient, telemetry_control::Control,
+use telemetry_sidecar::proto::{
+    bridge::{
+        TelemetryControl, TelemetryEventFilter, TelemetrySamplingUpdate,
+        bridge_service_client::BridgeServiceClient, telemetry_control::Control,
+    },
+    sidecar::Consumer,
 };
 
 /// Events too long for a client's windows to hide that it does not read.
@@ -25,44 +32,126 @@ fn long_events(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|number| line("a", number, &format!("{number:0>1000}")))
 }
 
-/// A client that is stopped for a while loses what does not fit its queue, counted; others get everything meanwhile; it
-/// goes on where it was.
+/// `tail` as a client, which can be stopped; killed when dropped.
+struct Tail {
+    process: Option<Child>,
+    /// The hub's number of it.
+    id: u64,
+}
+
+impl Tail {
+    async fn start(sidecar: &Sidecar) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(["tail", &format!("127.0.0.1:{}", sidecar.port())]);
+        let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let subscribed = |status: &Status| status.subscribers.len() == 1;
+        let status = wait_for("the client", async || sidecar.status().await, subscribed).await;
+        Self { process: Some(process), id: status.subscribers[0].id }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.process.as_ref().unwrap().id();
+        kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
+    }
+
+    /// Goes on, to its end: whether it is content, and how many events it has printed.
+    fn finish(mut self) -> (bool, u64) {
+        self.signal(Signal::SIGCONT);
+        let output = self.process.take().unwrap().wait_with_output().unwrap();
+        (output.status.success(), output.stdout.lines().count() as u64)
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+/// A subscriber's books while it is there.
+fn find(status: &Status, id: u64) -> Option<&Consumer> {
+    status.subscribers.iter().find(|consumer| consumer.id == id)
+}
+
+/// How long a client stands still.
+fn stall() -> Duration {
+    Duration::from_secs(if long() { 60 } else { 1 })
+}
+
+/// Writes event after event for as long as `more` says so, each when the one before has come to another subscriber. That one,
+/// and the exporter, get all of them. Tells how many there were, and the books.
+async fn stream_to_another(
+    sidecar: &mut Sidecar,
+    mut more: impl AsyncFnMut(&Sidecar) -> bool,
+) -> (u64, Status) {
+    let mut other = sidecar.subscribe().await;
+    let mut written = 0;
+    while more(sidecar).await {
+        for event in long_events(100) {
+            sidecar.write(event);
+            other.next().await;
+        }
+        written += 100;
+    }
+    let exported = |status: &Status| status.exporters[0].delivered == written;
+    let status = wait_for("the exporter", async || sidecar.status().await, exported).await;
+    let another = status.subscribers.last().unwrap();
+    assert_eq!((another.offered, another.delivered), (written, written), "{status:#?}");
+    (written, status)
+}
+
+/// A client that is stopped, for a minute with `FAULTS_LONG`, where nobody asks whether it is there. The worker: nothing. The
+/// client, when it goes on: what fitted its queue, and the end with OK. Others: every event when it comes. Counted: what it
+/// lost, as dropped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_client() {
-    let mut sidecar = Sidecar::wrap_echo(&[]);
-    let address = format!("127.0.0.1:{}", sidecar.port());
-    let mut tail = Command::new(crate::support::BINARY);
-    let mut tail = tail.args(["tail", &address]).stdout(Stdio::piped()).spawn().unwrap();
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(tail.id()).unwrap());
-    let subscribed = |status: &Status| status.subscribers.len() == 1;
-    let status = wait_for("the client", async || sidecar.status().await, subscribed).await;
-    let stopped_id = status.subscribers[0].id;
-    kill(pid, Signal::SIGSTOP).unwrap();
+    let mut sidecar = Sidecar::wrap_echo(&["--keepalive-interval", "0s", "--export-jsonl", "/dev/null"]);
+    let tail = Tail::start(&sidecar).await;
+    tail.signal(Signal::SIGSTOP);
+    let start = Instant::now();
+    let goes_on = async |sidecar: &Sidecar| {
+        // What its socket takes it has as good as read.
+        let is_full = find(&sidecar.status().await, tail.id).unwrap().dropped > 0;
+        start.elapsed() < stall() || !is_full
+    };
+    let (written, _) = stream_to_another(&mut sidecar, goes_on).await;
 
-    let mut reader = sidecar.subscribe().await;
-    let rounds = if long() { 600 } else { 20 };
-    for event in long_events(rounds * 500) {
-        sidecar.write(event);
-        reader.next().await;
-    }
-    let status = sidecar.status().await;
-    let stopped = status.subscribers.iter().find(|consumer| consumer.id == stopped_id).unwrap();
-    assert!(stopped.dropped > 0 && stopped.queued > 0, "{stopped:#?}");
-
-    kill(pid, Signal::SIGCONT).unwrap();
-    let mut output = tail.stdout.take().unwrap();
-    let reading = std::thread::spawn(move || {
-        let mut text = String::new();
-        output.read_to_string(&mut text).map(|_| text.lines().count() as u64)
-    });
-    let drained = |status: &Status| status.subscribers.iter().all(|consumer| consumer.queued == 0);
+    let id = tail.id;
+    let reading = std::thread::spawn(|| tail.finish());
+    let drained = |status: &Status| find(status, id).unwrap().queued == 0;
     let status = wait_for("the queue to drain", async || sidecar.status().await, drained).await;
-    let stopped = status.subscribers.iter().find(|consumer| consumer.id == stopped_id).unwrap();
-    let delivered = stopped.delivered;
-    drop(reader);
+    let books = find(&status, id).unwrap();
+    assert_eq!(books.offered, written, "{books:#?}");
     sidecar.finish().expect_code(0);
-    assert_eq!(reading.join().unwrap().unwrap(), delivered);
-    assert!(tail.wait().unwrap().success());
+    assert_eq!(reading.join().unwrap(), (true, books.delivered));
+}
+
+/// The same where it is asked: by default it has half a minute and 20 seconds. The worker: nothing. The client, when it goes
+/// on: what its socket had taken, and an error. Others: every event when it comes. Counted: what it lost, as dropped, and what it
+/// had queued, as abandoned.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_client_that_is_asked_whether_it_is_there() {
+    let soon: &[&str] = &["--keepalive-interval", "100ms", "--keepalive-timeout", "5s"];
+    let options = [if long() { &[] } else { soon }, &["--export-jsonl", "/dev/null"]].concat();
+    let mut sidecar = Sidecar::wrap_echo(&options);
+    let tail = Tail::start(&sidecar).await;
+    tail.signal(Signal::SIGSTOP);
+    let start = Instant::now();
+    let goes_on = async |sidecar: &Sidecar| {
+        assert!(start.elapsed() < stall() + PATIENCE, "it is still there");
+        start.elapsed() < stall() || find(&sidecar.status().await, tail.id).is_some()
+    };
+    let (written, status) = stream_to_another(&mut sidecar, goes_on).await;
+
+    let books = status.departed.clone().unwrap();
+    assert_eq!((status.departed_count, find(&status, tail.id)), (1, None));
+    assert!(books.dropped > 0 && books.abandoned > 0 && books.offered < written, "{books:#?}");
+    let (content, printed) = tail.finish();
+    assert!(!content && printed <= books.delivered, "{printed} of {books:#?}");
+    sidecar.finish().expect_code(0);
 }
 
 /// A client that is killed or resets its connection is gone from the books' present; what it had queued is abandoned.
@@ -165,7 +254,7 @@ async fn strangers() {
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xFF; 500], &[PREFACE, &[0xFF; 100]].concat()] {
         // The answer is a GOAWAY at most, then the end.
         let mut stream = speak(garbage);
-        stream.set_read_timeout(Some(crate::support::PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let ended = stream.read_to_end(&mut Vec::new());
         assert!(!ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "{garbage:?}");
     }
@@ -222,7 +311,7 @@ async fn leaving_at_the_workers_end() {
         let subscriber: Subscriber = sidecar.subscribe().await;
         sidecar.write(line("a", 1, ""));
         let leave = tokio::spawn(async move {
-            tokio::time::sleep(std::time::Duration::from_micros(delay * 100)).await;
+            tokio::time::sleep(Duration::from_micros(delay * 100)).await;
             drop(subscriber);
         });
         tokio::task::block_in_place(|| sidecar.finish()).expect_code(4);

@@ -1,13 +1,15 @@
 //! Faults of the machine.
 
-use crate::support::{BINARY, Sidecar, Status, line, wait_for};
+use crate::support::{BINARY, PATIENCE, Sidecar, Status, http2::RawStream, line, wait_for};
 use std::{
     fs,
-    net::TcpStream,
-    os::unix::process::CommandExt as _,
+    net::{TcpStream, UdpSocket},
+    os::unix::{fs::FileExt as _, process::CommandExt as _},
+    path::PathBuf,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+use tempfile::TempDir;
 
 /// A sidecar started by a shell that sets a limit first.
 fn limited(limit: &str, options: &str, script: &str) -> Command {
@@ -84,6 +86,124 @@ async fn a_memory_limit() {
     drop(stdin);
     assert_eq!(child.wait().unwrap().code(), Some(6));
     drop(stalled);
+}
+
+/// A library that has the system's clock run later by as many seconds as stand in a file, a number in the machine's own
+/// form. The clock that only runs forward is left alone, as it is by whoever sets the time.
+const CLOCK: &str = "
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    static const volatile long long *seconds;
+    if (!seconds) {
+        int file = open(getenv(\"CLOCK_SECONDS\"), O_RDONLY | O_CLOEXEC);
+        seconds = mmap(NULL, sizeof *seconds, PROT_READ, MAP_SHARED, file, 0);
+        close(file);
+    }
+    int result = syscall(SYS_clock_gettime, clock, time);
+    if (clock == CLOCK_REALTIME)
+        time->tv_sec += *seconds;
+    return result;
+}
+";
+
+const DAY: i64 = 86_400;
+
+/// The system's clock, as a sidecar and its worker have it.
+struct Clock(TempDir);
+
+impl Clock {
+    /// A clock that is right; none, which is said, where there is no C compiler.
+    fn new() -> Option<Self> {
+        let clock = Self(tempfile::tempdir().unwrap());
+        fs::write(clock.path("clock.c"), CLOCK).unwrap();
+        fs::write(clock.path("seconds"), 0i64.to_ne_bytes()).unwrap();
+        let files = [clock.path("clock.so"), clock.path("clock.c")];
+        match Command::new("cc").args(["-shared", "-fPIC", "-o"]).args(files).status() {
+            Ok(status) if status.success() => Some(clock),
+            other => {
+                println!("skipped: no C compiler: {other:?}");
+                None
+            }
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Sets it to so many seconds later than it is. The file is never empty: somebody looks at it all the time.
+    fn set(&self, seconds: i64) {
+        let file = fs::OpenOptions::new().write(true).open(self.path("seconds")).unwrap();
+        file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
+    }
+
+    /// A sidecar whose worker prints what the test writes.
+    fn wrap(&self, options: &[&str]) -> Sidecar {
+        let words = [&["--ready-file", "{dir}/ready"], options, &["--", "sh", "-c", "exec cat >&2"]].concat();
+        Sidecar::command(&words)
+            .env("LD_PRELOAD", self.path("clock.so").to_str().unwrap())
+            .env("CLOCK_SECONDS", self.path("seconds").to_str().unwrap())
+            .start()
+    }
+}
+
+/// The clock is set back by a day, forward by a year, and right again. The worker: what it would see without the sidecar. Clients
+/// and exporters: every event when it comes; one that has no time of its own has that of the clock. Counted: as ever. Only
+/// stamps are of that clock. Whatever takes a while is measured by the one that only runs forward, such as here the time that
+/// lines wait to go in one datagram.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_set_back_and_forward() {
+    let Some(clock) = Clock::new() else { return };
+    let statsd = UdpSocket::bind("127.0.0.1:0").unwrap();
+    statsd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let address = format!("udp://127.0.0.1:{}", statsd.local_addr().unwrap().port());
+    let mut sidecar = clock.wrap(&["--export-statsd", &address]);
+    let mut subscriber = sidecar.subscribe().await;
+    let now_ns = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    for seconds in [0, -DAY, 365 * DAY, 0] {
+        clock.set(seconds);
+        let before = now_ns();
+        sidecar.write("TELEMETRY:{\"event\": \"a\"}\n");
+        let event = subscriber.next().await;
+        let stamp = u128::try_from(event.timestamp_ns - seconds * 1_000_000_000).unwrap();
+        assert!((before..=now_ns()).contains(&stamp), "{seconds}: {event:?}");
+        let mut datagram = [0; 64];
+        let length = statsd.recv(&mut datagram).unwrap();
+        assert_eq!(datagram[..length].trim_ascii_end(), b"snakepit.a:1|c", "{seconds}");
+    }
+    let status = sidecar.status().await;
+    assert_eq!((status.subscribers[0].delivered, status.exporters[0].delivered), (4, 4), "{status:#?}");
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+/// The same while queues drain. The worker: nothing, it has ended. A client that does not read is waited for neither longer nor
+/// shorter.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_set_while_queues_drain() {
+    const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+    let Some(clock) = Clock::new() else { return };
+    for seconds in [365 * DAY, -DAY] {
+        let mut sidecar = clock.wrap(&["--drain-timeout", "2s"]);
+        let stalled = RawStream::open(sidecar.port(), "5S", 0);
+        sidecar.write(line("a", 1, &"x".repeat(1_000_000)));
+        let read = |status: &Status| status.stream.unwrap().events == 1;
+        wait_for("the event", async || sidecar.status().await, read).await;
+        let start = Instant::now();
+        sidecar.end_worker().await;
+        clock.set(seconds);
+        sidecar.finish().expect_code(0);
+        assert!(start.elapsed() >= DRAIN_TIMEOUT, "{:?}", start.elapsed());
+        drop(stalled);
+        clock.set(0);
+    }
 }
 
 /// The user's pages for pipes are used up: the worker's pipe stays as small as the system makes it, and nothing else changes.

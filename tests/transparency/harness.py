@@ -15,10 +15,13 @@ by waiting until it was seen once, then GRACE for a late second, then counting.
 """
 
 import faulthandler
+import fcntl
 import os
 import shlex
 import signal
+import struct
 import sys
+import termios
 import time
 import unittest
 from pathlib import Path
@@ -110,3 +113,18 @@ def state(pid):
 def goes_on(pid):
     """It lives and is not stopped."""
     return state(pid) in "RSD"
+
+
+def is_asleep(pid):
+    """Every thread of it waits for something."""
+    try:
+        threads = [Path(f"/proc/{pid}/task/{name}/stat").read_text() for name in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return False
+    return all(thread.rpartition(")")[2].split()[0] == "S" for thread in threads)
+
+
+def is_full(pipe):
+    """There is no room for more than what may be left free of the first page and the last one."""
+    (unread,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
+    return unread > fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) - 2 * os.sysconf("SC_PAGE_SIZE")

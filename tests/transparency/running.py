@@ -14,7 +14,7 @@ import unittest
 import uuid
 from pathlib import Path
 
-from harness import CATCHABLE, W, give_up, limited, stat, wait_until
+from harness import CATCHABLE, W, give_up, is_asleep, is_full, limited, stat, wait_until
 
 HERE = Path(__file__).resolve().parent
 MARK = "TRANSPARENCY_MARK"
@@ -129,6 +129,10 @@ class Run:
     def kill(self, number):
         """Sends a signal to the wrapper alone."""
         os.kill(self.pid, number)
+
+    def is_stuck(self, pipe):
+        """Its output fills this pipe, and none of its processes does anything."""
+        return is_full(pipe) and all(map(is_asleep, self.family()))
 
     def next_status(self, limit=None):
         """The next change of state that the parent is told of, as (what, code or signal)."""

@@ -24,13 +24,13 @@ class Tail(Case):
         cls.folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(cls.folder.cleanup)
 
-    def stderr_arrives(self, size, ending, reader=lambda stream: stream.read()):
+    def stderr_arrives(self, size, ending, reader=lambda run: run.process.stderr.read()):
         """Random bytes that the worker writes to stderr are those that come out."""
         path = f"{self.folder.name}/{size}"
         if not os.path.exists(path):
             Path(path).write_bytes(os.urandom(size))
         run = self.start(["sh", "-c", f'cat "$0" >&2; {ending}', path])
-        data = reader(run.process.stderr)
+        data = reader(run)
         run.wait()
         with open(path, "rb") as file:
             self.assertEqual(hashlib.sha256(data).hexdigest(), hashlib.sha256(file.read()).hexdigest())
@@ -53,13 +53,15 @@ class Tail(Case):
 
     @row("the tail is never lost")
     def test_slow_reader(self):
-        """It reads nothing until the worker should have ended, then little at a time."""
+        """It reads nothing until all is full that can be, then little at a time."""
 
-        def slowly(stream):
-            time.sleep(0.3)
+        def slowly(run):
+            pipe = run.process.stderr.fileno()
+            wait_until("its being stuck", lambda: run.is_stuck(pipe))
             data = b""
-            while part := os.read(stream.fileno(), 10_000):
+            while part := os.read(pipe, 10_000):
                 data += part
+                # What makes it slow; nothing depends on how slow.
                 time.sleep(0.001)
             return data
 
@@ -177,12 +179,10 @@ for n in range(128):
 os._exit(6)
 """
         run = self.start(inline(code), prefix=prefix)
-        run.fact("written")
-        seen = -1
-        while seen < len(progress := run.facts("written")) and len(progress) < 128:
-            seen = len(progress)
-            time.sleep(0.3)
-        self.assertLess(len(progress), 128, "it was not made to wait")
+        pipe = run.process.stderr.fileno()
+        # One that is never made to wait gets to the end.
+        wait_until("its being stuck", lambda: run.is_stuck(pipe) or len(run.facts("written")) == 128)
+        self.assertLess(len(run.facts("written")), 128, "it was not made to wait")
         return run
 
     def read_all(self, run):

@@ -156,8 +156,8 @@ class Same(Case):
         os.set_blocking(writer, False)
         run = self.start(["sh", "-c", "seq 200000 >&2; exit 7"], stderr=writer)
         os.close(writer)
-        # Long enough for the pipe to be full and for writes to be refused.
-        time.sleep(0.3)
+        # The pipe is full, so writes are refused.
+        wait_until("its being stuck", lambda: run.is_stuck(reader))
         with open(reader, "rb") as stream:
             self.assertEqual(stream.read(), b"".join(b"%d\n" % number for number in range(1, 200001)))
         self.assertEqual(run.wait(), 7)

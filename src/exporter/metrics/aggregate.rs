@@ -25,6 +25,9 @@ pub const MAX_METRICS: usize = 1000;
 /// All metrics together may have this many times the series that one may have: some with many labels, not all.
 const SERIES_FACTOR: usize = 10;
 
+/// By how much an event of a gauge may be older than the one before and still not be the latest, in nanoseconds.
+const MOST_OUT_OF_ORDER_NS: i64 = 10_000_000_000;
+
 /// The longest name of a metric, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 
@@ -218,8 +221,12 @@ impl Aggregator {
         });
         match &mut series.point {
             Point::Counter(sum) => *sum += value,
-            // Events of several threads may come out of order.
-            Point::Gauge(latest, at) if timestamp_ns >= *at => (*latest, *at) = (value, timestamp_ns),
+            // Events of several threads may come out of order, but not by so much: then the clock was set back.
+            Point::Gauge(latest, at)
+                if timestamp_ns >= *at || at.saturating_sub(timestamp_ns) > MOST_OUT_OF_ORDER_NS =>
+            {
+                (*latest, *at) = (value, timestamp_ns);
+            }
             Point::Gauge(..) => {}
             Point::Histogram(histogram) => histogram.add(bounds, value, exemplar),
         }
@@ -292,6 +299,9 @@ mod tests {
         }
         assert_eq!(point(&aggregator, "a.sum"), &Point::Counter(42.5));
         assert_eq!(point(&aggregator, "a.last"), &Point::Gauge(0.5, 3), "the one with the latest time");
+        let set_back = 3 - MOST_OUT_OF_ORDER_NS - 1;
+        aggregator.add(&sample("last", Kind::Gauge, 7.0), std::iter::empty(), set_back, None);
+        assert_eq!(point(&aggregator, "a.last"), &Point::Gauge(7.0, set_back));
         let Point::Histogram(histogram) = point(&aggregator, "a.spread") else { panic!("no histogram") };
         assert_eq!((histogram.count(), histogram.sum, histogram.min, histogram.max), (3, 42.5, 0.5, 40.0));
         // 0.5 is the upper bound of the fourth bucket, and in it.

@@ -45,8 +45,10 @@ pub struct Interval {
 }
 
 impl Interval {
+    /// If the clock was set back, a difference is of no time at all: it cannot start after its end. A series keeps its start
+    /// even so, for with another one it would be another series.
     fn start_ns(self, series: &Series) -> u64 {
-        nanoseconds(self.since.unwrap_or(series.since))
+        nanoseconds(self.since.map_or(series.since, |since| since.min(self.now)))
     }
 
     fn temporality(self) -> i32 {

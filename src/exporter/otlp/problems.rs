@@ -4,8 +4,9 @@ use crate::log::Log;
 use std::{
     fmt::Display,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// How much time is between two lines at least. A server that is away is away for many requests.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -53,13 +54,16 @@ mod tests {
     use super::*;
     use crate::log::Verbosity;
 
-    #[test]
-    fn the_first_problem_is_told_and_those_right_after_are_counted() {
+    #[tokio::test(start_paused = true)]
+    async fn the_first_problem_is_told_and_those_right_after_are_counted() {
         let log = Log::new(Verbosity::Info, || {});
         let problems = Problems::new(log.clone());
         problems.tell("one");
+        tokio::time::advance(PAUSE / 2).await;
         problems.clone().tell("two");
         assert_eq!(log.take(), ["telemetry-sidecar: otlp: one\n"]);
-        assert_eq!(problems.state.lock().unwrap().untold, 1);
+        tokio::time::advance(PAUSE / 2).await;
+        problems.tell("three");
+        assert_eq!(log.take(), ["telemetry-sidecar: otlp: three (1 other problems since the last one)\n"]);
     }
 }

@@ -1,10 +1,8 @@
 //! Sending until it works, it is clear that it never will, or there is no time left.
 
 use super::{
-    answer::{Accepted, Retry},
-    client::Client,
+    answer::{Accepted, Failure, Retry},
     problems::Problems,
-    request::Request,
 };
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -44,16 +42,15 @@ pub struct Outcome {
     pub retries: u64,
 }
 
-/// Sends a request for at most so long. When it is to `hurry` there may be no later: it does not sit out a pause of its
-/// own choice, once.
-pub async fn deliver(
-    client: &Client,
-    request: &Request,
+/// Sends a request of a signal, by what tries once, for at most so long. When it is to `hurry` there may be no later: it does
+/// not sit out a pause of its own choice, once.
+pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
+    signal: &str,
+    send: impl Fn() -> F,
     limit: Option<Duration>,
     hurry: &CancellationToken,
     problems: &Problems,
 ) -> Outcome {
-    let signal = client.destination.signal.name();
     let began = Instant::now();
     let left = || limit.map(|limit| limit.saturating_sub(began.elapsed()));
     let mut backoff = Backoff::default();
@@ -61,9 +58,9 @@ pub async fn deliver(
     let mut retries = 0;
     loop {
         let result = match left() {
-            None => client.send(request).await,
+            None => send().await,
             Some(left) => {
-                let Ok(result) = timeout(left, client.send(request)).await else {
+                let Ok(result) = timeout(left, send()).await else {
                     problems.tell(format_args!("{signal}: given up: no answer in time"));
                     return Outcome { accepted: None, retries };
                 };
@@ -97,6 +94,68 @@ pub async fn deliver(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::{Log, Verbosity};
+    use std::cell::RefCell;
+
+    /// When a server that always answers the same, or nothing, was asked, what became of the request, and when.
+    async fn ask(
+        answer: Option<Retry>,
+        limit: Option<u64>,
+        hurry_at: Option<u64>,
+    ) -> (Vec<Duration>, Outcome, Duration) {
+        let start = Instant::now();
+        let asked = RefCell::new(Vec::new());
+        let send = || async {
+            asked.borrow_mut().push(start.elapsed());
+            match answer {
+                Some(retry) => Err(Failure { why: "no".into(), retry }),
+                None => std::future::pending().await,
+            }
+        };
+        let problems = Problems::new(Log::new(Verbosity::Silent, || {}));
+        let hurry = CancellationToken::new();
+        let hurrying = async {
+            if let Some(at) = hurry_at {
+                sleep(Duration::from_secs(at)).await;
+                hurry.cancel();
+            }
+            std::future::pending().await
+        };
+        let limit = limit.map(Duration::from_secs);
+        let outcome = tokio::select! {
+            outcome = deliver("traces", send, limit, &hurry, &problems) => outcome,
+            never = hurrying => never,
+        };
+        let ended = start.elapsed();
+        (asked.into_inner(), outcome, ended)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn there_is_a_last_try_while_there_is_time() {
+        for _ in 0..20 {
+            let (asked, outcome, ended) = ask(Some(Retry::Soon), Some(30), None).await;
+            // Five pauses are at most 23 seconds, and ten at least 31.5.
+            assert!((6..=10).contains(&asked.len()), "{asked:?}");
+            assert_eq!(outcome.retries, asked.len() as u64 - 1);
+            // It does not wait for what is too late.
+            assert_eq!(asked.last(), Some(&ended));
+        }
+        let (asked, _, ended) = ask(None, Some(30), None).await;
+        assert_eq!((asked.len(), ended.as_secs()), (1, 30));
+        let (asked, _, ended) = ask(Some(Retry::Never), None, None).await;
+        assert_eq!((asked.len(), ended), (1, Duration::ZERO));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hurry_cuts_short_one_pause_of_its_own_choice_and_none_that_was_asked_for() {
+        // After 8 seconds it is in the fourth pause or the fifth, and the one after that is at least 4 seconds long.
+        let (asked, ..) = ask(Some(Retry::Soon), Some(30), Some(8)).await;
+        let hurried = asked.iter().position(|at| at.as_secs() == 8).expect("a try at once");
+        assert!(asked[hurried + 1].as_secs() >= 12, "{asked:?}");
+        let asked_for = Some(Retry::After(Duration::from_secs(12)));
+        let (asked, ..) = ask(asked_for, Some(30), Some(5)).await;
+        assert_eq!(asked.iter().map(Duration::as_secs).collect::<Vec<_>>(), [0, 12, 24]);
+    }
 
     #[test]
     fn pauses_double_up_to_a_bound_and_are_not_all_the_same() {

@@ -247,9 +247,10 @@ impl Exporter {
         let lane = self.lane(signal);
         lane.on_their_way = request.items;
         let (client, limit) = (Arc::clone(&lane.client), lane.limit);
-        let sent = self
-            .sending
-            .spawn(async move { (signal, deliver(&client, &request, limit, &hurry, &problems).await) });
+        let sent = self.sending.spawn(async move {
+            let send = || client.send(&request);
+            (signal, deliver(signal.name(), send, limit, &hurry, &problems).await)
+        });
         self.lane(signal).task = Some(sent.id());
     }
 

@@ -135,7 +135,8 @@ impl Own {
 
     fn worker(&self, own: &mut Families<'_>) {
         let Some(worker) = &self.worker else { return };
-        let status = match worker.exit() {
+        let exit = worker.exit();
+        let status = match exit {
             None => None,
             Some(Exit::Code(code)) => Some(("code", code)),
             Some(Exit::Signal(signal)) => Some(("signal", signal)),
@@ -148,7 +149,7 @@ impl Own {
                 vec![row],
             );
         }
-        own.gauge("worker_up", "Whether the worker runs.", one(worker.is_running().into()));
+        own.gauge("worker_up", "Whether the worker runs.", one(worker.is_running(exit).into()));
     }
 }
 

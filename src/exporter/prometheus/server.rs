@@ -19,7 +19,8 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
     sync::Semaphore,
     time::{sleep, timeout},
 };
@@ -49,6 +50,8 @@ pub async fn serve(listener: TcpListener, scrape: Arc<Scrape>, log: Log) {
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
+                // Headers and page are written in one go.
+                let _ = stream.set_nodelay(true);
                 let (scrape, log) = (Arc::clone(&scrape), log.clone());
                 tokio::spawn(async move {
                     serve_connection(stream, &scrape, &log).await;
@@ -63,11 +66,10 @@ pub async fn serve(listener: TcpListener, scrape: Arc<Scrape>, log: Log) {
     }
 }
 
-async fn serve_connection(stream: TcpStream, scrape: &Scrape, log: &Log) {
-    // Headers and page are written in one go.
-    let _ = stream.set_nodelay(true);
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &Scrape, log: &Log) {
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    // Set and looked at by this task alone.
     let last_page = AtomicBool::new(false);
     let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&request, scrape, &last_page)));
     let mut connection = std::pin::pin!(http1.serve_connection(TokioIo::new(stream), answer));
@@ -114,4 +116,68 @@ fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{Measures, Metrics, Own, State},
+        *,
+    };
+    use crate::{
+        control::Controls,
+        hub::{Hub, Limits, WhenFull},
+        log::Verbosity,
+    };
+    use std::sync::Mutex;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+        sync::Notify,
+        time::Instant,
+    };
+
+    /// How long a client is served, in seconds.
+    async fn served_for<F: Future<Output = ()>>(
+        buffer_bytes: usize,
+        client: impl FnOnce(DuplexStream) -> F,
+    ) -> u64 {
+        let limits = Limits { events: 1, bytes: 1, when_full: WhenFull::DropNewest };
+        let hub = Hub::new(Controls::default(), limits);
+        let metrics = Metrics::new(Measures::default(), 1);
+        let state = State { metrics, own: Own::new(hub, None, None), ended: false };
+        let scrape = Scrape { state: Mutex::new(state), last_page: Notify::new() };
+        let log = Log::new(Verbosity::Silent, || {});
+        let (ours, theirs) = duplex(buffer_bytes);
+        let start = Instant::now();
+        tokio::select! {
+            () = serve_connection(ours, &scrape, &log) => start.elapsed().as_secs(),
+            () = client(theirs) => panic!("the client gave up after {:?}", start.elapsed()),
+        }
+    }
+
+    const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_served_for_long() {
+        let silent = async |mut stream: DuplexStream| {
+            stream.write_all(&REQUEST[..20]).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(served_for(1024, silent).await, HEADER_TIMEOUT.as_secs());
+
+        let busy = async |mut stream: DuplexStream| {
+            while stream.write_all(REQUEST).await.is_ok() {
+                assert!(stream.read(&mut [0; 1024]).await.is_ok());
+                sleep(Duration::from_secs(20)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(served_for(1024, busy).await, CONNECTION_TIME.as_secs());
+
+        let unread = async |mut stream: DuplexStream| {
+            stream.write_all(REQUEST).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        assert_eq!(served_for(64, unread).await, (CONNECTION_TIME + LAST_RESPONSE_TIME).as_secs());
+    }
 }

@@ -169,9 +169,38 @@ impl Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::Verbosity;
+    use tokio::time::advance;
 
     fn addresses(words: &[&str]) -> Vec<SocketAddr> {
         words.iter().map(|word| word.parse().unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_missing_or_stuck_is_waited_for_once_a_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let mut sender = Sender::new(Target::Unix(path.clone()), Log::new(Verbosity::Silent, || {}));
+        assert!(!sender.send(b"a").await);
+        let server = std::os::unix::net::UnixDatagram::bind(path).unwrap();
+        server.set_nonblocking(true).unwrap();
+        // Not even tried.
+        assert!(!sender.send(b"b").await);
+        advance(PAUSE).await;
+        assert!(sender.send(b"c").await);
+        let mut datagram = [0; 8];
+        assert_eq!((server.recv(&mut datagram).unwrap(), datagram[0]), (1, b'c'));
+
+        // Its queue is full at some time.
+        let start = Instant::now();
+        while sender.send(b"d").await {
+            assert_eq!(start.elapsed(), Duration::ZERO);
+        }
+        assert!(start.elapsed() >= PATIENCE && start.elapsed() <= PATIENCE + Duration::from_millis(2));
+        while server.recv(&mut datagram).is_ok() {}
+        assert!(!sender.send(b"e").await);
+        advance(PAUSE).await;
+        assert!(sender.send(b"f").await);
     }
 
     #[test]

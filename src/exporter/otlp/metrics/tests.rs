@@ -97,6 +97,15 @@ fn deltas_begin_where_the_last_ones_ended() {
 }
 
 #[test]
+fn a_clock_set_back_makes_no_delta_start_after_its_end() {
+    let mut aggregator = Aggregator::new(10);
+    aggregator.add(&measurement("n", Kind::Counter, 2.0), std::iter::empty(), 0, None);
+    let (metrics, _) = sent(&aggregator, Some(UNIX_EPOCH + Duration::from_secs(4_600))).remove(0);
+    let Some(Data::Sum(sum)) = &metrics[0].data else { panic!("{metrics:?}") };
+    assert_eq!(sum.data_points[0].start_time_unix_nano, sum.data_points[0].time_unix_nano);
+}
+
+#[test]
 fn the_overflow_attribute_is_a_boolean() {
     let mut aggregator = Aggregator::new(1);
     for user in ["x", "y"] {

@@ -1,9 +1,17 @@
-//! What the hub promises, without threads where one will do.
+//! What the hub promises, without threads where one will do. `hub_model.rs` has what is about threads.
 
-use super::*;
-use crate::{
-    batch::{BatchBuilder, Event},
-    stats::BacklogStats,
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+use bytes::Bytes;
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+use telemetry_sidecar::{
+    batch::{Batch, BatchBuilder, Event},
+    control::Controls,
+    hub::{Hub, Limits, Subscription, WhenFull},
+    stats::{BacklogStats, StreamStats},
 };
 
 fn batch(names: &[&str]) -> Batch {
@@ -16,8 +24,12 @@ fn batch(names: &[&str]) -> Batch {
     builder.take()
 }
 
+fn limits(events: usize) -> Limits {
+    Limits { events, bytes: 1_000_000, when_full: WhenFull::DropNewest }
+}
+
 fn hub(events: usize) -> Arc<Hub> {
-    Hub::new(Controls::default(), Limits { events, bytes: 1_000_000, when_full: WhenFull::DropNewest })
+    Hub::new(Controls::default(), limits(events))
 }
 
 fn poll(subscription: &Subscription) -> Poll<Option<Bytes>> {
@@ -51,7 +63,7 @@ fn closing_ends_a_subscription_after_its_last_event() {
 #[test]
 fn what_a_consumer_leaves_behind_is_abandoned() {
     let hub = hub(10);
-    let (exporter, subscriber) = (hub.export("file", hub.limits), hub.subscribe(""));
+    let (exporter, subscriber) = (hub.export("file", limits(10)), hub.subscribe(""));
     hub.publish(batch(&["a", "b"]), &StreamStats::default());
     drop(subscriber);
     drop(exporter);

@@ -1,0 +1,226 @@
+//! The hub's hand-overs between threads: no event is lost or taken twice, and nobody is left asleep, whatever the order.
+//!
+//! It is the hub's own source, compiled here once more with loom's locks in the place of the standard library's. loom runs
+//! a model again and again, and at every lock goes on with another thread than before, until it has tried all orders with
+//! at most two switches that no thread asked for, or as many as `LOOM_MAX_PREEMPTIONS` says. It fails if all threads wait.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+#[path = "../src/hub/mod.rs"]
+#[allow(dead_code, missing_docs, reason = "it is part of another crate")]
+mod hub;
+
+/// What the hub finds as `crate::sync`.
+mod sync {
+    use loom::sync::atomic::{AtomicUsize, Ordering};
+    pub use loom::sync::{Condvar, Mutex, MutexGuard};
+    use tokio::sync::futures::Notified;
+
+    /// Tokio's. To loom each use of it is one step, before which others may come.
+    #[derive(Debug)]
+    pub struct Notify {
+        steps: AtomicUsize,
+        notify: tokio::sync::Notify,
+    }
+
+    impl Notify {
+        pub fn new() -> Self {
+            Self { steps: AtomicUsize::new(0), notify: tokio::sync::Notify::new() }
+        }
+
+        pub fn notified(&self) -> Notified<'_> {
+            self.steps.fetch_add(1, Ordering::SeqCst);
+            self.notify.notified()
+        }
+
+        pub fn notify_waiters(&self) {
+            self.steps.fetch_add(1, Ordering::SeqCst);
+            self.notify.notify_waiters();
+        }
+    }
+}
+
+use batch::{Batch, BatchBuilder, Event, FRAME_PREFIX_BYTES};
+use bytes::Bytes;
+use control::Controls;
+use hub::{Hub, Limits, Subscription, WhenFull};
+use loom::thread::{self, Thread};
+use stats::StreamStats;
+use std::{
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+};
+use telemetry_sidecar::{batch, control, stats};
+
+/// Tries a model in every order.
+fn every_order(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(2);
+    builder.check(model);
+}
+
+fn limits(events: usize) -> Limits {
+    Limits { events, bytes: 1_000_000, when_full: WhenFull::DropNewest }
+}
+
+/// A hub whose queues hold so many events.
+fn hub(events: usize) -> Arc<Hub> {
+    Hub::new(Controls::default(), limits(events))
+}
+
+fn batch(events: usize) -> Batch {
+    let mut builder = BatchBuilder::default();
+    for _ in 0..events {
+        let event = Event { name: b"a", correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
+        assert!(builder.push(b"a", event));
+    }
+    builder.take()
+}
+
+fn publish(hub: &Hub, events: usize) {
+    hub.publish(batch(events), &StreamStats::default());
+}
+
+/// A thread that is a task: it sleeps until it is woken.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn block_on<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> T {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+fn wait_for(future: impl Future<Output = ()>) {
+    let mut future = pin!(future);
+    block_on(|context| future.as_mut().poll(context));
+}
+
+/// The next events, by number; none at the end.
+fn next(subscription: &Subscription) -> Option<usize> {
+    let frames: Option<Bytes> = block_on(|context| subscription.poll_frames(context));
+    frames.map(|frames| frames.len() / (FRAME_PREFIX_BYTES + 1))
+}
+
+/// How many events come until the end.
+fn rest(subscription: &Subscription) -> usize {
+    std::iter::from_fn(|| next(subscription)).sum()
+}
+
+#[track_caller]
+fn assert_balanced(hub: &Hub) {
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+}
+
+#[test]
+fn what_is_published_arrives_and_then_the_end() {
+    every_order(|| {
+        let hub = hub(10);
+        let (subscriber, exporter) = (hub.subscribe(""), hub.export("", limits(10)));
+        let publisher = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || {
+                publish(&hub, 1);
+                // Nobody is woken by the end alone.
+                hub.wait_until_delivered(true);
+                publish(&hub, 2);
+                hub.close();
+            }
+        });
+        let exporting = thread::spawn(move || rest(&exporter));
+        assert_eq!(rest(&subscriber), 3);
+        assert_eq!(exporting.join().unwrap(), 3);
+        publisher.join().unwrap();
+        assert_balanced(&hub);
+    });
+}
+
+#[test]
+fn who_subscribes_while_events_come_gets_each_of_them_once() {
+    every_order(|| {
+        let hub = hub(10);
+        let publisher = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || {
+                publish(&hub, 1);
+                publish(&hub, 2);
+                hub.close();
+            }
+        });
+        assert_eq!(rest(&hub.subscribe("")), 3);
+        publisher.join().unwrap();
+        assert_balanced(&hub);
+    });
+}
+
+#[test]
+fn who_waits_for_room_or_for_the_queues_end_is_woken_by_who_takes() {
+    every_order(|| {
+        let hub = hub(1);
+        let subscriber = hub.subscribe("");
+        let publisher = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || {
+                hub.publish_waiting(batch(3), &StreamStats::default(), true);
+                hub.wait_until_delivered(true);
+                hub.close();
+            }
+        });
+        assert_eq!(rest(&subscriber), 3);
+        publisher.join().unwrap();
+        assert_balanced(&hub);
+    });
+}
+
+#[test]
+fn who_waits_for_room_is_woken_by_who_leaves_and_who_comes() {
+    every_order(|| {
+        let hub = hub(1);
+        let leaving = hub.subscribe("");
+        let publisher = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || {
+                hub.wait_for_subscribers(1);
+                hub.publish_waiting(batch(3), &StreamStats::default(), true);
+                hub.close();
+            }
+        });
+        drop(leaving);
+        let next = hub.subscribe("");
+        let taken = rest(&next);
+        publisher.join().unwrap();
+        assert_balanced(&hub);
+        let snapshot = hub.snapshot();
+        assert_eq!(taken as u64 + snapshot.departed.abandoned, 3, "{snapshot:#?}");
+    });
+}
+
+#[test]
+fn who_waits_for_the_end_sees_it() {
+    every_order(|| {
+        let hub = hub(10);
+        let (subscriber, exporter) = (hub.subscribe(""), hub.export("", limits(10)));
+        exporter.linger();
+        let ending = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || hub.close()
+        });
+        let leaving = thread::spawn(move || drop((subscriber, exporter)));
+        wait_for(hub.closed());
+        wait_for(hub.lingered());
+        wait_for(hub.all_left());
+        ending.join().unwrap();
+        leaving.join().unwrap();
+    });
+}

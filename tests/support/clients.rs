@@ -1,0 +1,127 @@
+//! Talking gRPC to a sidecar: subscribers, and the books.
+
+use super::{PATIENCE, Sidecar, wait_until};
+use std::{path::PathBuf, time::Instant};
+use telemetry_sidecar::proto::{
+    bridge::{
+        TelemetryControl, TelemetryEvent, bridge_service_client::BridgeServiceClient, telemetry_control,
+    },
+    sidecar::{GetStatusRequest, GetStatusResponse, sidecar_client::SidecarClient},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Streaming, transport::Channel};
+
+/// The books.
+pub type Status = GetStatusResponse;
+
+impl Sidecar {
+    pub async fn channel(&self) -> Channel {
+        connect(&format!("http://127.0.0.1:{}", self.port())).await
+    }
+
+    /// Opens a subscription and waits for the response headers.
+    pub async fn subscribe(&self) -> Subscriber {
+        Subscriber::open(self.channel().await).await
+    }
+
+    pub async fn status(&self) -> GetStatusResponse {
+        StatusClient::new(self.channel().await).get().await
+    }
+
+    /// Closes the worker's stdin and waits until the worker has ended and been reaped.
+    pub async fn end_worker(&mut self) {
+        let worker = PathBuf::from(format!("/proc/{}", self.status().await.worker.unwrap().pid));
+        self.close_stdin();
+        wait_until("the worker to be reaped", || !worker.exists());
+    }
+}
+
+pub async fn connect(uri: &str) -> Channel {
+    let endpoint = tonic::transport::Endpoint::from_shared(uri.to_owned()).unwrap();
+    endpoint.connect().await.unwrap_or_else(|error| panic!("{uri}: {error:?}"))
+}
+
+/// Asks for the books.
+#[derive(Clone)]
+pub struct StatusClient(SidecarClient<Channel>);
+
+impl StatusClient {
+    pub fn new(channel: Channel) -> Self {
+        Self(SidecarClient::new(channel))
+    }
+
+    /// The books, which must balance.
+    pub async fn get(&mut self) -> GetStatusResponse {
+        let status = self.0.get_status(GetStatusRequest {}).await.unwrap().into_inner();
+        assert_balanced(&status);
+        status
+    }
+}
+
+/// Checks every equation of the books.
+#[track_caller]
+pub fn assert_balanced(status: &GetStatusResponse) {
+    let stream = status.stream.unwrap();
+    let malformed = stream.malformed.unwrap();
+    let malformed = malformed.json + malformed.not_object + malformed.event + malformed.shape;
+    let passed = stream.bytes_passed + stream.bytes_removed + stream.bytes_dropped + stream.bytes_held;
+    assert_eq!(stream.bytes_read, passed, "bytes: {status:#?}");
+    assert_eq!(stream.telemetry_lines, stream.decoded + malformed + stream.oversized, "lines: {status:#?}");
+    assert_eq!(stream.events, stream.decoded + stream.embedded, "events: {status:#?}");
+    let backlog = status.backlog.unwrap();
+    assert_eq!(
+        backlog.taken_in,
+        backlog.handed_over + backlog.dropped + backlog.waiting,
+        "backlog: {status:#?}"
+    );
+    for consumer in status.subscribers.iter().chain(&status.exporters).chain(&status.departed) {
+        let accounted = consumer.delivered
+            + consumer.switched_off
+            + consumer.filtered
+            + consumer.sampled_out
+            + consumer.dropped
+            + consumer.abandoned
+            + consumer.queued;
+        assert_eq!(consumer.offered, accounted, "consumer: {consumer:#?}");
+    }
+}
+
+/// A subscription.
+pub struct Subscriber {
+    controls: mpsc::Sender<TelemetryControl>,
+    pub events: Streaming<TelemetryEvent>,
+}
+
+impl Subscriber {
+    pub async fn open(channel: Channel) -> Self {
+        let (controls, receiver) = mpsc::channel(16);
+        let mut client = BridgeServiceClient::new(channel);
+        let events = client.stream_telemetry(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+        Self { controls, events }
+    }
+
+    pub async fn control(&self, control: telemetry_control::Control) {
+        self.controls.send(TelemetryControl { control: Some(control) }).await.unwrap();
+    }
+
+    /// The next event.
+    pub async fn next(&mut self) -> TelemetryEvent {
+        let event = tokio::time::timeout(PATIENCE, self.events.message()).await.expect("no event comes");
+        event.unwrap().expect("the stream has ended")
+    }
+
+    /// All events until the stream ends, which must be with status OK.
+    pub async fn rest(&mut self) -> Vec<TelemetryEvent> {
+        let mut rest = Vec::new();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, self.events.message()).await.expect("the stream does not end") {
+                Ok(Some(event)) => rest.push(event),
+                Ok(None) => return rest,
+                Err(status) => panic!("the stream ended with {status:?} after {} events", rest.len()),
+            }
+        }
+    }
+}

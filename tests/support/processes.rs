@@ -1,0 +1,280 @@
+//! The real binary: started, watched and ended.
+
+use super::{PATIENCE, wait_until};
+use nix::{sys::signal::Signal, unistd::Pid};
+use std::{
+    fs,
+    io::{Read, Write as _},
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_telemetry-sidecar");
+
+/// A command that ran to its end.
+#[derive(Debug)]
+pub struct Finished {
+    pub command: String,
+    pub status: ExitStatus,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+}
+
+impl Finished {
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    /// Fails, telling everything, unless it exited with this code.
+    #[track_caller]
+    pub fn expect_code(&self, code: i32) -> &Self {
+        assert!(self.status.code() == Some(code), "expected exit code {code} of {}", self.describe());
+        self
+    }
+
+    /// Fails, telling everything, unless it was killed by this signal.
+    #[track_caller]
+    pub fn expect_signal(&self, signal: i32) -> &Self {
+        assert!(
+            self.status.signal() == Some(signal),
+            "expected death by signal {signal} of {}",
+            self.describe()
+        );
+        self
+    }
+
+    pub fn describe(&self) -> String {
+        format!("{}\n{:?}\nstdout: {}\nstderr: {}", self.command, self.status, self.stdout(), self.stderr())
+    }
+}
+
+/// Runs the binary to its end with nothing on stdin.
+pub fn run(arguments: &[&str]) -> Finished {
+    Sidecar::command(arguments).stdin(Stdio::null()).start().finish()
+}
+
+/// A running sidecar; killed when dropped.
+pub struct Sidecar {
+    pub dir: TempDir,
+    command: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Collected,
+    stderr: Collected,
+}
+
+/// Collects a pipe's bytes as they come.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Collected {
+    fn new(source: Option<impl Read + Send + 'static>) -> Self {
+        let bytes = Arc::<Mutex<Vec<u8>>>::default();
+        let reader = source.map(|mut source| {
+            let bytes = Arc::clone(&bytes);
+            thread::spawn(move || {
+                let mut chunk = vec![0; 65536];
+                while let Ok(count @ 1..) = source.read(&mut chunk) {
+                    bytes.lock().unwrap().extend_from_slice(&chunk[..count]);
+                }
+            })
+        });
+        Self { bytes, reader }
+    }
+
+    fn finish(&mut self) -> Vec<u8> {
+        if let Some(reader) = self.reader.take() {
+            reader.join().unwrap();
+        }
+        std::mem::take(&mut *self.bytes.lock().unwrap())
+    }
+}
+
+/// A sidecar to be started.
+pub struct Builder {
+    command: Command,
+    dir: TempDir,
+}
+
+impl Builder {
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn stdin(mut self, stdin: Stdio) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
+    pub fn stderr(mut self, stderr: Stdio) -> Self {
+        self.command.stderr(stderr);
+        self
+    }
+
+    pub fn stdout(mut self, stdout: Stdio) -> Self {
+        self.command.stdout(stdout);
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn start(mut self) -> Sidecar {
+        let description = format!("{:?}", self.command);
+        let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{description}: {error}"));
+        Sidecar {
+            dir: self.dir,
+            command: description,
+            stdin: child.stdin.take(),
+            stdout: Collected::new(child.stdout.take()),
+            stderr: Collected::new(child.stderr.take()),
+            child,
+        }
+    }
+}
+
+impl Sidecar {
+    /// The binary with these arguments and pipes for all three streams. `{dir}` in an argument is a temporary
+    /// directory of its own.
+    pub fn command(arguments: &[&str]) -> Builder {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(BINARY);
+        command.args(arguments.iter().map(|word| word.replace("{dir}", dir.path().to_str().unwrap())));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Builder { command, dir }
+    }
+
+    /// Wraps a shell script, serving on a port that [`port`](Self::port) tells.
+    pub fn wrap(options: &[&str], script: &str) -> Self {
+        Self::wrap_command(options, &["sh", "-c", script])
+    }
+
+    /// Wraps a command, serving on a port that [`port`](Self::port) tells.
+    pub fn wrap_command(options: &[&str], command: &[&str]) -> Self {
+        let words = [&["--ready-file", "{dir}/ready"], options, &["--"], command].concat();
+        Self::command(&words).start()
+    }
+
+    /// Wraps a worker that writes to stderr what the test [writes](Self::write) to it, until that ends.
+    pub fn wrap_echo(options: &[&str]) -> Self {
+        Self::wrap(options, "exec cat >&2")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        nix::sys::signal::kill(self.pid(), signal).unwrap();
+    }
+
+    /// The lines of the ready file, waiting for it.
+    pub fn ready_lines(&self) -> Vec<String> {
+        let path = self.path("ready");
+        wait_until("the ready file", || path.exists());
+        fs::read_to_string(path).unwrap().lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// The port it serves on.
+    pub fn port(&self) -> u16 {
+        self.ready_lines()[0].parse().unwrap()
+    }
+
+    /// Writes to the worker's stdin.
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stdin.as_mut().unwrap().write_all(bytes.as_ref()).unwrap();
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits until stderr holds this.
+    pub fn wait_for_stderr(&self, what: &str) {
+        let what = what.as_bytes();
+        wait_until("output on stderr", || {
+            self.stderr.bytes.lock().unwrap().windows(what.len()).any(|bytes| bytes == what)
+        });
+    }
+
+    /// What stderr holds so far.
+    pub fn stderr_so_far(&self) -> Vec<u8> {
+        self.stderr.bytes.lock().unwrap().clone()
+    }
+
+    /// Waits until stdout holds this many bytes, and returns them.
+    pub fn wait_for_stdout(&self, at_least: usize) -> String {
+        wait_until("output on stdout", || self.stdout.bytes.lock().unwrap().len() >= at_least);
+        String::from_utf8_lossy(&self.stdout.bytes.lock().unwrap()).into_owned()
+    }
+
+    pub fn has_exited(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for the process alone, not for its output to end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.close_stdin();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{} does not exit", self.command);
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Closes stdin and waits for the end.
+    pub fn finish(mut self) -> Finished {
+        let status = self.wait();
+        Finished {
+            command: self.command.clone(),
+            status,
+            stdout: self.stdout.finish(),
+            stderr: self.stderr.finish(),
+        }
+    }
+
+    /// Waits for the end and shows what a file then holds.
+    pub fn finish_reading(mut self, path: &Path, check: impl FnOnce(String)) {
+        self.wait();
+        check(fs::read_to_string(path).unwrap());
+        self.finish().expect_code(0);
+    }
+
+    /// Waits for the end, after which this file must still be there.
+    pub fn finish_keeping(mut self, path: &Path) -> Finished {
+        self.wait();
+        assert!(path.exists(), "{} is gone", path.display());
+        self.finish()
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        if !self.has_exited() {
+            // A test that failed: let it go, and with it the worker.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
