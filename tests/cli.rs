@@ -61,6 +61,10 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
             &["--max-pattern-bytes", "1", "--deny", "ab"],
             &["--deny: 'ab'", "longer than 1 byte", "--max-pattern-bytes"],
         ),
+        (
+            &["--max-wildcards", "2", "--allow", "*a*", "--deny", "?"],
+            &["--allow, --deny", "more than 2 wildcards", "--max-wildcards"],
+        ),
         (&["--max-header-bytes", "many"], &["--max-header-bytes", "'many'"]),
         (&["--handshake-timeout", "0s"], &["--handshake-timeout", "'0s'", "more than nothing"]),
         (&["--keepalive-interval", "often"], &["--keepalive-interval", "'often'", "500ms"]),

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
+#[path = "limits/unfinished.rs"]
+mod unfinished;
+
 mod support;
 
 use std::{
@@ -164,25 +167,28 @@ async fn controls_that_come_too_fast_wait_and_none_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_patterns_or_longer_ones_are_refused_and_counted() {
-    let mut sidecar = Sidecar::wrap_echo(&["--max-patterns", "3", "--max-pattern-bytes", "10"]);
+async fn more_patterns_or_longer_or_wilder_ones_are_refused_and_counted() {
+    let mut sidecar =
+        Sidecar::wrap_echo(&["--max-patterns", "3", "--max-pattern-bytes", "10", "--max-wildcards", "4"]);
     let mut status = StatusClient::new(sidecar.channel().await);
     let mut subscriber = sidecar.subscribe().await;
     let sampling =
         |event_patterns| Control::Sampling(TelemetrySamplingUpdate { sampling_rate: 0.0, event_patterns });
     let many = vec!["b".to_owned(); 4];
     let long = vec!["b".to_owned(), "12345678901".to_owned()];
-    for refused in [filter(many.clone()), filter(long.clone()), sampling(many), sampling(long)] {
-        subscriber.control(refused).await;
+    let wild = vec!["b*".to_owned(), "?*".to_owned(), "[c]".to_owned()];
+    for patterns in [many, long, wild] {
+        subscriber.control(filter(patterns.clone())).await;
+        subscriber.control(sampling(patterns)).await;
     }
     let fitting = ["b", "c", "1234567890"].map(ToOwned::to_owned).to_vec();
     subscriber.control(filter(fitting.clone())).await;
-    wait_for_controls(&mut status, 1, 4).await;
+    wait_for_controls(&mut status, 1, 6).await;
     sidecar.write([line("a", 1, ""), line("b", 2, "")].concat());
     assert_eq!(subscriber.next().await.timestamp_ns, 2);
     subscriber.control(sampling(fitting)).await;
     subscriber.control(sampling(vec!["d".into()])).await;
-    wait_for_controls(&mut status, 2, 5).await;
+    wait_for_controls(&mut status, 2, 7).await;
     drop(subscriber);
     sidecar.finish().expect_code(0);
 }

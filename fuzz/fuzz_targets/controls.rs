@@ -31,11 +31,14 @@ use telemetry_sidecar::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
+/// What a subscription may hold. The model does not count wildcards.
+const LIMITS: PatternLimits = PatternLimits { wildcards: usize::MAX, ..PatternLimits::DEFAULT };
+
 /// The longest control that is read, in bytes.
-const MAX_CONTROL_BYTES: usize = 4 * 1024 * 1024;
+const MAX_CONTROL_BYTES: usize = LIMITS.control_bytes();
 
 /// The most patterns that a subscription may hold.
-const MAX_PATTERNS: usize = PatternLimits::DEFAULT.count;
+const MAX_PATTERNS: usize = LIMITS.count;
 
 /// The most names that are made of the model's patterns, and the longest such, in bytes: the model is slow.
 const MAX_NAMES: usize = 6;
@@ -47,7 +50,7 @@ const IDS: [&str; 4] = ["", "a", "trace-1", "trace-2"];
 fuzz_target!(|data: &[u8]| {
     let (sizes, wire) = chunks::sizes(data);
     let limits = Limits { events: 1024, bytes: 1024 * 1024, when_full: WhenFull::DropNewest };
-    let hub = Hub::new(Controls::default(), limits);
+    let hub = Hub::new(Controls::within(LIMITS), limits);
     let subscription = Arc::new(hub.subscribe("subscriber"));
     let body = Body::default();
     // So many that nothing waits: there is no clock here.
@@ -290,5 +293,5 @@ impl Model {
 /// Whether no subscription may hold such a pattern.
 #[allow(clippy::ptr_arg, reason = "it stands for a closure over strings")]
 fn is_too_long(pattern: &String) -> bool {
-    pattern.len() > PatternLimits::DEFAULT.bytes
+    pattern.len() > LIMITS.bytes
 }

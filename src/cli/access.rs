@@ -50,7 +50,7 @@ pub struct Limits {
     #[arg(long, value_name = "N", default_value = "128", env = "TELEMETRY_SIDECAR_MAX_SUBSCRIBERS")]
     pub max_subscribers: Word,
 
-    /// Controls of a subscriber each second, one for each KiB begun; more wait
+    /// Controls of a subscriber each second, those with many patterns counting more than once; more wait
     #[arg(long, value_name = "N", default_value = "1000", env = "TELEMETRY_SIDECAR_MAX_CONTROLS_PER_SECOND")]
     pub max_controls_per_second: Word,
 
@@ -72,11 +72,20 @@ pub struct Limits {
     )]
     pub max_pattern_bytes: Word,
 
+    /// `*`, `?` and characters in `[...]` in its filter, and as many in its sampling; a control with more is refused
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = PatternLimits::DEFAULT.wildcards.to_string().into(),
+        env = "TELEMETRY_SIDECAR_MAX_WILDCARDS"
+    )]
+    pub max_wildcards: Word,
+
     /// Bytes of a request's headers
     #[arg(long, value_name = "N", default_value = "16384", env = "TELEMETRY_SIDECAR_MAX_HEADER_BYTES")]
     pub max_header_bytes: Word,
 
-    /// How long a new connection may take to begin with HTTP/2, TLS included
+    /// How long a new connection may take to begin with HTTP/2, TLS included, and a short request to come
     #[arg(long, value_name = "DURATION", default_value = "5s", env = "TELEMETRY_SIDECAR_HANDSHAKE_TIMEOUT")]
     pub handshake_timeout: Word,
 

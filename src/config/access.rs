@@ -130,5 +130,6 @@ pub(super) fn pattern_limits(options: &cli::Limits) -> Result<PatternLimits, Str
     Ok(PatternLimits {
         count: options.max_patterns.parse("--max-patterns", whole(COUNT))?,
         bytes: options.max_pattern_bytes.parse("--max-pattern-bytes", whole(COUNT))?,
+        wildcards: options.max_wildcards.parse("--max-wildcards", whole(COUNT))?,
     })
 }

@@ -232,10 +232,14 @@ fn controls(options: &Options) -> Result<Controls, String> {
         Control::Filter { allow, deny },
     ];
     for control in start {
-        controls.apply(control).map_err(|refused| match refused {
+        controls = controls.changed(control).map_err(|refused| match refused {
             Refused::TooManyPatterns => {
                 let most = limits.count;
                 format!("--allow, --deny: {count} globs together, more than {most}, raise --max-patterns")
+            }
+            Refused::TooManyWildcards => {
+                let most = limits.wildcards;
+                format!("--allow, --deny: more than {most} wildcards together, raise --max-wildcards")
             }
             _ => "--allow, --deny: more than a filter may be".into(),
         })?;

@@ -4,10 +4,13 @@
 //! this matcher gives the answer of `fnmatchcase` for every pattern and every name, oddities included: the
 //! rules are those of `translate` in CPython's `Lib/fnmatch.py` (3.11 to 3.13), stated without its detour
 //! through a regular expression.
+//!
+//! A pattern is matched as it was written. Pieces that stand for one character or two each would take many times the
+//! memory, and a subscriber, who decides how many there are, would have it for the asking.
 
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
-/// A compiled shell-style pattern that must match the whole of a name, case included.
+/// A shell-style pattern that must match the whole of a name, case included.
 ///
 /// - `*` matches any run of characters, the empty one too, and `?` matches any one character; a newline, a
 ///   dot or a slash is a character like any other.
@@ -28,47 +31,109 @@ use std::ops::RangeInclusive;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
-    pattern: String,
-    tokens: Vec<Token>,
+    pattern: Box<str>,
+    /// Where the first wildcard starts and where the last one ends; both are the pattern's end if there is none.
+    wild: Range<usize>,
+    /// From here on a `[` stands for itself.
+    unclosed_from: usize,
+    /// The shortest name that may match, in bytes.
+    shortest: usize,
+    wildcards: usize,
 }
 
 impl Glob {
-    /// Compiles `pattern`. Every string is a valid pattern, as in CPython's `Lib/fnmatch.py`.
+    /// Reads `pattern`. Every string is a valid pattern, as in CPython's `Lib/fnmatch.py`.
     pub fn new(pattern: &str) -> Self {
-        Self { pattern: pattern.to_owned(), tokens: tokenize(pattern) }
+        let end = pattern.len();
+        let mut glob =
+            Self { pattern: pattern.into(), wild: end..end, unclosed_from: end, shortest: 0, wildcards: 0 };
+        let mut rest = pattern;
+        loop {
+            let start = end - rest.len();
+            let Some((piece, after)) = Piece::first_of(rest, start < glob.unclosed_from) else {
+                return glob;
+            };
+            if let Piece::Literal(c) = piece {
+                glob.shortest += c.len_utf8();
+                if c == '[' {
+                    // Once one is found unclosed, so are all after it; looking again for each would take quadratic time.
+                    glob.unclosed_from = glob.unclosed_from.min(start);
+                }
+            } else {
+                glob.shortest += usize::from(!matches!(piece, Piece::Star));
+                glob.wildcards += piece.wildcards();
+                glob.wild = glob.wild.start.min(start)..end - after.len();
+            }
+            rest = after;
+        }
     }
 
     /// Whether the whole of `name` matches: what `fnmatch.fnmatchcase(name, pattern)` of CPython's
     /// `Lib/fnmatch.py` returns.
     ///
     /// Allocates nothing, and takes time proportional to the length of the pattern times that of the name at
-    /// worst. A pattern that is all literal, or literal but for a star at one end, costs one comparison.
+    /// worst. What stands before the first wildcard and after the last one costs one comparison each.
     pub fn matches(&self, name: &str) -> bool {
-        let (mut tokens, mut rest) = (self.tokens.as_slice(), name);
-        // What follows the last star passed, and the text from which to try that next. Earlier stars need no
-        // second try: the leftmost match of what stands between two stars leaves the most to the later one.
-        let mut retry: Option<(&[Token], &str)> = None;
-        loop {
-            let step = match tokens {
-                [] if rest.is_empty() => return true,
-                [] => None,
-                [Token::Star] => return true,
-                [Token::Star, Token::Literal(tail)] => return rest.ends_with(tail.as_str()),
-                [Token::Star, after @ ..] => {
-                    retry = Some((after, rest));
-                    Some((after, rest))
-                }
-                [token, after @ ..] => token.strip_from(rest).map(|rest| (after, rest)),
-            };
-            if step.is_none() {
-                // Let the last star take one character more.
-                retry = retry.and_then(|(after, from)| Some((after, Token::AnyOne.strip_from(from)?)));
-            }
-            let Some(next) = step.or(retry) else {
-                return false;
-            };
-            (tokens, rest) = next;
+        if self.wildcards == 0 {
+            return name == &*self.pattern;
         }
+        if name.len() < self.shortest {
+            return false;
+        }
+        let part = |range| self.pattern.get(range).unwrap_or_default();
+        let rest = name.strip_prefix(part(0..self.wild.start));
+        let rest = rest.and_then(|rest| rest.strip_suffix(part(self.wild.end..self.pattern.len())));
+        rest.is_some_and(|rest| self.wild_matches(part(self.wild.clone()), rest))
+    }
+
+    /// Whether the part from the first wildcard to the last one matches the whole of `text`.
+    ///
+    /// It goes by bytes, which are characters but for `?`, classes and what stars take.
+    fn wild_matches(&self, wild: &str, text: &str) -> bool {
+        let (pattern, text_bytes) = (wild.as_bytes(), text.as_bytes());
+        // From where in the pattern, and from where in the text.
+        let (mut at, mut from) = (0, 0);
+        // What follows the last star passed, and the text from which it was tried. Earlier stars need no
+        // second try: the leftmost match of what stands between two stars leaves the most to the later one.
+        let mut retry: Option<(usize, usize)> = None;
+        loop {
+            let next = match (pattern.get(at), text_bytes.get(from)) {
+                (None, None) => return true,
+                (Some(b'*'), _) => {
+                    at += 1;
+                    if at == pattern.len() {
+                        return true;
+                    }
+                    retry = Some((at, from));
+                    continue;
+                }
+                // Every piece takes a character, so what starts later comes to the end as well.
+                (Some(_), None) => return false,
+                (None, Some(_)) => None,
+                (Some(b'?'), Some(lead)) => Some((at + 1, from + char_bytes(*lead))),
+                (Some(b'['), _) if self.wild.start + at < self.unclosed_from => {
+                    strip_class(wild, at, text, from)
+                }
+                (Some(literal), Some(byte)) => (literal == byte).then_some((at + 1, from + 1)),
+            };
+            (at, from) = match (next, retry) {
+                (Some(next), _) => next,
+                (None, None) => return false,
+                // Let the last star take one character more.
+                (None, Some((after, tried))) => {
+                    let Some(lead) = text_bytes.get(tried) else { return false };
+                    let next = (after, tried + char_bytes(*lead));
+                    retry = Some(next);
+                    next
+                }
+            };
+        }
+    }
+
+    /// How many wildcards it has: each `*` and `?`, and each `[...]` with every character in it, as all of them may
+    /// have to be looked at for each character of a name.
+    pub fn wildcards(&self) -> usize {
+        self.wildcards
     }
 
     /// The pattern as it was given.
@@ -77,55 +142,44 @@ impl Glob {
     }
 }
 
-/// A piece of a compiled pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    /// A run of characters that stand for themselves.
-    Literal(String),
+/// A piece of a pattern.
+#[derive(Debug, Clone, Copy)]
+enum Piece<'p> {
+    /// A character that stands for itself.
+    Literal(char),
     /// `?`: any one character.
     AnyOne,
-    /// `*`: any run of characters. No two follow each other.
+    /// `*`: any run of characters.
     Star,
-    /// `[...]`: one character that is within one of the ranges, or, if negated, within none of them.
-    Class { negated: bool, ranges: Vec<RangeInclusive<char>> },
+    /// `[...]`: one character, as what is between the brackets says.
+    Class(&'p str),
 }
 
-impl Token {
-    /// What is left of `text` without this token's match at its start; none if it does not match there.
-    fn strip_from<'t>(&self, text: &'t str) -> Option<&'t str> {
+impl<'p> Piece<'p> {
+    /// Splits the first piece off a pattern; none if there is no more. A `[` opens a class only if it `may_close`.
+    fn first_of(pattern: &'p str, may_close: bool) -> Option<(Self, &'p str)> {
+        let mut chars = pattern.chars();
+        let c = chars.next()?;
+        let after = chars.as_str();
+        Some(match c {
+            '*' => (Self::Star, after),
+            '?' => (Self::AnyOne, after),
+            '[' if may_close => match split_class(after) {
+                Some((inside, after)) => (Self::Class(inside), after),
+                None => (Self::Literal(c), after),
+            },
+            c => (Self::Literal(c), after),
+        })
+    }
+
+    /// See [`Glob::wildcards`].
+    fn wildcards(self) -> usize {
         match self {
-            Self::Literal(run) => text.strip_prefix(run.as_str()),
-            Self::AnyOne => text.strip_prefix(|_: char| true),
-            Self::Star => Some(text),
-            Self::Class { negated, ranges } => {
-                text.strip_prefix(|c: char| ranges.iter().any(|range| range.contains(&c)) != *negated)
-            }
+            Self::Literal(_) => 0,
+            Self::AnyOne | Self::Star => 1,
+            Self::Class(inside) => 1 + inside.chars().count(),
         }
     }
-}
-
-fn tokenize(pattern: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut chars = pattern.chars();
-    // Once a `[` is found unclosed, so are all after it; looking again for each would take quadratic time.
-    let mut may_close = true;
-    while let Some(c) = chars.next() {
-        let open = c == '[' && may_close;
-        let class = open.then(|| split_class(chars.as_str())).flatten();
-        may_close &= !open || class.is_some();
-        match (c, class, tokens.last_mut()) {
-            ('*', _, Some(Token::Star)) => {}
-            ('*', ..) => tokens.push(Token::Star),
-            ('?', ..) => tokens.push(Token::AnyOne),
-            (_, Some((inside, after)), _) => {
-                tokens.push(parse_class(inside));
-                chars = after.chars();
-            }
-            (_, None, Some(Token::Literal(run))) => run.push(c),
-            (_, None, _) => tokens.push(Token::Literal(c.into())),
-        }
-    }
-    tokens
 }
 
 /// Splits the text after a `[` into the inside of the class and what follows its `]`; none if it has no end.
@@ -137,15 +191,35 @@ fn split_class(text: &str) -> Option<(&str, &str)> {
     Some((inside, rest.strip_prefix(']')?))
 }
 
-/// Reads the inside of a class.
+/// How many bytes a character has, by its first one.
+fn char_bytes(lead: u8) -> usize {
+    match lead {
+        0..0x80 => 1,
+        0x80..0xE0 => 2,
+        0xE0..0xF0 => 3,
+        0xF0.. => 4,
+    }
+}
+
+/// What comes after the class that starts at this place of a pattern, and after the character at this place of a text,
+/// if the one matches the other.
+fn strip_class(pattern: &str, at: usize, text: &str, from: usize) -> Option<(usize, usize)> {
+    let (inside, after) = split_class(pattern.get(at + 1..)?)?;
+    let c = text.get(from..)?.chars().next()?;
+    class_matches(inside, c).then_some((pattern.len() - after.len(), from + c.len_utf8()))
+}
+
+/// Whether the class with this inside matches a character: it is within one of its ranges or, if the class is negated,
+/// within none of them.
 ///
-/// CPython splits it into chunks at the hyphens that make ranges, cuts the ranges that run backwards out of
+/// CPython splits the inside into chunks at the hyphens that make ranges, cuts the ranges that run backwards out of
 /// the chunks, and only then looks for the leading `!`. So a `!` that such ranges alone precede negates too:
 /// `[b-a!x]` is `[!x]`; and if it is the low end of a range, the hyphen is left to stand for itself:
 /// `[b-a!-x]` is `[!-x]`.
-fn parse_class(inside: &str) -> Token {
+fn class_matches(inside: &str, c: char) -> bool {
     let mut negated = inside.starts_with('!');
-    let mut ranges = Vec::new();
+    // Whether there was no range yet, and whether one had the character.
+    let (mut empty, mut found) = (true, false);
     let mut chars = inside.strip_prefix('!').unwrap_or(inside).chars();
     while let Some(low) = chars.next() {
         let mut ahead = chars.clone();
@@ -155,14 +229,20 @@ fn parse_class(inside: &str) -> Token {
         }
         match high {
             Some(high) if low > high => {}
-            _ if low == '!' && !negated && ranges.is_empty() => {
+            _ if low == '!' && !negated && empty => {
                 negated = true;
-                ranges.extend(high.into_iter().flat_map(|high| ['-'..='-', high..=high]));
+                if let Some(high) = high {
+                    empty = false;
+                    found = c == '-' || c == high;
+                }
             }
-            _ => ranges.push(low..=high.unwrap_or(low)),
+            _ => {
+                empty = false;
+                found |= (low..=high.unwrap_or(low)).contains(&c);
+            }
         }
     }
-    Token::Class { negated, ranges }
+    found != negated
 }
 
 #[cfg(test)]
@@ -233,5 +313,14 @@ mod tests {
         let name = "a".repeat(2000);
         assert!(Glob::new(&"a*".repeat(1000)).matches(&name));
         assert!(!Glob::new(&("*a".repeat(1000) + "[b]")).matches(&name));
+    }
+
+    #[test]
+    fn wildcards_are_counted_with_what_is_in_brackets() {
+        for (pattern, wildcards) in
+            [("tool.stop", 0), ("a*?", 2), ("[ab]x[!c-d]", 8), ("a[b*[?", 2), ("[]ä]", 3)]
+        {
+            assert_eq!(Glob::new(pattern).wildcards(), wildcards, "{pattern:?}");
+        }
     }
 }

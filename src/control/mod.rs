@@ -3,37 +3,15 @@
 //! Checks come in this order: toggle, filter (deny before allow), sampling.
 
 pub mod glob;
+mod limits;
 mod sampler;
 
+pub use limits::PatternLimits;
+
 use glob::Glob;
+use limits::Work;
 use sampler::Sampler;
-use std::collections::HashMap;
-
-/// How many patterns a subscription may hold, and how long they may be: judging an event may have to try them all,
-/// each over the whole of its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PatternLimits {
-    /// The most in its filter, and as many in its sampling.
-    pub count: usize,
-    /// The longest, in bytes.
-    pub bytes: usize,
-}
-
-impl PatternLimits {
-    /// More than anybody writes by hand.
-    pub const DEFAULT: Self = Self { count: 1024, bytes: 1024 };
-
-    fn check<'p>(self, patterns: impl IntoIterator<Item = &'p String>) -> Result<(), Refused> {
-        let mut count = 0;
-        for pattern in patterns {
-            count += 1;
-            if pattern.len() > self.bytes {
-                return Err(Refused::PatternTooLong);
-            }
-        }
-        if count > self.count { Err(Refused::TooManyPatterns) } else { Ok(()) }
-    }
-}
+use std::{collections::HashMap, mem, sync::Arc};
 
 /// The most names of which is remembered what patterns make of them, and the longest such, in bytes.
 const MAX_KNOWN_NAMES: usize = 512;
@@ -82,76 +60,132 @@ pub enum Refused {
     TooManyPatterns,
     /// A pattern that is longer than any may be.
     PatternTooLong,
+    /// More wildcards in patterns than a subscription may hold.
+    TooManyWildcards,
+}
+
+/// Which events pass by their names.
+#[derive(Debug, Default)]
+struct Filter {
+    allow: Vec<Glob>,
+    deny: Vec<Glob>,
+}
+
+impl Filter {
+    fn new(allow: &[String], deny: &[String], limits: &PatternLimits) -> Result<Self, Refused> {
+        let filter = Self { allow: limits.compile(allow)?, deny: limits.compile(deny)? };
+        limits.check(filter.work())?;
+        Ok(filter)
+    }
+
+    fn work(&self) -> Work {
+        Work::of(self.allow.iter().chain(&self.deny))
+    }
+
+    fn keeps_all(&self) -> bool {
+        self.allow.is_empty() && self.deny.is_empty()
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
+        !matches(&self.deny) && (self.allow.is_empty() || matches(&self.allow))
+    }
+}
+
+/// What patterns make of names. It never changes, so that whoever wants another one makes it in his own time.
+#[derive(Debug, Clone, Default)]
+struct Rules {
+    filter: Arc<Filter>,
+    sampler: Sampler,
 }
 
 /// The state of one subscription's controls.
+///
+/// A clone costs next to nothing, whatever the patterns.
 #[derive(Debug, Clone)]
 pub struct Controls {
     enabled: bool,
-    allow: Vec<Glob>,
-    deny: Vec<Glob>,
-    sampler: Sampler,
+    rules: Arc<Rules>,
     limits: PatternLimits,
-    /// What these make of the names that came.
+    /// What the rules make of the names that came.
     known: HashMap<Box<str>, ByName>,
 }
 
 impl Default for Controls {
     /// Everything passes.
     fn default() -> Self {
-        Self {
-            enabled: true,
-            allow: Vec::new(),
-            deny: Vec::new(),
-            sampler: Sampler::default(),
-            limits: PatternLimits::DEFAULT,
-            known: HashMap::new(),
-        }
+        Self::within(PatternLimits::DEFAULT)
     }
 }
 
 impl Controls {
     /// Everything passes, and so many patterns may be set.
     pub fn within(limits: PatternLimits) -> Self {
-        Self { limits, ..Self::default() }
+        Self { enabled: true, rules: Arc::default(), limits, known: HashMap::new() }
     }
 
-    /// Applies a change.
+    /// These after a change.
+    ///
+    /// It takes time by the patterns, those that are there and those that come.
     ///
     /// # Errors
     ///
-    /// If it asks for something that cannot be done; nothing is changed then.
-    pub fn apply(&mut self, control: Control) -> Result<(), Refused> {
-        self.known.clear();
-        match control {
-            Control::Toggle(enabled) => self.enabled = enabled,
+    /// If it asks for something that cannot be done.
+    pub fn changed(&self, control: Control) -> Result<Self, Refused> {
+        let Rules { filter, sampler } = &*self.rules;
+        let rules = match control {
+            Control::Toggle(enabled) => {
+                return Ok(Self { enabled, rules: Arc::clone(&self.rules), ..Self::within(self.limits) });
+            }
             Control::Sampling { rate, patterns } => {
-                self.limits.check(&patterns)?;
-                self.sampler.update(rate, &patterns, self.limits.count)?;
+                let sampler = sampler.updated(rate, &patterns, &self.limits)?;
+                Rules { filter: Arc::clone(filter), sampler }
             }
             Control::Filter { allow, deny } => {
-                self.limits.check(allow.iter().chain(&deny))?;
-                self.allow = allow.iter().map(|pattern| Glob::new(pattern)).collect();
-                self.deny = deny.iter().map(|pattern| Glob::new(pattern)).collect();
+                let filter = Arc::new(Filter::new(&allow, &deny, &self.limits)?);
+                Rules { filter, sampler: sampler.clone() }
             }
+        };
+        Ok(self.with_rules(rules))
+    }
+
+    fn with_rules(&self, rules: Rules) -> Self {
+        Self { enabled: self.enabled, rules: Arc::new(rules), ..Self::within(self.limits) }
+    }
+
+    /// Puts others in force and returns these, to be dropped where nobody waits for that. It takes no time.
+    #[must_use]
+    pub fn replace(&mut self, mut others: Self) -> Self {
+        if Arc::ptr_eq(&self.rules, &others.rules) {
+            others.known = mem::take(&mut self.known);
         }
-        Ok(())
+        mem::replace(self, others)
     }
 
     /// The same, but with all of what the filter lets through.
     #[must_use]
     pub fn unsampled(&self) -> Self {
-        Self { sampler: Sampler::default(), known: HashMap::new(), ..self.clone() }
+        self.with_rules(Rules { filter: Arc::clone(&self.rules.filter), sampler: Sampler::default() })
+    }
+
+    /// How many patterns they may have.
+    pub fn limits(&self) -> PatternLimits {
+        self.limits
+    }
+
+    /// How many patterns and wildcards there are to try for a name, in filter and sampling together.
+    pub fn work(&self) -> usize {
+        self.rules.filter.work().total() + self.rules.sampler.work().total()
     }
 
     /// Whether every event is kept, so that there is no need to judge one by one.
     pub fn keeps_all(&self) -> bool {
-        self.enabled && self.allow.is_empty() && self.deny.is_empty() && self.sampler.keeps_all()
+        self.enabled && self.rules.filter.keeps_all() && self.rules.sampler.keeps_all()
     }
 
     /// Judges an event by its name, as far as that goes.
     ///
-    /// Trying many patterns takes long, and names are few: what was found is remembered until a control changes it.
+    /// Trying many patterns takes long, and names are few: what was found is remembered as long as the patterns stay.
     pub fn judge_name(&mut self, name: &str) -> ByName {
         if !self.enabled {
             return ByName::Decided(Verdict::SwitchedOff);
@@ -159,11 +193,10 @@ impl Controls {
         if let Some(known) = self.known.get(name) {
             return *known;
         }
-        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
-        let found = if matches(&self.deny) || !(self.allow.is_empty() || matches(&self.allow)) {
-            ByName::Decided(Verdict::Filtered)
+        let found = if self.rules.filter.keeps(name) {
+            ByName::Sampled(self.rules.sampler.rate(name))
         } else {
-            ByName::Sampled(self.sampler.rate(name))
+            ByName::Decided(Verdict::Filtered)
         };
         if self.known.len() >= MAX_KNOWN_NAMES {
             self.known.clear();
@@ -196,70 +229,4 @@ impl ByName {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn controls(changes: impl IntoIterator<Item = Control>) -> Controls {
-        let mut controls = Controls::default();
-        for change in changes {
-            controls.apply(change).unwrap();
-        }
-        controls
-    }
-
-    fn filter(allow: &[&str], deny: &[&str]) -> Control {
-        let own = |globs: &[&str]| globs.iter().map(ToString::to_string).collect();
-        Control::Filter { allow: own(allow), deny: own(deny) }
-    }
-
-    fn sampling(rate: f64, patterns: &[&str]) -> Control {
-        Control::Sampling { rate, patterns: patterns.iter().map(ToString::to_string).collect() }
-    }
-
-    #[test]
-    fn deny_is_stronger_than_allow() {
-        let mut controls = controls([filter(&["tool.*"], &["*.stop"])]);
-        assert_eq!(controls.judge_name("tool.execution.start").judge(b""), Verdict::Keep);
-        assert_eq!(controls.judge_name("tool.execution.stop").judge(b""), Verdict::Filtered);
-        assert_eq!(controls.judge_name("python.call.start").judge(b""), Verdict::Filtered);
-    }
-
-    #[test]
-    fn filter_replaces_both_lists_and_empty_lists_clear() {
-        let mut replaced = controls([filter(&["a"], &["b"]), filter(&[], &["c"])]);
-        assert_eq!(replaced.judge_name("b").judge(b""), Verdict::Keep);
-        assert_eq!(replaced.judge_name("c").judge(b""), Verdict::Filtered);
-        assert!(controls([filter(&["a"], &["b"]), filter(&[], &[])]).keeps_all());
-    }
-
-    #[test]
-    fn toggle_comes_before_filter_and_filter_before_sampling() {
-        let changes = [Control::Toggle(false), filter(&[], &["*"]), sampling(0.0, &[])];
-        let mut controls = controls(changes);
-        assert_eq!(controls.judge_name("a").judge(b""), Verdict::SwitchedOff);
-        controls.apply(Control::Toggle(true)).unwrap();
-        assert_eq!(controls.judge_name("a").judge(b""), Verdict::Filtered);
-        controls.apply(filter(&[], &[])).unwrap();
-        assert_eq!(controls.judge_name("a").judge(b""), Verdict::SampledOut);
-    }
-
-    #[test]
-    fn what_is_refused_changes_nothing() {
-        let mut controls = Controls::within(PatternLimits { count: 3, bytes: 5 });
-        controls.apply(filter(&["a"], &[])).unwrap();
-        let too_many = vec!["b".to_owned(); 4];
-        let refused = controls.apply(Control::Filter { allow: too_many.clone(), deny: vec![] });
-        assert_eq!(refused, Err(Refused::TooManyPatterns));
-        let refused = controls.apply(Control::Sampling { rate: 0.0, patterns: too_many });
-        assert_eq!(refused, Err(Refused::TooManyPatterns));
-        assert_eq!(controls.apply(filter(&["b"], &["123456"])), Err(Refused::PatternTooLong));
-        assert_eq!(controls.apply(sampling(0.0, &["b", "123456"])), Err(Refused::PatternTooLong));
-        assert_eq!(controls.apply(sampling(f64::NAN, &[])), Err(Refused::NotANumber));
-        assert_eq!(controls.judge_name("a").judge(b""), Verdict::Keep);
-        assert_eq!(controls.judge_name("b").judge(b""), Verdict::Filtered);
-        // Sampling holds what several controls have set.
-        controls.apply(sampling(0.5, &["1", "2", "12345"])).unwrap();
-        controls.apply(sampling(0.5, &["1", "2"])).unwrap();
-        assert_eq!(controls.apply(sampling(0.5, &["3"])), Err(Refused::TooManyPatterns));
-    }
-}
+mod tests;

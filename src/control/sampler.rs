@@ -1,7 +1,11 @@
 //! Which share of events is kept.
 
-use super::{Refused, glob::Glob};
-use std::collections::HashSet;
+use super::{
+    Refused,
+    glob::Glob,
+    limits::{PatternLimits, Work},
+};
+use std::{collections::HashSet, sync::Arc};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A base rate, and rates of patterns that go before it.
@@ -9,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub(super) struct Sampler {
     base: f64,
     /// The newest last, each pattern once.
-    patterns: Vec<(Glob, f64)>,
+    patterns: Vec<(Arc<Glob>, f64)>,
 }
 
 impl Default for Sampler {
@@ -19,31 +23,32 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// Sets the rate of these patterns or, with none, the base rate, and then forgets the patterns. It may hold so many
-    /// patterns.
-    pub(super) fn update(
-        &mut self,
+    /// The same with the rate of these patterns set or, with none, the base rate, and then the patterns are forgotten.
+    pub(super) fn updated(
+        &self,
         rate: f64,
         patterns: &[String],
-        max_patterns: usize,
-    ) -> Result<(), Refused> {
+        limits: &PatternLimits,
+    ) -> Result<Self, Refused> {
         if rate.is_nan() {
             return Err(Refused::NotANumber);
         }
         let rate = rate.clamp(0.0, 1.0);
         if patterns.is_empty() {
-            *self = Self { base: rate, patterns: Vec::new() };
-            return Ok(());
+            return Ok(Self { base: rate, patterns: Vec::new() });
         }
+        let compiled = limits.compile(patterns)?;
         let new: HashSet<&str> = patterns.iter().map(String::as_str).collect();
         let kept = self.patterns.iter().filter(|(glob, _)| !new.contains(glob.as_str()));
         let mut updated: Vec<_> = kept.cloned().collect();
-        updated.extend(patterns.iter().map(|pattern| (Glob::new(pattern), rate)));
-        if updated.len() > max_patterns {
-            return Err(Refused::TooManyPatterns);
-        }
-        self.patterns = updated;
-        Ok(())
+        updated.extend(compiled.into_iter().map(|glob| (Arc::new(glob), rate)));
+        let updated = Self { base: self.base, patterns: updated };
+        limits.check(updated.work())?;
+        Ok(updated)
+    }
+
+    pub(super) fn work(&self) -> Work {
+        Work::of(self.patterns.iter().map(|(glob, _)| &**glob))
     }
 
     pub(super) fn keeps_all(&self) -> bool {
@@ -83,7 +88,7 @@ mod tests {
         let mut sampler = Sampler::default();
         for (rate, patterns) in updates {
             let patterns: Vec<_> = patterns.iter().map(ToString::to_string).collect();
-            sampler.update(*rate, &patterns, patterns.len() + 10).unwrap();
+            sampler = sampler.updated(*rate, &patterns, &PatternLimits::DEFAULT).unwrap();
         }
         sampler
     }

@@ -5,7 +5,8 @@ use crate::log::Log;
 use http::{Request, header::AUTHORIZATION};
 use tokio_rustls::TlsAcceptor;
 
-/// Health may be asked for without a token: what asks are probes of an orchestrator, and it tells nothing.
+/// Health may be asked for without a token: what asks are probes of an orchestrator, and it tells nothing. Nor does it
+/// take anything: such a request is short, or refused, and comes whole soon, or is refused.
 const OPEN_TO_ALL: &str = "/grpc.health.v1.Health/";
 
 /// The files that say who is let in.

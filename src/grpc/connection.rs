@@ -21,11 +21,14 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, io::InspectReader, sync::CancellationToken};
 
-/// What a client may send of a request's body before it is read, in bytes. Controls are short; hyper's default of
-/// 1 MiB for each connection would let the connections that are allowed hold 256 MiB.
-const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
-/// The same for all requests of a connection.
-const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024;
+/// What a client may send of a request's body before it is read, in bytes. Requests and controls are read as they come,
+/// so only controls that [have no room](super::controls) use it up. h2 counts what unread frames are short of 256 bytes,
+/// and ends the connection when that comes to half the connection's window. This one is small enough for a stream of the
+/// shortest controls, five bytes in a frame of their own, to be held back before that.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024;
+/// The same for all requests of a connection. It bounds what the connection holds of what was not read; what was read is
+/// bounded by whoever reads it.
+const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
 
 /// What a client has to send first: the preface, and the head of its SETTINGS (RFC 9113, section 3.4).
 const GREETING_BYTES: usize = 24 + 9;

@@ -15,6 +15,7 @@ pub mod controls;
 pub mod limits;
 pub mod listener;
 pub mod reload;
+mod request;
 mod router;
 pub mod server;
 mod socket;

@@ -2,9 +2,9 @@
 
 use super::{
     access::Access,
+    request::{MAX_REQUEST_BYTES, Requests},
     status::StatusService,
     telemetry::{Activity, STREAM_TELEMETRY, Telemetry},
-    until_end::until_end,
 };
 use crate::{
     log::Log,
@@ -14,7 +14,6 @@ use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use std::{convert::Infallible, pin::Pin, sync::Arc};
 use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body, server::NamedService};
 use tonic_health::{
     ServingStatus,
@@ -25,10 +24,14 @@ use tonic_reflection::server::Builder;
 use tower_service::Service;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-type Handler = Box<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 
-/// Services by their full names.
-type Handlers = Vec<(&'static str, Handler)>;
+/// A service.
+struct Handler {
+    name: &'static str,
+    /// Whether its requests are single messages.
+    unary: bool,
+    answer: Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>,
+}
 
 /// The services, ready for any number of connections.
 pub struct Services {
@@ -37,41 +40,46 @@ pub struct Services {
     access: Arc<Access>,
     /// Everything but telemetry. Most sidecars are never asked for any of it, so it is made for the first who asks:
     /// reading descriptors takes time and memory.
-    others: OnceCell<Handlers>,
-    end: CancellationToken,
+    others: OnceCell<Vec<Handler>>,
+    requests: Requests,
     log: Log,
 }
 
 impl Services {
-    /// All services. Open-ended answers other than telemetry end when `end` is cancelled.
+    /// All services.
     pub fn new(
         telemetry: Telemetry,
         status: StatusService,
         access: Arc<Access>,
-        end: CancellationToken,
+        requests: Requests,
         log: Log,
     ) -> Self {
-        Self { telemetry, status, access, others: OnceCell::new(), end, log }
+        Self { telemetry, status, access, others: OnceCell::new(), requests, log }
     }
 
     /// Answers everything but telemetry.
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
-        let others = match self.others.get_or_try_init(|| handlers(self.status.clone())).await {
-            Ok(others) => others,
-            // It would be a fault of the build.
-            Err(error) => return Ok(Status::internal(error.to_string()).into_http()),
-        };
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Status> {
+        let others = self.others.get_or_try_init(|| handlers(self.status.clone())).await;
+        // It would be a fault of the build.
+        let others = others.map_err(|error| Status::internal(error.to_string()))?;
         let path = request.uri().path();
         let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
-        if let Some((_, handler)) = others.iter().find(|(name, _)| *name == service) {
-            let end = self.end.clone();
-            return Ok(handler(request).await?.map(|body| until_end(body, end)));
+        let Some(handler) = others.iter().find(|handler| handler.name == service) else {
+            return Err(Status::unimplemented(format!("{path} is not served here")));
+        };
+        let answer = async |request| {
+            let Ok(response) = (handler.answer)(request).await;
+            response
+        };
+        if handler.unary {
+            self.requests.unary(request, answer).await
+        } else {
+            self.requests.reflection(request, answer).await
         }
-        Ok(Status::unimplemented(format!("{path} is not served here")).into_http())
     }
 }
 
-async fn handlers(status: StatusService) -> Result<Handlers, tonic_reflection::server::Error> {
+async fn handlers(status: StatusService) -> Result<Vec<Handler>, tonic_reflection::server::Error> {
     let reporter = HealthReporter::new();
     // The empty name, that of the server as a whole, is serving from the start.
     for name in [BRIDGE_SERVICE, SidecarServer::<StatusService>::NAME] {
@@ -84,16 +92,16 @@ async fn handlers(status: StatusService) -> Result<Handlers, tonic_reflection::s
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
     };
     Ok(vec![
-        handler(SidecarServer::new(status)),
-        handler(HealthServer::new(HealthService::from_health_reporter(reporter))),
-        handler(reflection().build_v1()?),
-        handler(reflection().build_v1alpha()?),
+        handler(true, SidecarServer::new(status)),
+        handler(true, HealthServer::new(HealthService::from_health_reporter(reporter))),
+        handler(false, reflection().build_v1()?.max_decoding_message_size(MAX_REQUEST_BYTES)),
+        handler(false, reflection().build_v1alpha()?.max_decoding_message_size(MAX_REQUEST_BYTES)),
     ])
 }
 
-fn handler<S>(service: S) -> (&'static str, Handler)
+fn handler<S>(unary: bool, service: S) -> Handler
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
         + NamedService
         + Clone
         + Send
@@ -101,7 +109,7 @@ where
         + 'static,
     S::Future: Send + 'static,
 {
-    (S::NAME, Box::new(move |request| Box::pin(service.clone().call(request))))
+    Handler { name: S::NAME, unary, answer: Box::new(move |request| Box::pin(service.clone().call(request))) }
 }
 
 const BRIDGE_SERVICE: &str = "snakepit.bridge.BridgeService";
@@ -136,7 +144,8 @@ impl hyper::service::Service<Request<Incoming>> for Router {
             // Subscribed here and now, before the headers go out: what is read from now on is for this one.
             services.telemetry.stream(&self.peer, &self.activity, request.into_body())
         } else {
-            return Box::pin(Arc::clone(services).answer(request));
+            let answer = Arc::clone(services).answer(request);
+            return Box::pin(async { Ok(answer.await.unwrap_or_else(Status::into_http)) });
         };
         Box::pin(async { Ok(answer) })
     }

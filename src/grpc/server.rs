@@ -11,6 +11,7 @@ use super::{
     connection::Connections,
     limits::{ClientLimits, places},
     listener::Listener,
+    request::Requests,
     router::Services,
     status::StatusService,
     telemetry::Telemetry,
@@ -51,8 +52,8 @@ impl Server {
         let end = CancellationToken::new();
         let access = Arc::new(self.access);
         let telemetry = Telemetry::new(Arc::clone(&self.hub), &self.limits);
-        let services =
-            Services::new(telemetry, self.status, Arc::clone(&access), end.clone(), self.log.clone());
+        let requests = Requests::new(self.limits.handshake_timeout, end.clone());
+        let services = Services::new(telemetry, self.status, Arc::clone(&access), requests, self.log.clone());
         let places = Arc::new(places(self.limits.connections));
         let connections = Arc::new(Connections {
             services: Arc::new(services),
@@ -235,7 +236,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         // What is written to a unix socket is there at once: while something can be read the clock stands still.
-        let listener = Address::Unix(path.clone()).bind(SocketMode::default()).unwrap();
+        let mut listener = Address::Unix(path.clone()).bind(SocketMode::default()).unwrap();
+        let _file = listener.take_file();
         let serving = tokio::spawn(server(&hub(), Duration::ZERO).serve(vec![listener]));
         for (greeting, expected) in [(&b""[..], 5_000), (&GREETING[..24], 5_000), (GREETING, 50_000)] {
             let mut peer = UnixStream::connect(&path).await.unwrap();

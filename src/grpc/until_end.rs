@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready},
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
@@ -15,11 +16,12 @@ struct UntilEnd {
     inner: Body,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
-/// Wraps a response body.
-pub fn until_end(inner: Body, end: CancellationToken) -> Body {
-    Body::new(UntilEnd { inner, end: Box::pin(end.cancelled_owned()), ended: false })
+/// Wraps a response body. As long as there is one its place is taken, if it has one.
+pub fn until_end(inner: Body, end: CancellationToken, place: Option<OwnedSemaphorePermit>) -> Body {
+    Body::new(UntilEnd { inner, end: Box::pin(end.cancelled_owned()), ended: false, _place: place })
 }
 
 impl HttpBody for UntilEnd {

@@ -6,17 +6,18 @@ use super::{
 };
 use crate::{
     batch::Batch,
-    control::{ByName, Control, Controls, Verdict},
+    control::{ByName, Controls, Verdict},
     stats::ConsumerStats,
 };
 use bytes::Bytes;
-use std::{collections::BTreeMap, ops::Range, sync::Arc, task::Waker};
+use std::{collections::BTreeMap, mem, ops::Range, sync::Arc, task::Waker};
 
 #[derive(Debug)]
 pub(super) struct Consumer {
     pub(super) id: u64,
     pub(super) name: String,
     controls: Controls,
+    limits: Limits,
     queue: Queue,
     stats: ConsumerStats,
     /// What it counts itself.
@@ -31,12 +32,12 @@ pub(super) struct Consumer {
 
 impl Consumer {
     pub(super) fn new(id: u64, name: String, controls: Controls, limits: Limits) -> Self {
-        let queue = Queue::new(limits);
         Self {
             id,
             name,
             controls,
-            queue,
+            limits,
+            queue: Queue::new(limits),
             stats: ConsumerStats::default(),
             counters: BTreeMap::new(),
             left: false,
@@ -74,15 +75,14 @@ impl Consumer {
         }
         self.queue.settle(batch);
         if self.left {
-            self.abandon_queue();
+            drop(self.abandon_queue());
         }
     }
 
-    pub(super) fn apply(&mut self, control: Control) {
-        match self.controls.apply(control) {
-            Ok(()) => self.stats.controls_applied += 1,
-            Err(_) => self.stats.controls_refused += 1,
-        }
+    /// Puts controls in force and returns those that were, to be dropped when the lock is released.
+    pub(super) fn put_in_force(&mut self, controls: Controls) -> Controls {
+        self.stats.controls_applied += 1;
+        self.controls.replace(controls)
     }
 
     pub(super) fn refuse_control(&mut self) {
@@ -124,10 +124,11 @@ impl Consumer {
         self.stats.dropped += lost;
     }
 
-    /// Nobody takes events any more: what is queued is abandoned, and so is what may still come.
-    pub(super) fn leave(&mut self) {
+    /// Nobody takes events any more: what is queued is abandoned, and so is what may still come. It returns what was
+    /// queued, to be dropped when the lock is released.
+    pub(super) fn leave(&mut self) -> Queue {
         self.left = true;
-        self.abandon_queue();
+        self.abandon_queue()
     }
 
     pub(super) fn has_left(&self) -> bool {
@@ -143,9 +144,9 @@ impl Consumer {
         self.lingering && !self.left
     }
 
-    fn abandon_queue(&mut self) {
+    fn abandon_queue(&mut self) -> Queue {
         self.stats.abandoned += self.queue.len() as u64;
-        drop(self.queue.drain());
+        mem::replace(&mut self.queue, Queue::new(self.limits))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The hub knows neither gRPC nor exporters. The reader publishes whole batches; consumers take chunks of ready
 //! frames and are woken when there are new ones. Everything stands under one lock that is taken once for a batch
-//! or a chunk, so that a [`Snapshot`] is always that of a batch's boundary, and its books balance.
+//! or a chunk, so that a [`Snapshot`] is always that of a batch's boundary, and its books balance. The worker waits for
+//! that lock, so controls are made ready before it is taken, and what is left of old ones is dropped after.
 //!
 //! Events that come while nobody is subscribed wait in a backlog for the next subscriber, who is handed what its
 //! starting controls keep of it. Exporters are there from the start and take no part in that.
@@ -30,7 +31,7 @@ pub use snapshot::{ConsumerAccount, Snapshot};
 
 use crate::{
     batch::Batch,
-    control::{Control, Controls},
+    control::{Control, Controls, PatternLimits},
     stats::StreamStats,
     sync::{Condvar, Mutex, MutexGuard, Notify},
 };
@@ -86,10 +87,11 @@ impl Hub {
     }
 
     fn export_judged(self: &Arc<Self>, name: &str, limits: Limits, controls: Controls) -> Subscription {
+        let exporter = Consumer::new(0, name.to_owned(), controls.clone(), limits);
         let mut state = self.lock();
-        let index = state.exporters.len();
-        state.exporters.push(Consumer::new(0, name.to_owned(), controls, limits));
-        Subscription { hub: Arc::clone(self), id: ConsumerId::Exporter(index) }
+        let id = ConsumerId::Exporter(state.exporters.len());
+        state.exporters.push(exporter);
+        Subscription { hub: Arc::clone(self), id, controls: Mutex::new(controls) }
     }
 
     /// Registers a subscriber and hands it the backlog.
@@ -97,12 +99,14 @@ impl Hub {
         let mut state = self.lock();
         state.last_id += 1;
         let id = state.last_id;
-        let mut subscriber = Consumer::new(id, name.to_owned(), self.start.clone(), self.limits);
+        let controls = self.start.clone();
+        let mut subscriber = Consumer::new(id, name.to_owned(), controls.clone(), self.limits);
         state.hand_over_backlog(&mut subscriber);
         state.subscribers.push(subscriber);
         drop(state);
         self.notify();
-        Subscription { hub: Arc::clone(self), id: ConsumerId::Subscriber(id) }
+        let id = ConsumerId::Subscriber(id);
+        Subscription { hub: Arc::clone(self), id, controls: Mutex::new(controls) }
     }
 
     /// Hands a batch to everyone, never waiting, together with the account of the stream that goes with it.
@@ -229,12 +233,35 @@ fn wake(mut state: MutexGuard<'_, State>) {
 pub struct Subscription {
     hub: Arc<Hub>,
     id: ConsumerId,
+    /// The controls in force, for the next ones to be made of without the hub's lock. Its own lock is held while that
+    /// is done, so that of two changes neither is lost.
+    controls: Mutex<Controls>,
 }
 
 impl Subscription {
     /// Applies a control, or counts that it is refused.
     pub fn control(&self, control: Control) {
-        self.with(|consumer| consumer.apply(control));
+        let mut controls = self.controls();
+        let Ok(changed) = controls.changed(control) else {
+            return self.refuse_control();
+        };
+        let old = self.with(|consumer| consumer.put_in_force(changed.clone()));
+        *controls = changed;
+        drop(old);
+    }
+
+    /// How many patterns its controls may have.
+    pub fn pattern_limits(&self) -> PatternLimits {
+        self.controls().limits()
+    }
+
+    /// How many patterns and wildcards its controls have to try for a name.
+    pub fn pattern_work(&self) -> usize {
+        self.controls().work()
+    }
+
+    fn controls(&self) -> MutexGuard<'_, Controls> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts events that were taken as dropped after all: they could not be written.
@@ -257,10 +284,9 @@ impl Subscription {
         self.with(Consumer::refuse_control);
     }
 
-    fn with(&self, act: impl FnOnce(&mut Consumer)) {
-        if let Some(consumer) = self.hub.lock().consumer(self.id) {
-            act(consumer);
-        }
+    /// What it returns is dropped when the lock is released.
+    fn with<T>(&self, act: impl FnOnce(&mut Consumer) -> T) -> Option<T> {
+        self.hub.lock().consumer(self.id).map(act)
     }
 
     /// Takes the next frames, whole ones, about `CHUNK_BYTES` of them. `None` is the end: the stream is closed
@@ -290,7 +316,8 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.hub.lock().leave(self.id);
+        let left = self.hub.lock().leave(self.id);
         self.hub.notify();
+        drop(left);
     }
 }

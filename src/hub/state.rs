@@ -56,17 +56,20 @@ impl State {
     }
 
     /// Nobody takes this consumer's events any more. A subscriber's account joins that of the departed, an
-    /// exporter's stays.
-    pub(super) fn leave(&mut self, id: ConsumerId) {
-        let Some(consumer) = self.consumer(id) else { return };
-        consumer.leave();
-        if let ConsumerId::Subscriber(id) = id {
-            let left = self.subscribers.extract_if(.., |subscriber| subscriber.id == id);
-            for left in left {
-                self.departed.add(&left.stats());
-                self.departed_count += 1;
+    /// exporter's stays. It returns what is left of it, to be dropped when the lock is released.
+    pub(super) fn leave(&mut self, id: ConsumerId) -> (Option<Queue>, Vec<Consumer>) {
+        let queue = self.consumer(id).map(Consumer::leave);
+        let left: Vec<_> = match id {
+            ConsumerId::Exporter(_) => Vec::new(),
+            ConsumerId::Subscriber(id) => {
+                self.subscribers.extract_if(.., |subscriber| subscriber.id == id).collect()
             }
+        };
+        for subscriber in &left {
+            self.departed.add(&subscriber.stats());
+            self.departed_count += 1;
         }
+        (queue, left)
     }
 
     pub(super) fn consumers(&mut self) -> impl Iterator<Item = &mut Consumer> {

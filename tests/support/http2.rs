@@ -66,9 +66,14 @@ pub fn read_frame(stream: &mut TcpStream) -> Option<Frame> {
 
 /// The headers of a request for StreamTelemetry, with others beside.
 pub fn stream_telemetry(others: &[(&str, &str)]) -> Vec<u8> {
+    call("/snakepit.bridge.BridgeService/StreamTelemetry", others)
+}
+
+/// The headers of a gRPC request, with others beside.
+pub fn call(path: &str, others: &[(&str, &str)]) -> Vec<u8> {
     let mut headers = vec![0x83, 0x86]; // :method POST, :scheme http
     let fields = [
-        (":path", "/snakepit.bridge.BridgeService/StreamTelemetry"),
+        (":path", path),
         (":authority", "localhost"),
         ("content-type", "application/grpc"),
         ("te", "trailers"),

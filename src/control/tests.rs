@@ -1,0 +1,104 @@
+//! What controls make of events.
+
+use super::*;
+
+fn controls(changes: impl IntoIterator<Item = Control>) -> Controls {
+    let mut controls = Controls::default();
+    for change in changes {
+        controls = controls.changed(change).unwrap();
+    }
+    controls
+}
+
+fn filter(allow: &[&str], deny: &[&str]) -> Control {
+    let own = |globs: &[&str]| globs.iter().map(ToString::to_string).collect();
+    Control::Filter { allow: own(allow), deny: own(deny) }
+}
+
+fn sampling(rate: f64, patterns: &[&str]) -> Control {
+    Control::Sampling { rate, patterns: patterns.iter().map(ToString::to_string).collect() }
+}
+
+#[test]
+fn deny_is_stronger_than_allow() {
+    let mut controls = controls([filter(&["tool.*"], &["*.stop"])]);
+    assert_eq!(controls.judge_name("tool.execution.start").judge(b""), Verdict::Keep);
+    assert_eq!(controls.judge_name("tool.execution.stop").judge(b""), Verdict::Filtered);
+    assert_eq!(controls.judge_name("python.call.start").judge(b""), Verdict::Filtered);
+}
+
+#[test]
+fn filter_replaces_both_lists_and_empty_lists_clear() {
+    let mut replaced = controls([filter(&["a"], &["b"]), filter(&[], &["c"])]);
+    assert_eq!(replaced.judge_name("b").judge(b""), Verdict::Keep);
+    assert_eq!(replaced.judge_name("c").judge(b""), Verdict::Filtered);
+    assert!(controls([filter(&["a"], &["b"]), filter(&[], &[])]).keeps_all());
+}
+
+#[test]
+fn toggle_comes_before_filter_and_filter_before_sampling() {
+    let changes = [Control::Toggle(false), filter(&[], &["*"]), sampling(0.0, &[])];
+    let mut controls = controls(changes);
+    assert_eq!(controls.judge_name("a").judge(b""), Verdict::SwitchedOff);
+    controls = controls.changed(Control::Toggle(true)).unwrap();
+    assert_eq!(controls.judge_name("a").judge(b""), Verdict::Filtered);
+    controls = controls.changed(filter(&[], &[])).unwrap();
+    assert_eq!(controls.judge_name("a").judge(b""), Verdict::SampledOut);
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    let limits = PatternLimits { count: 3, bytes: 5, wildcards: 6 };
+    let mut controls = Controls::within(limits).changed(filter(&["a"], &[])).unwrap();
+    let refused = |controls: &Controls, control| controls.changed(control).unwrap_err();
+    let too_many = ["b"; 4];
+    assert_eq!(refused(&controls, filter(&too_many, &[])), Refused::TooManyPatterns);
+    assert_eq!(refused(&controls, filter(&too_many[..2], &too_many[..2])), Refused::TooManyPatterns);
+    assert_eq!(refused(&controls, sampling(0.0, &too_many)), Refused::TooManyPatterns);
+    assert_eq!(refused(&controls, filter(&["b"], &["123456"])), Refused::PatternTooLong);
+    assert_eq!(refused(&controls, sampling(0.0, &["b", "123456"])), Refused::PatternTooLong);
+    assert_eq!(refused(&controls, filter(&["[a-c]"], &["*?*"])), Refused::TooManyWildcards);
+    assert_eq!(refused(&controls, sampling(f64::NAN, &[])), Refused::NotANumber);
+    assert_eq!(controls.judge_name("a").judge(b""), Verdict::Keep);
+    assert_eq!(controls.judge_name("b").judge(b""), Verdict::Filtered);
+    // Sampling holds what several controls have set.
+    controls = controls.changed(sampling(0.5, &["1", "2", "?*?*?"])).unwrap();
+    controls = controls.changed(sampling(0.5, &["1", "2"])).unwrap();
+    assert_eq!(refused(&controls, sampling(0.5, &["3"])), Refused::TooManyPatterns);
+    assert_eq!(refused(&controls, sampling(0.5, &["1", "??"])), Refused::TooManyPatterns);
+    controls = controls.changed(sampling(0.5, &[])).unwrap();
+    controls = controls.changed(sampling(0.5, &["?*?*?"])).unwrap();
+    assert_eq!(refused(&controls, sampling(0.5, &["**"])), Refused::TooManyWildcards);
+    assert_eq!(controls.work(), 1 + 1 + 5);
+}
+
+#[test]
+fn what_is_known_of_names_is_forgotten_with_the_patterns_and_not_by_a_toggle() {
+    let mut controls = controls([filter(&["a"], &[])]);
+    assert_eq!(controls.judge_name("a").judge(b""), Verdict::Keep);
+    for enabled in [false, true] {
+        let _ = controls.replace(controls.changed(Control::Toggle(enabled)).unwrap());
+        assert_eq!(controls.known.len(), 1);
+    }
+    for change in [filter(&["b"], &[]), sampling(0.0, &[])] {
+        let _ = controls.replace(controls.changed(change).unwrap());
+        assert_eq!(controls.judge_name("a").judge(b""), Verdict::Filtered);
+    }
+    let _ = controls.replace(controls.changed(filter(&[], &[])).unwrap());
+    assert_eq!(controls.judge_name("a").judge(b""), Verdict::SampledOut);
+}
+
+#[test]
+fn the_longest_control_within_the_limits_is_read() {
+    use crate::proto::bridge::{TelemetryControl, TelemetrySamplingUpdate, telemetry_control};
+    use prost::Message as _;
+
+    for limits in [PatternLimits::DEFAULT, PatternLimits { count: 1, bytes: 1 << 22, wildcards: 1 }] {
+        let update = TelemetrySamplingUpdate {
+            sampling_rate: 0.5,
+            event_patterns: vec!["x".repeat(limits.bytes); limits.count],
+        };
+        let control = TelemetryControl { control: Some(telemetry_control::Control::Sampling(update)) };
+        assert!(control.encoded_len() <= limits.control_bytes());
+    }
+}
