@@ -121,7 +121,12 @@ fn publish(hub: &Hub, events: &[(&str, &str)]) {
     for (name, id) in events {
         let event_parts = name.split('.').map(String::from).collect();
         let message = TelemetryEvent { event_parts, correlation_id: (*id).into(), ..Default::default() };
-        let event = Event { name: name.as_bytes(), correlation_id: id.as_bytes(), timestamp_ns: 0, timestamp_given: true };
+        let event = Event {
+            name: name.as_bytes(),
+            correlation_id: id.as_bytes(),
+            timestamp_ns: 0,
+            timestamp_given: true,
+        };
         assert!(batch.push(&message.encode_to_vec(), event));
     }
     hub.publish(batch.take(), &StreamStats::default());
