@@ -23,7 +23,7 @@ use telemetry_sidecar::{
         listener::Address,
         server::Server,
         status::StatusService,
-        unix_socket::SocketMode,
+        unix_socket::{SocketFile, SocketMode},
     },
     hub::{Hub, Limits, WhenFull},
     log::{Log, Verbosity},
@@ -40,13 +40,16 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 struct Served {
     hub: Arc<Hub>,
     path: PathBuf,
+    /// It would be removed when dropped.
+    _file: Option<SocketFile>,
 }
 
 static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let limits = Limits { events: 16, bytes: 64 * 1024, when_full: WhenFull::DropOldest };
     let hub = Hub::new(Controls::default(), limits);
     let path = std::env::temp_dir().join(format!("telemetry-sidecar-fuzz-{}", std::process::id()));
-    let listener = Address::Unix(path.clone()).bind(SocketMode::default()).expect("bind");
+    let mut listener = Address::Unix(path.clone()).bind(SocketMode::default()).expect("bind");
+    let file = listener.take_file();
     let log = Log::new(Verbosity::Silent, || {});
     let server = Server {
         hub: Arc::clone(&hub),
@@ -68,11 +71,11 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     thread::spawn(move || runtime.block_on(server.serve(vec![listener])));
-    Served { hub, path }
+    Served { hub, path, _file: file }
 });
 
 fuzz_target!(|data: &[u8]| {
-    let Served { hub, path } = &*SERVED;
+    let Served { hub, path, .. } = &*SERVED;
     let Some((first, rest)) = data.split_first() else { return };
     let before = match first % 3 {
         0 => Vec::new(),
