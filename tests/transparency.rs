@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+#[path = "support/dispositions.rs"]
+mod dispositions;
+
 use std::{io::ErrorKind, path::PathBuf, process::Command};
 
 /// Where the Python is.
@@ -14,6 +17,7 @@ fn folder() -> PathBuf {
 
 /// Runs one file of tests.
 fn run(module: &str) {
+    dispositions::reset();
     let output = Command::new("python3")
         .args(["-m", "unittest", "-v", module])
         .current_dir(folder())

@@ -93,9 +93,6 @@ fn stdin_and_stdout_are_the_workers_own() {
 
 #[test]
 fn signals_reach_the_worker() {
-    // Below nohup hang-ups are ignored, and a shell's trap for what it inherited as ignored has no effect.
-    // SAFETY: the default action is no handler that could do anything unsafe.
-    unsafe { nix::sys::signal::signal(Signal::SIGHUP, nix::sys::signal::SigHandler::SigDfl) }.unwrap();
     let script = r"
         trap 'echo hup' HUP; trap 'echo int' INT; trap 'echo usr1' USR1; trap 'echo term; exit 7' TERM
         echo ready; while :; do sleep 0.01; done";

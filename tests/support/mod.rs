@@ -5,6 +5,7 @@
 
 pub mod certificates;
 mod clients;
+mod dispositions;
 pub mod http2;
 mod processes;
 pub mod refusal;

@@ -1,6 +1,6 @@
 //! The real binary: started, watched and ended.
 
-use super::{PATIENCE, wait_until};
+use super::{PATIENCE, dispositions, wait_until};
 use nix::{sys::signal::Signal, unistd::Pid};
 use std::{
     fs,
@@ -134,6 +134,7 @@ impl Builder {
     }
 
     pub fn start(mut self) -> Sidecar {
+        dispositions::reset();
         let description = format!("{:?}", self.command);
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{description}: {error}"));
         Sidecar {
