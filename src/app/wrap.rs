@@ -70,9 +70,10 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
             error => format!("--pipe-size: '{size}': {error}"),
         }
     })?;
+    // Clients can take all descriptors from the moment at which they are served.
+    let late = pipe.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
     let socket_files = SocketFiles::default();
     let session = Session::start(&mut config.serve, Some(Arc::clone(&worker_state)), &socket_files, &log)?;
-    let late = pipe.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
     let reading = Reading {
         pipeline: Pipeline::new(session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)))),
         session,
