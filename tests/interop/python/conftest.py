@@ -1,8 +1,15 @@
 """Fixtures: real sidecars that do not outlive their test."""
 
+import signal
+
 import pytest
 
 from sidecar import ECHO, Sidecar
+
+# As a terminal's shell starts programs: below nohup and in a script's background some signals are ignored, and what is
+# inherited as ignored stays so.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
