@@ -210,7 +210,8 @@ async fn ten_thousand_visits() {
 /// Floods of controls are applied in order, refused ones counted, and another subscriber gets its events meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_controls() {
-    let count = if long() { 100_000 } else { 300 };
+    // Each counts for eleven by its length and what it has to match: some ninety are applied in a second.
+    let count = if long() { 3_000 } else { 300 };
     let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut other = sidecar.subscribe().await;
     let patterns = |number: u64| vec![format!("*a*b*c*{number}*"); 100];
