@@ -3,7 +3,11 @@
 //! Handlers would replace dispositions that the worker is to inherit, and would not say who sent a signal. A
 //! blocked signal is queued even if it is ignored, and even in PID 1, which the default action never reaches.
 
-use super::{Exit, number::Number, startup::Inherited};
+use super::{
+    Exit,
+    number::Number,
+    startup::{Inherited, is_ignored},
+};
 use nix::{
     errno::Errno,
     libc,
@@ -13,11 +17,7 @@ use nix::{
     },
     unistd::Pid,
 };
-use std::{
-    mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd},
-    ptr,
-};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// The signals that end the draining.
 const ENDING: [Number; 3] = [Number::HUP, Number::INT, Number::TERM];
@@ -165,16 +165,4 @@ impl Ending {
         self.0.iter().next()?;
         self.0.wait().ok().map(|signal| Exit::Signal(signal as i32))
     }
-}
-
-/// Whether a signal is ignored.
-fn is_ignored(signal: Signal) -> bool {
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: with no new action sigaction only writes the present one through the pointer, which is valid for that; zeroes
-    // are a valid action in any case.
-    let handler = unsafe {
-        libc::sigaction(signal as libc::c_int, ptr::null(), action.as_mut_ptr());
-        action.assume_init().sa_sigaction
-    };
-    handler == libc::SIG_IGN
 }

@@ -12,7 +12,9 @@ use nix::{
 };
 use std::{
     fs,
+    mem::MaybeUninit,
     os::fd::{BorrowedFd, RawFd},
+    ptr,
     sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering},
 };
 
@@ -27,7 +29,7 @@ const CHANGED: [Signal; 3] = [Signal::SIGPIPE, Signal::SIGSEGV, Signal::SIGBUS];
 /// A bit for each of them that was ignored.
 static IGNORED: AtomicU8 = AtomicU8::new(0);
 /// Where the command line lies that `ps` and `pkill -f` see, and how long it is.
-static COMMAND_LINE: AtomicPtr<u8> = AtomicPtr::new(std::ptr::null_mut());
+static COMMAND_LINE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 static COMMAND_LINE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 #[used]
@@ -44,14 +46,7 @@ extern "C" fn note(count: libc::c_int, words: *const *mut libc::c_char, _: *cons
         }
     }
     for (index, signal) in CHANGED.into_iter().enumerate() {
-        let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: with no new action sigaction only writes the present one through the pointer, which is valid for
-        // that; zeroes are a valid action in any case.
-        let handler = unsafe {
-            libc::sigaction(signal as libc::c_int, std::ptr::null(), action.as_mut_ptr());
-            action.assume_init().sa_sigaction
-        };
-        if handler == libc::SIG_IGN {
+        if is_ignored(signal) {
             IGNORED.fetch_or(1 << index, Ordering::Relaxed);
         }
     }
@@ -67,6 +62,18 @@ extern "C" fn note(count: libc::c_int, words: *const *mut libc::c_char, _: *cons
         COMMAND_LINE.store(first.cast(), Ordering::Relaxed);
         COMMAND_LINE_BYTES.store(bytes, Ordering::Relaxed);
     }
+}
+
+/// Whether a signal is ignored at this moment. A system call and nothing else, so it may run before Rust's runtime does.
+pub(super) fn is_ignored(signal: Signal) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: with no new action sigaction only writes the present one through the pointer, which is valid for that; zeroes
+    // are a valid action in any case.
+    let handler = unsafe {
+        libc::sigaction(signal as libc::c_int, ptr::null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction
+    };
+    handler == libc::SIG_IGN
 }
 
 /// Makes the worker's command line the one that `ps` shows of this process, a helper: `pkill -f` for the worker's, which
