@@ -16,7 +16,7 @@
 //! - [`hub`] fans batches out to consumers, each with its [`control`]s and a bounded queue. It knows neither gRPC
 //!   nor exporters.
 //! - [`grpc`] serves subscribers, [`exporter`] carries events elsewhere, [`record`] keeps the raw bytes.
-//! - [`files`] opens and writes what options name and streams that were inherited.
+//! - [`system::fd`] opens and writes what options name and streams that were inherited.
 //! - [`worker`] starts the process, passes signals on, and leaves as it left.
 //! - [`cli`] parses words, [`config`] makes values of them, [`app`] wires everything and ends it in order.
 //!
@@ -37,11 +37,9 @@ pub mod control;
 pub mod decode;
 pub mod event_json;
 pub mod exporter;
-pub mod files;
 pub mod grpc;
 pub mod hub;
 pub mod live;
-pub mod log;
 pub mod pace;
 pub mod passthrough;
 pub mod pipeline;
@@ -51,5 +49,5 @@ pub mod record;
 pub mod replay;
 pub mod splitter;
 pub mod stats;
-mod sync;
+pub mod system;
 pub mod worker;

@@ -4,7 +4,8 @@ use std::io::Write as _;
 use telemetry_sidecar::{
     app,
     cli::{self, Cli, Parsed},
-    config, log,
+    config,
+    system::log,
     worker::{Exit, exit::FAILED},
 };
 

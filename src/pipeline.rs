@@ -12,11 +12,11 @@
 use crate::{
     batch::{Batch, BatchBuilder},
     decode::{Decoder, Reject},
-    log::Log,
     passthrough::Passthrough,
     record::Recorder,
     splitter::{Handler, PREFIX, Splitter},
     stats::StreamStats,
+    system::log::Log,
 };
 use std::{
     io::IoSlice,

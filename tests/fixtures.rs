@@ -27,11 +27,11 @@ use telemetry_sidecar::{
     batch::Batch,
     decode::Decoder,
     event_json,
-    log::{Log, Verbosity},
     passthrough::Passthrough,
     pipeline::{Parts, Pipeline, Publisher},
     splitter::{Embedded, Splitter},
     stats::{Malformed, StreamStats},
+    system::log::{Log, Verbosity},
 };
 use tempfile::TempDir;
 

@@ -10,32 +10,34 @@
 #[allow(dead_code, missing_docs, reason = "it is part of another crate")]
 mod hub;
 
-/// What the hub finds as `crate::sync`.
-mod sync {
-    use loom::sync::atomic::{AtomicUsize, Ordering};
-    pub use loom::sync::{Condvar, Mutex, MutexGuard};
-    use tokio::sync::futures::Notified;
+/// What the hub finds as `crate::system::sync`.
+mod system {
+    pub mod sync {
+        use loom::sync::atomic::{AtomicUsize, Ordering};
+        pub use loom::sync::{Condvar, Mutex, MutexGuard};
+        use tokio::sync::futures::Notified;
 
-    /// Tokio's. To loom each use of it is one step, before which others may come.
-    #[derive(Debug)]
-    pub struct Notify {
-        steps: AtomicUsize,
-        notify: tokio::sync::Notify,
-    }
-
-    impl Notify {
-        pub fn new() -> Self {
-            Self { steps: AtomicUsize::new(0), notify: tokio::sync::Notify::new() }
+        /// Tokio's. To loom each use of it is one step, before which others may come.
+        #[derive(Debug)]
+        pub struct Notify {
+            steps: AtomicUsize,
+            notify: tokio::sync::Notify,
         }
 
-        pub fn notified(&self) -> Notified<'_> {
-            self.steps.fetch_add(1, Ordering::SeqCst);
-            self.notify.notified()
-        }
+        impl Notify {
+            pub fn new() -> Self {
+                Self { steps: AtomicUsize::new(0), notify: tokio::sync::Notify::new() }
+            }
 
-        pub fn notify_waiters(&self) {
-            self.steps.fetch_add(1, Ordering::SeqCst);
-            self.notify.notify_waiters();
+            pub fn notified(&self) -> Notified<'_> {
+                self.steps.fetch_add(1, Ordering::SeqCst);
+                self.notify.notified()
+            }
+
+            pub fn notify_waiters(&self) {
+                self.steps.fetch_add(1, Ordering::SeqCst);
+                self.notify.notify_waiters();
+            }
         }
     }
 }

@@ -14,21 +14,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use telemetry_sidecar::{
-    batch::{BatchBuilder, Event},
-    control::Controls,
-    grpc::{
-        access::{Access, AccessFiles},
-        limits::ClientLimits,
-        listener::Address,
-        server::Server,
-        status::StatusService,
-        unix_socket::{SocketFile, SocketMode},
-    },
-    hub::{Hub, Limits, WhenFull},
-    log::{Log, Verbosity},
-    stats::StreamStats,
-};
+use telemetry_sidecar::{batch::{BatchBuilder, Event}, control::Controls, grpc::{access::{Access, AccessFiles}, limits::ClientLimits, listener::Address, server::Server, status::StatusService, unix_socket::{SocketFile, SocketMode}}, hub::{Hub, Limits, WhenFull}, stats::StreamStats, system::log::{Log, Verbosity}};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);

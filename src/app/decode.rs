@@ -5,14 +5,16 @@ use crate::{
     config::Framing,
     decode::Decoder,
     event_json,
-    files::write_all,
-    log::{Log, Verbosity},
     passthrough::Passthrough,
     pipeline::{Parts, Pipeline, Publisher},
     proto::bridge::TelemetryEvent,
     replay,
     splitter::Splitter,
     stats::{Malformed, StreamStats},
+    system::{
+        fd::write_all,
+        log::{Log, Verbosity},
+    },
     worker::Exit,
 };
 use prost::Message as _;
@@ -48,7 +50,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
         Ok(()) => {}
     }
     if let Some(rejected) = rejected(pipeline.stats()) {
-        let _ = writeln!(io::stderr(), "{}: {rejected}", crate::log::PROGRAM);
+        let _ = writeln!(io::stderr(), "{}: {rejected}", crate::system::log::PROGRAM);
     }
     result.map(|()| Exit::Code(0))
 }

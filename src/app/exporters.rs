@@ -12,8 +12,8 @@ use crate::{
     },
     grpc::{listener::Listener, status::WorkerState, unix_socket::SocketMode},
     hub::Hub,
-    log::Log,
     record::Recorder,
+    system::log::Log,
 };
 use std::{env, net::SocketAddr, sync::Arc, time::Duration};
 

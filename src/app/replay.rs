@@ -3,11 +3,11 @@
 use super::{session::Session, socket_files::SocketFiles};
 use crate::{
     config::{Replay, Serve},
-    log::{Log, Verbosity},
     pace::Pace,
     pipeline::Pipeline,
     publisher::Waiting,
     replay::{self, Recording},
+    system::log::{Log, Verbosity},
     worker::{Exit, signals::Ending},
 };
 use std::{sync::Arc, thread};

@@ -4,7 +4,6 @@ use super::{account::account, exporters, ready_file, socket_files::SocketFiles};
 use crate::{
     config::Serve,
     decode::Decoder,
-    files::open_append,
     grpc::{
         access::Access,
         listener::{Address, Listener},
@@ -12,11 +11,11 @@ use crate::{
         status::{StatusService, WorkerState},
     },
     hub::Hub,
-    log::Log,
     passthrough::Passthrough,
     pipeline::{Parts, Publisher},
     record::Recorder,
     splitter::Splitter,
+    system::{fd::open_append, log::Log},
     worker::startup::was_closed,
 };
 use std::{

@@ -3,9 +3,9 @@
 use crate::{
     config::{ClientAccess, ClientTls},
     event_json,
-    files::write_all,
     grpc::{listener::Address, reload::Source as _, tls, tokens::TokenFile},
     proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
+    system::fd::write_all,
     worker::Exit,
 };
 use std::{error::Error, io};

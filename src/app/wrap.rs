@@ -9,9 +9,9 @@ use crate::{
     config::Wrap,
     grpc::status::WorkerState,
     live::{self, Wake},
-    log::{self, Log, Verbosity},
     pipeline::Pipeline,
     publisher::Dropping,
+    system::log::{self, Log, Verbosity},
     worker::{
         Exit, copier,
         signals::Signals,

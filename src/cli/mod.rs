@@ -35,7 +35,7 @@ const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
 /// serves the events on the gRPC stream snakepit.bridge.BridgeService/StreamTelemetry.
 #[derive(Debug, Parser)]
 #[command(
-    name = crate::log::PROGRAM,
+    name = crate::system::log::PROGRAM,
     version,
     max_term_width = 100,
     override_usage = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...\n       \

@@ -14,8 +14,8 @@ use crate::{
     control::{Control, Controls, Refused},
     grpc::{access::AccessFiles, limits::ClientLimits, listener::Address, unix_socket::SocketMode},
     hub::{Limits, WhenFull},
-    log::Verbosity,
     splitter::Embedded,
+    system::log::Verbosity,
 };
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 

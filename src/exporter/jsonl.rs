@@ -1,7 +1,7 @@
 //! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
 
 use super::{event::messages, feed::stand_back};
-use crate::{event_json, files::write_all, hub::Subscription};
+use crate::{event_json, hub::Subscription, system::fd::write_all};
 use std::{
     fs::File,
     io,

@@ -1,7 +1,7 @@
 //! Who is let in: TLS for TCP listeners, and a token for every listener.
 
 use super::{reload::Reloading, tls::TlsFiles, tokens::TokenFile};
-use crate::log::Log;
+use crate::system::log::Log;
 use http::{Request, header::AUTHORIZATION};
 use tokio_rustls::TlsAcceptor;
 

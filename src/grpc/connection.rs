@@ -7,7 +7,7 @@ use super::{
     socket::Socket,
     telemetry::Activity,
 };
-use crate::log::Log;
+use crate::system::log::Log;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{

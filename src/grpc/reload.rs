@@ -4,7 +4,7 @@
 //! idle sidecar nothing. A change that cannot be used is told of once, and what was read before stays in force: a
 //! half-written file must not shut everybody out.
 
-use crate::{files::read_at_most, log::Log};
+use crate::system::{fd::read_at_most, log::Log};
 use std::{
     fmt::Display,
     fs,
@@ -169,7 +169,7 @@ fn warn_of_readers(source: &impl Source, stamps: &[Option<Stamp>], log: &Log) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Verbosity;
+    use crate::system::log::Verbosity;
 
     struct Number(SourceFile);
 

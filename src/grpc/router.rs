@@ -7,8 +7,11 @@ use super::{
     telemetry::{Activity, STREAM_TELEMETRY, Telemetry},
 };
 use crate::{
-    log::Log,
-    proto::{bridge, sidecar, sidecar::sidecar_server::SidecarServer},
+    proto::{
+        bridge,
+        sidecar::{self, sidecar_server::SidecarServer},
+    },
+    system::log::Log,
 };
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;

@@ -16,7 +16,7 @@ use super::{
     status::StatusService,
     telemetry::Telemetry,
 };
-use crate::{hub::Hub, log::Log};
+use crate::{hub::Hub, system::log::Log};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::Semaphore,
@@ -143,8 +143,8 @@ mod tests {
         control::Controls,
         grpc::{access::AccessFiles, listener::Address, unix_socket::SocketMode},
         hub::{Limits, WhenFull},
-        log::Verbosity,
         stats::StreamStats,
+        system::log::Verbosity,
     };
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},

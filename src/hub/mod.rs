@@ -33,7 +33,7 @@ use crate::{
     batch::Batch,
     control::{Control, Controls, PatternLimits},
     stats::StreamStats,
-    sync::{Condvar, Mutex, MutexGuard, Notify},
+    system::sync::{Condvar, Mutex, MutexGuard, Notify},
 };
 use bytes::Bytes;
 use consumer::Consumer;

@@ -6,7 +6,7 @@ use super::{
     environment::Environment,
     request::Request,
 };
-use crate::files::read_at_most;
+use crate::system::fd::read_at_most;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,

@@ -1,6 +1,6 @@
 //! What goes wrong, told to an operator who wants to know, and not over and over.
 
-use crate::log::Log;
+use crate::system::log::Log;
 use std::{
     fmt::Display,
     sync::{Arc, Mutex, PoisonError},
@@ -52,7 +52,7 @@ impl Problems {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Verbosity;
+    use crate::system::log::Verbosity;
 
     #[tokio::test(start_paused = true)]
     async fn the_first_problem_is_told_and_those_right_after_are_counted() {

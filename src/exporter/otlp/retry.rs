@@ -94,7 +94,7 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Log, Verbosity};
+    use crate::system::log::{Log, Verbosity};
     use std::cell::RefCell;
 
     /// When a server that always answers the same, or nothing, was asked, what became of the request, and when.

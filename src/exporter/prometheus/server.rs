@@ -1,7 +1,7 @@
 //! The page over HTTP/1.1: to everyone who asks, and to nobody for long.
 
 use super::{Scrape, accept};
-use crate::log::Log;
+use crate::system::log::Log;
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
@@ -127,7 +127,7 @@ mod tests {
     use crate::{
         control::Controls,
         hub::{Hub, Limits, WhenFull},
-        log::Verbosity,
+        system::log::Verbosity,
     };
     use std::sync::Mutex;
     use tokio::{

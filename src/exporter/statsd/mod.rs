@@ -23,7 +23,7 @@ use super::{
     feed::{Feed, spawn},
     metrics::sample::Measures,
 };
-use crate::log::Log;
+use crate::system::log::Log;
 use lines::{Encoder, Line};
 use packets::Packets;
 use sender::Sender;

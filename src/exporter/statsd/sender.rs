@@ -5,7 +5,7 @@
 //! unix socket tells at once that its server is gone, so one that is back already misses nothing.
 
 use super::settings::Target;
-use crate::log::Log;
+use crate::system::log::Log;
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 use tokio::{
     net::{UdpSocket, UnixDatagram, lookup_host},
@@ -169,7 +169,7 @@ impl Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Verbosity;
+    use crate::system::log::Verbosity;
     use tokio::time::advance;
 
     fn addresses(words: &[&str]) -> Vec<SocketAddr> {
