@@ -14,7 +14,7 @@ use std::{
     io::{self, BufRead as _, Read as _},
     time::{SystemTime, UNIX_EPOCH},
 };
-use telemetry_sidecar::{
+use telemetry_sidecar::event::{
     batch::FRAME_PREFIX_BYTES,
     proto::bridge::{TelemetryControl, TelemetryEvent, TelemetryEventFilter, telemetry_control::Control},
 };

@@ -14,7 +14,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use telemetry_sidecar::proto::bridge::{TelemetryControl, TelemetryEvent};
+use telemetry_sidecar::event::proto::bridge::{TelemetryControl, TelemetryEvent};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpListener,

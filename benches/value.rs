@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
-use telemetry_sidecar::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
+use telemetry_sidecar::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
 
 /// An event, if it is one.
 pub fn decode(json: &str) -> Option<TelemetryEvent> {

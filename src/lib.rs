@@ -12,7 +12,7 @@
 //! - [`live`] reads a worker's pipe, [`replay`] recorded files; both feed the same [`pipeline`].
 //! - [`splitter`] finds telemetry in the bytes. It is pure: no input, no output, no clock.
 //! - [`passthrough`] writes everything else to stderr, whatever state that is in.
-//! - [`decode`] turns a line's JSON into an encoded event, once; a [`batch`] holds many, ready to send.
+//! - [`decode`] turns a line's JSON into an encoded event, once; a [batch](event::batch) holds many, ready to send.
 //! - [`hub`] fans batches out to consumers, each with its [`control`]s and a bounded queue. It knows neither gRPC
 //!   nor exporters.
 //! - [`grpc`] serves subscribers, [`exporter`] carries events elsewhere, [`record`] keeps the raw bytes.
@@ -22,7 +22,7 @@
 //!
 //! # What holds throughout
 //!
-//! - Every byte, line and event is accounted for ([`stats`]); the books balance at every batch's boundary.
+//! - Every byte, line and event is accounted for ([`event::stats`]); the books balance at every batch's boundary.
 //! - After the worker is spawned no fault of the sidecar's ends it or changes its exit status.
 //! - Memory is bounded by the line limit and the queues, whatever the worker writes and whoever does not read.
 //! - Nothing asynchronous touches the standard descriptors; only one thread writes stderr.
@@ -30,12 +30,11 @@
 #![deny(missing_docs)]
 
 pub mod app;
-pub mod batch;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod decode;
-pub mod event_json;
+pub mod event;
 pub mod exporter;
 pub mod grpc;
 pub mod hub;
@@ -43,11 +42,9 @@ pub mod live;
 pub mod pace;
 pub mod passthrough;
 pub mod pipeline;
-pub mod proto;
 pub mod publisher;
 pub mod record;
 pub mod replay;
 pub mod splitter;
-pub mod stats;
 pub mod system;
 pub mod worker;

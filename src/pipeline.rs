@@ -10,12 +10,14 @@
 //! wait, as without the sidecar, but not the subscribers.
 
 use crate::{
-    batch::{Batch, BatchBuilder},
     decode::{Decoder, Reject},
+    event::{
+        batch::{Batch, BatchBuilder},
+        stats::StreamStats,
+    },
     passthrough::Passthrough,
     record::Recorder,
     splitter::{Handler, PREFIX, Splitter},
-    stats::StreamStats,
     system::log::Log,
 };
 use std::{

@@ -1,6 +1,11 @@
 //! From the pipeline to the hub: a live worker's events are dropped when queues are full, recorded ones wait.
 
-use crate::{batch::Batch, hub::Hub, pace::Pace, pipeline::Publisher, stats::StreamStats};
+use crate::{
+    event::{batch::Batch, stats::StreamStats},
+    hub::Hub,
+    pace::Pace,
+    pipeline::Publisher,
+};
 use std::sync::Arc;
 
 /// Never waits: a worker is not slowed.

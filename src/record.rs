@@ -4,7 +4,7 @@
 //! than a bounded buffer lasts, recording stops for good: a recording with a hole would replay lines that were
 //! never written.
 
-use crate::{stats::RecordingStats, system::fd::write_all};
+use crate::{event::stats::RecordingStats, system::fd::write_all};
 use std::{
     fs::File,
     io,

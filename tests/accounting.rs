@@ -7,7 +7,7 @@ mod support;
 
 use std::collections::HashMap;
 use support::{Sidecar, StatusClient, Subscriber, line, wait_for};
-use telemetry_sidecar::proto::{
+use telemetry_sidecar::event::proto::{
     bridge::{TelemetryEventFilter, TelemetrySamplingUpdate, TelemetryToggle, telemetry_control::Control},
     sidecar::{Consumer, GetStatusResponse},
 };

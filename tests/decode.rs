@@ -18,13 +18,15 @@ use proptest::{
 };
 use std::thread;
 use telemetry_sidecar::{
-    batch::{BatchBuilder, MAX_MESSAGE_BYTES},
     decode::{Decoder, Reject},
-    proto::bridge::{
-        TelemetryValue,
-        telemetry_value::Value::{self, FloatValue, IntValue, StringValue},
+    event::{
+        batch::{BatchBuilder, MAX_MESSAGE_BYTES},
+        proto::bridge::{
+            TelemetryValue,
+            telemetry_value::Value::{self, FloatValue, IntValue, StringValue},
+        },
+        stats::Malformed::{self, Event, Json, NotObject, Shape},
     },
-    stats::Malformed::{self, Event, Json, NotObject, Shape},
 };
 
 /// What all paths make of a line, between others that must not notice: of the first of its shape, and of one of a

@@ -15,7 +15,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 use support::{PATIENCE, Sidecar, assert_balanced, wait_for};
-use telemetry_sidecar::proto::sidecar::{Consumer, GetStatusResponse};
+use telemetry_sidecar::event::proto::sidecar::{Consumer, GetStatusResponse};
 
 const EVENTS: u64 = 100_000;
 

@@ -8,12 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 use telemetry_sidecar::{
+    event::proto::bridge::TelemetryEvent,
     exporter::{
         event::Event,
         metrics::{aggregate::Aggregator, sample::Measures},
         otlp::{queue::Queue, spans::Spans},
     },
-    proto::bridge::TelemetryEvent,
 };
 
 /// The system's allocator, counting.

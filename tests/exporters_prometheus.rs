@@ -208,7 +208,7 @@ async fn lingering_lets_the_last_values_be_scraped_and_ends_with_that() {
     sidecar.close_stdin();
     assert_eq!(subscriber.rest().await.len(), 1);
     drop(subscriber);
-    let ended = |status: &telemetry_sidecar::proto::sidecar::GetStatusResponse| {
+    let ended = |status: &telemetry_sidecar::event::proto::sidecar::GetStatusResponse| {
         status.worker.is_some_and(|worker| worker.exit_code == Some(0) && worker.exit_signal.is_none())
     };
     wait_for("the worker's end", async || status.get().await, ended).await;

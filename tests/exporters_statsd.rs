@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use support::{PATIENCE, Sidecar, line, wait_for};
-use telemetry_sidecar::proto::sidecar::Consumer;
+use telemetry_sidecar::event::proto::sidecar::Consumer;
 
 const STOP: &str = "TELEMETRY:{\"event\": \"tool.run.stop\", \"measurements\": {\"duration\": 12500000}, \
                     \"metadata\": {\"tool\": \"a|b\", \"user\": \"u\"}}\n";

@@ -24,13 +24,15 @@ use std::{
     thread,
 };
 use telemetry_sidecar::{
-    batch::Batch,
     decode::Decoder,
-    event_json,
+    event::{
+        batch::Batch,
+        json,
+        stats::{Malformed, StreamStats},
+    },
     passthrough::Passthrough,
     pipeline::{Parts, Pipeline, Publisher},
     splitter::{Embedded, Splitter},
-    stats::{Malformed, StreamStats},
     system::log::{Log, Verbosity},
 };
 use tempfile::TempDir;
@@ -263,7 +265,7 @@ impl Publisher for Lines {
         for index in 0..batch.len() {
             let noted = batch.event(index).unwrap();
             let timestamp_ns = noted.timestamp_given.then_some(noted.timestamp_ns);
-            event_json::write(&mut self.0, &outcome::event(&batch, index), timestamp_ns).unwrap();
+            json::write(&mut self.0, &outcome::event(&batch, index), timestamp_ns).unwrap();
         }
     }
 

@@ -8,10 +8,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 use telemetry_sidecar::{
-    batch::{Batch, BatchBuilder, Event},
     control::Controls,
+    event::{
+        batch::{Batch, BatchBuilder, Event},
+        stats::{BacklogStats, StreamStats},
+    },
     hub::{Hub, Limits, Subscription, WhenFull},
-    stats::{BacklogStats, StreamStats},
 };
 
 fn batch(names: &[&str]) -> Batch {

@@ -42,18 +42,20 @@ mod system {
     }
 }
 
-use batch::{Batch, BatchBuilder, Event, FRAME_PREFIX_BYTES};
 use bytes::Bytes;
 use control::Controls;
+use event::{
+    batch::{Batch, BatchBuilder, Event, FRAME_PREFIX_BYTES},
+    stats::StreamStats,
+};
 use hub::{Hub, Limits, Subscription, WhenFull};
 use loom::thread::{self, Thread};
-use stats::StreamStats;
 use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
-use telemetry_sidecar::{batch, control, stats};
+use telemetry_sidecar::{control, event};
 
 /// Tries a model in every order.
 fn every_order(model: impl Fn() + Send + Sync + 'static) {

@@ -20,7 +20,7 @@ use support::{
     },
     line, wait_for,
 };
-use telemetry_sidecar::proto::{
+use telemetry_sidecar::event::proto::{
     bridge::{
         TelemetryControl, TelemetryEventFilter, TelemetrySamplingUpdate, TelemetryToggle,
         bridge_service_client::BridgeServiceClient, telemetry_control::Control,

@@ -14,6 +14,7 @@ use proptest::{
 };
 use telemetry_sidecar::{
     control::glob::Glob,
+    event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
     exporter::{
         metrics::sample::{Kind, Measures},
         prometheus::{
@@ -21,7 +22,6 @@ use telemetry_sidecar::{
             series::Metrics,
         },
     },
-    proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
 };
 
 /// Words that clash with each other, with suffixes, with reserved names, or with the syntax.

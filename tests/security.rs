@@ -19,7 +19,7 @@ use support::{
     refusal::{expect_one_line, expect_words, refused},
     run,
 };
-use telemetry_sidecar::proto::{
+use telemetry_sidecar::event::proto::{
     bridge::{
         TelemetryControl, TelemetryEvent, TelemetryEventFilter, bridge_service_client::BridgeServiceClient,
         telemetry_control::Control,

@@ -11,7 +11,7 @@ use support::{
     http2::{PREFACE, RawStream},
     line, run, wait_for,
 };
-use telemetry_sidecar::proto::bridge::{
+use telemetry_sidecar::event::proto::bridge::{
     TelemetryEventFilter, TelemetryValue, telemetry_control::Control, telemetry_value::Value,
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -64,7 +64,7 @@ async fn starting_state_comes_from_the_command_line() {
     let mut sidecar = Sidecar::wrap_echo(&["--disabled"]);
     let subscriber = sidecar.subscribe().await;
     sidecar.write(line("a", 1, ""));
-    let is_off = |status: &telemetry_sidecar::proto::sidecar::GetStatusResponse| {
+    let is_off = |status: &telemetry_sidecar::event::proto::sidecar::GetStatusResponse| {
         status.subscribers.first().is_some_and(|subscriber| subscriber.switched_off == 1)
     };
     wait_for("an event to be switched off", async || sidecar.status().await, is_off).await;
@@ -79,7 +79,7 @@ async fn a_control_too_long_to_read_is_refused_and_the_next_one_applied() {
     let deny = |glob: String| Control::Filter(TelemetryEventFilter { allow: vec![], deny: vec![glob] });
     subscriber.control(deny("x".repeat(6_000_000))).await;
     subscriber.control(deny("a".into())).await;
-    let both = |status: &telemetry_sidecar::proto::sidecar::GetStatusResponse| {
+    let both = |status: &telemetry_sidecar::event::proto::sidecar::GetStatusResponse| {
         let account = &status.subscribers[0];
         (account.controls_refused, account.controls_applied) == (1, 1)
     };

@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use support::{BINARY, Sidecar, StatusClient, Subscriber, line, wait_for};
-use telemetry_sidecar::proto::bridge::{
+use telemetry_sidecar::event::proto::bridge::{
     TelemetryEventFilter, TelemetrySamplingUpdate, TelemetryToggle, telemetry_control::Control,
 };
 use tokio::{task::JoinSet, time::sleep};

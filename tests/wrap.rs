@@ -164,7 +164,7 @@ fn output_is_prompt_and_only_what_may_be_telemetry_is_held() {
 async fn held_bytes_are_counted_until_they_are_decided() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     sidecar.write("a\nTELEMETRY:{");
-    let held = |status: &telemetry_sidecar::proto::sidecar::GetStatusResponse| {
+    let held = |status: &telemetry_sidecar::event::proto::sidecar::GetStatusResponse| {
         status.stream.unwrap().bytes_held == 11
     };
     wait_for("11 held bytes", async || sidecar.status().await, held).await;

@@ -22,12 +22,14 @@ use std::{
     time::Instant,
 };
 use telemetry_sidecar::{
-    batch::{BatchBuilder, Event, FRAME_PREFIX_BYTES},
     control::{Controls, PatternLimits, Verdict},
+    event::{
+        batch::{BatchBuilder, Event, FRAME_PREFIX_BYTES},
+        proto::bridge::{TelemetryControl, TelemetryEvent, telemetry_control::Control},
+        stats::{ConsumerStats, StreamStats},
+    },
     grpc::{controls, throttle::Throttle},
     hub::{Hub, Limits, Subscription, WhenFull},
-    proto::bridge::{TelemetryControl, TelemetryEvent, telemetry_control::Control},
-    stats::{ConsumerStats, StreamStats},
 };
 use xxhash_rust::xxh3::xxh3_64;
 

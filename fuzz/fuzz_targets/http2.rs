@@ -14,7 +14,23 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use telemetry_sidecar::{batch::{BatchBuilder, Event}, control::Controls, grpc::{access::{Access, AccessFiles}, limits::ClientLimits, listener::Address, server::Server, status::StatusService, unix_socket::{SocketFile, SocketMode}}, hub::{Hub, Limits, WhenFull}, stats::StreamStats, system::log::{Log, Verbosity}};
+use telemetry_sidecar::{
+    control::Controls,
+    event::{
+        batch::{BatchBuilder, Event},
+        stats::StreamStats,
+    },
+    grpc::{
+        access::{Access, AccessFiles},
+        limits::ClientLimits,
+        listener::Address,
+        server::Server,
+        status::StatusService,
+        unix_socket::{SocketFile, SocketMode},
+    },
+    hub::{Hub, Limits, WhenFull},
+    system::log::{Log, Verbosity},
+};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,8 +1,8 @@
 //! The account that `-v` prints at exit.
 
 use crate::{
+    event::stats::{ConsumerStats, Malformed, RecordingStats, StreamStats},
     hub::Snapshot,
-    stats::{ConsumerStats, Malformed, RecordingStats, StreamStats},
 };
 use std::fmt::Write as _;
 

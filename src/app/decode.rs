@@ -1,16 +1,18 @@
 //! `decode`: the events of recordings as JSON lines on stdout.
 
 use crate::{
-    batch::Batch,
     config::Framing,
     decode::Decoder,
-    event_json,
+    event::{
+        batch::Batch,
+        json,
+        proto::bridge::TelemetryEvent,
+        stats::{Malformed, StreamStats},
+    },
     passthrough::Passthrough,
     pipeline::{Parts, Pipeline, Publisher},
-    proto::bridge::TelemetryEvent,
     replay,
     splitter::Splitter,
-    stats::{Malformed, StreamStats},
     system::{
         fd::write_all,
         log::{Log, Verbosity},
@@ -71,7 +73,7 @@ impl Publisher for Printer {
             // The decoder wrote these messages: they decode, and writing to a Vec does not fail.
             if let Ok(decoded) = TelemetryEvent::decode(message) {
                 let timestamp_ns = event.timestamp_given.then_some(event.timestamp_ns);
-                let _ = event_json::write(&mut self.lines, &decoded, timestamp_ns);
+                let _ = json::write(&mut self.lines, &decoded, timestamp_ns);
             }
         }
         if self.result.is_ok() {

@@ -2,9 +2,11 @@
 
 use crate::{
     config::{ClientAccess, ClientTls},
-    event_json,
+    event::{
+        json,
+        proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
+    },
     grpc::{listener::Address, reload::Source as _, tls, tokens::TokenFile},
-    proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
     system::fd::write_all,
     worker::Exit,
 };
@@ -48,7 +50,7 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
     let mut lines = Vec::new();
     while let Some(event) = events.message().await.map_err(failed)? {
         lines.clear();
-        let written = event_json::write(&mut lines, &event, Some(event.timestamp_ns))
+        let written = json::write(&mut lines, &event, Some(event.timestamp_ns))
             .and_then(|()| write_all(io::stdout(), &lines).map_err(|unwritten| unwritten.error));
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),

@@ -90,7 +90,7 @@ fn what_is_known_of_names_is_forgotten_with_the_patterns_and_not_by_a_toggle() {
 
 #[test]
 fn the_longest_control_within_the_limits_is_read() {
-    use crate::proto::bridge::{TelemetryControl, TelemetrySamplingUpdate, telemetry_control};
+    use crate::event::proto::bridge::{TelemetryControl, TelemetrySamplingUpdate, telemetry_control};
     use prost::Message as _;
 
     for limits in [PatternLimits::DEFAULT, PatternLimits { count: 1, bytes: 1 << 22, wildcards: 1 }] {

@@ -16,7 +16,7 @@ use super::{
     room_for,
     wire::Writer,
 };
-use crate::batch::BatchBuilder;
+use crate::event::batch::BatchBuilder;
 use std::ops::Range;
 
 /// Keys of one map that are remembered to find repeated ones; a map with more goes the slow way.

@@ -18,7 +18,7 @@ mod text;
 mod varint;
 pub mod wire;
 
-use crate::{
+use crate::event::{
     batch::{BatchBuilder, Event},
     stats::Malformed,
 };
@@ -31,7 +31,7 @@ use wire::Writer;
 pub enum Reject {
     /// It is not what an event looks like.
     Malformed(Malformed),
-    /// Its message would be larger than [`MAX_MESSAGE_BYTES`](crate::batch::MAX_MESSAGE_BYTES).
+    /// Its message would be larger than [`MAX_MESSAGE_BYTES`](crate::event::batch::MAX_MESSAGE_BYTES).
     Oversized,
 }
 

@@ -16,7 +16,7 @@ use super::{
     room_for,
     wire::Writer,
 };
-use crate::batch::BatchBuilder;
+use crate::event::batch::BatchBuilder;
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 

@@ -8,7 +8,7 @@ use super::{
     room_for,
     wire::{Measurement, Writer},
 };
-use crate::{
+use crate::event::{
     batch::{BatchBuilder, MAX_MESSAGE_BYTES},
     stats::Malformed,
 };

@@ -1,6 +1,6 @@
 //! Events as exporters see them: decoded, with their name in one piece and its meaning.
 
-use crate::{
+use crate::event::{
     batch::FRAME_PREFIX_BYTES,
     proto::bridge::{TelemetryEvent, telemetry_value::Value},
 };
@@ -108,7 +108,7 @@ pub fn messages(mut frames: Bytes) -> impl Iterator<Item = TelemetryEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::bridge::TelemetryValue;
+    use crate::event::proto::bridge::TelemetryValue;
 
     fn event(name: &str, measurements: &[(&str, Value)]) -> Event {
         let measurements = measurements.iter().cloned();

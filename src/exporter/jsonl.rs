@@ -1,7 +1,7 @@
 //! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
 
 use super::{event::messages, feed::stand_back};
-use crate::{event_json, hub::Subscription, system::fd::write_all};
+use crate::{event::json, hub::Subscription, system::fd::write_all};
 use std::{
     fs::File,
     io,
@@ -50,7 +50,7 @@ fn export(subscription: &Subscription, file: &File) {
         for event in messages(frames) {
             events += 1;
             // Writing to a Vec does not fail.
-            let _ = event_json::write(&mut lines, &event, Some(event.timestamp_ns));
+            let _ = json::write(&mut lines, &event, Some(event.timestamp_ns));
         }
         match write_all(file, &lines) {
             Ok(()) => torn = false,

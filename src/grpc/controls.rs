@@ -10,10 +10,12 @@
 
 use super::throttle::Throttle;
 use crate::{
-    batch::FRAME_PREFIX_BYTES,
     control::Control,
+    event::{
+        batch::FRAME_PREFIX_BYTES,
+        proto::bridge::{TelemetryControl, telemetry_control},
+    },
     hub::Subscription,
-    proto::bridge::{TelemetryControl, telemetry_control},
 };
 use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use http_body::Body as HttpBody;

@@ -7,7 +7,7 @@ use super::{
     telemetry::{Activity, STREAM_TELEMETRY, Telemetry},
 };
 use crate::{
-    proto::{
+    event::proto::{
         bridge,
         sidecar::{self, sidecar_server::SidecarServer},
     },

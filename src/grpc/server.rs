@@ -139,11 +139,13 @@ async fn accept(listener: Listener, connections: Arc<Connections>, places: Arc<S
 mod tests {
     use super::*;
     use crate::{
-        batch::{BatchBuilder, Event},
         control::Controls,
+        event::{
+            batch::{BatchBuilder, Event},
+            stats::StreamStats,
+        },
         grpc::{access::AccessFiles, listener::Address, unix_socket::SocketMode},
         hub::{Limits, WhenFull},
-        stats::StreamStats,
         system::log::Verbosity,
     };
     use tokio::{

@@ -1,13 +1,15 @@
 //! `telemetry_sidecar.v1.Sidecar`: the books, readable while the program runs.
 
 use crate::{
-    hub::{ConsumerAccount, Hub, Snapshot},
-    proto::sidecar::{
-        Backlog, Consumer, GetStatusRequest, GetStatusResponse, Malformed, Recording, Stream, Worker,
-        sidecar_server::Sidecar,
+    event::{
+        proto::sidecar::{
+            Backlog, Consumer, GetStatusRequest, GetStatusResponse, Malformed, Recording, Stream, Worker,
+            sidecar_server::Sidecar,
+        },
+        stats,
     },
+    hub::{ConsumerAccount, Hub, Snapshot},
     record::Recorder,
-    stats,
     worker::Exit,
 };
 use std::{

@@ -5,9 +5,8 @@ use super::{
     queue::{Limits, Queue},
 };
 use crate::{
-    batch::Batch,
     control::{ByName, Controls, Verdict},
-    stats::ConsumerStats,
+    event::{batch::Batch, stats::ConsumerStats},
 };
 use bytes::Bytes;
 use std::{collections::BTreeMap, mem, ops::Range, sync::Arc, task::Waker};

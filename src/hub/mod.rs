@@ -30,9 +30,8 @@ pub use queue::{Limits, WhenFull};
 pub use snapshot::{ConsumerAccount, Snapshot};
 
 use crate::{
-    batch::Batch,
     control::{Control, Controls, PatternLimits},
-    stats::StreamStats,
+    event::{batch::Batch, stats::StreamStats},
     system::sync::{Condvar, Mutex, MutexGuard, Notify},
 };
 use bytes::Bytes;

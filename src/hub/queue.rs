@@ -1,6 +1,6 @@
 //! A bounded queue of events that shares the batches they came in.
 
-use crate::batch::Batch;
+use crate::event::batch::Batch;
 use bytes::{Bytes, BytesMut};
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
@@ -176,7 +176,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{BatchBuilder, Event, FRAME_PREFIX_BYTES};
+    use crate::event::batch::{BatchBuilder, Event, FRAME_PREFIX_BYTES};
 
     /// A batch of events whose messages have these sizes.
     fn batch(sizes: &[usize]) -> Arc<Batch> {

@@ -1,6 +1,6 @@
 //! The hub's account of a moment.
 
-use crate::stats::{BacklogStats, ConsumerStats, StreamStats};
+use crate::event::stats::{BacklogStats, ConsumerStats, StreamStats};
 use std::collections::BTreeMap;
 
 /// A moment's account of everything the hub knows.

@@ -5,7 +5,7 @@ use super::{
     consumer::Consumer,
     queue::{Limits, Queue},
 };
-use crate::{
+use crate::event::{
     batch::Batch,
     stats::{BacklogStats, ConsumerStats, StreamStats},
 };

@@ -19,7 +19,7 @@ use std::{
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
-use telemetry_sidecar::proto::{
+use telemetry_sidecar::event::proto::{
     bridge::{
         TelemetryControl, TelemetryEventFilter, TelemetrySamplingUpdate,
         bridge_service_client::BridgeServiceClient, telemetry_control::Control,

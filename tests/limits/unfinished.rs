@@ -13,7 +13,7 @@ use std::{
     net::TcpStream,
     time::{Duration, Instant},
 };
-use telemetry_sidecar::proto::sidecar::GetStatusResponse;
+use telemetry_sidecar::event::proto::sidecar::GetStatusResponse;
 use tonic::Code;
 
 /// A gRPC message that does not come: the first bytes of one of 4 MiB.

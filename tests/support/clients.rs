@@ -2,7 +2,7 @@
 
 use super::{PATIENCE, Sidecar, wait_until};
 use std::{path::PathBuf, time::Instant};
-use telemetry_sidecar::proto::{
+use telemetry_sidecar::event::proto::{
     bridge::{
         TelemetryControl, TelemetryEvent, bridge_service_client::BridgeServiceClient, telemetry_control,
     },

@@ -10,9 +10,11 @@ mod checked;
 use checked::{Checked, ensure, equal};
 use prost::Message as _;
 use telemetry_sidecar::{
-    batch::{Batch, BatchBuilder},
     decode::{Decoder, Reject},
-    proto::bridge::TelemetryEvent,
+    event::{
+        batch::{Batch, BatchBuilder},
+        proto::bridge::TelemetryEvent,
+    },
 };
 
 /// The time of reading.
@@ -117,8 +119,10 @@ pub mod by_serde_json {
     use serde_json::{Map, Number, Value as Json};
     use telemetry_sidecar::{
         decode::Reject,
-        proto::bridge::telemetry_value::Value::{self, FloatValue, IntValue, StringValue},
-        stats::Malformed::{self, Event, NotObject, Shape},
+        event::{
+            proto::bridge::telemetry_value::Value::{self, FloatValue, IntValue, StringValue},
+            stats::Malformed::{self, Event, NotObject, Shape},
+        },
     };
 
     pub fn check(line: &[u8], outcome: &Outcome) -> Checked {

@@ -11,8 +11,8 @@ use bytes::{Bytes, BytesMut};
 use checked::{Checked, ensure, equal};
 use std::ops::Range;
 use telemetry_sidecar::{
-    batch::BatchBuilder,
     decode::Decoder,
+    event::batch::BatchBuilder,
     splitter::{Embedded, Handler, PREFIX, Splitter},
 };
 

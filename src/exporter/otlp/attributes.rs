@@ -4,8 +4,8 @@
 //! number and size. What is left out is counted where the protocol has a place for that.
 
 use crate::{
+    event::proto::bridge::telemetry_value,
     exporter::event::{Event, cut},
-    proto::bridge::telemetry_value,
 };
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 

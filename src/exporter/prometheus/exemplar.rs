@@ -20,7 +20,7 @@ pub fn of(event: &Event, value: f64) -> Option<Exemplar> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::bridge::TelemetryEvent;
+    use crate::event::proto::bridge::TelemetryEvent;
 
     fn ids(correlation_id: &str, parent: Option<&str>) -> Option<(u128, u64)> {
         let metadata = parent.map(|parent| ("traceparent".to_owned(), parent.to_owned()));

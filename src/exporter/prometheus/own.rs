@@ -7,11 +7,11 @@ use super::{
     series::LEFT_OUT,
 };
 use crate::{
+    event::stats::{ConsumerStats, Malformed},
     exporter::metrics::sample::Kind,
     grpc::status::WorkerState,
     hub::{ConsumerAccount, Hub},
     record::Recorder,
-    stats::{ConsumerStats, Malformed},
     worker::Exit,
 };
 use std::{

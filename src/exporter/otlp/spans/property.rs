@@ -4,7 +4,7 @@ use super::{
     tests::{REMOTE, event},
     *,
 };
-use crate::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value};
+use crate::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value};
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::collections::{HashMap, HashSet};
 

@@ -1,7 +1,7 @@
 //! What spans come of which events.
 
 use super::*;
-use crate::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value};
+use crate::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value};
 use opentelemetry_proto::tonic::trace::v1::{Status, status::StatusCode};
 
 pub(super) const REMOTE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";

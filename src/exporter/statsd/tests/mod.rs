@@ -5,11 +5,11 @@ mod properties;
 use super::{Counts, Dialect, Encoder, Packets, Prefix};
 use crate::{
     control::glob::Glob,
+    event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
     exporter::{
         event::Event,
         metrics::sample::{Kind, Measures, Sample, Subject},
     },
-    proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
 };
 
 /// Sends events all at once.

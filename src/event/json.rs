@@ -3,7 +3,7 @@
 //! This is what `decode`, `tail` and `--export-jsonl` write. Floats that JSON lacks are the strings "NaN",
 //! "Infinity" and "-Infinity"; a measurement with nothing set is null.
 
-use crate::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
+use super::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
 use std::io::{self, Write};
 
 /// Writes one line. Without a timestamp it says null.
