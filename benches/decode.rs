@@ -14,11 +14,11 @@ use prost::Message as _;
 use serde::Deserialize;
 use std::{borrow::Cow, collections::BTreeMap, hint::black_box, process::Command, time::Instant};
 use telemetry_sidecar::{
-    decode::Decoder,
     event::{
         batch::{BatchBuilder, FRAME_PREFIX_BYTES},
         proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
     },
+    input::decode::Decoder,
 };
 
 /// How many lines become one batch: about what one read of the worker's pipe brings.

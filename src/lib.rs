@@ -10,9 +10,9 @@
 //! ```
 //!
 //! - [`live`] reads a worker's pipe, [`replay`] recorded files; both feed the same [`pipeline`].
-//! - [`splitter`] finds telemetry in the bytes. It is pure: no input, no output, no clock.
+//! - [`input::splitter`] finds telemetry in the bytes. It is pure: no input, no output, no clock.
 //! - [`passthrough`] writes everything else to stderr, whatever state that is in.
-//! - [`decode`] turns a line's JSON into an encoded event, once; a [batch](event::batch) holds many, ready to send.
+//! - [`input::decode`] turns a line's JSON into an encoded event, once; a [batch](event::batch) holds many, ready to send.
 //! - [`hub`] fans batches out to consumers, each with its [`control`]s and a bounded queue. It knows neither gRPC
 //!   nor exporters.
 //! - [`grpc`] serves subscribers, [`exporter`] carries events elsewhere, [`record`] keeps the raw bytes.
@@ -33,11 +33,11 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod control;
-pub mod decode;
 pub mod event;
 pub mod exporter;
 pub mod grpc;
 pub mod hub;
+pub mod input;
 pub mod live;
 pub mod pace;
 pub mod passthrough;
@@ -45,6 +45,5 @@ pub mod pipeline;
 pub mod publisher;
 pub mod record;
 pub mod replay;
-pub mod splitter;
 pub mod system;
 pub mod worker;

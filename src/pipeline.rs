@@ -10,14 +10,16 @@
 //! wait, as without the sidecar, but not the subscribers.
 
 use crate::{
-    decode::{Decoder, Reject},
     event::{
         batch::{Batch, BatchBuilder},
         stats::StreamStats,
     },
+    input::{
+        decode::{Decoder, Reject},
+        splitter::{Handler, PREFIX, Splitter},
+    },
     passthrough::Passthrough,
     record::Recorder,
-    splitter::{Handler, PREFIX, Splitter},
     system::log::Log,
 };
 use std::{

@@ -18,7 +18,6 @@ use proptest::{
 };
 use std::thread;
 use telemetry_sidecar::{
-    decode::{Decoder, Reject},
     event::{
         batch::{BatchBuilder, MAX_MESSAGE_BYTES},
         proto::bridge::{
@@ -27,6 +26,7 @@ use telemetry_sidecar::{
         },
         stats::Malformed::{self, Event, Json, NotObject, Shape},
     },
+    input::decode::{Decoder, Reject},
 };
 
 /// What all paths make of a line, between others that must not notice: of the first of its shape, and of one of a

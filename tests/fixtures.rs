@@ -24,15 +24,17 @@ use std::{
     thread,
 };
 use telemetry_sidecar::{
-    decode::Decoder,
     event::{
         batch::Batch,
         json,
         stats::{Malformed, StreamStats},
     },
+    input::{
+        decode::Decoder,
+        splitter::{Embedded, Splitter},
+    },
     passthrough::Passthrough,
     pipeline::{Parts, Pipeline, Publisher},
-    splitter::{Embedded, Splitter},
     system::log::{Log, Verbosity},
 };
 use tempfile::TempDir;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use events::properties;
 use proptest::{collection::vec, prelude::*, sample::select};
 use reader::{Found, MARKER, MODES, Reader, model};
-use telemetry_sidecar::splitter::{Embedded, PREFIX};
+use telemetry_sidecar::input::splitter::{Embedded, PREFIX};
 
 const EVENT: &[u8] = b"TELEMETRY:{\"event\":\"a\"}";
 

@@ -8,7 +8,7 @@ mod outcome;
 
 use libfuzzer_sys::fuzz_target;
 use outcome::{by_serde_json, outcomes, same};
-use telemetry_sidecar::decode::Decoder;
+use telemetry_sidecar::input::decode::Decoder;
 
 fuzz_target!(|data: &[u8]| {
     let lines: Vec<_> = data.split_inclusive(|byte| *byte == b'\n').collect();

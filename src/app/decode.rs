@@ -2,17 +2,16 @@
 
 use crate::{
     config::Framing,
-    decode::Decoder,
     event::{
         batch::Batch,
         json,
         proto::bridge::TelemetryEvent,
         stats::{Malformed, StreamStats},
     },
+    input::{decode::Decoder, splitter::Splitter},
     passthrough::Passthrough,
     pipeline::{Parts, Pipeline, Publisher},
     replay,
-    splitter::Splitter,
     system::{
         fd::write_all,
         log::{Log, Verbosity},

@@ -3,7 +3,6 @@
 use super::{account::account, exporters, ready_file, socket_files::SocketFiles};
 use crate::{
     config::Serve,
-    decode::Decoder,
     grpc::{
         access::Access,
         listener::{Address, Listener},
@@ -11,10 +10,10 @@ use crate::{
         status::{StatusService, WorkerState},
     },
     hub::Hub,
+    input::{decode::Decoder, splitter::Splitter},
     passthrough::Passthrough,
     pipeline::{Parts, Publisher},
     record::Recorder,
-    splitter::Splitter,
     system::{fd::open_append, log::Log},
     worker::startup::was_closed,
 };

@@ -14,7 +14,7 @@ use crate::{
     control::{Control, Controls, Refused},
     grpc::{access::AccessFiles, limits::ClientLimits, listener::Address, unix_socket::SocketMode},
     hub::{Limits, WhenFull},
-    splitter::Embedded,
+    input::splitter::Embedded,
     system::log::Verbosity,
 };
 use std::{ffi::OsString, path::PathBuf, time::Duration};

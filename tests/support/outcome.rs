@@ -10,11 +10,11 @@ mod checked;
 use checked::{Checked, ensure, equal};
 use prost::Message as _;
 use telemetry_sidecar::{
-    decode::{Decoder, Reject},
     event::{
         batch::{Batch, BatchBuilder},
         proto::bridge::TelemetryEvent,
     },
+    input::decode::{Decoder, Reject},
 };
 
 /// The time of reading.
@@ -118,11 +118,11 @@ pub mod by_serde_json {
     use super::{Checked, Outcome, ensure, equal};
     use serde_json::{Map, Number, Value as Json};
     use telemetry_sidecar::{
-        decode::Reject,
         event::{
             proto::bridge::telemetry_value::Value::{self, FloatValue, IntValue, StringValue},
             stats::Malformed::{self, Event, NotObject, Shape},
         },
+        input::decode::Reject,
     };
 
     pub fn check(line: &[u8], outcome: &Outcome) -> Checked {

@@ -11,9 +11,11 @@ use bytes::{Bytes, BytesMut};
 use checked::{Checked, ensure, equal};
 use std::ops::Range;
 use telemetry_sidecar::{
-    decode::Decoder,
     event::batch::BatchBuilder,
-    splitter::{Embedded, Handler, PREFIX, Splitter},
+    input::{
+        decode::Decoder,
+        splitter::{Embedded, Handler, PREFIX, Splitter},
+    },
 };
 
 /// What an embedded event starts with.
