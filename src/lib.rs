@@ -39,6 +39,7 @@ pub mod grpc;
 pub mod hub;
 pub mod input;
 pub mod live;
+pub mod net;
 pub mod pace;
 pub mod passthrough;
 pub mod pipeline;

@@ -21,14 +21,16 @@ use telemetry_sidecar::{
         stats::StreamStats,
     },
     grpc::{
-        access::{Access, AccessFiles},
+        auth::{Access, AccessFiles},
         limits::ClientLimits,
-        listener::Address,
         server::Server,
         status::StatusService,
-        unix_socket::{SocketFile, SocketMode},
     },
     hub::{Hub, Limits, WhenFull},
+    net::{
+        listener::Address,
+        unix_socket::{SocketFile, SocketMode},
+    },
     system::log::{Log, Verbosity},
 };
 

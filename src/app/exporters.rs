@@ -10,8 +10,9 @@ use crate::{
         prometheus::{self, own::Own},
         statsd,
     },
-    grpc::{listener::Listener, status::WorkerState, unix_socket::SocketMode},
+    grpc::status::WorkerState,
     hub::Hub,
+    net::{listener::Listener, unix_socket::SocketMode},
     record::Recorder,
     system::log::Log,
 };

@@ -1,6 +1,6 @@
 //! The file that says where the sidecar listens.
 
-use crate::grpc::listener::Listener;
+use crate::net::listener::Listener;
 use std::{
     fmt::Write as _,
     fs::{self, File},

@@ -4,13 +4,13 @@ use super::{account::account, exporters, ready_file, socket_files::SocketFiles};
 use crate::{
     config::Serve,
     grpc::{
-        access::Access,
-        listener::{Address, Listener},
+        auth::Access,
         server::Server,
         status::{StatusService, WorkerState},
     },
     hub::Hub,
     input::{decode::Decoder, splitter::Splitter},
+    net::listener::{Address, Listener},
     passthrough::Passthrough,
     pipeline::{Parts, Publisher},
     record::Recorder,

@@ -1,6 +1,6 @@
 //! The files of unix sockets that the sidecar made, to be removed at its end, whatever that is.
 
-use crate::grpc::unix_socket::SocketFile;
+use crate::net::unix_socket::SocketFile;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The files. They go when it is dropped.

@@ -6,10 +6,8 @@ use crate::{
         word::{COUNT, duration, some_time, whole},
     },
     control::PatternLimits,
-    grpc::{
-        access::AccessFiles, limits::ClientLimits, listener::Address, reload::SourceFile, tls::TlsFiles,
-        tokens::TokenFile, unix_socket::SocketMode,
-    },
+    grpc::{auth::AccessFiles, limits::ClientLimits},
+    net::{listener::Address, reload::SourceFile, tls::TlsFiles, tokens::TokenFile, unix_socket::SocketMode},
 };
 use std::path::PathBuf;
 

@@ -11,7 +11,7 @@ use crate::{
         metrics::sample::{Kind, Measures},
         otlp, prometheus, statsd,
     },
-    grpc::listener::Address,
+    net::listener::Address,
 };
 use std::{path::PathBuf, time::Duration};
 

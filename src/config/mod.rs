@@ -12,9 +12,10 @@ use crate::{
         word::{COUNT, SIZE, duration, share, whole},
     },
     control::{Control, Controls, Refused},
-    grpc::{access::AccessFiles, limits::ClientLimits, listener::Address, unix_socket::SocketMode},
+    grpc::{auth::AccessFiles, limits::ClientLimits},
     hub::{Limits, WhenFull},
     input::splitter::Embedded,
+    net::{listener::Address, unix_socket::SocketMode},
     system::log::Verbosity,
 };
 use std::{ffi::OsString, path::PathBuf, time::Duration};

@@ -9,9 +9,9 @@
 
 pub mod event;
 pub mod feed;
-pub mod ids;
 pub mod jsonl;
 pub mod metrics;
 pub mod otlp;
 pub mod prometheus;
 pub mod statsd;
+pub mod trace_ids;

@@ -1,6 +1,6 @@
 //! Connections as they come: which of a listener's peers are served at all.
 
-use super::{listener::Listener, socket::Socket, unix_socket::SocketMode};
+use crate::net::{listener::Listener, socket::Socket, unix_socket::SocketMode};
 use std::{io, sync::Arc};
 use tokio::net::{TcpListener, UnixListener};
 

@@ -1,12 +1,12 @@
 //! One connection: TLS if asked for, HTTP/2, and an end that loses nothing.
 
 use super::{
-    access::Access,
+    auth::Access,
     limits::ClientLimits,
     router::{Router, Services},
-    socket::Socket,
     telemetry::Activity,
 };
+use crate::net::socket::Socket;
 use crate::system::log::Log;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};

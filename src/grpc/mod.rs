@@ -9,20 +9,14 @@
 //! Who is let in: a unix socket's acceptor looks at the peer's user, TLS at its certificate, the router at the token.
 
 mod acceptor;
-pub mod access;
+pub mod auth;
 mod connection;
 pub mod controls;
 pub mod limits;
-pub mod listener;
-pub mod reload;
-mod request;
+pub mod rate_limit;
 mod router;
 pub mod server;
-mod socket;
 pub mod status;
 mod telemetry;
-pub mod throttle;
-pub mod tls;
-pub mod tokens;
-pub mod unix_socket;
+mod unary;
 mod until_end;

@@ -1,10 +1,10 @@
 //! From a request's path to the service that answers it.
 
 use super::{
-    access::Access,
-    request::{MAX_REQUEST_BYTES, Requests},
+    auth::Access,
     status::StatusService,
     telemetry::{Activity, STREAM_TELEMETRY, Telemetry},
+    unary::{MAX_REQUEST_BYTES, Requests},
 };
 use crate::{
     event::proto::{

@@ -7,15 +7,15 @@
 
 use super::{
     acceptor::{Acceptor, concerns_one},
-    access::Access,
+    auth::Access,
     connection::Connections,
     limits::{ClientLimits, places},
-    listener::Listener,
-    request::Requests,
     router::Services,
     status::StatusService,
     telemetry::Telemetry,
+    unary::Requests,
 };
+use crate::net::listener::Listener;
 use crate::{hub::Hub, system::log::Log};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -144,8 +144,9 @@ mod tests {
             batch::{BatchBuilder, Event},
             stats::StreamStats,
         },
-        grpc::{access::AccessFiles, listener::Address, unix_socket::SocketMode},
+        grpc::auth::AccessFiles,
         hub::{Limits, WhenFull},
+        net::{listener::Address, unix_socket::SocketMode},
         system::log::Verbosity,
     };
     use tokio::{

@@ -7,7 +7,7 @@
 use super::{
     controls,
     limits::{ClientLimits, places},
-    throttle::Throttle,
+    rate_limit::Throttle,
 };
 use crate::hub::{Hub, Subscription};
 use bytes::Bytes;

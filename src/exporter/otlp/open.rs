@@ -3,7 +3,7 @@
 //! Memory is bounded: so many spans, so many bytes. No trace is remembered that has no open span.
 
 use super::attributes::Attributes;
-use crate::exporter::ids::{Context, SpanId};
+use crate::exporter::trace_ids::{Context, SpanId};
 use opentelemetry_proto::tonic::trace::v1::span;
 use prost::Message as _;
 use std::{

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::exporter::{
     event::{Event, Phase, cut},
-    ids::{Context, Random, Traceparent, trace_id},
+    trace_ids::{Context, Random, Traceparent, trace_id},
 };
 use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,

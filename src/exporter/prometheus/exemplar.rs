@@ -2,8 +2,8 @@
 
 use crate::exporter::{
     event::Event,
-    ids::{Context, Traceparent, trace_id},
     metrics::aggregate::Exemplar,
+    trace_ids::{Context, Traceparent, trace_id},
 };
 
 /// The exemplar of an event's value: the trace that OTLP has for it, if it has a correlation id or a `traceparent`. Which

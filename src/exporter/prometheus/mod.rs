@@ -21,7 +21,7 @@ use super::{
     feed::{self, Feed},
     metrics::sample::Measures,
 };
-use crate::{grpc::listener::Address, system::log::Log};
+use crate::{net::listener::Address, system::log::Log};
 use own::Own;
 use page::{Format, Page};
 use series::{LEFT_OUT, Metrics};

@@ -1,6 +1,6 @@
 //! The options of the command line.
 
-use crate::{exporter::metrics::sample::Measures, grpc::unix_socket::check_length};
+use crate::{exporter::metrics::sample::Measures, net::unix_socket::check_length};
 use std::{
     fmt,
     path::{Path, PathBuf},

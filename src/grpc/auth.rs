@@ -1,6 +1,6 @@
 //! Who is let in: TLS for TCP listeners, and a token for every listener.
 
-use super::{reload::Reloading, tls::TlsFiles, tokens::TokenFile};
+use crate::net::{reload::Reloading, tls::TlsFiles, tokens::TokenFile};
 use crate::system::log::Log;
 use http::{Request, header::AUTHORIZATION};
 use tokio_rustls::TlsAcceptor;

@@ -1,0 +1,8 @@
+//! Addresses, listeners and sockets, and the files that TLS and tokens are read from.
+
+pub mod listener;
+pub mod reload;
+pub mod socket;
+pub mod tls;
+pub mod tokens;
+pub mod unix_socket;
