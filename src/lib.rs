@@ -9,13 +9,13 @@
 //!                                                    └→ exporter
 //! ```
 //!
-//! - [`live`] reads a worker's pipe, [`replay`] recorded files; both feed the same [`pipeline`].
+//! - [`pipeline::live`] reads a worker's pipe, [`pipeline::recording`] recorded files; both feed the same [`pipeline`].
 //! - [`input::splitter`] finds telemetry in the bytes. It is pure: no input, no output, no clock.
-//! - [`passthrough`] writes everything else to stderr, whatever state that is in.
+//! - [`pipeline::passthrough`] writes everything else to stderr, whatever state that is in.
 //! - [`input::decode`] turns a line's JSON into an encoded event, once; a [batch](event::batch) holds many, ready to send.
 //! - [`hub`] fans batches out to consumers, each with its [`control`]s and a bounded queue. It knows neither gRPC
 //!   nor exporters.
-//! - [`grpc`] serves subscribers, [`exporter`] carries events elsewhere, [`record`] keeps the raw bytes.
+//! - [`grpc`] serves subscribers, [`exporter`] carries events elsewhere, [`pipeline::record`] keeps the raw bytes.
 //! - [`system::fd`] opens and writes what options name and streams that were inherited.
 //! - [`worker`] starts the process, passes signals on, and leaves as it left.
 //! - [`cli`] parses words, [`config`] makes values of them, [`app`] wires everything and ends it in order.
@@ -38,13 +38,7 @@ pub mod exporter;
 pub mod grpc;
 pub mod hub;
 pub mod input;
-pub mod live;
 pub mod net;
-pub mod pace;
-pub mod passthrough;
 pub mod pipeline;
-pub mod publisher;
-pub mod record;
-pub mod replay;
 pub mod system;
 pub mod worker;

@@ -33,8 +33,7 @@ use telemetry_sidecar::{
         decode::Decoder,
         splitter::{Embedded, Splitter},
     },
-    passthrough::Passthrough,
-    pipeline::{Parts, Pipeline, Publisher},
+    pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough},
     system::log::{Log, Verbosity},
 };
 use tempfile::TempDir;

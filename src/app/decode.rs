@@ -9,9 +9,7 @@ use crate::{
         stats::{Malformed, StreamStats},
     },
     input::{decode::Decoder, splitter::Splitter},
-    passthrough::Passthrough,
-    pipeline::{Parts, Pipeline, Publisher},
-    replay,
+    pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough, recording},
     system::{
         fd::write_all,
         log::{Log, Verbosity},
@@ -29,7 +27,7 @@ use std::{
 /// counted on stderr.
 pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
     let standard_input = [PathBuf::from("-")];
-    let recordings = replay::open(if files.is_empty() { &standard_input } else { files })?;
+    let recordings = recording::open(if files.is_empty() { &standard_input } else { files })?;
     let null =
         File::options().write(true).open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
     let mut pipeline = Pipeline::new(Parts {

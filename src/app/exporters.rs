@@ -13,7 +13,7 @@ use crate::{
     grpc::status::WorkerState,
     hub::Hub,
     net::{listener::Listener, unix_socket::SocketMode},
-    record::Recorder,
+    pipeline::record::Recorder,
     system::log::Log,
 };
 use std::{env, net::SocketAddr, sync::Arc, time::Duration};

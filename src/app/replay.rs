@@ -3,10 +3,12 @@
 use super::{session::Session, socket_files::SocketFiles};
 use crate::{
     config::{Replay, Serve},
-    pace::Pace,
-    pipeline::Pipeline,
-    publisher::Waiting,
-    replay::{self, Recording},
+    pipeline::{
+        Pipeline,
+        pace::Pace,
+        publisher::Waiting,
+        recording::{self, Recording},
+    },
     system::log::{Log, Verbosity},
     worker::{Exit, signals::Ending},
 };
@@ -14,7 +16,7 @@ use std::{sync::Arc, thread};
 
 /// Serves the recordings, one after the other, and ends when all is delivered.
 pub fn run(mut config: Replay) -> Result<Exit, String> {
-    let recordings = replay::open(&config.files)?;
+    let recordings = recording::open(&config.files)?;
     refuse_to_append(&recordings, &config.serve)?;
     let socket_files = SocketFiles::default();
     end_on_signals(&socket_files)?;

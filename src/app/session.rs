@@ -11,9 +11,7 @@ use crate::{
     hub::Hub,
     input::{decode::Decoder, splitter::Splitter},
     net::listener::{Address, Listener},
-    passthrough::Passthrough,
-    pipeline::{Parts, Publisher},
-    record::Recorder,
+    pipeline::{Parts, Publisher, passthrough::Passthrough, record::Recorder},
     system::{fd::open_append, log::Log},
     worker::startup::was_closed,
 };

@@ -8,9 +8,11 @@ use super::{memory, session::Session, socket_files::SocketFiles};
 use crate::{
     config::Wrap,
     grpc::status::WorkerState,
-    live::{self, Wake},
-    pipeline::Pipeline,
-    publisher::Dropping,
+    pipeline::{
+        Pipeline,
+        live::{self, Wake},
+        publisher::Dropping,
+    },
     system::log::{self, Log, Verbosity},
     worker::{
         Exit, copier,

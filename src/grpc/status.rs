@@ -9,7 +9,7 @@ use crate::{
         stats,
     },
     hub::{ConsumerAccount, Hub, Snapshot},
-    record::Recorder,
+    pipeline::record::Recorder,
     worker::Exit,
 };
 use std::{

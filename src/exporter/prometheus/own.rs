@@ -11,7 +11,7 @@ use crate::{
     exporter::metrics::sample::Kind,
     grpc::status::WorkerState,
     hub::{ConsumerAccount, Hub},
-    record::Recorder,
+    pipeline::record::Recorder,
     worker::Exit,
 };
 use std::{

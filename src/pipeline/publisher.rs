@@ -1,10 +1,9 @@
 //! From the pipeline to the hub: a live worker's events are dropped when queues are full, recorded ones wait.
 
+use super::{Publisher, pace::Pace};
 use crate::{
     event::{batch::Batch, stats::StreamStats},
     hub::Hub,
-    pace::Pace,
-    pipeline::Publisher,
 };
 use std::sync::Arc;
 

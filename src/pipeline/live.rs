@@ -10,10 +10,7 @@
 //! To be woken for every line would cost the worker, who does the waking, as much as the sidecar. While lines come
 //! close behind each other the reader does not wait for the next one but takes a nap, and then reads what has come.
 
-use crate::{
-    passthrough::Passthrough,
-    pipeline::{Pipeline, Publisher},
-};
+use super::{Pipeline, Publisher, passthrough::Passthrough};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, fcntl},

@@ -1,6 +1,6 @@
 //! The recorded source: files of raw stderr, through the same pipeline as a live worker's.
 
-use crate::pipeline::{Pipeline, Publisher};
+use super::{Pipeline, Publisher};
 use std::{
     fs::{self, File, Metadata},
     io::{self, Read},

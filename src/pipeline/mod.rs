@@ -9,6 +9,13 @@
 //! Events are published before ordinary bytes are written: a reader of stderr who does not read makes the worker
 //! wait, as without the sidecar, but not the subscribers.
 
+pub mod live;
+pub mod pace;
+pub mod passthrough;
+pub mod publisher;
+pub mod record;
+pub mod recording;
+
 use crate::{
     event::{
         batch::{Batch, BatchBuilder},
@@ -18,8 +25,7 @@ use crate::{
         decode::{Decoder, Reject},
         splitter::{Handler, PREFIX, Splitter},
     },
-    passthrough::Passthrough,
-    record::Recorder,
+    pipeline::{passthrough::Passthrough, record::Recorder},
     system::log::Log,
 };
 use std::{
