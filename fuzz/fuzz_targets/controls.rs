@@ -28,7 +28,7 @@ use telemetry_sidecar::{
         proto::bridge::{TelemetryControl, TelemetryEvent, telemetry_control::Control},
         stats::{ConsumerStats, StreamStats},
     },
-    grpc::{controls, rate_limit::Throttle},
+    grpc::{rate_limit::Throttle, service::controls},
     hub::{Hub, Limits, Subscription, WhenFull},
 };
 use xxhash_rust::xxh3::xxh3_64;

@@ -24,7 +24,7 @@ use telemetry_sidecar::{
         auth::{Access, AccessFiles},
         limits::ClientLimits,
         server::Server,
-        status::StatusService,
+        service::status::StatusService,
     },
     hub::{Hub, Limits, WhenFull},
     net::{

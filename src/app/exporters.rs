@@ -10,11 +10,11 @@ use crate::{
         prometheus::{self, own::Own},
         statsd,
     },
-    grpc::status::WorkerState,
     hub::Hub,
     net::{listener::Listener, unix_socket::SocketMode},
     pipeline::record::Recorder,
     system::log::Log,
+    worker::state::WorkerState,
 };
 use std::{env, net::SocketAddr, sync::Arc, time::Duration};
 

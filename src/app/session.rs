@@ -3,17 +3,13 @@
 use super::{account::account, exporters, ready_file, socket_files::SocketFiles};
 use crate::{
     config::Serve,
-    grpc::{
-        auth::Access,
-        server::Server,
-        status::{StatusService, WorkerState},
-    },
+    grpc::{auth::Access, server::Server, service::status::StatusService},
     hub::Hub,
     input::{decode::Decoder, splitter::Splitter},
     net::listener::{Address, Listener},
     pipeline::{Parts, Publisher, passthrough::Passthrough, record::Recorder},
     system::{fd::open_append, log::Log},
-    worker::startup::was_closed,
+    worker::{startup::was_closed, state::WorkerState},
 };
 use std::{
     fs::File,

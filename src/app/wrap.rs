@@ -7,7 +7,6 @@
 use super::{memory, session::Session, socket_files::SocketFiles};
 use crate::{
     config::Wrap,
-    grpc::status::WorkerState,
     pipeline::{
         Pipeline,
         live::{self, Wake},
@@ -19,6 +18,7 @@ use crate::{
         signals::Signals,
         spawn::{prepare_environment, spawn, stderr_pipe},
         startup::close_inherited,
+        state::WorkerState,
         supervisor::Supervisor,
         witness::Witness,
     },

@@ -4,7 +4,7 @@ use super::{
     auth::Access,
     limits::ClientLimits,
     router::{Router, Services},
-    telemetry::Activity,
+    service::telemetry::Activity,
 };
 use crate::net::socket::Socket;
 use crate::system::log::Log;

@@ -11,12 +11,10 @@
 mod acceptor;
 pub mod auth;
 mod connection;
-pub mod controls;
 pub mod limits;
 pub mod rate_limit;
 mod router;
 pub mod server;
-pub mod status;
-mod telemetry;
+pub mod service;
 mod unary;
 mod until_end;

@@ -2,8 +2,10 @@
 
 use super::{
     auth::Access,
-    status::StatusService,
-    telemetry::{Activity, STREAM_TELEMETRY, Telemetry},
+    service::{
+        status::StatusService,
+        telemetry::{Activity, STREAM_TELEMETRY, Telemetry},
+    },
     unary::{MAX_REQUEST_BYTES, Requests},
 };
 use crate::{

@@ -11,8 +11,7 @@ use super::{
     connection::Connections,
     limits::{ClientLimits, places},
     router::Services,
-    status::StatusService,
-    telemetry::Telemetry,
+    service::{status::StatusService, telemetry::Telemetry},
     unary::Requests,
 };
 use crate::net::listener::Listener;

@@ -10,6 +10,7 @@ mod number;
 pub mod signals;
 pub mod spawn;
 pub mod startup;
+pub mod state;
 pub mod supervisor;
 pub mod witness;
 

@@ -47,7 +47,7 @@ use super::{
     feed::{self, Feed},
     metrics::sample::Measures,
 };
-use crate::{grpc::status::WorkerState, system::log::Log};
+use crate::{system::log::Log, worker::state::WorkerState};
 use client::Authorities;
 use endpoint::Endpoint;
 use environment::Environment;

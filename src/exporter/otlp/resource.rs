@@ -1,6 +1,6 @@
 //! Who telemetry is from: <https://opentelemetry.io/docs/specs/semconv/resource/>.
 
-use crate::{exporter::trace_ids::Random, grpc::status::WorkerState, system::log::PROGRAM};
+use crate::{exporter::trace_ids::Random, system::log::PROGRAM, worker::state::WorkerState};
 use nix::unistd::gethostname;
 use opentelemetry_proto::tonic::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},

@@ -9,10 +9,9 @@ use super::{
 use crate::{
     event::stats::{ConsumerStats, Malformed},
     exporter::metrics::sample::Kind,
-    grpc::status::WorkerState,
     hub::{ConsumerAccount, Hub},
     pipeline::record::Recorder,
-    worker::Exit,
+    worker::{Exit, state::WorkerState},
 };
 use std::{
     collections::BTreeMap,

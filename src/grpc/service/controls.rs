@@ -8,7 +8,7 @@
 //! full, and then HTTP/2's flow control holds the client back. Left unread they would be many frames of a few bytes, for
 //! which h2 ends the connection long before a window is used up.
 
-use super::rate_limit::Throttle;
+use crate::grpc::rate_limit::Throttle;
 use crate::{
     control::Control,
     event::{

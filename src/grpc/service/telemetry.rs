@@ -4,8 +4,8 @@
 //! codec would encode every event again. Nothing here looks at `grpc-timeout`: Snakepit opens the stream with five
 //! seconds and then listens for ever.
 
-use super::{
-    controls,
+use super::controls;
+use crate::grpc::{
     limits::{ClientLimits, places},
     rate_limit::Throttle,
 };

@@ -1,0 +1,5 @@
+//! The services that the sidecar answers itself.
+
+pub mod controls;
+pub mod status;
+pub mod telemetry;
