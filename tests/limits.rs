@@ -88,7 +88,7 @@ async fn one_connection_too_many_is_closed_until_another_goes() {
     let port = sidecar.port();
     let (first, second) = (open_stream(port), open_stream(port));
     assert!(is_closed(dial(port)));
-    sidecar.wait_for_stderr("closed, there are --max-connections already");
+    sidecar.wait_for_stderr("closed, --max-connections is reached");
     drop(first);
     let is_served = async || {
         let mut stream = dial(port);

@@ -1,14 +1,14 @@
 //! The gRPC side: listeners, connections, services, and the order in which they end.
 //!
 //! ```text
-//! listener → acceptor → connection: TLS, HTTP/2 (hyper) → router ─┬→ telemetry (StreamTelemetry: frames from the hub)
-//!                                                                 ├→ status (GetStatus)
-//!                                                                 └→ health, reflection (tonic's)
+//! accept loop → connection: TLS, HTTP/2 (hyper) → router ─┬→ telemetry (StreamTelemetry: frames from the hub)
+//!                                                         ├→ status (GetStatus)
+//!                                                         └→ health, reflection (tonic's)
 //! ```
 //!
-//! Who is let in: a unix socket's acceptor looks at the peer's user, TLS at its certificate, the router at the token.
+//! Access control: the accept loop checks the user of a unix socket's peer, TLS the certificate, and the router the
+//! token.
 
-mod acceptor;
 pub mod auth;
 mod connection;
 pub mod limits;

@@ -6,7 +6,6 @@
 //! Connections without a telemetry stream are not waited for at all.
 
 use super::{
-    acceptor::{Acceptor, concerns_one},
     auth::Access,
     connection::Connections,
     limits::{ClientLimits, places},
@@ -14,18 +13,17 @@ use super::{
     service::{status::StatusService, telemetry::Telemetry},
     unary::Requests,
 };
-use crate::net::listener::Listener;
+use crate::net::{
+    accept::{AboveLimit, Acceptor, ConnectionLimit, accept},
+    listener::Listener,
+};
 use crate::{hub::Hub, system::log::Log};
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-
-/// How long to wait when no connection can be accepted because descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What to serve, and for how long after the end.
 pub struct Server {
@@ -53,7 +51,10 @@ impl Server {
         let telemetry = Telemetry::new(Arc::clone(&self.hub), &self.limits);
         let requests = Requests::new(self.limits.handshake_timeout, end.clone());
         let services = Services::new(telemetry, self.status, Arc::clone(&access), requests, self.log.clone());
-        let places = Arc::new(places(self.limits.connections));
+        let limit = ConnectionLimit {
+            permits: Arc::new(places(self.limits.connections)),
+            above: AboveLimit::Close { option: "--max-connections" },
+        };
         let connections = Arc::new(Connections {
             services: Arc::new(services),
             access,
@@ -63,7 +64,7 @@ impl Server {
         });
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(accept(listener, Arc::clone(&connections), Arc::clone(&places)));
+            accepting.spawn(serve_listener(listener, Arc::clone(&connections), limit.clone()));
         }
 
         self.hub.closed().await;
@@ -92,46 +93,19 @@ async fn is_done_by(deadline: Option<Instant>, work: impl Future<Output = ()>) -
     }
 }
 
-/// Accepts connections until the end, then waits for those that are left.
-async fn accept(listener: Listener, connections: Arc<Connections>, places: Arc<Semaphore>) {
-    let mut running = JoinSet::new();
-    let mut acceptor = match Acceptor::new(listener) {
+/// Serves one listener's connections until the end, then waits for those that are left.
+async fn serve_listener(listener: Listener, connections: Arc<Connections>, limit: ConnectionLimit) {
+    let acceptor = match Acceptor::new(listener) {
         Ok(acceptor) => acceptor,
         Err(error) => {
             return connections.log.info(format_args!("cannot accept connections: {error}"));
         }
     };
-    loop {
-        let accepted = tokio::select! {
-            accepted = acceptor.accept() => accepted,
-            // Finished connections are taken off the list.
-            Some(_) = running.join_next() => continue,
-            () = connections.end.cancelled() => break,
-        };
-        match accepted {
-            Ok((socket, peer)) => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                    connections
-                        .log
-                        .debug(format_args!("{peer}: closed, there are --max-connections already"));
-                    continue;
-                };
-                let connections = Arc::clone(&connections);
-                running.spawn(async move {
-                    connections.serve(socket, peer).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                connections.log.debug(format_args!("cannot accept a connection: {error}"));
-                if !concerns_one(&error) {
-                    sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-    drop(acceptor);
-    while running.join_next().await.is_some() {}
+    let serve = |socket, peer| {
+        let connections = Arc::clone(&connections);
+        async move { connections.serve(socket, peer).await }
+    };
+    accept("grpc", acceptor, limit, connections.end.cancelled(), &connections.log, serve).await;
 }
 
 #[cfg(test)]
@@ -151,6 +125,7 @@ mod tests {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::UnixStream,
+        time::sleep,
     };
 
     /// What HTTP/2 starts with, and an empty SETTINGS frame.

@@ -1,5 +1,6 @@
 //! Addresses, listeners and sockets, and the files that TLS and tokens are read from.
 
+pub(crate) mod accept;
 pub mod listener;
 pub mod reload;
 pub mod socket;

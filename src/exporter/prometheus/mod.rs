@@ -21,7 +21,10 @@ use super::{
     feed::{self, Feed},
     metrics::sample::Measures,
 };
-use crate::{net::listener::Address, system::log::Log};
+use crate::{
+    net::{accept::Acceptor, listener::Address},
+    system::log::Log,
+};
 use own::Own;
 use page::{Format, Page};
 use series::{LEFT_OUT, Metrics};
@@ -68,23 +71,16 @@ pub fn start(
     listener.set_nonblocking(true)?;
     feed::spawn(NAME, move || async move {
         match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => export(metrics, listener, feed, own, linger, log).await,
+            Ok(listener) => export(metrics, Acceptor::Tcp(listener), feed, own, linger, log).await,
             Err(error) => log.info(format_args!("prometheus: cannot accept connections: {error}")),
         }
     })
 }
 
-async fn export(
-    metrics: Metrics,
-    listener: tokio::net::TcpListener,
-    feed: Feed,
-    own: Own,
-    linger: Duration,
-    log: Log,
-) {
+async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed, own: Own, linger: Duration, log: Log) {
     let state = State { metrics, own, ended: false };
     let scrape = Arc::new(Scrape { state: Mutex::new(state), last_page: Notify::new() });
-    let serving = tokio::spawn(server::serve(listener, Arc::clone(&scrape), log));
+    let serving = tokio::spawn(server::serve(acceptor, Arc::clone(&scrape), log));
     let mut counted = [0; LEFT_OUT.len()];
     loop {
         let left_out = scrape.lock().metrics.left_out();

@@ -1,7 +1,13 @@
 //! The page over HTTP/1.1: to everyone who asks, and to nobody for long.
 
 use super::{Scrape, accept};
-use crate::system::log::Log;
+use crate::{
+    net::{
+        self,
+        accept::{AboveLimit, Acceptor, ConnectionLimit},
+    },
+    system::log::Log,
+};
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
@@ -12,6 +18,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,9 +27,8 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
     sync::Semaphore,
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 /// Each may hold a page in memory; others wait in the system's queue until one of them has gone.
@@ -38,32 +44,18 @@ const CONNECTION_TIME: Duration = Duration::from_secs(300);
 /// How long it may then take to finish what it is at.
 const LAST_RESPONSE_TIME: Duration = Duration::from_secs(30);
 
-/// How long to wait when no connection can be accepted because descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// What other answers than the page are.
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// Accepts connections for ever.
-pub async fn serve(listener: TcpListener, scrape: Arc<Scrape>, log: Log) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Headers and page are written in one go.
-                let _ = stream.set_nodelay(true);
-                let (scrape, log) = (Arc::clone(&scrape), log.clone());
-                tokio::spawn(async move {
-                    serve_connection(stream, &scrape, &log).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                log.debug(format_args!("prometheus: cannot accept a connection: {error}"));
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
+/// Serves scrapes until it is dropped.
+pub async fn serve(acceptor: Acceptor, scrape: Arc<Scrape>, log: Log) {
+    let limit =
+        ConnectionLimit { permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), above: AboveLimit::Wait };
+    let serve = |socket, _peer| {
+        let (scrape, log) = (Arc::clone(&scrape), log.clone());
+        async move { serve_connection(socket, &scrape, &log).await }
+    };
+    net::accept::accept("prometheus", acceptor, limit, pending(), &log, serve).await;
 }
 
 async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &Scrape, log: &Log) {
@@ -133,7 +125,7 @@ mod tests {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
         sync::Notify,
-        time::Instant,
+        time::{Instant, sleep},
     };
 
     /// How long a client is served, in seconds.
