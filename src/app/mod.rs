@@ -3,7 +3,6 @@
 mod account;
 mod decode;
 mod exporters;
-mod memory;
 pub mod ready_file;
 mod replay;
 mod session;

@@ -4,7 +4,7 @@
 //! thread that lives as long), passes signals on and waits. One reads the worker's stderr, writes its own and
 //! publishes events. One serves gRPC. The exit status is the worker's, whatever happens in the others.
 
-use super::{memory, session::Session, socket_files::SocketFiles};
+use super::{session::Session, socket_files::SocketFiles};
 use crate::{
     config::Wrap,
     pipeline::{
@@ -37,9 +37,6 @@ use std::{
     sync::Arc,
     thread,
 };
-
-/// A worker that has lived so long, in milliseconds, may live long: then memory matters. Others should end soon.
-const SETTLED_MS: u8 = 100;
 
 /// Runs a worker to its end.
 pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, String> {
@@ -104,9 +101,6 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     give_up_descriptors();
 
     let mut supervisor = Supervisor::new(worker, &signals, Witness::start().ok());
-    if !wait_for(&[signals.as_fd()], SETTLED_MS.into()) {
-        memory::give_back_program();
-    }
     let exit = supervisor.run();
     worker_state.ended(exit);
     wake.worker_ended();

@@ -15,7 +15,7 @@ use std::{
     mem::MaybeUninit,
     os::fd::{BorrowedFd, RawFd},
     ptr,
-    sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU8, Ordering},
 };
 
 // All of them are written before there is a second thread, and threads see what was written before their start: relaxed
@@ -28,17 +28,14 @@ static CLOSED: AtomicU8 = AtomicU8::new(0);
 const CHANGED: [Signal; 3] = [Signal::SIGPIPE, Signal::SIGSEGV, Signal::SIGBUS];
 /// A bit for each of them that was ignored.
 static IGNORED: AtomicU8 = AtomicU8::new(0);
-/// Where the command line lies that `ps` and `pkill -f` see, and how long it is.
-static COMMAND_LINE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
-static COMMAND_LINE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 #[used]
 // SAFETY: the section is a list of functions with C calling convention that the C library calls at the start.
 #[unsafe(link_section = ".init_array")]
-static NOTE: extern "C" fn(libc::c_int, *const *mut libc::c_char, *const *mut libc::c_char) = note;
+static NOTE: extern "C" fn() = note;
 
 /// Runs before Rust's runtime is set up: system calls and atomics only.
-extern "C" fn note(count: libc::c_int, words: *const *mut libc::c_char, _: *const *mut libc::c_char) {
+extern "C" fn note() {
     for fd in 0..3 {
         // SAFETY: asking for the flags of any number is allowed.
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
@@ -49,18 +46,6 @@ extern "C" fn note(count: libc::c_int, words: *const *mut libc::c_char, _: *cons
         if is_ignored(signal) {
             IGNORED.fetch_or(1 << index, Ordering::Relaxed);
         }
-    }
-    // glibc passes what `main` gets; musl passes nothing.
-    if cfg!(target_env = "gnu")
-        && let Ok(last @ 0..) = isize::try_from(count - 1)
-    {
-        // SAFETY: there are `count` words, which the kernel has put one behind the other, each with its NUL.
-        let (first, bytes) = unsafe {
-            let (first, last) = (*words, *words.offset(last));
-            (first, last.offset_from(first).cast_unsigned() + libc::strlen(last))
-        };
-        COMMAND_LINE.store(first.cast(), Ordering::Relaxed);
-        COMMAND_LINE_BYTES.store(bytes, Ordering::Relaxed);
     }
 }
 
@@ -74,25 +59,6 @@ pub(super) fn is_ignored(signal: Signal) -> bool {
         action.assume_init().sa_sigaction
     };
     handler == libc::SIG_IGN
-}
-
-/// Makes the worker's command line the one that `ps` shows of this process, a helper: `pkill -f` for the worker's, which
-/// finds the sidecar as well as the worker, is to find the witness, too, and `pkill -f` for the sidecar's is not.
-pub fn show_workers_command_line() {
-    let first = COMMAND_LINE.load(Ordering::Relaxed);
-    if first.is_null() {
-        return;
-    }
-    // SAFETY: the kernel has put these bytes on the stack for this process to use, and nothing else reads or writes them
-    // in a helper, which has one thread.
-    let words = unsafe { std::slice::from_raw_parts_mut(first, COMMAND_LINE_BYTES.load(Ordering::Relaxed)) };
-    let separator = b"\0--\0";
-    if let Some(at) = words.windows(separator.len()).position(|window| window == separator) {
-        let worker = at + separator.len()..words.len();
-        let length = worker.len();
-        words.copy_within(worker, 0);
-        words[length..].fill(0);
-    }
 }
 
 /// Whether a standard descriptor was closed.

@@ -10,7 +10,7 @@
 //! whoever asks has to wait for a while before the answer is no, and the witness forgets what was meant for it
 //! alone after a second.
 
-use super::{helper::fork_with, startup};
+use super::helper::fork_with;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
@@ -95,7 +95,6 @@ impl Drop for Witness {
 
 /// The witness's whole life: questions come at 0, answers go to 1, and the end of questions is its end.
 fn watch() {
-    startup::show_workers_command_line();
     // SAFETY: both are open as long as this process is.
     let (questions, answers) = unsafe { (BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1)) };
     let Ok(signals) = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK) else { return };
