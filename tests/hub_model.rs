@@ -188,6 +188,37 @@ fn who_waits_for_room_or_for_the_queues_end_is_woken_by_who_takes() {
 }
 
 #[test]
+fn who_waits_for_room_or_for_delivery_is_woken_by_an_acknowledgement() {
+    every_order(|| {
+        let hub = hub(1);
+        let exporter = hub.export("", limits(1));
+        let publisher = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || {
+                hub.publish_waiting(batch(2), &StreamStats::default(), false);
+                hub.wait_until_delivered(false);
+                let stats = hub.snapshot().exporters[0].stats;
+                assert_eq!((stats.delivered, stats.dropped, stats.queued), (1, 1, 0));
+                hub.close();
+            }
+        });
+        let mut settled = 0;
+        while let Some(chunk) = block_on(|context| exporter.poll_chunk(context)) {
+            assert_eq!(chunk.events, 1);
+            if settled == 0 {
+                exporter.acknowledge(1);
+            } else {
+                exporter.drop_in_flight(1);
+            }
+            settled += chunk.events;
+        }
+        publisher.join().unwrap();
+        assert_eq!(settled, 2);
+        assert_balanced(&hub);
+    });
+}
+
+#[test]
 fn who_waits_for_room_is_woken_by_who_leaves_and_who_comes() {
     every_order(|| {
         let hub = hub(1);

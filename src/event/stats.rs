@@ -104,7 +104,7 @@ impl StreamStats {
 pub struct ConsumerStats {
     /// Events since it was registered, and the backlog it was handed.
     pub offered: u64,
-    /// Events it took.
+    /// Events it acknowledged: they were taken by HTTP/2, written or sent.
     pub delivered: u64,
     /// Events that came while it was switched off.
     pub switched_off: u64,
@@ -112,13 +112,13 @@ pub struct ConsumerStats {
     pub filtered: u64,
     /// Events its sampling left out.
     pub sampled_out: u64,
-    /// Events given up because its queue was full.
+    /// Events given up because its queue was full, or because they could not be written or sent.
     pub dropped: u64,
-    /// Events queued when it left.
+    /// Events queued or in flight when it left.
     pub abandoned: u64,
-    /// Events queued now.
+    /// Events queued now, or in flight: taken and not acknowledged yet.
     pub queued: u64,
-    /// Bytes queued now, gRPC's five-byte message prefixes included.
+    /// Bytes queued now, without those in flight, gRPC's five-byte message prefixes included.
     pub queued_bytes: u64,
     /// Controls applied.
     pub controls_applied: u64,

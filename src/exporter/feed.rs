@@ -30,16 +30,26 @@ impl Feed {
 
     /// The next events, some hundred at most; none when the stream has ended and everything was taken. Nothing is lost
     /// if the future is dropped.
+    ///
+    /// Each event is in flight until it is [acknowledged](Self::acknowledge) or [dropped](Self::drop_in_flight).
     pub async fn next(&self) -> Option<Vec<Event>> {
         // While there are events this is never pending: the thread's timers and sockets get their turn first.
         yield_now().await;
-        let frames = poll_fn(|context| self.0.poll_frames(context)).await?;
-        Some(messages(frames).map(Event::from).collect())
+        let chunk = poll_fn(|context| self.0.poll_chunk(context)).await?;
+        let events: Vec<_> = messages(chunk.frames).map(Event::from).collect();
+        // None, unless a frame does not decode.
+        self.drop_in_flight(chunk.events.saturating_sub(events.len() as u64));
+        Some(events)
     }
 
-    /// Counts events that were taken as dropped after all: they reached nobody.
-    pub fn lost(&self, events: u64) {
-        self.0.lost(events);
+    /// Counts events in flight as delivered.
+    pub fn acknowledge(&self, events: u64) {
+        self.0.acknowledge(events);
+    }
+
+    /// Counts events in flight as dropped: they reached nobody.
+    pub fn drop_in_flight(&self, events: u64) {
+        self.0.drop_in_flight(events);
     }
 
     /// Asks that the end wait for this exporter to be done for as long as it would for a first subscriber.

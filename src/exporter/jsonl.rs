@@ -1,7 +1,11 @@
 //! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
 
 use super::{event::messages, feed::stand_back};
-use crate::{event::json, hub::Subscription, system::fd::write_all};
+use crate::{
+    event::json,
+    hub::{Chunk, Subscription},
+    system::fd::write_all,
+};
 use std::{
     fs::File,
     io,
@@ -33,8 +37,8 @@ fn export(subscription: &Subscription, file: &File) {
     let mut lines = Vec::new();
     let mut torn = false;
     loop {
-        let frames = match subscription.poll_frames(&mut context) {
-            Poll::Ready(Some(frames)) => frames,
+        let Chunk { frames, events } = match subscription.poll_chunk(&mut context) {
+            Poll::Ready(Some(chunk)) => chunk,
             Poll::Ready(None) => return,
             Poll::Pending => {
                 thread::park();
@@ -46,19 +50,21 @@ fn export(subscription: &Subscription, file: &File) {
             lines.push(b'\n');
         }
         let begin = lines.len();
-        let mut events = 0;
         for event in messages(frames) {
-            events += 1;
             // Writing to a Vec does not fail.
             let _ = json::write(&mut lines, &event, Some(event.timestamp_ns));
         }
         match write_all(file, &lines) {
-            Ok(()) => torn = false,
+            Ok(()) => {
+                torn = false;
+                subscription.acknowledge(events);
+            }
             // A full disk: the next ones may find room.
             Err(unwritten) => {
                 let written = lines.get(..unwritten.written).unwrap_or_default();
-                let whole = written.iter().skip(begin).filter(|byte| **byte == b'\n').count();
-                subscription.lost(events - whole as u64);
+                let whole = written.iter().skip(begin).filter(|byte| **byte == b'\n').count() as u64;
+                subscription.acknowledge(whole);
+                subscription.drop_in_flight(events - whole);
                 // Half a line may stand there now. The next one is to be whole.
                 torn = written.last().map_or(torn, |last| *last != b'\n');
             }

@@ -1,15 +1,21 @@
 //! One subscriber or exporter as the hub sees it: controls, a queue, and books.
 
 use super::{
-    ConsumerAccount,
+    Chunk, ConsumerAccount,
     queue::{Limits, Queue},
 };
 use crate::{
     control::{ByName, Controls, Verdict},
     event::{batch::Batch, stats::ConsumerStats},
 };
-use bytes::Bytes;
 use std::{collections::BTreeMap, mem, ops::Range, sync::Arc, task::Waker};
+
+/// When an event that is taken counts as delivered.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Delivery {
+    AtOnce,
+    OnAcknowledgement,
+}
 
 #[derive(Debug)]
 pub(super) struct Consumer {
@@ -49,8 +55,17 @@ impl Consumer {
         self.queue.has_room(events, bytes)
     }
 
+    pub(super) fn has_queued(&self) -> bool {
+        self.queue.len() > 0
+    }
+
+    /// Whether nothing is queued or in flight.
     pub(super) fn is_drained(&self) -> bool {
-        self.queue.len() == 0
+        self.unsettled() == 0
+    }
+
+    fn unsettled(&self) -> u64 {
+        (self.queue.len() + self.queue.in_flight()) as u64
     }
 
     /// Judges events by the controls in force now and queues those that pass.
@@ -88,19 +103,29 @@ impl Consumer {
         self.stats.controls_refused += 1;
     }
 
-    /// Takes about so many bytes of whole frames, if anything waits.
-    pub(super) fn take(&mut self, about: usize) -> Option<Bytes> {
+    /// Takes about so many bytes of whole frames, if any are queued. The events are in flight until they are
+    /// acknowledged or dropped, or delivered at once.
+    pub(super) fn take(&mut self, about: usize, delivery: Delivery) -> Option<Chunk> {
         let (frames, events) = self.queue.take(about)?;
-        self.stats.delivered += events as u64;
-        Some(frames)
+        match delivery {
+            Delivery::OnAcknowledgement => self.queue.add_in_flight(events),
+            Delivery::AtOnce => self.stats.delivered += events as u64,
+        }
+        Some(Chunk { frames, events: events as u64 })
+    }
+
+    /// Counts events in flight as delivered.
+    pub(super) fn acknowledge(&mut self, events: u64) {
+        self.stats.delivered += self.queue.settle_in_flight(events);
+    }
+
+    /// Counts events in flight as dropped.
+    pub(super) fn drop_in_flight(&mut self, events: u64) {
+        self.stats.dropped += self.queue.settle_in_flight(events);
     }
 
     pub(super) fn stats(&self) -> ConsumerStats {
-        ConsumerStats {
-            queued: self.queue.len() as u64,
-            queued_bytes: self.queue.bytes() as u64,
-            ..self.stats
-        }
+        ConsumerStats { queued: self.unsettled(), queued_bytes: self.queue.bytes() as u64, ..self.stats }
     }
 
     pub(super) fn account(&self) -> ConsumerAccount {
@@ -116,15 +141,8 @@ impl Consumer {
         *self.counters.entry(counter).or_default() += by;
     }
 
-    /// Takes back that events were delivered.
-    pub(super) fn lost(&mut self, events: u64) {
-        let lost = events.min(self.stats.delivered);
-        self.stats.delivered -= lost;
-        self.stats.dropped += lost;
-    }
-
-    /// Nobody takes events any more: what is queued is abandoned, and so is what may still come. It returns what was
-    /// queued, to be dropped when the lock is released.
+    /// Nobody takes events any more: what is queued or in flight is abandoned, and so is what may still come. It returns
+    /// what was queued, to be dropped when the lock is released.
     pub(super) fn leave(&mut self) -> Queue {
         self.left = true;
         self.abandon_queue()
@@ -144,7 +162,7 @@ impl Consumer {
     }
 
     fn abandon_queue(&mut self) -> Queue {
-        self.stats.abandoned += self.queue.len() as u64;
+        self.stats.abandoned += self.unsettled();
         mem::replace(&mut self.queue, Queue::new(self.limits))
     }
 }

@@ -15,7 +15,7 @@
 //!   at worst a task is woken for what it has taken already, and looks again.
 //! - A thread that waits for room counts itself as waiting under the lock under which it found none, and the condition
 //!   variable gives that lock up and waits in one step. Who makes room later holds the lock, so it sees the count. Only
-//!   the taking of events looks at the count; whoever comes, leaves or closes notifies in any case.
+//!   taking and acknowledging events look at the count; subscribing, leaving and closing notify in any case.
 //! - `until` has its `Notified` before it looks, and `notify_waiters` reaches every one that is there, polled or not. A
 //!   change is made before it is notified of.
 //!
@@ -35,7 +35,7 @@ use crate::{
     system::sync::{Condvar, Mutex, MutexGuard, Notify},
 };
 use bytes::Bytes;
-use consumer::Consumer;
+use consumer::{Consumer, Delivery};
 use state::{ConsumerId, State};
 use std::{
     sync::{Arc, PoisonError},
@@ -153,7 +153,7 @@ impl Hub {
         self.wait_while(|state| state.subscribers.len() < count);
     }
 
-    /// Waits until every queue is empty and, if asked, the backlog too.
+    /// Waits until nothing is queued or in flight and, if asked, the backlog is empty.
     pub fn wait_until_delivered(&self, backlog_too: bool) {
         self.wait_while(|state| !state.is_delivered(backlog_too));
     }
@@ -214,6 +214,16 @@ impl Hub {
         self.lock().snapshot()
     }
 
+    /// Notifies threads that wait for room in a queue, or for queues to drain.
+    fn notify_waiting_threads(&self, state: MutexGuard<'_, State>) {
+        // Skip the futex wake when no thread is waiting.
+        let waiting = state.waiting > 0;
+        drop(state);
+        if waiting {
+            self.room.notify_all();
+        }
+    }
+
     fn notify(&self) {
         self.room.notify_all();
         self.changed.notify_waiters();
@@ -225,6 +235,15 @@ fn wake(mut state: MutexGuard<'_, State>) {
     let wakers = state.wakers();
     drop(state);
     wakers.into_iter().for_each(Waker::wake);
+}
+
+/// Frames of some events, taken from a queue.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Whole gRPC frames, one for each event.
+    pub frames: Bytes,
+    /// How many events there are.
+    pub events: u64,
 }
 
 /// A consumer's end of its queue. Dropping it unsubscribes; an exporter's account stays.
@@ -263,9 +282,25 @@ impl Subscription {
         self.controls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts events that were taken as dropped after all: they could not be written.
-    pub fn lost(&self, events: u64) {
-        self.with(|consumer| consumer.lost(events));
+    /// Counts events in flight as delivered. See [`poll_chunk`](Self::poll_chunk).
+    pub fn acknowledge(&self, events: u64) {
+        self.settle(events, Consumer::acknowledge);
+    }
+
+    /// Counts events in flight as dropped: they could not be written or sent.
+    pub fn drop_in_flight(&self, events: u64) {
+        self.settle(events, Consumer::drop_in_flight);
+    }
+
+    fn settle(&self, events: u64, settle: impl FnOnce(&mut Consumer, u64)) {
+        if events == 0 {
+            return;
+        }
+        let mut state = self.hub.lock();
+        if let Some(consumer) = state.consumer(self.id) {
+            settle(consumer, events);
+        }
+        self.hub.notify_waiting_threads(state);
     }
 
     /// Adds to a counter of this consumer's own, beside its books.
@@ -288,22 +323,30 @@ impl Subscription {
         self.hub.lock().consumer(self.id).map(act)
     }
 
-    /// Takes the next frames, whole ones, about `CHUNK_BYTES` of them. `None` is the end: the stream is closed
-    /// and everything was taken.
+    /// Takes the next whole frames, about `CHUNK_BYTES` of them. `None` is the end: the stream is closed and everything
+    /// was taken.
+    ///
+    /// The events are *in flight*, and counted as queued, until [`acknowledge`](Self::acknowledge) counts them as
+    /// delivered or [`drop_in_flight`](Self::drop_in_flight) as dropped. What is in flight when the subscription is
+    /// dropped is abandoned.
+    pub fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        self.poll(context, Delivery::OnAcknowledgement)
+    }
+
+    /// Takes the next frames like [`poll_chunk`](Self::poll_chunk) and acknowledges them in the same step.
     pub fn poll_frames(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.poll(context, Delivery::AtOnce).map(|chunk| chunk.map(|chunk| chunk.frames))
+    }
+
+    fn poll(&self, context: &mut Context<'_>, delivery: Delivery) -> Poll<Option<Chunk>> {
         let mut state = self.hub.lock();
         let closed = state.closed;
         let Some(consumer) = state.consumer(self.id) else {
             return Poll::Ready(None);
         };
-        if let Some(frames) = consumer.take(CHUNK_BYTES) {
-            // It would be a system call for nobody.
-            let somebody_waits = state.waiting > 0;
-            drop(state);
-            if somebody_waits {
-                self.hub.room.notify_all();
-            }
-            return Poll::Ready(Some(frames));
+        if let Some(chunk) = consumer.take(CHUNK_BYTES, delivery) {
+            self.hub.notify_waiting_threads(state);
+            return Poll::Ready(Some(chunk));
         }
         if closed {
             return Poll::Ready(None);

@@ -20,9 +20,9 @@ pub enum WhenFull {
 /// The bounds of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most events that may wait; at least 1.
+    /// The most events, those in flight included; at least 1.
     pub events: usize,
-    /// The most bytes that may wait, gRPC's message prefixes included. An empty queue takes an event of any size.
+    /// The most bytes, gRPC's message prefixes included. An empty queue takes an event of any size.
     pub bytes: usize,
     /// What gives way at either bound.
     pub when_full: WhenFull,
@@ -48,15 +48,34 @@ pub(super) struct Queue {
     runs: VecDeque<Run>,
     events: usize,
     bytes: usize,
+    /// Events that were taken and are not acknowledged yet.
+    in_flight: usize,
 }
 
 impl Queue {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, runs: VecDeque::new(), events: 0, bytes: 0 }
+        Self { limits, runs: VecDeque::new(), events: 0, bytes: 0, in_flight: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.events
+    }
+
+    /// The number of events that were taken and are not acknowledged yet.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Marks events as in flight: they count towards the bound on events until they are [settled](Self::settle_in_flight).
+    pub(super) fn add_in_flight(&mut self, events: usize) {
+        self.in_flight += events;
+    }
+
+    /// Ends the flight of up to `events` events and returns how many there were.
+    pub(super) fn settle_in_flight(&mut self, events: u64) -> u64 {
+        let settled = usize::try_from(events).unwrap_or(usize::MAX).min(self.in_flight);
+        self.in_flight -= settled;
+        settled as u64
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -65,8 +84,8 @@ impl Queue {
 
     /// Whether so many events of so many bytes can be added without giving one up.
     pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
-        (self.events + events <= self.limits.events && self.bytes + bytes <= self.limits.bytes)
-            || (self.events == 0 && events <= 1)
+        let fits = self.bytes + bytes <= self.limits.bytes || (self.events == 0 && events <= 1);
+        fits && self.events + self.in_flight + events <= self.limits.events
     }
 
     /// Adds events that [have room](Self::has_room).
@@ -88,7 +107,8 @@ impl Queue {
         let mut dropped = 0;
         while !self.has_room(1, bytes) {
             dropped += 1;
-            if self.limits.when_full == WhenFull::DropNewest {
+            // What is in flight cannot be dropped to make room.
+            if self.limits.when_full == WhenFull::DropNewest || self.events == 0 {
                 return dropped;
             }
             self.drop_oldest();
@@ -241,6 +261,24 @@ mod tests {
         let dropped: Vec<_> = (0..4).map(|event| queue.push(&batch, event)).collect();
         assert_eq!(dropped, [0, 0, 0, 2]);
         assert_eq!(take_all(&mut queue, 1_000), [10, 40]);
+    }
+
+    #[test]
+    fn events_in_flight_count_towards_the_bound_and_are_never_dropped_to_make_room() {
+        let batch = batch(&[1, 2, 3]);
+        for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
+            let mut queue = queue(2, 1_000, when_full);
+            let pushed = |queue: &mut Queue| queue.push(&batch, 0) == 0;
+            assert!(pushed(&mut queue) && pushed(&mut queue));
+            let (_, taken) = queue.take(1_000).unwrap();
+            queue.add_in_flight(taken);
+            assert_eq!((taken, queue.len(), queue.in_flight()), (2, 0, 2));
+            assert!(!pushed(&mut queue));
+            assert_eq!(queue.settle_in_flight(1), 1);
+            assert!(pushed(&mut queue));
+            assert_eq!(queue.settle_in_flight(5), 1);
+            assert!(pushed(&mut queue));
+        }
     }
 
     #[test]

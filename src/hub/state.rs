@@ -106,7 +106,7 @@ impl State {
     /// Takes the wakers of those that have something to do, to be woken when the lock is released.
     pub(super) fn wakers(&mut self) -> Vec<Waker> {
         let closed = self.closed;
-        let due = self.consumers().filter(|consumer| closed || !consumer.is_drained());
+        let due = self.consumers().filter(|consumer| closed || consumer.has_queued());
         due.filter_map(|consumer| consumer.waker.take()).collect()
     }
 

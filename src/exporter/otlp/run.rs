@@ -209,6 +209,7 @@ impl Exporter {
                 self.aggregator.add(&sample, self.measures.labels(event), timestamp_ns, exemplar);
             }
         }
+        self.feed.acknowledge(events.len() as u64);
     }
 
     /// Makes requests of what the metrics are now.

@@ -93,6 +93,8 @@ async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed, own: Own, ling
         for event in &events {
             state.metrics.add(event);
         }
+        // Under the lock, so that no page has events that its counters do not have.
+        feed.acknowledge(events.len() as u64);
     }
     scrape.lock().ended = true;
     if !linger.is_zero() {

@@ -14,7 +14,6 @@ use crate::{
     worker::{Exit, state::WorkerState},
 };
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -26,9 +25,6 @@ pub struct Own {
     worker: Option<Arc<WorkerState>>,
     recorder: Option<Arc<Recorder>>,
     started: SystemTime,
-    /// The most that each exporter has delivered. What an exporter loses after all is taken back from its books, but
-    /// to Prometheus a counter that falls was restarted.
-    delivered: BTreeMap<String, u64>,
 }
 
 /// Labels and values.
@@ -37,16 +33,13 @@ type Row<'a> = (Vec<(&'static str, &'a str)>, f64);
 impl Own {
     /// The numbers of a session that starts now; a worker there is none in a replay.
     pub fn new(hub: Arc<Hub>, worker: Option<Arc<WorkerState>>, recorder: Option<Arc<Recorder>>) -> Self {
-        Self { hub, worker, recorder, started: SystemTime::now(), delivered: BTreeMap::new() }
+        Self { hub, worker, recorder, started: SystemTime::now() }
     }
 
     /// Writes all families, by name; `left_out` is what the Prometheus exporter itself has counted.
-    pub fn write(&mut self, page: &mut Page, left_out: [u64; LEFT_OUT.len()]) {
+    pub fn write(&self, page: &mut Page, left_out: [u64; LEFT_OUT.len()]) {
         let mut snapshot = self.hub.snapshot();
         for exporter in &mut snapshot.exporters {
-            let most = self.delivered.entry(exporter.name.clone()).or_default();
-            *most = exporter.stats.delivered.max(*most);
-            exporter.stats.delivered = *most;
             if exporter.name == NAME {
                 // Even those that are zero: an increase can be seen from the first on.
                 exporter.counters.extend(LEFT_OUT.into_iter().zip(left_out));

@@ -104,9 +104,10 @@ impl Outbox {
         while let Some(packet) = self.packets.take_full() {
             if self.sender.send(packet.text.as_bytes()).await {
                 self.counts.datagrams += 1;
+                self.counts.sent_events += packet.events;
             } else {
                 self.counts.unsent += 1;
-                self.counts.lost += packet.events;
+                self.counts.lost_events += packet.events;
             }
         }
     }
@@ -119,17 +120,19 @@ struct Counts {
     unsent: u64,
     invalid: u64,
     oversized: u64,
-    /// Events whose count did not get out.
-    lost: u64,
+    /// Events whose count was sent, and those whose count was not.
+    sent_events: u64,
+    lost_events: u64,
 }
 
 impl Counts {
     fn tell(&mut self, feed: &Feed) {
-        let Self { datagrams, unsent, invalid, oversized, lost } = std::mem::take(self);
+        let Self { datagrams, unsent, invalid, oversized, sent_events, lost_events } = std::mem::take(self);
         feed.count("datagrams", datagrams);
         feed.count("unsent", unsent);
         feed.count("invalid", invalid);
         feed.count("oversized", oversized);
-        feed.lost(lost);
+        feed.acknowledge(sent_events);
+        feed.drop_in_flight(lost_events);
     }
 }

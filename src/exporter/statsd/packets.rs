@@ -110,7 +110,7 @@ impl Packets {
         write(&mut line, series, joined.value);
         if line.len() > self.max_bytes {
             counts.oversized += 1;
-            counts.lost += joined.events;
+            counts.lost_events += joined.events;
             return;
         }
         if self.open.text.len() + 1 + line.len() > self.max_bytes {

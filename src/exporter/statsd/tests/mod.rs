@@ -183,7 +183,7 @@ fn lines_longer_than_a_datagram_are_dropped_and_others_fill_it() {
     let (datagrams, events) = server.receive(&[event(&fits, &[], &[]), event(&format!("{fits}x"), &[], &[])]);
     assert_eq!(datagrams, [format!("{fits}:1|c")]);
     assert_eq!(events, 1);
-    assert_eq!(server.counts, Counts { oversized: 1, lost: 1, ..Counts::default() });
+    assert_eq!(server.counts, Counts { oversized: 1, lost_events: 1, ..Counts::default() });
 
     // Four lines of 24 bytes and three newlines are 99 bytes, five of 19 and four newlines also.
     for (bytes, per_datagram) in [(24, 4), (19, 5)] {
