@@ -7,11 +7,7 @@
 use super::{session::Session, socket_files::SocketFiles};
 use crate::{
     config::Wrap,
-    pipeline::{
-        Pipeline,
-        live::{self, Wake},
-        publisher::Dropping,
-    },
+    pipeline::{Pipeline, live, publisher::Dropping, wake::Wake},
     system::log::{self, Log, Verbosity},
     worker::{
         Exit, copier,
@@ -33,7 +29,6 @@ use std::{
     fs::OpenOptions,
     io,
     os::fd::{AsFd, OwnedFd},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
 };
@@ -48,7 +43,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     let finished = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(system)?);
     let log = {
         let wake = Arc::clone(&wake);
-        Log::new(config.serve.verbosity, move || wake.nudge())
+        Log::new(config.serve.verbosity, move || wake.notify())
     };
     // A fault in one thread is not to be printed into the worker's output. Only where it is: its text may quote what
     // the worker printed.
@@ -156,11 +151,7 @@ struct Reading {
 impl Reading {
     fn run(self) {
         let Self { mut pipeline, session, pipe, fixed_size, wake, finished, summary_wanted } = self;
-        let read = || live::feed(&pipe, fixed_size, &wake, &mut pipeline);
-        if catch_unwind(AssertUnwindSafe(read)).is_err() {
-            // A fault of the sidecar's must not be the worker's: what it prints still reaches stderr.
-            live::copy_raw(&pipe, &wake, &io::stderr());
-        }
+        live::feed(&pipe, fixed_size, &wake, &mut pipeline);
         let summary = session.finish();
         if summary_wanted {
             pipeline.print_last(&summary);

@@ -6,15 +6,17 @@
 //!                             └→ decoder → batch → publisher (hub)
 //! ```
 //!
-//! Events are published before ordinary bytes are written: a reader of stderr who does not read makes the worker
-//! wait, as without the sidecar, but not the subscribers.
+//! Events are published before ordinary bytes are written: if stderr is not read the worker waits, as without the
+//! sidecar, but subscribers do not.
 
 pub mod live;
 pub mod pace;
 pub mod passthrough;
 pub mod publisher;
+mod read_buffer;
 pub mod record;
 pub mod recording;
+pub mod wake;
 
 use crate::{
     event::{
@@ -25,9 +27,11 @@ use crate::{
         decode::{Decoder, Reject},
         splitter::{Handler, PREFIX, Splitter},
     },
-    pipeline::{passthrough::Passthrough, record::Recorder},
     system::log::Log,
 };
+use passthrough::Passthrough;
+use read_buffer::ReadBuffer;
+use record::Recorder;
 use std::{
     io::IoSlice,
     ops::Range,
@@ -36,15 +40,12 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The size of a page of memory, or a part of it.
-const PAGE_BYTES: usize = 4096;
-
 /// Where events go.
 pub trait Publisher {
-    /// Takes a batch, which may be empty, with the account of the stream that goes with it.
+    /// Takes a batch, which may be empty, with the counters of the stream that belong to it.
     fn publish(&mut self, batch: Batch, stats: &StreamStats);
 
-    /// Takes a newer account of the stream: what was held has been passed on.
+    /// Takes newer counters of the stream: what was held has been passed.
     fn account(&mut self, stats: &StreamStats);
 }
 
@@ -68,12 +69,14 @@ pub struct Parts<P, F> {
 pub struct Pipeline<P, F> {
     parts: Parts<P, F>,
     stats: StreamStats,
-    /// Read bytes that are not done with: `start..end` of the buffer.
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
+    buffer: ReadBuffer,
     batch: BatchBuilder,
+    /// Ranges of the unfinished bytes that are still to be passed.
     pass: Vec<Range<usize>>,
+    /// How many of the last bytes of the buffer were neither passed nor removed, nor stand in `pass`.
+    held: usize,
+    /// While the splitter works: the counters as they were before it.
+    before_split: Option<StreamStats>,
 }
 
 impl<P: Publisher, F: AsFd> Pipeline<P, F> {
@@ -82,56 +85,27 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         Self {
             parts,
             stats: StreamStats::default(),
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
+            buffer: ReadBuffer::default(),
             batch: BatchBuilder::default(),
             pass: Vec::new(),
+            held: 0,
+            before_split: None,
         }
     }
 
     /// Room for a read of `size` bytes, to be followed by [`advance`](Self::advance).
     pub fn spare(&mut self, size: usize) -> &mut [u8] {
-        let kept = self.end - self.start;
-        if kept == 0 && self.buffer.len() > 4 * (size + PAGE_BYTES) {
-            // A long line is over: give its memory back.
-            self.buffer = Vec::new();
-            (self.start, self.end) = (0, 0);
-        }
-        if self.buffer.is_empty() {
-            // Zeroed by the allocator: pages that no read touches cost nothing.
-            self.buffer = vec![0; size + 2 * PAGE_BYTES];
-        }
-        // Moving what is kept only when it is the smaller part keeps the cost of long lines linear.
-        let end = self.page_at_or_after(kept);
-        if self.start >= kept && end <= self.buffer.len() {
-            self.buffer.copy_within(self.start..self.end, end - kept);
-            (self.start, self.end) = (end - kept, end);
-        }
-        let needed = self.end + size;
-        if self.buffer.len() < needed {
-            self.buffer.resize(needed.max(self.end + kept), 0);
-        }
-        self.buffer.get_mut(self.end..needed).unwrap_or_default()
-    }
-
-    /// The first place in the buffer, at `least` or behind it, where a page starts.
-    ///
-    /// A pipe's bytes lie in pages. A copy to a place a few bytes further into its page than where it comes from takes
-    /// twice as long on some processors (AMD's Zen), because every load seems to depend on the store before.
-    fn page_at_or_after(&self, least: usize) -> usize {
-        let first = self.buffer.as_ptr().align_offset(PAGE_BYTES);
-        first + least.saturating_sub(first).next_multiple_of(PAGE_BYTES)
+        self.buffer.spare(size)
     }
 
     /// Works through `count` bytes just read into the [spare room](Self::spare).
     pub fn advance(&mut self, count: usize) {
-        let read_to = self.buffer.len().min(self.end + count);
-        if let (Some(recorder), Some(read)) = (&self.parts.recorder, self.buffer.get(self.end..read_to)) {
+        let read = self.buffer.add(count);
+        self.held += read.len();
+        self.stats.bytes_read += read.len() as u64;
+        if let Some(recorder) = &self.parts.recorder {
             recorder.record(read);
         }
-        self.stats.bytes_read += (read_to - self.end) as u64;
-        self.end = read_to;
         self.work(false);
     }
 
@@ -164,7 +138,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         }
     }
 
-    /// The account so far.
+    /// The counters so far.
     pub fn stats(&self) -> &StreamStats {
         &self.stats
     }
@@ -174,10 +148,32 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         &self.parts.publisher
     }
 
+    /// Passes what was read and not passed when a call panicked. Lines whose events were not published pass as well. Only
+    /// [`pass_raw`](Self::pass_raw) and [`print_last`](Self::print_last) make sense afterwards.
+    pub fn pass_unfinished(&mut self) {
+        if let Some(before) = self.before_split.take() {
+            self.stats = before;
+            self.pass.clear();
+        }
+        let end = self.buffer.unfinished().len();
+        self.pass.push(end - std::mem::take(&mut self.held)..end);
+        self.write_passing();
+        self.stats.bytes_held = 0;
+        self.buffer.remove(end);
+        self.parts.publisher.account(&self.stats);
+    }
+
+    /// Passes bytes unseen.
+    pub fn pass_raw(&mut self, bytes: &[u8]) {
+        let written = self.parts.passthrough.write(&mut [IoSlice::new(bytes)]);
+        self.stats.bytes_read += bytes.len() as u64;
+        self.stats.bytes_passed += written.passed;
+        self.stats.bytes_dropped += written.dropped;
+    }
+
     fn work(&mut self, end: bool) {
-        let Some(buffer) = self.buffer.get(self.start..self.end) else {
-            return;
-        };
+        self.before_split = Some(self.stats);
+        let unfinished = self.buffer.unfinished();
         let mut sink = Sink {
             decoder: &mut self.parts.decoder,
             now_ns: now_ns(),
@@ -185,21 +181,29 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
             pass: &mut self.pass,
             stats: &mut self.stats,
         };
-        let done = self.parts.splitter.split(buffer, end, &mut sink);
+        let done = self.parts.splitter.split(unfinished, end, &mut sink);
+        self.held = self.parts.splitter.held(unfinished.len() - done);
+        self.before_split = None;
         let to_pass: usize = self.pass.iter().map(Range::len).sum();
-        self.stats.bytes_held = (self.parts.splitter.held(buffer.len() - done) + to_pass) as u64;
+        self.stats.bytes_held = (self.held + to_pass) as u64;
         self.parts.publisher.publish(self.batch.take(), &self.stats);
 
         if to_pass > 0 {
-            let slices = self.pass.drain(..).filter_map(|range| buffer.get(range));
-            let mut slices: Vec<_> = slices.map(IoSlice::new).collect();
-            let written = self.parts.passthrough.write(&mut slices);
-            self.stats.bytes_passed += written.passed;
-            self.stats.bytes_dropped += written.dropped;
+            self.write_passing();
             self.stats.bytes_held -= to_pass as u64;
             self.parts.publisher.account(&self.stats);
         }
-        self.start += done;
+        self.buffer.remove(done);
+    }
+
+    /// Writes the ranges in `pass`.
+    fn write_passing(&mut self) {
+        let unfinished = self.buffer.unfinished();
+        let slices = self.pass.drain(..).filter_map(|range| unfinished.get(range));
+        let mut slices: Vec<_> = slices.map(IoSlice::new).collect();
+        let written = self.parts.passthrough.write(&mut slices);
+        self.stats.bytes_passed += written.passed;
+        self.stats.bytes_dropped += written.dropped;
     }
 }
 
@@ -256,3 +260,6 @@ fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,118 @@
+//! After a panic every byte that was read reaches stderr, once.
+
+use super::*;
+use crate::{
+    input::splitter::Embedded,
+    pipeline::{live, wake::Wake},
+    system::log::Verbosity,
+};
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
+};
+
+/// Panics in one of its calls.
+struct Panicking {
+    publish_in: Option<usize>,
+    account_in: Option<usize>,
+    published: usize,
+}
+
+impl Panicking {
+    fn count_down(calls: &mut Option<usize>) {
+        match calls {
+            Some(0) => panic!("as the test wants"),
+            Some(calls) => *calls -= 1,
+            None => {}
+        }
+    }
+}
+
+impl Publisher for Panicking {
+    fn publish(&mut self, batch: Batch, _: &StreamStats) {
+        Self::count_down(&mut self.publish_in);
+        self.published += batch.len();
+    }
+
+    fn account(&mut self, _: &StreamStats) {
+        Self::count_down(&mut self.account_in);
+    }
+}
+
+/// A pipeline that writes to a file; `publish_in` and `account_in` are how many calls succeed.
+fn pipeline(publish_in: Option<usize>, account_in: Option<usize>) -> (Pipeline<Panicking, File>, File) {
+    let stderr = tempfile::tempfile().unwrap();
+    let pipeline = Pipeline::new(Parts {
+        splitter: Splitter::new(Embedded::Copy, 1024 * 1024),
+        decoder: Decoder::default(),
+        publisher: Panicking { publish_in, account_in, published: 0 },
+        passthrough: Passthrough::new(stderr.try_clone().unwrap()),
+        recorder: None,
+        log: Log::new(Verbosity::Silent, || {}),
+    });
+    (pipeline, stderr)
+}
+
+fn contents(mut file: File) -> String {
+    let mut text = String::new();
+    file.rewind().unwrap();
+    file.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn assert_balanced(stats: &StreamStats) {
+    let accounted = stats.bytes_passed + stats.bytes_removed + stats.bytes_dropped + stats.bytes_held;
+    assert_eq!(stats.bytes_read, accounted, "{stats:?}");
+}
+
+const EVENT: &str = "TELEMETRY:{\"event\": \"a\"}\n";
+
+#[test]
+fn ordinary_bytes_survive_a_panic_while_publishing() {
+    for (publish_in, account_in) in [(Some(0), None), (None, Some(0)), (Some(0), Some(0))] {
+        let (mut pipeline, stderr) = pipeline(publish_in, account_in);
+        let (pipe, mut worker) = io::pipe().unwrap();
+        let wake = Wake::new().unwrap();
+        write!(worker, "first\n{EVENT}second, and held: \nTELEM").unwrap();
+        drop(worker);
+        wake.worker_ended();
+        live::feed(&pipe.into(), true, &wake, &mut pipeline);
+        assert_eq!(contents(stderr), "first\nsecond, and held: \nTELEM");
+        assert_balanced(pipeline.stats());
+    }
+}
+
+#[test]
+fn bytes_held_by_earlier_reads_survive_a_panic_and_later_bytes_are_copied() {
+    let (mut pipeline, stderr) = pipeline(Some(1), None);
+    let mut feed = |text: &str| {
+        pipeline.spare(text.len()).copy_from_slice(text.as_bytes());
+        let advance = std::panic::AssertUnwindSafe(|| pipeline.advance(text.len()));
+        std::panic::catch_unwind(advance).is_err()
+    };
+    assert!(!feed("one TELEMETRY:{ \nTELEMETRY:{\"event\": "));
+    assert!(feed("\"a\"}\ntwo\nTELEMET"));
+    pipeline.pass_unfinished();
+    // The first one's event was removed, and its counters with it.
+    assert_balanced(pipeline.stats());
+    pipeline.pass_raw(b"RY:{}\nthree");
+    assert_balanced(pipeline.stats());
+    assert_eq!(contents(stderr), "one TELEMETRY:{ \ntwo\nTELEMETRY:{}\nthree");
+}
+
+#[test]
+fn events_of_a_read_that_was_not_split_to_the_end_pass_as_lines() {
+    let (mut pipeline, stderr) = pipeline(None, None);
+    let text = format!("one\n{EVENT}two");
+    pipeline.spare(text.len()).copy_from_slice(text.as_bytes());
+    // As advance does, up to a panic in the middle of the splitter's work.
+    pipeline.held += pipeline.buffer.add(text.len()).len();
+    pipeline.stats.bytes_read += text.len() as u64;
+    pipeline.before_split = Some(pipeline.stats);
+    pipeline.pass.push(0..4);
+    pipeline.stats.bytes_removed += EVENT.len() as u64;
+    pipeline.pass_unfinished();
+    assert_eq!(contents(stderr), text);
+    assert_balanced(pipeline.stats());
+    assert_eq!(pipeline.publisher().published, 0);
+}
