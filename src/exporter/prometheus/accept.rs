@@ -1,12 +1,12 @@
-//! Which format a client wants: the header `Accept`.
+//! Content negotiation: the format that a client's `Accept` headers ask for.
 
 use super::page::Format;
 use http::{HeaderMap, header::ACCEPT};
 
-/// The best of the formats that these headers allow.
+/// The best format for these headers.
 ///
-/// OpenMetrics goes only to those who name it, in version 1.0; everyone else gets text: who sends no header, accepts
-/// anything, or wants what there is not. A page in another format is of more use than a refusal.
+/// Only clients that name OpenMetrics, without a version or with 1.0.0, get it. All others get the text format, even if
+/// they accept neither: a page in another format is more useful than an error.
 pub fn format(headers: &HeaderMap) -> Format {
     let headers = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     let (mut text, mut open_metrics) = (0.0_f32, 0.0_f32);
@@ -19,7 +19,7 @@ pub fn format(headers: &HeaderMap) -> Format {
             match name.trim().to_ascii_lowercase().as_str() {
                 "q" => quality = value.parse().unwrap_or(0.0),
                 "version" => version = value,
-                // A charset, or how names are to be escaped: there are no other names than the plain ones.
+                // Ignore the charset and the escaping scheme: no name here needs escaping.
                 _ => {}
             }
         }
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_chooses() {
+    fn open_metrics_is_served_only_to_clients_that_prefer_it() {
         let cases = [
             (&[][..], Format::Text),
             (&["*/*"], Format::Text),

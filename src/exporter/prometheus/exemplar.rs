@@ -1,4 +1,4 @@
-//! Exemplars: from a bucket of a histogram to a trace that is in it.
+//! Exemplars: links from histogram buckets to traces.
 
 use crate::exporter::{
     event::Event,
@@ -6,8 +6,8 @@ use crate::exporter::{
     trace_ids::{Context, Traceparent, trace_id},
 };
 
-/// The exemplar of an event's value: the trace that OTLP has for it, if it has a correlation id or a `traceparent`. Which
-/// span it is only a `traceparent` says; otherwise its id is zeros.
+/// The exemplar of an event's value, with the trace id that the OTLP exporter would use, if the event has a correlation
+/// id or a `traceparent`. The span id is known only from a `traceparent`; otherwise it is zero.
 pub fn of(event: &Event, value: f64) -> Option<Exemplar> {
     let id = &event.event.correlation_id;
     let given = event.event.metadata.get("traceparent").and_then(|text| Traceparent::parse(text));
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn the_trace_is_the_one_that_otlp_has() {
+    fn trace_ids_equal_those_of_the_otlp_exporter() {
         let id = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c;
         assert_eq!(ids("0af7651916cd43dd8448eb211c80319c", None), Some((id, 0)));
         let parent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";

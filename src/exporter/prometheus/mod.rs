@@ -27,7 +27,7 @@ use crate::{
 };
 use own::Own;
 use page::{Format, Page};
-use series::{LEFT_OUT, Metrics};
+use series::{Metrics, REJECT_REASONS};
 use std::{
     io,
     net::TcpListener,
@@ -81,13 +81,13 @@ async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed, own: Own, ling
     let state = State { metrics, own, ended: false };
     let scrape = Arc::new(Scrape { state: Mutex::new(state), last_page: Notify::new() });
     let serving = tokio::spawn(server::serve(acceptor, Arc::clone(&scrape), log));
-    let mut counted = [0; LEFT_OUT.len()];
+    let mut counted = [0; REJECT_REASONS.len()];
     loop {
-        let left_out = scrape.lock().metrics.left_out();
-        for ((name, before), now) in LEFT_OUT.into_iter().zip(counted).zip(left_out) {
+        let rejected = scrape.lock().metrics.rejected();
+        for ((name, before), now) in REJECT_REASONS.into_iter().zip(counted).zip(rejected) {
             feed.count(name, now - before);
         }
-        counted = left_out;
+        counted = rejected;
         let Some(events) = feed.next().await else { break };
         let mut state = scrape.lock();
         for event in &events {
@@ -132,7 +132,7 @@ impl Scrape {
         let State { metrics, own, ended } = &mut *state;
         let mut page = Page::new(format);
         metrics.write(&mut page);
-        own.write(&mut page, metrics.left_out());
+        own.write(&mut page, metrics.rejected());
         (page.finish(), *ended)
     }
 

@@ -1,13 +1,12 @@
-//! Names that Prometheus allows, each for one thing only.
+//! Valid and unique Prometheus names for a worker's metrics and labels.
 //!
-//! The rules: metric names are `[a-zA-Z_:][a-zA-Z0-9_:]*` with the colon left to recording rules, label names are
-//! `[a-zA-Z_][a-zA-Z0-9_]*`, those that start with `__` are Prometheus' own
-//! (<https://prometheus.io/docs/concepts/data_model/>). A family also owns the names that are made of its name by a
-//! suffix, in either format
-//! (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#suffixes>).
+//! Metric names match `[a-zA-Z_:][a-zA-Z0-9_:]*`, where the colon is reserved for recording rules; label names match
+//! `[a-zA-Z_][a-zA-Z0-9_]*`, where a leading `__` is reserved for Prometheus
+//! (<https://prometheus.io/docs/concepts/data_model/>). A family also owns the names formed with a suffix, in either
+//! format (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#suffixes>).
 //!
-//! Different names of a worker's can become the same one here. The first to come keeps it for good, so that a series
-//! never changes its meaning between two scrapes; the others are left out and counted.
+//! Different names of a worker can map to the same Prometheus name. The first one keeps it until the end, so that a
+//! series never changes its meaning between two scrapes; the others are dropped and counted as collisions.
 
 use crate::exporter::metrics::{
     aggregate::{Metric, OVERFLOW_LABEL},
@@ -15,26 +14,26 @@ use crate::exporter::metrics::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What the names of a worker's metrics start with. Nothing of the sidecar's own does, so the two never meet.
+/// Prefix of all metrics of the worker. The sidecar's own metrics have another one, so they never collide.
 const PREFIX: &str = "snakepit_";
 
-/// The families that there always are, by their dotted names.
+/// Families that always exist: dotted name, family name and kind.
 const FIXED: [(&str, &str, Kind); 2] = [
     ("events", "snakepit_events", Kind::Counter),
     ("operation.duration", "snakepit_operation_duration_seconds", Kind::Histogram),
 ];
 
-/// Labels that say what a series is of.
+/// Labels that the sidecar or the format sets itself.
 const OWN_LABELS: [&str; 5] = ["event", "operation", "result", "le", "quantile"];
 
-/// Who has which name.
+/// Assigns family names to metrics.
 #[derive(Debug)]
 pub struct Names {
-    /// Families by name (without `_total`), and the dotted names they are of.
+    /// Family names (without `_total`) and the dotted names of their metrics.
     families: BTreeMap<String, String>,
-    /// Dotted names that have been here, with or without success.
+    /// Dotted names that have been seen, whether they got a family name or not.
     known: BTreeSet<String>,
-    /// Every name that a family or one of its samples has.
+    /// Every name used by a family or one of its samples.
     taken: BTreeSet<String>,
 }
 
@@ -49,7 +48,8 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Finds a name for a metric that has none yet. False if it is somebody else's: the metric has none, for good.
+    /// Assigns a name to a metric that has not been seen before. Returns false if the name is taken: then the metric
+    /// stays without a name.
     pub fn learn(&mut self, dotted: &str, metric: &Metric) -> bool {
         self.known.contains(dotted) || self.claim(dotted, family_name(dotted, metric.kind), metric.kind)
     }
@@ -65,13 +65,13 @@ impl Names {
         free
     }
 
-    /// The families' names (without `_total`), in order, and the dotted names they are of.
+    /// Family names (without `_total`) in order, with the dotted names of their metrics.
     pub fn families(&self) -> impl Iterator<Item = (&str, &str)> {
         self.families.iter().map(|(family, dotted)| (family.as_str(), dotted.as_str()))
     }
 }
 
-/// What a family is called; a counter's `_total` stands at its samples only.
+/// The family name of a metric. A counter's `_total` belongs to its samples.
 fn family_name(dotted: &str, kind: Kind) -> String {
     let name = format!("{PREFIX}{}", only_word_characters(dotted));
     match name.strip_suffix("_total") {
@@ -80,7 +80,7 @@ fn family_name(dotted: &str, kind: Kind) -> String {
     }
 }
 
-/// The names that nobody else may have.
+/// The names that a family reserves.
 fn claims(family: &str, kind: Kind) -> Vec<String> {
     let suffixes: &[&str] = match kind {
         Kind::Counter => &["", "_total", "_created"],
@@ -94,8 +94,8 @@ fn only_word_characters(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
-/// The labels that keys of metadata become, each with its key, and how many keys got none because their label is
-/// another one's already. The same key twice is one.
+/// Pairs of metadata key and label name, and the number of keys dropped because their label name is taken. Repeated
+/// keys count once.
 pub fn labels(keys: &[String]) -> (Vec<(String, String)>, u64) {
     let mut labels: Vec<(String, String)> = Vec::new();
     let mut collisions = 0;
@@ -110,7 +110,7 @@ pub fn labels(keys: &[String]) -> (Vec<(String, String)>, u64) {
     (labels, collisions)
 }
 
-/// The label of a key: `metadata_` is put before what would be no label, or another's.
+/// The label name of a key, prefixed with `metadata_` if it would be invalid or reserved.
 fn label(key: &str) -> String {
     let label = only_word_characters(key);
     let overflow = only_word_characters(OVERFLOW_LABEL.0);
@@ -123,7 +123,7 @@ fn label(key: &str) -> String {
     }
 }
 
-/// The label of a series: those of metadata are right already, [`OVERFLOW_LABEL`] is not.
+/// The label name of a series: those from metadata are valid already, [`OVERFLOW_LABEL`] is not.
 pub fn series_label(label: &str) -> String {
     only_word_characters(label)
 }
@@ -136,7 +136,7 @@ mod tests {
         Metric { kind, seconds: false, series: BTreeMap::new() }
     }
 
-    /// Offers metrics one after the other, and returns the names of those that got one.
+    /// Family names assigned to these metrics, without the fixed families.
     fn named(metrics: &[(&str, Kind)]) -> Vec<String> {
         let mut names = Names::default();
         for (dotted, kind) in metrics {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn names_have_only_what_is_allowed() {
+    fn invalid_characters_become_underscores() {
         for (dotted, name) in [
             ("tool.result_size", "snakepit_tool_result_size"),
             ("1.x", "snakepit_1_x"),
@@ -162,16 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn the_first_keeps_its_name() {
+    fn the_first_metric_keeps_a_name_and_a_collision_is_reported_once() {
         let mut names = Names::default();
         assert!(names.learn("b.c", &metric(Kind::Gauge)));
         assert!(!names.learn("b_c", &metric(Kind::Gauge)), "the same name");
-        assert!(names.learn("b_c", &metric(Kind::Gauge)), "told once");
+        assert!(names.learn("b_c", &metric(Kind::Gauge)), "reported once");
         assert!(names.families().any(|family| family == ("snakepit_b_c", "b.c")));
     }
 
     #[test]
-    fn a_family_owns_the_names_of_its_samples() {
+    fn a_family_reserves_the_names_of_its_samples() {
         use Kind::{Counter, Gauge, Histogram};
         for (first, second) in [
             (("a.x", Histogram), ("a.x_count", Gauge)),
@@ -187,12 +187,12 @@ mod tests {
         for second in
             ["events.total", "events_created", "operation.duration_seconds", "operation.duration.seconds_sum"]
         {
-            assert_eq!(named(&[(second, Gauge)]), [""; 0], "{second} would be a family of everybody's");
+            assert_eq!(named(&[(second, Gauge)]), [""; 0], "{second} would be one of the fixed families");
         }
     }
 
     #[test]
-    fn labels_are_labels_and_nobody_elses() {
+    fn invalid_and_reserved_labels_get_a_prefix_and_duplicates_are_dropped() {
         let labels_of = |keys: &[&str]| {
             let (labels, collisions) = labels(&keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>());
             (labels.into_iter().map(|(_, label)| label).collect::<Vec<_>>().join(" "), collisions)

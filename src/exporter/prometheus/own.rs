@@ -4,7 +4,7 @@ use super::{
     NAME,
     page::{Page, whole},
     process,
-    series::LEFT_OUT,
+    series::REJECT_REASONS,
 };
 use crate::{
     event::stats::{ConsumerStats, Malformed},
@@ -36,13 +36,13 @@ impl Own {
         Self { hub, worker, recorder, started: SystemTime::now() }
     }
 
-    /// Writes all families, by name; `left_out` is what the Prometheus exporter itself has counted.
-    pub fn write(&self, page: &mut Page, left_out: [u64; LEFT_OUT.len()]) {
+    /// Writes all families, by name; `rejected` is what the Prometheus exporter itself has counted.
+    pub fn write(&self, page: &mut Page, rejected: [u64; REJECT_REASONS.len()]) {
         let mut snapshot = self.hub.snapshot();
         for exporter in &mut snapshot.exporters {
             if exporter.name == NAME {
                 // Even those that are zero: an increase can be seen from the first on.
-                exporter.counters.extend(LEFT_OUT.into_iter().zip(left_out));
+                exporter.counters.extend(REJECT_REASONS.into_iter().zip(rejected));
             }
         }
         let (stream, backlog, exporters) = (&snapshot.stream, &snapshot.backlog, &snapshot.exporters);

@@ -1,14 +1,14 @@
-//! A page of metrics, in the two formats that Prometheus reads.
+//! A page of metrics in either of the two formats that Prometheus reads.
 //!
 //! | | text 0.0.4 | OpenMetrics 1.0 |
 //! | --- | --- | --- |
-//! | a counter's family | with `_total` | without it |
-//! | exemplars | none | at buckets |
-//! | end | nothing | `# EOF` |
+//! | a counter's family name | with `_total` | without `_total` |
+//! | exemplars | not supported | on histogram buckets |
+//! | last line | none | `# EOF` |
 //!
-//! The rules: <https://prometheus.io/docs/instrumenting/exposition_formats/> and
-//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>. `_created` is left out of both:
-//! it doubles the series, and Prometheus knows when one began from its scrapes.
+//! Specifications: <https://prometheus.io/docs/instrumenting/exposition_formats/> and
+//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>. Neither page has `_created`
+//! series: they would double the number of series, and Prometheus infers the start of a series from its scrapes.
 
 use crate::exporter::metrics::{
     aggregate::{Exemplar, Histogram},
@@ -16,17 +16,17 @@ use crate::exporter::metrics::{
 };
 use std::fmt::{self, Display, Write as _};
 
-/// A format.
+/// An exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Text format 0.0.4.
+    /// Version 0.0.4.
     Text,
-    /// OpenMetrics 1.0.
+    /// Version 1.0.
     OpenMetrics,
 }
 
 impl Format {
-    /// The header `Content-Type`.
+    /// The value of the `Content-Type` header.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::Text => "text/plain; version=0.0.4; charset=utf-8",
@@ -35,7 +35,7 @@ impl Format {
     }
 }
 
-/// A page that is being written.
+/// Writes a page, family by family.
 #[derive(Debug)]
 pub struct Page {
     format: Format,
@@ -48,7 +48,7 @@ impl Page {
         Self { format, text: String::new() }
     }
 
-    /// Starts a family: of this name, a counter's without `_total`. Names must be right, and never come twice.
+    /// Starts a family. `name` is valid, unique on the page and, for a counter, without `_total`.
     pub fn family<'a>(&'a mut self, name: &'a str, kind: Kind, help: &str) -> Family<'a> {
         let (kind, suffix) = match kind {
             Kind::Counter => ("counter", "_total"),
@@ -63,7 +63,7 @@ impl Page {
         Family { page: self, name, suffix }
     }
 
-    /// The whole page.
+    /// Returns the complete page.
     pub fn finish(mut self) -> String {
         if self.format == Format::OpenMetrics {
             self.text.push_str("# EOF\n");
@@ -77,7 +77,7 @@ impl Page {
     }
 }
 
-/// A family that is being written. Label names must be right, and no two series have the same labels.
+/// Writes the series of one family. Label names are valid, and no two series have the same labels.
 #[derive(Debug)]
 pub struct Family<'a> {
     page: &'a mut Page,
@@ -86,17 +86,17 @@ pub struct Family<'a> {
 }
 
 impl Family<'_> {
-    /// Adds a series of a counter or a gauge.
+    /// Adds a counter or gauge series.
     pub fn series<L: AsRef<str>, V: AsRef<str>>(&mut self, labels: &[(L, V)], value: f64) -> &mut Self {
         self.line(self.suffix, labels, None, value);
         self.page.text.push('\n');
         self
     }
 
-    /// Adds a series of a histogram.
+    /// Adds a histogram series.
     ///
-    /// One that has seen a negative value has neither sum nor count: a sum that can fall is no counter, OpenMetrics
-    /// does not allow it, and the two go together. The bucket `+Inf` still tells the count.
+    /// After a negative value it has neither `_sum` nor `_count`: a sum that can decrease is not a counter, so OpenMetrics
+    /// does not allow it, and requires both or neither. The `+Inf` bucket still has the count.
     pub fn histogram<L: AsRef<str>, V: AsRef<str>>(
         &mut self,
         labels: &[(L, V)],
@@ -160,13 +160,13 @@ impl Family<'_> {
     }
 }
 
-/// A count as a value. Beyond 2^53 it is the nearest double, as it would be in Prometheus.
+/// A count as a sample value: beyond 2^53 the nearest double, as Prometheus would store it.
 #[allow(clippy::cast_precision_loss, reason = "Prometheus' values are doubles")]
 pub fn whole(count: u64) -> f64 {
     count as f64
 }
 
-/// A value.
+/// Formats a sample value.
 struct Number(f64);
 
 impl Display for Number {
@@ -179,13 +179,13 @@ impl Display for Number {
         } else if value.fract() == 0.0 && value.abs() < 1e15 {
             write!(formatter, "{value}")
         } else {
-            // With an exponent where it would be long otherwise.
+            // `Debug` switches to an exponent for very large and very small values.
             write!(formatter, "{value:?}")
         }
     }
 }
 
-/// The bound of a bucket: a whole number has its `.0` in both formats, so that the series is the same in both.
+/// Formats a bucket's bound. Integers end with `.0` in both formats, so that both name the same series.
 struct Bound(f64);
 
 impl Display for Bound {
@@ -194,7 +194,7 @@ impl Display for Bound {
     }
 }
 
-/// Text with its backslashes and newlines escaped, and its double quotes if that is asked for.
+/// Escapes backslashes and newlines and, if the flag is set, double quotes.
 struct Escaped<'a>(&'a str, bool);
 
 impl Display for Escaped<'_> {
@@ -224,7 +224,7 @@ mod tests {
     const NO_LABELS: &[(&str, &str)] = &[];
 
     #[test]
-    fn values_are_spelled_as_the_formats_want_them() {
+    fn values_and_bounds_are_formatted_as_the_specifications_require() {
         for (value, text) in [
             (0.0, "0"),
             (3.0, "3"),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_formats_differ_where_they_have_to() {
+    fn text_and_open_metrics_differ_in_names_escapes_and_end() {
         let page = |format| {
             let mut page = Page::new(format);
             page.family("a", Kind::Counter, "x\\y \"z\"\n").series(&[("l", "\\ \"\n")], 1.0);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_has_sums_of_buckets_and_exemplars() {
+    fn histogram_buckets_are_cumulative_and_have_exemplars() {
         let exemplar =
             Exemplar { value: 0.5, timestamp_ns: 1_500_000_000, trace_id: [0xab; 16], span_id: [0; 8] };
         let mut histogram = Histogram {

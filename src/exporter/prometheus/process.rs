@@ -1,4 +1,4 @@
-//! What the sidecar costs: its own process, as the system sees it.
+//! Resource usage of the sidecar's own process.
 
 use nix::sys::{
     resource::{UsageWho, getrusage},
@@ -13,14 +13,14 @@ pub fn cpu_seconds() -> Option<f64> {
     Some((usage.user_time() + usage.system_time()).num_microseconds() as f64 / 1e6)
 }
 
-/// Resident memory in bytes; the kernel tells it in units of 1024.
+/// Resident memory in bytes, from `/proc/self/status`, which has it in KiB.
 pub fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
 }
 
-/// Open descriptors, without the one that it takes to count them.
+/// Open descriptors, excluding the one that reads the directory.
 pub fn open_descriptors() -> Option<u64> {
     let descriptors = fs::read_dir("/proc/self/fd").ok()?;
     Some((descriptors.count() as u64).saturating_sub(1))

@@ -1,4 +1,4 @@
-//! A worker's events as series.
+//! Aggregates a worker's events into metric families.
 
 use super::{exemplar, names, names::Names, page::Page};
 use crate::exporter::{
@@ -10,14 +10,14 @@ use crate::exporter::{
 };
 use std::borrow::Cow;
 
-/// What may keep a number from having a series of its own, in the order of [`Metrics::left_out`].
-pub const LEFT_OUT: [&str; 4] = ["collisions", "invalid", "overflowed", "refused"];
+/// Why a metric, label or sample has no series of its own, in the order of [`Metrics::rejected`].
+pub const REJECT_REASONS: [&str; 4] = ["collisions", "invalid", "overflowed", "refused"];
 
-/// What all events have come to.
+/// The metrics of all events so far.
 #[derive(Debug)]
 pub struct Metrics {
     measures: Measures,
-    /// The keys of metadata that are labels, and what they are called.
+    /// Metadata keys that are labels, with their label names.
     labels: Vec<(String, String)>,
     aggregator: Aggregator,
     names: Names,
@@ -25,7 +25,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// No events yet. At most so many series to a metric, the overflow series not counted.
+    /// Creates an empty set with at most `max_series` series per metric, not counting the overflow series.
     pub fn new(measures: Measures, max_series: usize) -> Self {
         let (labels, collisions) = names::labels(&measures.labels);
         Self {
@@ -40,7 +40,7 @@ impl Metrics {
     /// Adds an event.
     pub fn add(&mut self, event: &Event) {
         let metadata = &event.event.metadata;
-        // To Prometheus an empty label is none, so the two would be one series, twice.
+        // Prometheus treats an empty label as absent, so both would be the same series.
         let labels = self.labels.iter().filter_map(|(key, label)| {
             let value = metadata.get(key).filter(|value| !value.is_empty())?;
             Some((label.as_str(), value.as_str()))
@@ -58,14 +58,14 @@ impl Metrics {
         }
     }
 
-    /// How many metrics and labels have no name of their own, and how many samples were not numbers, joined an overflow
-    /// series, or were of too many metrics.
-    pub fn left_out(&self) -> [u64; LEFT_OUT.len()] {
+    /// Counts of [`REJECT_REASONS`]: metrics and labels whose names collide; samples that are not valid numbers, that went
+    /// to an overflow series, or whose metric is beyond the limit.
+    pub fn rejected(&self) -> [u64; REJECT_REASONS.len()] {
         let counts = self.aggregator.counts();
         [self.collisions, counts.invalid, counts.overflowed, counts.refused]
     }
 
-    /// Writes all families, by name.
+    /// Writes all families in the order of their names.
     pub fn write(&self, page: &mut Page) {
         for (family, dotted) in self.names.families() {
             let Some(metric) = self.aggregator.metrics().get(dotted) else { continue };

@@ -1,4 +1,4 @@
-//! Samples as lines of the protocol. Pure.
+//! Encodes samples as protocol lines. Performs no I/O.
 //!
 //! | sample | StatsD | DogStatsD |
 //! | --- | --- | --- |
@@ -6,35 +6,35 @@
 //! | a duration | `PREFIX.OPERATION.duration:MILLISECONDS\|ms` | with the tag `result:ok` or `result:error` |
 //! | a counter | `PREFIX.OPERATION.KEY:NUMBER\|c` | the same |
 //! | a gauge | `PREFIX.OPERATION.KEY:NUMBER\|g` | the same |
-//! | a histogram | `PREFIX.OPERATION.KEY:NUMBER\|ms`, for there is nothing else | `PREFIX.OPERATION.KEY:NUMBER\|h` |
+//! | a histogram | `PREFIX.OPERATION.KEY:NUMBER\|ms`, the only distribution type | `PREFIX.OPERATION.KEY:NUMBER\|h` |
 //!
-//! DogStatsD's lines end with the event's labels as tags, `|#KEY:VALUE,KEY:VALUE`. See
+//! DogStatsD lines end with the event's labels as tags, `|#KEY:VALUE,KEY:VALUE`. See
 //! <https://github.com/statsd/statsd/blob/master/docs/metric_types.md> and
 //! <https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/>.
 //!
-//! Names are letters, digits, `_`, `-` and `.`; everything else a worker sends becomes `_`, so that no line can be more
-//! than one metric.
+//! Names consist of letters, digits, `_`, `-` and `.`; every other character becomes `_`, so that a line can never be
+//! parsed as more than one metric.
 
 use super::settings::{Dialect, Prefix, is_name_char};
 use crate::exporter::metrics::sample::{Kind, Sample, Subject};
 use std::fmt::Write as _;
 
-/// The longest tag in bytes, its key included: <https://docs.datadoghq.com/getting_started/tagging/#define-tags>.
+/// Maximum length of a tag in bytes, key included: <https://docs.datadoghq.com/getting_started/tagging/#define-tags>.
 const MAX_TAG_BYTES: usize = 200;
 
-/// As much as need be looked at of a name: a line with more is longer than any datagram.
+/// Maximum number of characters used of a name. A line with more would not fit a datagram anyway.
 const MAX_TEXT_CHARS: usize = 8192;
 
-/// What a line is.
+/// The metric type of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
-    /// Added up by the server.
+    /// The server sums the values.
     Counter,
-    /// The server keeps the latest.
+    /// The server keeps the latest value.
     Gauge,
-    /// A time in milliseconds; the server tells their distribution.
+    /// A duration in milliseconds; the server computes the distribution.
     Timer,
-    /// The same for any number.
+    /// Any number; the server computes the distribution.
     Histogram,
 }
 
@@ -48,36 +48,33 @@ impl Type {
         }
     }
 
-    /// Whether a negative number means anything. A negative timer is a bad line to StatsD; a negative counter is one to
-    /// Telegraf and to Prometheus' statsd_exporter, and to our other exporters no counter either.
+    /// Whether negative values are valid. StatsD rejects negative timers; Telegraf, Prometheus' statsd_exporter and this
+    /// project's other exporters reject negative counters.
     fn may_be_negative(self) -> bool {
         matches!(self, Self::Gauge | Self::Histogram)
     }
 }
 
-/// A line.
+/// A line of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Line<'a> {
-    /// All of it but the number: `NAME:|TYPE`, with tags if there are any. Lines of which this is the same are of one
-    /// series.
+    /// The line without its value: `NAME:|TYPE`, followed by the tags if any. It identifies the series.
     pub series: &'a str,
-    /// What it is.
     pub kind: Type,
-    /// The number: finite, and not a negative zero, which would be a sign.
+    /// Finite, and never a negative zero, whose sign would be significant.
     pub value: f64,
     /// Whether it counts an event.
     pub is_event: bool,
 }
 
-/// Writes a series with its number. It is as short as it can be without becoming another double, and has no exponent,
-/// which not all servers read.
+/// Appends a line. The value has as few digits as identify the double, and no exponent, which not all servers parse.
 pub fn write(line: &mut String, series: &str, value: f64) {
     let (name, rest) = series.split_once(':').unwrap_or((series, ""));
     // Writing to a String does not fail.
     let _ = write!(line, "{name}:{value}{rest}");
 }
 
-/// Makes lines of samples.
+/// Encodes samples as lines.
 #[derive(Debug)]
 pub struct Encoder {
     dialect: Dialect,
@@ -87,12 +84,11 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder for a server's dialect.
     pub fn new(dialect: Dialect, prefix: &Prefix) -> Self {
         Self { dialect, prefix: prefix.as_str().to_owned(), tags: String::new(), series: String::new() }
     }
 
-    /// Takes the labels of an event, for the lines of its samples. Empty values are left out.
+    /// Sets the labels for the next lines, which are those of one event. Empty values are omitted.
     pub fn label<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) {
         self.tags.clear();
         if self.dialect == Dialect::Dogstatsd {
@@ -102,7 +98,7 @@ impl Encoder {
         }
     }
 
-    /// The line of a sample; none if the protocol cannot say its number.
+    /// The line of a sample, or `None` if the protocol cannot represent its value.
     pub fn line(&mut self, sample: &Sample<'_>) -> Option<Line<'_>> {
         let (kind, value) = match (sample.subject, sample.kind) {
             (Subject::Duration { .. }, _) => (Type::Timer, milliseconds(sample.value)),
@@ -118,7 +114,7 @@ impl Encoder {
         }
         self.write_series(sample.subject, kind);
         let is_event = matches!(sample.subject, Subject::Event(_));
-        // Nothing is added but a negative zero made a positive one.
+        // Adding 0.0 turns a negative zero into a positive one.
         Some(Line { series: &self.series, kind, value: value + 0.0, is_event })
     }
 
@@ -142,7 +138,7 @@ impl Encoder {
         if self.dialect == Dialect::Statsd {
             return;
         }
-        // Datadog wants a letter first, and its agent takes what starts with `_sc` for something else.
+        // Datadog requires a leading letter, and its agent treats lines that start with `_sc` as service checks.
         if !self.series.starts_with(|first: char| first.is_ascii_alphabetic()) {
             self.series.insert(0, 'x');
         }
@@ -162,12 +158,13 @@ impl Encoder {
     }
 }
 
-/// Seconds as milliseconds. As a rule they came as whole nanoseconds, and get no digits from being divided twice.
+/// Converts seconds to milliseconds, rounded to nanoseconds: most durations were integers of nanoseconds, and dividing
+/// twice would add digits.
 fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1e9).round() / 1e6
 }
 
-/// A tag, with a comma before it unless it is the first.
+/// Appends a tag, after a comma unless it is the first.
 fn push_tag(tags: &mut String, key: &str, value: &str) {
     if !tags.is_empty() {
         tags.push(',');
@@ -180,12 +177,12 @@ fn push_tag(tags: &mut String, key: &str, value: &str) {
     tags.truncate(end);
 }
 
-/// Whether a tag may have it: what can be printed and does not part tags.
+/// Whether a tag may contain this character: printable, and not a separator.
 fn is_tag_char(char: char) -> bool {
     char.is_ascii_graphic() && !matches!(char, '|' | '#' | ':' | '@' | ',')
 }
 
-/// The text with `_` for everything that may not be in it, as far as it could find room in a datagram.
+/// Replaces disallowed characters by `_` and truncates to what could fit a datagram.
 fn clean(text: &str, may_be: impl Fn(char) -> bool) -> impl Iterator<Item = char> {
     text.chars().take(MAX_TEXT_CHARS).map(move |char| if may_be(char) { char } else { '_' })
 }

@@ -1,8 +1,8 @@
-//! Lines packed into datagrams. Pure: what is full is to be fetched and sent.
+//! Packs lines into datagrams. Performs no I/O: the caller takes full datagrams and sends them.
 //!
-//! Counts of one series that go out together are added up, and of its gauges only the latest goes: a worker that prints
-//! a hundred thousand events a second costs the network and the server no more than one that prints ten. Times cannot
-//! be joined; each is a line.
+//! Counters of one series that are sent together are summed, and only the latest gauge is sent: a worker that prints a
+//! hundred thousand events a second costs the network and the server no more than one that prints ten. Timers and
+//! histograms cannot be merged; each value is a line.
 
 use super::{
     Counts,
@@ -11,58 +11,56 @@ use super::{
 };
 use std::collections::{BTreeMap, VecDeque};
 
-/// How many bytes of series may wait to be joined. When there are more of them, everything goes at once.
-const MAX_JOINED_BYTES: usize = 64 * 1024;
+/// Maximum size in bytes of all series that wait to be merged; beyond it everything is sent.
+const MAX_MERGED_BYTES: usize = 64 * 1024;
 
-/// A datagram: lines with newlines between them.
+/// A datagram: lines separated by newlines.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Packet {
-    /// What to send.
     pub text: String,
-    /// How many events are counted in it.
+    /// The number of events whose counts it contains.
     pub events: u64,
 }
 
-/// Numbers of a series that are one line.
+/// The merged values of a series.
 #[derive(Debug)]
-struct Joined {
+struct Merged {
     kind: Type,
     value: f64,
     events: u64,
 }
 
-/// What waits to be sent.
+/// Lines that wait to be sent.
 #[derive(Debug)]
 pub struct Packets {
     dialect: Dialect,
     max_bytes: usize,
-    /// By series.
-    joined: BTreeMap<String, Joined>,
-    /// Of all series in `joined`.
-    joined_bytes: usize,
+    /// Keyed by series.
+    merged: BTreeMap<String, Merged>,
+    /// Total length of the keys of `merged`.
+    merged_bytes: usize,
     open: Packet,
     full: VecDeque<Packet>,
 }
 
 impl Packets {
-    /// Datagrams of at most so many bytes.
     pub fn new(dialect: Dialect, max_bytes: usize) -> Self {
         Self {
             dialect,
             max_bytes,
-            joined: BTreeMap::new(),
-            joined_bytes: 0,
+            merged: BTreeMap::new(),
+            merged_bytes: 0,
             open: Packet::default(),
             full: VecDeque::new(),
         }
     }
 
-    /// Whether there is nothing that a flush would send.
+    /// Whether a flush would send nothing.
     pub fn is_empty(&self) -> bool {
-        self.joined.is_empty() && self.open.text.is_empty()
+        self.merged.is_empty() && self.open.text.is_empty()
     }
 
-    /// The next datagram that is to be sent now.
+    /// Takes the next full datagram.
     pub fn take_full(&mut self) -> Option<Packet> {
         self.full.pop_front()
     }
@@ -71,46 +69,46 @@ impl Packets {
     pub fn add(&mut self, line: Line<'_>, counts: &mut Counts) {
         let Line { series, kind, value, is_event } = line;
         let events = u64::from(is_event);
-        match (kind, self.joined.get_mut(series)) {
-            (Type::Timer | Type::Histogram, _) => self.pack(series, &Joined { kind, value, events }, counts),
+        match (kind, self.merged.get_mut(series)) {
+            (Type::Timer | Type::Histogram, _) => self.pack(series, &Merged { kind, value, events }, counts),
             (_, None) => {
-                self.joined_bytes += series.len();
-                self.joined.insert(series.to_owned(), Joined { kind, value, events });
+                self.merged_bytes += series.len();
+                self.merged.insert(series.to_owned(), Merged { kind, value, events });
             }
-            (Type::Gauge, Some(joined)) => joined.value = value,
-            (Type::Counter, Some(joined)) => {
-                joined.events += events;
-                // Two enormous numbers.
-                let fits = (joined.value + value).is_finite();
-                if fits { joined.value += value } else { counts.invalid += 1 }
+            (Type::Gauge, Some(merged)) => merged.value = value,
+            (Type::Counter, Some(merged)) => {
+                merged.events += events;
+                // The sum of two finite numbers can overflow.
+                let fits = (merged.value + value).is_finite();
+                if fits { merged.value += value } else { counts.invalid += 1 }
             }
         }
-        if self.joined_bytes > MAX_JOINED_BYTES {
+        if self.merged_bytes > MAX_MERGED_BYTES {
             self.flush(counts);
         }
     }
 
-    /// Has everything sent that was added.
+    /// Packs everything that was added, so that [`take_full`](Self::take_full) returns it.
     pub fn flush(&mut self, counts: &mut Counts) {
-        self.joined_bytes = 0;
-        for (series, joined) in std::mem::take(&mut self.joined) {
-            self.pack(&series, &joined, counts);
+        self.merged_bytes = 0;
+        for (series, merged) in std::mem::take(&mut self.merged) {
+            self.pack(&series, &merged, counts);
         }
         self.close();
     }
 
-    fn pack(&mut self, series: &str, joined: &Joined, counts: &mut Counts) {
+    fn pack(&mut self, series: &str, merged: &Merged, counts: &mut Counts) {
         let mut line = String::with_capacity(series.len() + 20);
-        // To StatsD a sign says that a gauge has changed by so much. What is to be set comes after a zero, and both in
-        // one datagram, for datagrams overtake one another.
-        if joined.kind == Type::Gauge && joined.value < 0.0 && self.dialect == Dialect::Statsd {
+        // In StatsD a signed gauge is a change. A zero before it makes the value absolute; both are in one datagram, because
+        // datagrams can be reordered.
+        if merged.kind == Type::Gauge && merged.value < 0.0 && self.dialect == Dialect::Statsd {
             write(&mut line, series, 0.0);
             line.push('\n');
         }
-        write(&mut line, series, joined.value);
+        write(&mut line, series, merged.value);
         if line.len() > self.max_bytes {
             counts.oversized += 1;
-            counts.lost_events += joined.events;
+            counts.lost_events += merged.events;
             return;
         }
         if self.open.text.len() + 1 + line.len() > self.max_bytes {
@@ -120,10 +118,10 @@ impl Packets {
             self.open.text.push('\n');
         }
         self.open.text.push_str(&line);
-        self.open.events += joined.events;
+        self.open.events += merged.events;
     }
 
-    /// Takes no more lines into the open datagram.
+    /// Closes the open datagram.
     fn close(&mut self) {
         if !self.open.text.is_empty() {
             let next = Packet { text: String::with_capacity(self.max_bytes), events: 0 };

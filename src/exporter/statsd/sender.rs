@@ -1,8 +1,8 @@
-//! The socket: datagrams go out at once or not at all, and a server that is missing or stuck costs next to nothing.
+//! The socket. Datagrams are sent immediately or dropped, so a server that is down or stuck costs almost nothing.
 //!
-//! After a failure nothing is tried for a second; then there is a new socket, so that a server that was started again
-//! is found. Over UDP a refusal is known only when the next datagram is to be sent, and may be all that ever is known. A
-//! unix socket tells at once that its server is gone, so one that is back already misses nothing.
+//! After a failure nothing is sent for a second; then a new socket is created, so that a restarted server is found. Over
+//! UDP a refusal is reported by the next send at the earliest, if at all. A unix socket reports at once that its server is
+//! down, so the send is retried once with a new socket: a server that has already restarted misses nothing.
 
 use super::settings::Target;
 use crate::system::log::Log;
@@ -12,23 +12,23 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// How long a datagram waits for room in the server's queue. A server that reads makes some in far less.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a datagram may wait for room in the server's queue. A server that reads needs far less.
+const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long nothing is tried after a failure.
+/// Pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How often a name is looked up: at most, and while there is something to send at least, for servers move.
+/// Interval between two lookups of the host name while datagrams are sent: a server may move.
 const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a lookup may take. All that time events wait in the queue.
-const LOOKUP_PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of a lookup. Events wait in the queue meanwhile.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends datagrams to a server.
 pub struct Sender {
     socket: Option<Socket>,
     resolver: Resolver,
-    /// Nothing is tried before.
+    /// No attempt before this time.
     pause_until: Instant,
     has_failed: bool,
     target: Target,
@@ -36,14 +36,13 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// A sender that has done nothing yet.
     pub fn new(target: Target, log: Log) -> Self {
         let now = Instant::now();
         let resolver = Resolver { addresses: Vec::new(), look_up_at: now };
         Self { socket: None, resolver, pause_until: now, has_failed: false, target, log }
     }
 
-    /// Looks up and connects before there is something to send.
+    /// Resolves the host and connects before the first datagram.
     pub async fn prepare(&mut self) {
         match self.connect().await {
             Ok(socket) => self.socket = Some(socket),
@@ -51,7 +50,7 @@ impl Sender {
         }
     }
 
-    /// Sends a datagram, or says that it could not be sent.
+    /// Sends a datagram; returns whether it was sent.
     pub async fn send(&mut self, datagram: &[u8]) -> bool {
         if Instant::now() < self.pause_until {
             return false;
@@ -70,7 +69,7 @@ impl Sender {
         sent.is_ok()
     }
 
-    /// Sends by the socket that is there, or by a new one. After an error there is none.
+    /// Sends with the present socket or a new one. An error discards the socket.
     async fn try_send(&mut self, datagram: &[u8]) -> io::Result<()> {
         let is_old = matches!(self.target, Target::Udp(_)) && self.resolver.look_up_at <= Instant::now();
         let socket = match self.socket.take() {
@@ -101,7 +100,6 @@ impl Sender {
     }
 }
 
-/// A connected socket.
 enum Socket {
     Udp(UdpSocket),
     Unix(UnixDatagram),
@@ -123,15 +121,15 @@ impl Socket {
 
     async fn send(&self, datagram: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Udp(socket) => timeout(PATIENCE, socket.send(datagram)).await?,
-            Self::Unix(socket) => timeout(PATIENCE, socket.send(datagram)).await?,
+            Self::Udp(socket) => timeout(SEND_TIMEOUT, socket.send(datagram)).await?,
+            Self::Unix(socket) => timeout(SEND_TIMEOUT, socket.send(datagram)).await?,
         }
     }
 }
 
-/// The addresses of a name.
+/// The addresses of the server's host name.
 struct Resolver {
-    /// The first is the one to use.
+    /// The first one is in use.
     addresses: Vec<SocketAddr>,
     look_up_at: Instant,
 }
@@ -140,20 +138,19 @@ impl Resolver {
     async fn address(&mut self, host: &str) -> io::Result<SocketAddr> {
         if self.look_up_at <= Instant::now() {
             self.look_up_at = Instant::now() + LOOKUP_INTERVAL;
-            let found = timeout(LOOKUP_PATIENCE, lookup_host(host)).await;
+            let found = timeout(LOOKUP_TIMEOUT, lookup_host(host)).await;
             match found.unwrap_or_else(|elapsed| Err(elapsed.into())) {
                 Ok(found) => self.replace(found.collect()),
-                // A name that cannot be looked up now is where it was.
+                // Keep the known addresses if the lookup fails.
                 Err(error) if self.addresses.is_empty() => return Err(error),
                 Err(_) => {}
             }
         }
-        let unknown = || io::Error::new(io::ErrorKind::NotFound, "its address is not known");
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
         self.addresses.first().copied().ok_or_else(unknown)
     }
 
-    /// The address in use stays in use if it is still there. Otherwise IPv4 comes first: many servers listen there
-    /// alone.
+    /// Keeps the address in use if it is still listed. Otherwise prefers IPv4: many servers listen only there.
     fn replace(&mut self, mut found: Vec<SocketAddr>) {
         found.sort_by_key(|address| (Some(address) != self.addresses.first(), address.is_ipv6()));
         self.addresses = found;
@@ -177,26 +174,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_is_missing_or_stuck_is_waited_for_once_a_second() {
+    async fn a_server_that_is_down_or_stuck_is_retried_once_a_second() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let mut sender = Sender::new(Target::Unix(path.clone()), Log::new(Verbosity::Silent, || {}));
         assert!(!sender.send(b"a").await);
         let server = std::os::unix::net::UnixDatagram::bind(path).unwrap();
         server.set_nonblocking(true).unwrap();
-        // Not even tried.
+        // Within the pause no attempt is made.
         assert!(!sender.send(b"b").await);
         advance(PAUSE).await;
         assert!(sender.send(b"c").await);
         let mut datagram = [0; 8];
         assert_eq!((server.recv(&mut datagram).unwrap(), datagram[0]), (1, b'c'));
 
-        // Its queue is full at some time.
+        // Fill the server's queue.
         let start = Instant::now();
         while sender.send(b"d").await {
             assert_eq!(start.elapsed(), Duration::ZERO);
         }
-        assert!(start.elapsed() >= PATIENCE && start.elapsed() <= PATIENCE + Duration::from_millis(2));
+        let took = start.elapsed();
+        assert!(took >= SEND_TIMEOUT && took <= SEND_TIMEOUT + Duration::from_millis(2), "{took:?}");
         while server.recv(&mut datagram).is_ok() {}
         assert!(!sender.send(b"e").await);
         advance(PAUSE).await;
@@ -204,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_comes_first_and_what_works_stays() {
+    fn ipv4_is_preferred_and_the_address_in_use_is_kept() {
         let mut resolver = Resolver { addresses: Vec::new(), look_up_at: Instant::now() };
         resolver.try_another();
         resolver.replace(addresses(&["[::1]:1", "127.0.0.1:1", "127.0.0.2:1"]));

@@ -1,4 +1,4 @@
-//! From events to datagrams.
+//! Events are encoded and packed into the expected datagrams.
 
 mod properties;
 
@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// Sends events all at once.
+/// Encodes and packs events, with a flush after each call.
 struct Server {
     encoder: Encoder,
     packets: Packets,
@@ -41,7 +41,7 @@ impl Server {
         self
     }
 
-    /// The datagrams of these events, and how many events are counted in them.
+    /// The datagrams of these events, and the number of events that they count.
     fn receive(&mut self, events: &[Event]) -> (Vec<String>, u64) {
         for event in events {
             self.encoder.label(self.measures.labels(event));
@@ -80,7 +80,7 @@ fn event(name: &str, measurements: &[(&str, f64)], metadata: &[(&str, &str)]) ->
 }
 
 #[test]
-fn statsd_has_no_tags_and_sets_negative_gauges_after_a_zero() {
+fn statsd_lines_have_no_tags_and_reset_a_gauge_before_a_negative_value() {
     let mut server = Server::new(Dialect::Statsd, "snakepit", 1432)
         .kind("*.hits", Kind::Counter)
         .kind("*.size", Kind::Histogram)
@@ -88,13 +88,13 @@ fn statsd_has_no_tags_and_sets_negative_gauges_after_a_zero() {
     let measured = [("duration", 12_345_678.0), ("hits", 3.0), ("rss", -5.5), ("size", 7.0)];
     let stop = event("tool.run.stop", &measured, &[("tool", "x")]);
     let lines = server.receive_one(&[stop.clone(), stop]);
-    let (timers, joined) = lines.split_at(lines.find("snakepit.tool.run.hits").unwrap());
+    let (timers, merged) = lines.split_at(lines.find("snakepit.tool.run.hits").unwrap());
     let mut timers: Vec<_> = timers.lines().collect();
     timers.sort_unstable();
     let expected = ["snakepit.tool.run.duration:12.345678|ms", "snakepit.tool.run.size:7|ms"];
     assert_eq!(timers, [expected[0], expected[0], expected[1], expected[1]]);
     assert_eq!(
-        joined,
+        merged,
         "snakepit.tool.run.hits:6|c\nsnakepit.tool.run.rss:0|g\nsnakepit.tool.run.rss:-5.5|g\n\
          snakepit.tool.run.stop:2|c"
     );
@@ -102,7 +102,7 @@ fn statsd_has_no_tags_and_sets_negative_gauges_after_a_zero() {
 }
 
 #[test]
-fn dogstatsd_has_tags_histograms_and_signed_gauges() {
+fn dogstatsd_lines_have_tags_histograms_and_signed_gauges() {
     let mut server = Server::new(Dialect::Dogstatsd, "app", 8192)
         .kind("a.size", Kind::Histogram)
         .label("tool")
@@ -134,7 +134,7 @@ fn dogstatsd_has_tags_histograms_and_signed_gauges() {
 }
 
 #[test]
-fn numbers_are_short_and_have_no_exponent() {
+fn values_have_the_fewest_digits_and_no_exponent() {
     let mut server = Server::new(Dialect::Dogstatsd, "", 1432);
     for (number, expected) in [
         (0.1, "0.1"),
@@ -150,14 +150,14 @@ fn numbers_are_short_and_have_no_exponent() {
 }
 
 #[test]
-fn what_cannot_be_said_is_counted_as_invalid() {
+fn unrepresentable_values_are_counted_as_invalid() {
     let mut server =
         Server::new(Dialect::Statsd, "", 1432).kind("a.count", Kind::Counter).kind("a.size", Kind::Histogram);
     let wrong =
         [("nan", f64::NAN), ("far", f64::INFINITY), ("duration", -1.0), ("count", -1.0), ("size", -1.0)];
     assert_eq!(server.receive_one(&[event("a", &wrong, &[])]), "a:1|c");
     assert_eq!(server.counts, Counts { invalid: 5, ..Counts::default() });
-    // Too large a sum.
+    // The sum overflows.
     let enormous = event("a", &[("count", f64::MAX)], &[]);
     let datagram = server.receive_one(&[enormous.clone(), enormous]);
     assert_eq!(datagram, format!("a.count:{}|c\na:2|c", f64::MAX));
@@ -165,7 +165,7 @@ fn what_cannot_be_said_is_counted_as_invalid() {
 }
 
 #[test]
-fn of_counts_the_sum_goes_and_of_gauges_the_latest() {
+fn counters_are_summed_and_only_the_latest_gauge_is_sent() {
     let mut server = Server::new(Dialect::Dogstatsd, "", 1432).label("tool");
     let events: Vec<_> = (0..17)
         .map(|number| {
@@ -177,7 +177,7 @@ fn of_counts_the_sum_goes_and_of_gauges_the_latest() {
 }
 
 #[test]
-fn lines_longer_than_a_datagram_are_dropped_and_others_fill_it() {
+fn oversized_lines_are_dropped_and_datagrams_are_filled() {
     let mut server = Server::new(Dialect::Statsd, "", 100);
     let fits = "x".repeat(96);
     let (datagrams, events) = server.receive(&[event(&fits, &[], &[]), event(&format!("{fits}x"), &[], &[])]);
@@ -196,7 +196,7 @@ fn lines_longer_than_a_datagram_are_dropped_and_others_fill_it() {
 }
 
 #[test]
-fn a_zero_stays_with_the_negative_gauge_after_it() {
+fn the_reset_and_the_negative_gauge_share_a_datagram() {
     let mut server = Server::new(Dialect::Statsd, "", 40);
     for length in 1..30 {
         let filler = event(&"f".repeat(length), &[], &[]);
@@ -206,7 +206,7 @@ fn a_zero_stays_with_the_negative_gauge_after_it() {
 }
 
 #[test]
-fn series_that_wait_to_be_joined_are_bounded() {
+fn series_that_wait_to_be_merged_are_bounded() {
     let mut server = Server::new(Dialect::Statsd, "", 8192);
     for number in 0..100_000 {
         let name = format!("event-{number:0>90}");
@@ -221,7 +221,7 @@ fn series_that_wait_to_be_joined_are_bounded() {
 }
 
 #[test]
-fn datadogs_agent_takes_no_name_for_something_else() {
+fn names_cannot_be_parsed_as_datadog_events_or_service_checks() {
     let mut server = Server::new(Dialect::Dogstatsd, "", 1432);
     for (name, expected) in [("_sc", "x_sc"), ("_e{5,4}", "x_e_5_4_"), ("404", "x404"), ("a", "a")] {
         assert_eq!(server.receive_one(&[event(name, &[], &[])]), format!("{expected}:1|c"));

@@ -1,4 +1,4 @@
-//! What holds of all events: nothing a worker sends makes a datagram that a server misreads, and everything arrives.
+//! Properties of all events: every datagram is valid, and every sample is sent or counted.
 
 use super::{Counts, Dialect, Server, event};
 use crate::exporter::{
@@ -8,7 +8,7 @@ use crate::exporter::{
 use proptest::{collection::vec, num::f64::ANY, prelude::*, sample::select, test_runner::Config};
 use std::collections::BTreeMap;
 
-/// Anything, and more often what means something in the protocol.
+/// Arbitrary text, biased towards characters that are special in the protocol.
 fn text(longest: usize) -> impl Strategy<Value = String> {
     let usual =
         select(&["a", "b.", ".", ":", "|", "#", "@", ",", "\n", "\r", "\0", "ä", " ", "1|c", ";"][..]);
@@ -60,11 +60,11 @@ fn parses(line: &str) -> bool {
     is_metric && ["c", "g", "ms", "h"].contains(&kind) && has_tags
 }
 
-/// The rules once more, as simple as they can be: the lines that are to arrive.
+/// A straightforward model of the encoding: the expected lines.
 #[derive(Default)]
 struct Model {
-    /// By what stands before and after the number.
-    joined: BTreeMap<(String, String), f64>,
+    /// Keyed by the text before and after the value.
+    merged: BTreeMap<(String, String), f64>,
     each: Vec<String>,
     invalid: u64,
 }
@@ -117,23 +117,23 @@ impl Model {
             let tags = if tags.is_empty() { String::new() } else { format!("|#{}", tags.join(",")) };
             let value = if value == 0.0 { 0.0 } else { value };
             let series = (name, format!("|{letters}{tags}"));
-            match (letters, self.joined.get_mut(&series)) {
+            match (letters, self.merged.get_mut(&series)) {
                 ("ms" | "h", _) => self.each.push(format!("{}:{value}{}", series.0, series.1)),
                 ("c", Some(sum)) if !(*sum + value).is_finite() => self.invalid += 1,
                 ("c", Some(sum)) => *sum += value,
-                _ => drop(self.joined.insert(series, value)),
+                _ => drop(self.merged.insert(series, value)),
             }
         }
     }
 
-    /// Sorted; what has to stay together is one.
+    /// The lines, sorted; a reset and its negative gauge are one entry.
     fn lines(self, dialect: Dialect) -> Vec<String> {
-        let joined = self.joined.into_iter().map(|((name, rest), value)| {
+        let merged = self.merged.into_iter().map(|((name, rest), value)| {
             let line = format!("{name}:{value}{rest}");
             let is_relative = value < 0.0 && dialect == Dialect::Statsd;
             if is_relative { format!("{name}:0{rest}\n{line}") } else { line }
         });
-        let mut lines: Vec<_> = joined.chain(self.each).collect();
+        let mut lines: Vec<_> = merged.chain(self.each).collect();
         lines.sort_unstable();
         lines
     }
@@ -143,7 +143,7 @@ fn replace(text: &str, may_be: impl Fn(char) -> bool) -> String {
     text.chars().map(|char| if may_be(char) { char } else { '_' }).collect()
 }
 
-/// The lines of datagrams, sorted; a zero and the negative gauge after it are one.
+/// The lines of datagrams, sorted; a reset and its negative gauge are one entry.
 fn lines_of(datagrams: &[String], dialect: Dialect) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for datagram in datagrams {
@@ -165,7 +165,7 @@ proptest! {
     #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn every_line_parses_and_all_arrive(
+    fn every_line_is_valid_and_every_sample_is_sent_or_counted(
         events in vec(an_event(), 0..10),
         dogstatsd: bool,
         prefix in "([a-z._]{0,4}[a-z_])?",
