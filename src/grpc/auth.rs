@@ -1,6 +1,6 @@
 //! Who is let in: TLS for TCP listeners, and a token for every listener.
 
-use crate::net::{reload::Reloading, tls::TlsFiles, tokens::TokenFile};
+use crate::net::{reloader::Reloader, tls::TlsFiles, tokens::TokenFile};
 use crate::system::log::Log;
 use http::{Request, header::AUTHORIZATION};
 use tokio_rustls::TlsAcceptor;
@@ -20,8 +20,8 @@ pub struct AccessFiles {
 
 /// Those files, read; and read again when they change.
 pub struct Access {
-    tls: Option<Reloading<TlsFiles>>,
-    tokens: Option<Reloading<TokenFile>>,
+    tls: Option<Reloader<TlsFiles>>,
+    tokens: Option<Reloader<TokenFile>>,
 }
 
 impl Access {
@@ -33,20 +33,21 @@ impl Access {
     pub fn load(files: AccessFiles, log: &Log) -> Result<Self, String> {
         let AccessFiles { tls, tokens } = files;
         Ok(Self {
-            tls: tls.map(|files| Reloading::load(files, log.clone())).transpose()?,
-            tokens: tokens.map(|file| Reloading::load(file, log.clone())).transpose()?,
+            tls: tls.map(|files| Reloader::load(files, log.clone())).transpose()?,
+            tokens: tokens.map(|file| Reloader::load(file, log.clone())).transpose()?,
         })
     }
 
     /// What a new TCP connection has to go through first, if anything.
-    pub fn tls(&self) -> Option<TlsAcceptor> {
-        self.tls.as_ref().map(|tls| TlsAcceptor::clone(&tls.current()))
+    pub async fn tls(&self) -> Option<TlsAcceptor> {
+        let tls = self.tls.as_ref()?;
+        Some(TlsAcceptor::clone(&*tls.current().await))
     }
 
     /// Why a request is not authenticated; `None` if it is.
-    pub fn refusal<B>(&self, request: &Request<B>) -> Option<&'static str> {
+    pub async fn refusal<B>(&self, request: &Request<B>) -> Option<&'static str> {
         let tokens = self.tokens.as_ref()?;
-        if request.uri().path().starts_with(OPEN_TO_ALL) || tokens.current().accept(request.headers()) {
+        if request.uri().path().starts_with(OPEN_TO_ALL) || tokens.current().await.accept(request.headers()) {
             None
         } else if request.headers().contains_key(AUTHORIZATION) {
             Some("the token is not accepted")

@@ -76,7 +76,7 @@ impl Connections {
     /// Wraps a TCP connection in TLS, if that is asked for. Unix sockets stay plain: they do not leave this host.
     async fn secure(&self, socket: Socket) -> io::Result<Transport> {
         let tls = match &socket {
-            Socket::Tcp(_) => self.access.tls(),
+            Socket::Tcp(_) => self.access.tls().await,
             Socket::Unix(_) => None,
         };
         Ok(match tls {

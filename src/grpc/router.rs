@@ -62,6 +62,27 @@ impl Services {
         Self { telemetry, status, access, others: OnceCell::new(), requests, log }
     }
 
+    /// Answers a request of a peer.
+    async fn route(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        peer: &str,
+        activity: &Arc<Activity>,
+    ) -> Response<Body> {
+        if let Some(refusal) = not_grpc(&request) {
+            return refusal;
+        }
+        if let Some(cause) = self.access.refusal(&request).await {
+            self.log.debug(format_args!("{peer}: not let in: {cause}"));
+            return Status::unauthenticated(cause).into_http();
+        }
+        if request.uri().path() == STREAM_TELEMETRY {
+            // Subscribe before the headers go out: events that are read from now on are for this subscriber.
+            return self.telemetry.stream(peer, activity, request.into_body());
+        }
+        self.answer(request).await.unwrap_or_else(Status::into_http)
+    }
+
     /// Answers everything but telemetry.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Status> {
         let others = self.others.get_or_try_init(|| handlers(self.status.clone())).await;
@@ -139,20 +160,9 @@ impl hyper::service::Service<Request<Incoming>> for Router {
     type Future = Answer;
 
     fn call(&self, request: Request<Incoming>) -> Answer {
-        let services = &self.services;
-        let answer = if let Some(refusal) = not_grpc(&request) {
-            refusal
-        } else if let Some(cause) = services.access.refusal(&request) {
-            services.log.debug(format_args!("{}: not let in: {cause}", self.peer));
-            Status::unauthenticated(cause).into_http()
-        } else if request.uri().path() == STREAM_TELEMETRY {
-            // Subscribed here and now, before the headers go out: what is read from now on is for this one.
-            services.telemetry.stream(&self.peer, &self.activity, request.into_body())
-        } else {
-            let answer = Arc::clone(services).answer(request);
-            return Box::pin(async { Ok(answer.await.unwrap_or_else(Status::into_http)) });
-        };
-        Box::pin(async { Ok(answer) })
+        let services = Arc::clone(&self.services);
+        let (peer, activity) = (self.peer.clone(), Arc::clone(&self.activity));
+        Box::pin(async move { Ok(services.route(request, &peer, &activity).await) })
     }
 }
 

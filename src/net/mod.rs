@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub mod listener;
 pub mod reload;
+pub mod reloader;
 pub mod socket;
 pub mod tls;
 pub mod tokens;
