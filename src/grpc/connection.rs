@@ -1,10 +1,10 @@
-//! One connection: TLS if asked for, HTTP/2, and an end that loses nothing.
+//! One connection: TLS if configured, HTTP/2, and a graceful close.
 
 use super::{
     auth::Access,
     limits::ClientLimits,
     router::{Router, Services},
-    service::telemetry::Activity,
+    service::telemetry::StreamTracker,
 };
 use crate::net::socket::Socket;
 use crate::system::log::Log;
@@ -21,28 +21,23 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, io::InspectReader, sync::CancellationToken};
 
-/// What a client may send of a request's body before it is read, in bytes. Requests and controls are read as they come,
-/// so only controls that [have no room](super::controls) use it up. h2 counts what unread frames are short of 256 bytes,
-/// and ends the connection when that comes to half the connection's window. This one is small enough for a stream of the
-/// shortest controls, five bytes in a frame of their own, to be held back before that.
+/// HTTP/2 window of a stream in bytes. Requests and controls are read as they arrive, so only controls that
+/// [exceed the buffer](super::service::controls) use it up. h2 adds up by how much each unread frame is shorter than 256
+/// bytes, and closes the connection when the sum reaches half the connection's window. This window is small enough to
+/// stop a stream of minimal controls, five bytes in a frame each, before that.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024;
-/// The same for all requests of a connection. It bounds what the connection holds of what was not read; what was read is
-/// bounded by whoever reads it.
+/// HTTP/2 window of a connection in bytes. It bounds the unread data; each reader bounds what it has read.
 const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
 
-/// What a client has to send first: the preface, and the head of its SETTINGS (RFC 9113, section 3.4).
+/// Length of the client's preface and the header of its SETTINGS frame, which come first (RFC 9113, section 3.4).
 const GREETING_BYTES: usize = 24 + 9;
 
-/// What HTTP/2 is spoken over.
 type Transport = Either<Socket, Box<TlsStream<Socket>>>;
 
-/// What every connection needs.
+/// Serves connections; shared by all of them.
 pub struct Connections {
-    /// What is served.
     pub services: Arc<Services>,
-    /// To whom.
     pub access: Arc<Access>,
-    /// What each may take.
     pub limits: ClientLimits,
     /// Cancelled when serving ends.
     pub end: CancellationToken,
@@ -51,7 +46,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// Serves a connection until one side ends it.
+    /// Serves a connection until one side closes it.
     pub async fn serve(&self, socket: Socket, peer: String) {
         self.log.debug(format_args!("{peer}: connected"));
         let begin_by = Instant::now() + self.limits.handshake_timeout;
@@ -63,7 +58,7 @@ impl Connections {
             Ok(Ok(transport)) => self.serve_http2(transport, &socket, peer, begin_by).await,
             Ok(Err(error)) => {
                 self.log.debug(format_args!("{peer}: TLS: {error}"));
-                // What says why it was refused must not be lost to a reset.
+                // The TLS alert that says why must not be lost to a reset.
                 tokio::select! {
                     _ = timeout_at(begin_by, socket.read_to_end()) => {}
                     () = self.end.cancelled() => {}
@@ -73,31 +68,31 @@ impl Connections {
         }
     }
 
-    /// Wraps a TCP connection in TLS, if that is asked for. Unix sockets stay plain: they do not leave this host.
+    /// Performs the TLS handshake on TCP if TLS is configured. Unix sockets stay plain: they do not leave this host.
     async fn secure(&self, socket: Socket) -> io::Result<Transport> {
         let tls = match &socket {
             Socket::Tcp(_) => self.access.tls().await,
             Socket::Unix(_) => None,
         };
         Ok(match tls {
-            // Boxed: most connections have none and need no room for it.
+            // Boxed, so that connections without TLS do not reserve memory for it.
             Some(tls) => Either::Right(Box::new(Box::pin(tls.accept(socket)).await?)),
             None => Either::Left(socket),
         })
     }
 
     async fn serve_http2(&self, transport: Transport, socket: &Socket, peer: String, begin_by: Instant) {
-        // Counted and looked at by this task alone.
+        // Only this task writes and reads it.
         let received = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&received);
         let transport = InspectReader::new(transport, move |bytes: &[u8]| {
             counted.fetch_add(bytes.len(), Ordering::Relaxed);
         });
-        let activity = Arc::new(Activity::default());
-        let router = Router::new(Arc::clone(&self.services), peer.clone(), Arc::clone(&activity));
+        let streams = Arc::new(StreamTracker::default());
+        let router = Router::new(Arc::clone(&self.services), peer.clone(), Arc::clone(&streams));
         let mut connection = std::pin::pin!(self.http2().serve_connection(TokioIo::new(transport), router));
 
-        // Keepalive begins where HTTP/2 does.
+        // From here on keepalive detects a dead peer.
         let no_greeting = async {
             sleep_until(begin_by).await;
             if received.load(Ordering::Relaxed) >= GREETING_BYTES {
@@ -110,14 +105,14 @@ impl Connections {
                 self.log.debug(format_args!("{peer}: no HTTP/2 within the handshake timeout"));
                 return;
             }
-            () = activity.ended() => None,
+            () = streams.ended() => None,
             () = self.end.cancelled() => None,
         };
         match result {
             Some(Ok(())) => self.log.debug(format_args!("{peer}: gone")),
             Some(Err(error)) => self.log.debug(format_args!("{peer}: {error}")),
-            // The caller's patience bounds all this.
-            None if activity.matters() => {
+            // The caller applies a deadline to this.
+            None if streams.need_graceful_close() => {
                 connection.as_mut().graceful_shutdown();
                 let _ = connection.await;
                 socket.read_to_end().await;
@@ -126,8 +121,8 @@ impl Connections {
         }
     }
 
-    /// HTTP/2 within the limits. What requests that are reset at once may cost (CVE-2023-44487) is limited by h2: at
-    /// the twentieth that is gone before it was looked at, the connection is closed.
+    /// Configures HTTP/2 with the limits. h2 limits rapid resets (CVE-2023-44487) itself: it closes the connection at the
+    /// twentieth request that was reset before it was accepted.
     fn http2(&self) -> http2::Builder<TokioExecutor> {
         let limits = &self.limits;
         let mut http2 = http2::Builder::new(TokioExecutor::new());

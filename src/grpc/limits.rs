@@ -36,8 +36,8 @@ pub struct ClientLimits {
     pub keepalive_timeout: Duration,
 }
 
-/// As many places as a limit says.
-pub fn places(limit: u32) -> Semaphore {
+/// A semaphore with `limit` permits, or as many as a semaphore can have.
+pub fn permits(limit: u32) -> Semaphore {
     Semaphore::new(
         usize::try_from(limit).map_or(Semaphore::MAX_PERMITS, |limit| limit.min(Semaphore::MAX_PERMITS)),
     )

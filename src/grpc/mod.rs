@@ -1,4 +1,4 @@
-//! The gRPC side: listeners, connections, services, and the order in which they end.
+//! The gRPC server: connections, services, and their shutdown.
 //!
 //! ```text
 //! accept loop → connection: TLS, HTTP/2 (hyper) → router ─┬→ telemetry (StreamTelemetry: frames from the hub)

@@ -1,11 +1,11 @@
-//! How often something may happen.
+//! A rate limiter.
 
 use std::time::{Duration, Instant};
 
-/// What may come at once when nothing has come for a while, as the time in which it would come evenly.
+/// The burst that is allowed after an idle time, as the time in which it would arrive at the steady rate.
 const BURST: Duration = Duration::from_secs(1);
 
-/// A bucket that fills evenly, kept as the time at which it will be full.
+/// A token bucket, represented by the time at which it will be full.
 #[derive(Debug)]
 pub struct Throttle {
     each: Duration,
@@ -13,13 +13,13 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// A full bucket that holds one second's worth; at least 1.
+    /// A full bucket that holds the permits of one second, at least one.
     pub fn per_second(count: u32, now: Instant) -> Self {
         Self { each: Duration::from_secs(1) / count.max(1), full_at: now }
     }
 
-    /// Takes so many, and tells how long to wait before they may be used. It may run into debt, which those who come
-    /// next wait for: something larger than the bucket passes as well.
+    /// Takes `count` permits and returns how long to wait before using them. The balance may become negative, so that a
+    /// request larger than the bucket passes; the next requests wait for it.
     pub fn take(&mut self, count: u32, now: Instant) -> Duration {
         let full_at = self.full_at.max(now);
         self.full_at = full_at + self.each * count;
@@ -32,19 +32,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seconds_worth_at_once_and_then_evenly() {
+    fn the_permits_of_one_second_are_available_at_once_and_then_at_the_rate() {
         let start = Instant::now();
         let mut throttle = Throttle::per_second(10, start);
         let waits: Vec<_> = (0..13).map(|_| throttle.take(1, start).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 100, 200]);
-        // Idle for long, it is full again, and no fuller.
+        // After a long idle time the bucket is full, and not more than full.
         let later = start + Duration::from_secs(60);
         let waits: Vec<_> = (0..12).map(|_| throttle.take(1, later).as_millis()).collect();
         assert_eq!((waits[10], waits[11]), (0, 100));
     }
 
     #[test]
-    fn a_large_one_passes_and_the_next_one_waits_for_it() {
+    fn a_request_larger_than_the_bucket_passes_and_delays_the_next() {
         let start = Instant::now();
         let mut throttle = Throttle::per_second(100, start);
         assert_eq!(throttle.take(1_024, start), Duration::ZERO);

@@ -1,10 +1,10 @@
-//! From a request's path to the service that answers it.
+//! Routes requests to services by path.
 
 use super::{
     auth::Access,
     service::{
         status::StatusService,
-        telemetry::{Activity, STREAM_TELEMETRY, Telemetry},
+        telemetry::{STREAM_TELEMETRY, StreamTracker, Telemetry},
     },
     unary::{MAX_REQUEST_BYTES, Requests},
 };
@@ -30,28 +30,26 @@ use tower_service::Service;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-/// A service.
 struct Handler {
     name: &'static str,
-    /// Whether its requests are single messages.
+    /// Whether its methods are unary.
     unary: bool,
     answer: Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>,
 }
 
-/// The services, ready for any number of connections.
+/// All services, shared by all connections.
 pub struct Services {
     telemetry: Telemetry,
     status: StatusService,
     access: Arc<Access>,
-    /// Everything but telemetry. Most sidecars are never asked for any of it, so it is made for the first who asks:
-    /// reading descriptors takes time and memory.
+    /// Everything but telemetry, created at the first request: most sidecars never receive one, and parsing descriptors
+    /// takes time and memory.
     others: OnceCell<Vec<Handler>>,
     requests: Requests,
     log: Log,
 }
 
 impl Services {
-    /// All services.
     pub fn new(
         telemetry: Telemetry,
         status: StatusService,
@@ -67,7 +65,7 @@ impl Services {
         self: Arc<Self>,
         request: Request<Incoming>,
         peer: &str,
-        activity: &Arc<Activity>,
+        streams: &Arc<StreamTracker>,
     ) -> Response<Body> {
         if let Some(refusal) = not_grpc(&request) {
             return refusal;
@@ -78,15 +76,15 @@ impl Services {
         }
         if request.uri().path() == STREAM_TELEMETRY {
             // Subscribe before the headers go out: events that are read from now on are for this subscriber.
-            return self.telemetry.stream(peer, activity, request.into_body());
+            return self.telemetry.stream(peer, streams, request.into_body());
         }
         self.answer(request).await.unwrap_or_else(Status::into_http)
     }
 
-    /// Answers everything but telemetry.
+    /// Answers every request other than telemetry.
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Status> {
         let others = self.others.get_or_try_init(|| handlers(self.status.clone())).await;
-        // It would be a fault of the build.
+        // The descriptors are part of the build, so this does not happen.
         let others = others.map_err(|error| Status::internal(error.to_string()))?;
         let path = request.uri().path();
         let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -107,7 +105,7 @@ impl Services {
 
 async fn handlers(status: StatusService) -> Result<Vec<Handler>, tonic_reflection::server::Error> {
     let reporter = HealthReporter::new();
-    // The empty name, that of the server as a whole, is serving from the start.
+    // HealthReporter starts with the empty name, which stands for the whole server, as serving.
     for name in [BRIDGE_SERVICE, SidecarServer::<StatusService>::NAME] {
         reporter.set_service_status(name, ServingStatus::Serving).await;
     }
@@ -140,17 +138,16 @@ where
 
 const BRIDGE_SERVICE: &str = "snakepit.bridge.BridgeService";
 
-/// The services as one connection sees them.
+/// Routes the requests of one connection.
 pub struct Router {
     services: Arc<Services>,
     peer: String,
-    activity: Arc<Activity>,
+    streams: Arc<StreamTracker>,
 }
 
 impl Router {
-    /// The services for a peer of this name.
-    pub fn new(services: Arc<Services>, peer: String, activity: Arc<Activity>) -> Self {
-        Self { services, peer, activity }
+    pub fn new(services: Arc<Services>, peer: String, streams: Arc<StreamTracker>) -> Self {
+        Self { services, peer, streams }
     }
 }
 
@@ -161,12 +158,12 @@ impl hyper::service::Service<Request<Incoming>> for Router {
 
     fn call(&self, request: Request<Incoming>) -> Answer {
         let services = Arc::clone(&self.services);
-        let (peer, activity) = (self.peer.clone(), Arc::clone(&self.activity));
-        Box::pin(async move { Ok(services.route(request, &peer, &activity).await) })
+        let (peer, streams) = (self.peer.clone(), Arc::clone(&self.streams));
+        Box::pin(async move { Ok(services.route(request, &peer, &streams).await) })
     }
 }
 
-/// What to answer to a request that is not gRPC.
+/// The error response to a request that is not gRPC.
 fn not_grpc(request: &Request<Incoming>) -> Option<Response<Body>> {
     let is_grpc = request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
         // "application/grpc", "application/grpc+proto", "application/grpc;charset=…", but not grpc-web.

@@ -8,7 +8,7 @@
 use super::{
     auth::Access,
     connection::Connections,
-    limits::{ClientLimits, places},
+    limits::{ClientLimits, permits},
     router::Services,
     service::{status::StatusService, telemetry::Telemetry},
     unary::Requests,
@@ -52,7 +52,7 @@ impl Server {
         let requests = Requests::new(self.limits.handshake_timeout, end.clone());
         let services = Services::new(telemetry, self.status, Arc::clone(&access), requests, self.log.clone());
         let limit = ConnectionLimit {
-            permits: Arc::new(places(self.limits.connections)),
+            permits: Arc::new(permits(self.limits.connections)),
             above: AboveLimit::Close { option: "--max-connections" },
         };
         let connections = Arc::new(Connections {

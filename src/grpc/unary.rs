@@ -1,8 +1,8 @@
-//! Requests other than telemetry: read whole before a service sees them, so that a client cannot have the sidecar keep
-//! what it never finishes.
+//! Requests other than telemetry. They are read completely, within bounds, before a service sees them, so that clients
+//! cannot fill the memory with unfinished requests.
 //!
-//! tonic's services take messages of 4 MiB, take bytes out of HTTP/2's window as they come, and wait for the rest for as
-//! long as the client likes: without these bounds one connection without a token could have 400 MiB.
+//! tonic's services accept messages of 4 MiB, release HTTP/2's flow-control window as bytes arrive, and wait for the rest
+//! without a timeout: without these bounds one unauthenticated connection could hold 400 MiB.
 
 use super::until_end::until_end;
 use bytes::{Bytes, BytesMut};
@@ -14,20 +14,18 @@ use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 
-/// The longest request, in bytes, its prefix included; and for reflection the longest message. They hold a name at most.
+/// Maximum size in bytes of a request, prefix included, and of a reflection message. None holds more than a name.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
-/// The longest path of a request, in bytes: more than any method has that is served.
+/// Maximum length in bytes of a request's path. Every path that is served is shorter.
 const MAX_PATH_BYTES: usize = 128;
 
-/// How many reflection requests may be open at a time. They stay open as long as the client likes, and it takes one to
-/// look at everything.
+/// Maximum number of open reflection requests. Clients may keep them open, and need only one.
 const MAX_REFLECTIONS: usize = 32;
 
-/// What gRPC calls the compression of messages.
 const GRPC_ENCODING: &str = "grpc-encoding";
 
-/// What becomes of a request that is not telemetry.
+/// Runs requests other than telemetry within their bounds.
 pub struct Requests {
     within: Duration,
     reflections: Arc<Semaphore>,
@@ -35,61 +33,61 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// A request has to come whole within this time. Open-ended answers end when `end` is cancelled.
+    /// A request must arrive completely within this time. Open responses end when `end` is cancelled.
     pub fn new(within: Duration, end: CancellationToken) -> Self {
         Self { within, reflections: Arc::new(Semaphore::new(MAX_REFLECTIONS)), end }
     }
 
-    /// Has a request of one message answered.
+    /// Reads a unary request and passes it to `answer`.
     ///
     /// # Errors
     ///
-    /// If it does not come whole in time, or is no such request.
+    /// If it does not arrive completely in time, is too long, is compressed, or has an invalid path.
     pub async fn unary<B, A>(&self, request: Request<B>, answer: A) -> Result<Response<Body>, Status>
     where
         B: HttpBody<Data = Bytes>,
         A: AsyncFnOnce(Request<Body>) -> Response<Body>,
     {
         if request.headers().get(GRPC_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(Status::unimplemented("compressed requests are not taken"));
+            return Err(Status::unimplemented("compressed requests are not supported"));
         }
         let path = request.uri().path();
         let not_served = || Status::unimplemented("no such method is served here");
         let uri = Uri::try_from(path).ok().filter(|_| path.len() <= MAX_PATH_BYTES).ok_or_else(not_served)?;
-        // Nothing else is looked at, and headers may be long: they go before the rest comes.
-        let message = timeout(self.within, whole(request.into_body()))
+        // Nothing else is used, and headers may be long: drop them before the body is read.
+        let message = timeout(self.within, read_body(request.into_body()))
             .await
-            .map_err(|_| Status::deadline_exceeded("the request did not come whole in time"))??;
+            .map_err(|_| Status::deadline_exceeded("the request did not arrive completely in time"))??;
         let mut request = Request::new(Body::new(Full::new(message)));
         (*request.method_mut(), *request.uri_mut()) = (Method::POST, uri);
         let response = answer(request).await;
         Ok(response.map(|body| until_end(body, self.end.clone(), None)))
     }
 
-    /// Has a stream of requests answered, whose messages the service bounds.
+    /// Passes a reflection stream to `answer`, which bounds its messages.
     ///
     /// # Errors
     ///
-    /// If there are too many of them.
+    /// If too many are open.
     pub async fn reflection<B, A>(&self, request: Request<B>, answer: A) -> Result<Response<Body>, Status>
     where
         B: HttpBody<Data = Bytes, Error: Into<tonic::codegen::StdError>> + Send + 'static,
         A: AsyncFnOnce(Request<Body>) -> Response<Body>,
     {
-        let place = Arc::clone(&self.reflections)
+        let permit = Arc::clone(&self.reflections)
             .try_acquire_owned()
             .map_err(|_| Status::resource_exhausted("too many reflection requests are open"))?;
         let response = answer(request.map(Body::new)).await;
-        Ok(response.map(|body| until_end(body, self.end.clone(), Some(place))))
+        Ok(response.map(|body| until_end(body, self.end.clone(), Some(permit))))
     }
 }
 
-/// The whole of a request's body. It is copied, so that the frames it came in can go.
-async fn whole<B: HttpBody<Data = Bytes>>(body: B) -> Result<Bytes, Status> {
+/// Reads a request's body to its end. It is copied, so that the frames that it arrived in can be freed.
+async fn read_body<B: HttpBody<Data = Bytes>>(body: B) -> Result<Bytes, Status> {
     let mut body = std::pin::pin!(body);
     let mut message = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Status::cancelled("the request was given up"))?;
+        let frame = frame.map_err(|_| Status::cancelled("the client cancelled the request"))?;
         if let Ok(data) = frame.into_data() {
             if message.len() + data.len() > MAX_REQUEST_BYTES {
                 return Err(Status::resource_exhausted("the request is too long"));

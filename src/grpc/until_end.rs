@@ -1,5 +1,5 @@
-//! Open-ended answers other than telemetry (a health Watch, a reflection stream) end when the sidecar does, so
-//! that they do not hold up its exit.
+//! Ends open responses other than telemetry (a health Watch, a reflection stream) at shutdown, so that they do not delay
+//! the exit.
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};
@@ -11,17 +11,17 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 
-/// A response body that ends with status UNAVAILABLE if it is still open when the sidecar stops serving.
+/// A response body that ends with status UNAVAILABLE if it is still open at shutdown.
 struct UntilEnd {
     inner: Body,
     end: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
-    _place: Option<OwnedSemaphorePermit>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Wraps a response body. As long as there is one its place is taken, if it has one.
-pub fn until_end(inner: Body, end: CancellationToken, place: Option<OwnedSemaphorePermit>) -> Body {
-    Body::new(UntilEnd { inner, end: Box::pin(end.cancelled_owned()), ended: false, _place: place })
+/// Wraps a response body. The permit, if any, is released when the body is dropped.
+pub fn until_end(inner: Body, end: CancellationToken, permit: Option<OwnedSemaphorePermit>) -> Body {
+    Body::new(UntilEnd { inner, end: Box::pin(end.cancelled_owned()), ended: false, _permit: permit })
 }
 
 impl HttpBody for UntilEnd {

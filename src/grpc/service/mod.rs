@@ -2,4 +2,4 @@
 
 pub mod controls;
 pub mod status;
-pub mod telemetry;
+pub(crate) mod telemetry;

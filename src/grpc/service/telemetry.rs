@@ -1,12 +1,12 @@
-//! `snakepit.bridge.BridgeService`: StreamTelemetry, and nothing else.
+//! `snakepit.bridge.BridgeService`: StreamTelemetry, and no other method.
 //!
-//! The hub's chunks are ready gRPC frames already, so the response body hands them to HTTP/2 as they are; tonic's
-//! codec would encode every event again. Nothing here looks at `grpc-timeout`: Snakepit opens the stream with five
-//! seconds and then listens for ever.
+//! The hub's chunks are complete gRPC frames, so the response body passes them to HTTP/2 unchanged; tonic's codec would
+//! encode every event again. `grpc-timeout` is ignored: Snakepit opens the stream with five seconds and then listens
+//! without a limit.
 
 use super::controls;
 use crate::grpc::{
-    limits::{ClientLimits, places},
+    limits::{ClientLimits, permits},
     rate_limit::Throttle,
 };
 use crate::hub::{Hub, Subscription};
@@ -28,58 +28,57 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 
-/// The path of the one method.
+/// The path of the method.
 pub const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
 
-/// The telemetry streams of one connection: whether closing it needs care. All of it is on the thread that serves; it is
-/// an atomic because a runtime with several threads could hold it, and nothing else depends on its order.
+/// Tracks the telemetry streams of one connection, to decide how it is closed. Relaxed atomics are enough: the serving
+/// thread alone uses it, and only hyper's bounds require `Sync`.
 #[derive(Debug, Default)]
-pub struct Activity {
+pub struct StreamTracker {
     open: AtomicUsize,
-    /// Cancelled when the sidecar has brought the last open stream to its end.
+    /// Cancelled when the sidecar has ended the last open stream.
     ended: CancellationToken,
 }
 
-impl Activity {
-    /// Whether a stream is open, or was brought to its end by the sidecar.
-    pub fn matters(&self) -> bool {
+impl StreamTracker {
+    /// Whether a stream is open or was ended by the sidecar, so that the peer must be able to read its last events.
+    pub fn need_graceful_close(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0 || self.ended.is_cancelled()
     }
 
-    /// Waits until the sidecar has brought the last open stream to its end.
+    /// Waits until the sidecar has ended the last open stream.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
     }
 }
 
-/// Where events come from, and how many may subscribe to them.
+/// Subscribes clients to the hub, within limits.
 pub struct Telemetry {
     hub: Arc<Hub>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     controls_per_second: u32,
 }
 
 impl Telemetry {
-    /// The events of a hub, within limits.
     pub fn new(hub: Arc<Hub>, limits: &ClientLimits) -> Self {
-        let places = Arc::new(places(limits.subscribers));
-        Self { hub, places, controls_per_second: limits.controls_per_second }
+        let permits = Arc::new(permits(limits.subscribers));
+        Self { hub, permits, controls_per_second: limits.controls_per_second }
     }
 
     /// Answers StreamTelemetry: subscribes, and reads controls beside the stream.
-    pub fn stream<B>(&self, peer: &str, activity: &Arc<Activity>, request: B) -> Response<Body>
+    pub fn stream<B>(&self, peer: &str, streams: &Arc<StreamTracker>, request: B) -> Response<Body>
     where
         B: HttpBody<Data = Bytes, Error: Send> + Send + 'static,
     {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return Status::resource_exhausted("there are --max-subscribers already").into_http();
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            return Status::resource_exhausted("the limit of --max-subscribers is reached").into_http();
         };
         let subscription = Arc::new(self.hub.subscribe(peer));
         let throttle = Throttle::per_second(self.controls_per_second, Instant::now().into_std());
         let reader = tokio::spawn(controls::read(request, Arc::downgrade(&subscription), throttle));
-        activity.open.fetch_add(1, Ordering::Relaxed);
-        let activity = Arc::clone(activity);
-        let events = Events { subscription, reader, activity, ended: false, _place: place };
+        streams.open.fetch_add(1, Ordering::Relaxed);
+        let streams = Arc::clone(streams);
+        let events = Events { subscription, reader, streams, ended: false, _permit: permit };
 
         let mut response = Response::new(Body::new(events));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -89,15 +88,15 @@ impl Telemetry {
 
 /// The response body: frames from the hub, then trailers with status OK.
 ///
-/// There may be frames for ever. HTTP/2 takes no more than fit its buffer of 400 KiB and the client's window before
-/// other streams and connections have their turn.
+/// It may always have a frame ready. HTTP/2 takes no more than fit its buffer of 400 KiB and the client's window before
+/// it yields to other streams and connections.
 #[derive(Debug)]
 struct Events {
     subscription: Arc<Subscription>,
     reader: tokio::task::JoinHandle<()>,
-    activity: Arc<Activity>,
+    streams: Arc<StreamTracker>,
     ended: bool,
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl HttpBody for Events {
@@ -126,14 +125,14 @@ impl HttpBody for Events {
 impl Drop for Events {
     fn drop(&mut self) {
         self.reader.abort();
-        let was_last = self.activity.open.fetch_sub(1, Ordering::Relaxed) == 1;
+        let was_last = self.streams.open.fetch_sub(1, Ordering::Relaxed) == 1;
         if was_last && self.ended {
-            self.activity.ended.cancel();
+            self.streams.ended.cancel();
         }
     }
 }
 
-/// The trailers of a call that went well.
+/// Trailers with status OK.
 fn ok_trailers() -> HeaderMap {
     HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static("0"))])
 }
