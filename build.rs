@@ -16,5 +16,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sidecar = protox::compile(["telemetry_sidecar.proto"], ["proto"])?;
     fs::write(out.join("telemetry_sidecar.bin"), sidecar.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(sidecar)?;
+
+    // OTLP's messages; the exporter has its own client. Without comments, whose examples would be taken for doc tests.
+    let collector = "opentelemetry/proto/collector";
+    let otlp = protox::compile(
+        [
+            format!("{collector}/trace/v1/trace_service.proto"),
+            format!("{collector}/metrics/v1/metrics_service.proto"),
+        ],
+        ["proto"],
+    )?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .build_server(false)
+        .disable_comments(["."])
+        .include_file("opentelemetry.rs")
+        .compile_fds(otlp)?;
     Ok(())
 }

@@ -10,9 +10,9 @@ mod support;
 
 use collector::{Collector, Protocol, Received, Reply};
 use exporting::{QUICK, expect_counters, exporting, replay, span, text};
-use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value};
 use std::time::Duration;
 use support::{Sidecar, run};
+use telemetry_sidecar::exporter::otlp::proto::metrics::v1::{metric::Data, number_data_point::Value};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_and_metrics_arrive_over_both_protocols_compressed_or_not() {

@@ -6,8 +6,8 @@
 //!                                                         └→ health, reflection (tonic's)
 //! ```
 //!
-//! Access control: the accept loop checks the user of a unix socket's peer, TLS the certificate, and the router the
-//! token.
+//! Access control: the accept loop checks the user of a unix socket's peer, TLS the certificate, the router
+//! the token.
 
 pub mod auth;
 mod connection;

@@ -14,15 +14,6 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use opentelemetry_proto::tonic::{
-    collector::{
-        metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse},
-        trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
-    },
-    metrics::v1::Metric,
-    resource::v1::Resource,
-    trace::v1::Span,
-};
 use prost::Message as _;
 use std::{
     collections::VecDeque,
@@ -32,6 +23,15 @@ use std::{
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
+};
+use telemetry_sidecar::exporter::otlp::proto::{
+    collector::{
+        metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse},
+        trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+    },
+    metrics::v1::Metric,
+    resource::v1::Resource,
+    trace::v1::Span,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};

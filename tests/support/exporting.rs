@@ -7,8 +7,8 @@ use crate::{
     collector::{Collector, Protocol},
     support::{Finished, Sidecar},
 };
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value};
 use std::collections::BTreeMap;
+use telemetry_sidecar::exporter::otlp::proto::common::v1::{KeyValue, any_value::Value};
 
 /// As quick as it gets.
 pub const QUICK: [(&str, &str); 2] =

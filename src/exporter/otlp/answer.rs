@@ -1,15 +1,15 @@
 //! What servers answer, and whether a request may be sent again:
 //! <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-response>, `#otlphttp-response`.
 
+use super::proto::collector::{
+    metrics::v1::ExportMetricsServiceResponse, trace::v1::ExportTraceServiceResponse,
+};
 use super::{
     endpoint::{Protocol, Signal},
     request::GRPC_PREFIX_BYTES,
 };
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
-use opentelemetry_proto::tonic::collector::{
-    metrics::v1::ExportMetricsServiceResponse, trace::v1::ExportTraceServiceResponse,
-};
 use prost::Message as _;
 use std::time::{Duration, SystemTime};
 use tonic::{Code, Status};

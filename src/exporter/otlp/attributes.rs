@@ -3,11 +3,11 @@
 //! An event may have four megabytes in it, and requests over four megabytes are refused: so attributes are bounded in
 //! number and size. What is left out is counted where the protocol has a place for that.
 
+use super::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
 use crate::{
     event::proto::bridge::telemetry_value,
     exporter::event::{Event, cut},
 };
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 
 /// How many attributes a span or a span's event may have: the specification's default,
 /// <https://opentelemetry.io/docs/specs/otel/common/#attribute-limits>.

@@ -1,11 +1,11 @@
 //! Pieces of spans, as OpenTelemetry has them.
 
+use super::proto::trace::v1::{Span, Status, span, status::StatusCode};
 use super::{
     attributes::{Attributes, MAX_NAME_BYTES},
     open::Open,
 };
 use crate::exporter::event::{Event, cut};
-use opentelemetry_proto::tonic::trace::v1::{Span, Status, span, status::StatusCode};
 
 /// Metadata of an exception that its event and the span's status tell.
 pub const ERROR_KEYS: [&str; 3] = ["error_type", "error_message", "traceback"];

@@ -3,6 +3,14 @@
 //! The name is `snakepit.` and the dotted name, labels are attributes. A duration's unit is `s`, that of the count of
 //! events `{event}`; others are not known.
 
+use super::proto::{
+    common::v1::{AnyValue, KeyValue, any_value},
+    metrics::v1::{
+        AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
+        exemplar, metric::Data, number_data_point,
+    },
+    resource::v1::Resource,
+};
 use super::{
     attributes::{MAX_NAME_BYTES, MAX_VALUE_BYTES},
     endpoint::Destination,
@@ -14,14 +22,6 @@ use crate::exporter::{
         aggregate::{self, Labels, Point, Series},
         sample::Kind,
     },
-};
-use opentelemetry_proto::tonic::{
-    common::v1::{AnyValue, KeyValue, any_value},
-    metrics::v1::{
-        AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
-        exemplar, metric::Data, number_data_point,
-    },
-    resource::v1::Resource,
 };
 use prost::Message as _;
 use std::{

@@ -36,6 +36,8 @@ pub mod environment;
 pub mod metrics;
 pub mod open;
 pub mod problems;
+#[doc(hidden)]
+pub mod proto;
 pub mod queue;
 pub mod request;
 pub mod resource;

@@ -3,8 +3,8 @@
 //! Memory is bounded: so many spans, so many bytes. No trace is remembered that has no open span.
 
 use super::attributes::Attributes;
+use super::proto::trace::v1::span;
 use crate::exporter::trace_ids::{Context, SpanId};
-use opentelemetry_proto::tonic::trace::v1::span;
 use prost::Message as _;
 use std::{
     collections::{BTreeMap, HashMap},

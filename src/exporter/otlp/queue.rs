@@ -1,6 +1,6 @@
 //! Finished spans that wait to be sent.
 
-use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags};
+use super::proto::trace::v1::{Span, SpanFlags};
 use prost::Message as _;
 use std::collections::VecDeque;
 

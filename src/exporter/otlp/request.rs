@@ -1,17 +1,17 @@
 //! Requests: encoded once, however often they are sent.
 
+use super::proto::{
+    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    metrics::v1::{Metric, ResourceMetrics, ScopeMetrics},
+    resource::v1::Resource,
+    trace::v1::{ResourceSpans, ScopeSpans, Span},
+};
 use super::{
     endpoint::{Destination, Protocol},
     resource::scope,
 };
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use opentelemetry_proto::tonic::{
-    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
-    metrics::v1::{Metric, ResourceMetrics, ScopeMetrics},
-    resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span},
-};
 use prost::Message;
 use std::io::Write as _;
 

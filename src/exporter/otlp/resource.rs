@@ -1,11 +1,11 @@
 //! Who telemetry is from: <https://opentelemetry.io/docs/specs/semconv/resource/>.
 
-use crate::{exporter::trace_ids::Random, system::log::PROGRAM, worker::state::WorkerState};
-use nix::unistd::gethostname;
-use opentelemetry_proto::tonic::{
+use super::proto::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
     resource::v1,
 };
+use crate::{exporter::trace_ids::Random, system::log::PROGRAM, worker::state::WorkerState};
+use nix::unistd::gethostname;
 use std::sync::Arc;
 
 /// The worker, as far as it is known.

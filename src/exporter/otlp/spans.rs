@@ -18,6 +18,10 @@
 //! A span without a start is seen when it ends, after its children. It becomes the parent of those that lie within it,
 //! have the parent that it has itself, and still wait to be sent ([`Queue`]): most wait for seconds.
 
+use super::proto::{
+    common::v1::any_value::Value,
+    trace::v1::{Span, SpanFlags},
+};
 use super::{
     attributes::{Attributes, MAX_NAME_BYTES},
     convert::{ERROR_KEYS, describe_error, duration_ns, finish, span_event, time_ns},
@@ -27,10 +31,6 @@ use super::{
 use crate::exporter::{
     event::{Event, Phase, cut},
     trace_ids::{Context, Random, Traceparent, trace_id},
-};
-use opentelemetry_proto::tonic::{
-    common::v1::any_value::Value,
-    trace::v1::{Span, SpanFlags},
 };
 use std::time::{Duration, Instant};
 

@@ -89,7 +89,7 @@ fn retry_after_is_seconds_or_a_date() {
 
 #[test]
 fn a_partial_success_is_a_success_and_tells_how_much_was_rejected() {
-    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+    use crate::exporter::otlp::proto::collector::trace::v1::ExportTracePartialSuccess;
     let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too\nold".into() };
     let message = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
     let expected = Accepted { rejected: 3, message: "too old".into() };

@@ -1,6 +1,7 @@
 //! What metrics look like on the wire.
 
 use super::*;
+use crate::exporter::otlp::proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use crate::exporter::{
     metrics::{
         aggregate::Aggregator,
@@ -8,7 +9,6 @@ use crate::exporter::{
     },
     otlp::environment::Environment,
 };
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use std::time::Duration;
 
 fn destination() -> Destination {

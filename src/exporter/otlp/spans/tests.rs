@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value};
-use opentelemetry_proto::tonic::trace::v1::{Status, status::StatusCode};
+use crate::exporter::otlp::proto::trace::v1::{Status, status::StatusCode};
 
 pub(super) const REMOTE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
