@@ -28,7 +28,8 @@ use telemetry_sidecar::{
     },
     hub::{Hub, Limits, WhenFull},
     net::{
-        listener::Address,
+        address::Address,
+        listener::Listener,
         unix_socket::{SocketFile, SocketMode},
     },
     system::log::{Log, Verbosity},
@@ -52,7 +53,8 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let limits = Limits { events: 16, bytes: 64 * 1024, when_full: WhenFull::DropOldest };
     let hub = Hub::new(Controls::default(), limits);
     let path = std::env::temp_dir().join(format!("telemetry-sidecar-fuzz-{}", std::process::id()));
-    let mut listener = Address::Unix(path.clone()).bind(SocketMode::default()).expect("bind");
+    let address = Address::Unix(path.clone()).resolve().expect("a unix socket has no name to resolve");
+    let mut listener = Listener::bind(&address, SocketMode::default()).expect("bind");
     let file = listener.take_file();
     let log = Log::new(Verbosity::Silent, || {});
     let server = Server {

@@ -46,7 +46,7 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
     if let Some(settings) = &export.prometheus {
         let wrong = |cause: String| format!("--export-prometheus: '{}': {cause}", settings.address);
         let Listener::Tcp { socket, address, .. } =
-            settings.address.bind(SocketMode::default()).map_err(wrong)?
+            Listener::bind(&settings.address, SocketMode::default()).map_err(wrong)?
         else {
             return Err(wrong("expected HOST:PORT".into()));
         };

@@ -6,7 +6,7 @@ use crate::{
     grpc::{auth::Access, server::Server, service::status::StatusService},
     hub::Hub,
     input::{decode::Decoder, splitter::Splitter},
-    net::listener::{Address, Listener},
+    net::{address::ResolvedAddress, listener::Listener},
     pipeline::{Parts, Publisher, passthrough::Passthrough, record::Recorder},
     system::{fd::open_append, log::Log},
     worker::{startup::was_closed, state::WorkerState},
@@ -39,8 +39,9 @@ impl Session {
         log: &Log,
     ) -> Result<Self, String> {
         let access = Access::load(std::mem::take(&mut config.access), log)?;
-        let bind = |address: &Address| {
-            address.bind(config.socket_mode).map_err(|cause| format!("--listen: '{address}': {cause}"))
+        let bind = |address: &ResolvedAddress| {
+            Listener::bind(address, config.socket_mode)
+                .map_err(|cause| format!("--listen: '{address}': {cause}"))
         };
         let mut listeners = Vec::new();
         for address in &config.listen {

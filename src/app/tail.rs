@@ -6,7 +6,7 @@ use crate::{
         json,
         proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
     },
-    net::{listener::Address, reload::Source as _, tls, tokens::TokenFile},
+    net::{address::Address, reload::Source as _, tls, tokens::TokenFile},
     system::fd::write_all,
     worker::Exit,
 };

@@ -7,7 +7,13 @@ use crate::{
     },
     control::PatternLimits,
     grpc::{auth::AccessFiles, limits::ClientLimits},
-    net::{listener::Address, reload::SourceFile, tls::TlsFiles, tokens::TokenFile, unix_socket::SocketMode},
+    net::{
+        address::{Address, ResolvedAddress},
+        reload::SourceFile,
+        tls::TlsFiles,
+        tokens::TokenFile,
+        unix_socket::SocketMode,
+    },
 };
 use std::path::PathBuf;
 
@@ -37,7 +43,10 @@ pub struct ClientTls {
 /// The files that say who is let in.
 ///
 /// An address that other hosts can reach needs TLS, and something that tells who they are.
-pub(super) fn access(options: cli::Access, listen: &[Address]) -> Result<(AccessFiles, SocketMode), String> {
+pub(super) fn access(
+    options: cli::Access,
+    listen: &[ResolvedAddress],
+) -> Result<(AccessFiles, SocketMode), String> {
     let mode = options.listen_mode.parse("--listen-mode", str::parse)?;
     let tls = match (pair(options.tls_cert, options.tls_key)?, options.tls_client_ca) {
         (Some((certificate, key)), client_ca) => {
@@ -60,13 +69,13 @@ pub(super) fn access(options: cli::Access, listen: &[Address]) -> Result<(Access
 }
 
 /// Refuses an address at which anybody could come in, or listen to others.
-fn protected(address: &Address, files: &AccessFiles) -> Result<(), String> {
+fn protected(address: &ResolvedAddress, files: &AccessFiles) -> Result<(), String> {
     let missing = match &files.tls {
         Some(TlsFiles { client_ca, .. }) if client_ca.is_some() || files.tokens.is_some() => return Ok(()),
         Some(_) => "--auth-token-file or --tls-client-ca",
         None => "--tls-cert and --tls-key with --auth-token-file or --tls-client-ca",
     };
-    if address.is_local()? {
+    if address.is_local() {
         return Ok(());
     }
     Err(format!(

@@ -11,7 +11,7 @@ use crate::{
         metrics::sample::{Kind, Measures},
         otlp, prometheus, statsd,
     },
-    net::listener::Address,
+    net::address::{Address, HostPort, HostPortError, ResolvedAddress},
 };
 use std::{path::PathBuf, time::Duration};
 
@@ -112,14 +112,13 @@ fn metric_kind(word: &str) -> Result<(Glob, Kind), String> {
     if glob.is_empty() { Err(expected.into()) } else { Ok((Glob::new(glob), kind)) }
 }
 
-fn prometheus_address(word: &str, insecure: bool) -> Result<Address, String> {
-    // What else --listen takes would only mislead.
-    let expected = |cause: String| cause.replace(" or unix:PATH", "");
-    let address: Address = word.parse().map_err(expected)?;
-    if matches!(address, Address::Unix(_)) {
+fn prometheus_address(word: &str, insecure: bool) -> Result<ResolvedAddress, String> {
+    if word.starts_with("unix:") {
         return Err("Prometheus scrapes HOST:PORT only".into());
     }
-    if !insecure && !address.is_local()? {
+    let address: HostPort = word.parse().map_err(|error: HostPortError| error.to_string())?;
+    let address = Address::Tcp(address).resolve()?;
+    if !insecure && !address.is_local() {
         return Err("other hosts can reach it: use 127.0.0.1, or allow it with --insecure".into());
     }
     Ok(address)

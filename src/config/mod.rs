@@ -15,7 +15,10 @@ use crate::{
     grpc::{auth::AccessFiles, limits::ClientLimits},
     hub::{Limits, WhenFull},
     input::splitter::Embedded,
-    net::{listener::Address, unix_socket::SocketMode},
+    net::{
+        address::{Address, ResolvedAddress},
+        unix_socket::SocketMode,
+    },
     system::log::Verbosity,
 };
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -72,7 +75,7 @@ pub struct Framing {
 #[derive(Debug)]
 pub struct Serve {
     /// Where.
-    pub listen: Vec<Address>,
+    pub listen: Vec<ResolvedAddress>,
     /// The permissions of unix sockets.
     pub socket_mode: SocketMode,
     /// Who is let in.
@@ -146,9 +149,10 @@ pub fn resolve(cli: Cli) -> Result<Task, String> {
 }
 
 fn serve(options: Options) -> Result<Serve, String> {
-    let mut listen: Vec<Address> = all("--listen", &options.listen, str::parse)?;
+    let resolve = |word: &str| word.parse::<Address>()?.resolve();
+    let mut listen = all("--listen", &options.listen, resolve)?;
     if listen.is_empty() {
-        listen.push(Address::default());
+        listen.push(Address::default().resolve()?);
     }
     let controls = controls(&options)?;
     let export = export::export(options.export, options.access.insecure)?;

@@ -119,7 +119,7 @@ mod tests {
         },
         grpc::auth::AccessFiles,
         hub::{Limits, WhenFull},
-        net::{listener::Address, unix_socket::SocketMode},
+        net::{address::Address, unix_socket::SocketMode},
         system::log::Verbosity,
     };
     use tokio::{
@@ -213,7 +213,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         // What is written to a unix socket is there at once: while something can be read the clock stands still.
-        let mut listener = Address::Unix(path.clone()).bind(SocketMode::default()).unwrap();
+        let address = Address::Unix(path.clone()).resolve().unwrap();
+        let mut listener = Listener::bind(&address, SocketMode::default()).unwrap();
         let _file = listener.take_file();
         let serving = tokio::spawn(server(&hub(), Duration::ZERO).serve(vec![listener]));
         for (greeting, expected) in [(&b""[..], 5_000), (&GREETING[..24], 5_000), (GREETING, 50_000)] {

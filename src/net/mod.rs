@@ -1,6 +1,8 @@
 //! Addresses, listeners and sockets, and the files that TLS and tokens are read from.
 
 pub(crate) mod accept;
+pub mod address;
+#[doc(hidden)]
 pub mod listener;
 pub mod reload;
 pub mod reloader;

@@ -22,7 +22,7 @@ use super::{
     metrics::sample::Measures,
 };
 use crate::{
-    net::{accept::Acceptor, listener::Address},
+    net::{accept::Acceptor, address::ResolvedAddress},
     system::log::Log,
 };
 use own::Own;
@@ -43,7 +43,7 @@ pub const NAME: &str = "prometheus";
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where to serve.
-    pub address: Address,
+    pub address: ResolvedAddress,
     /// What is measured.
     pub measures: Measures,
     /// How many series a metric may have.

@@ -5,7 +5,7 @@
 //! down, so the send is retried once with a new socket: a server that has already restarted misses nothing.
 
 use super::settings::Target;
-use crate::system::log::Log;
+use crate::{net::address::HostPort, system::log::Log};
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 use tokio::{
     net::{UdpSocket, UnixDatagram, lookup_host},
@@ -84,7 +84,7 @@ impl Sender {
     async fn connect(&mut self) -> io::Result<Socket> {
         match &self.target {
             Target::Unix(path) => Socket::unix(path),
-            Target::Udp(host) => Socket::udp(self.resolver.address(host).await?).await,
+            Target::Udp(server) => Socket::udp(self.resolver.address(server).await?).await,
         }
     }
 
@@ -135,10 +135,10 @@ struct Resolver {
 }
 
 impl Resolver {
-    async fn address(&mut self, host: &str) -> io::Result<SocketAddr> {
+    async fn address(&mut self, server: &HostPort) -> io::Result<SocketAddr> {
         if self.look_up_at <= Instant::now() {
             self.look_up_at = Instant::now() + LOOKUP_INTERVAL;
-            let found = timeout(LOOKUP_TIMEOUT, lookup_host(host)).await;
+            let found = timeout(LOOKUP_TIMEOUT, lookup_host((&*server.host, server.port))).await;
             match found.unwrap_or_else(|elapsed| Err(elapsed.into())) {
                 Ok(found) => self.replace(found.collect()),
                 // Keep the known addresses if the lookup fails.

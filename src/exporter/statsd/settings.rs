@@ -1,6 +1,9 @@
 //! The options of the command line.
 
-use crate::{exporter::metrics::sample::Measures, net::unix_socket::check_length};
+use crate::{
+    exporter::metrics::sample::Measures,
+    net::{address::HostPort, unix_socket::check_length},
+};
 use std::{
     fmt,
     path::{Path, PathBuf},
@@ -24,7 +27,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// `udp://HOST:PORT`
-    Udp(String),
+    Udp(HostPort),
     /// `unix:PATH`, a datagram socket.
     Unix(PathBuf),
 }
@@ -56,14 +59,8 @@ impl FromStr for Target {
             check_length(Path::new(path))?;
             return Ok(Self::Unix(path.into()));
         }
-        let address = word.strip_prefix("udp://").ok_or_else(expected)?;
-        let (host, port) = address.rsplit_once(':').ok_or_else(expected)?;
-        let is_bracketed = host.starts_with('[') && host.ends_with(']');
-        if host.is_empty() || (host.contains(':') && !is_bracketed) || !matches!(port.parse::<u16>(), Ok(1..))
-        {
-            return Err(expected());
-        }
-        Ok(Self::Udp(address.to_owned()))
+        let address = word.strip_prefix("udp://").and_then(|address| address.parse().ok());
+        address.filter(|address: &HostPort| address.port > 0).map(Self::Udp).ok_or_else(expected)
     }
 }
 
@@ -134,7 +131,7 @@ mod tests {
     #[test]
     fn targets_are_udp_or_unix() {
         for address in ["localhost:8125", "10.0.0.1:1", "[::1]:8125"] {
-            assert_eq!(format!("udp://{address}").parse(), Ok(Target::Udp(address.into())));
+            assert_eq!(format!("udp://{address}").parse(), Ok(Target::Udp(address.parse().unwrap())));
         }
         for word in ["unix:/run/s", "unix:///run/s"] {
             assert_eq!(word.parse(), Ok(Target::Unix("/run/s".into())));

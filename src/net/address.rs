@@ -1,0 +1,201 @@
+//! Addresses as options name them: parsing, printing and looking up names.
+
+use std::{
+    fmt,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+    str::FromStr,
+};
+
+/// `HOST:PORT`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name or an IP address, an IPv6 address without its brackets.
+    pub host: String,
+    /// Port 0 lets the system choose one when a socket is bound.
+    pub port: u16,
+}
+
+/// Why a text is not `HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostPortError {
+    /// There is no host, no port, or an IPv6 address without brackets.
+    Malformed,
+    /// The text after the last colon is not a number from 0 to 65535.
+    InvalidPort(String),
+}
+
+impl fmt::Display for HostPortError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed => formatter.write_str("expected HOST:PORT"),
+            Self::InvalidPort(port) => write!(formatter, "'{port}' is not a port (0 to 65535)"),
+        }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, HostPortError> {
+        let (host, port) = text.rsplit_once(':').ok_or(HostPortError::Malformed)?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if bracketed.unwrap_or(host).is_empty() || (bracketed.is_none() && host.contains(':')) {
+            return Err(HostPortError::Malformed);
+        }
+        let port = port.parse().map_err(|_| HostPortError::InvalidPort(port.to_owned()))?;
+        Ok(Self { host: bracketed.unwrap_or(host).to_owned(), port })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') {
+            write!(formatter, "[{host}]:{port}")
+        } else {
+            write!(formatter, "{host}:{port}")
+        }
+    }
+}
+
+/// An address to listen on, or to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// `HOST:PORT`
+    Tcp(HostPort),
+    /// `unix:PATH`
+    Unix(PathBuf),
+}
+
+impl Default for Address {
+    /// Any free port on the loopback interface.
+    fn default() -> Self {
+        Self::Tcp(HostPort { host: "127.0.0.1".into(), port: 0 })
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = "expected HOST:PORT or unix:PATH";
+        match text.strip_prefix("unix:") {
+            Some("") => Err(expected.into()),
+            Some(path) => Ok(Self::Unix(path.into())),
+            None => text.parse().map(Self::Tcp).map_err(|error| match error {
+                HostPortError::Malformed => expected.into(),
+                HostPortError::InvalidPort(_) => error.to_string(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(formatter),
+            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl Address {
+    /// Looks up the host's name. The check whether other hosts can reach the address and the bind both use this one
+    /// answer: a second lookup could give another.
+    ///
+    /// # Errors
+    ///
+    /// If the name cannot be resolved.
+    pub fn resolve(self) -> Result<ResolvedAddress, String> {
+        let sockets = match &self {
+            Self::Tcp(HostPort { host, port }) => (host.as_str(), *port)
+                .to_socket_addrs()
+                .map_err(|error| format!("cannot be resolved: {error}"))?
+                .collect(),
+            Self::Unix(_) => Vec::new(),
+        };
+        Ok(ResolvedAddress { address: self, sockets })
+    }
+}
+
+/// An address and what its host's name was resolved to.
+#[derive(Debug, Clone)]
+pub struct ResolvedAddress {
+    address: Address,
+    /// Empty for a unix socket.
+    sockets: Vec<SocketAddr>,
+}
+
+impl ResolvedAddress {
+    /// The address as it was given.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The socket addresses of a TCP address.
+    pub(crate) fn sockets(&self) -> &[SocketAddr] {
+        &self.sockets
+    }
+
+    /// Whether only this host can reach it.
+    pub(crate) fn is_local(&self) -> bool {
+        self.sockets.iter().all(|address| address.ip().to_canonical().is_loopback())
+    }
+}
+
+impl fmt::Display for ResolvedAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_and_port_are_parsed_and_printed() {
+        for (text, host, port) in [
+            ("localhost:80", "localhost", 80),
+            ("127.0.0.1:0", "127.0.0.1", 0),
+            ("[::1]:65535", "::1", 65535),
+            ("-:1", "-", 1),
+        ] {
+            let parsed: HostPort = text.parse().unwrap();
+            assert_eq!((parsed.host.as_str(), parsed.port, parsed.to_string()), (host, port, text.into()));
+        }
+        for text in ["", "8080", "host", ":1", "[]:1", "::1:80", "[::1:80", "http://x:1"] {
+            assert_eq!(text.parse::<HostPort>(), Err(HostPortError::Malformed), "{text}");
+        }
+        for port in ["", "x", "-1", "65536", " 1"] {
+            let error = format!("host:{port}").parse::<HostPort>().unwrap_err();
+            assert_eq!(error, HostPortError::InvalidPort(port.into()));
+        }
+    }
+
+    #[test]
+    fn an_address_is_tcp_or_unix() {
+        assert_eq!("unix:a:1".parse(), Ok(Address::Unix("a:1".into())));
+        assert_eq!(Address::default().to_string(), "127.0.0.1:0");
+        for (text, cause) in [
+            ("unix:", "expected HOST:PORT or unix:PATH"),
+            ("8080", "expected HOST:PORT or unix:PATH"),
+            ("unix", "expected HOST:PORT or unix:PATH"),
+            ("a:b", "'b' is not a port (0 to 65535)"),
+        ] {
+            assert_eq!(text.parse::<Address>(), Err(cause.into()));
+        }
+    }
+
+    #[test]
+    fn unix_sockets_and_loopback_addresses_are_local() {
+        let local = |text: &str| text.parse::<Address>().unwrap().resolve().unwrap().is_local();
+        assert!(
+            ["unix:/x", "127.0.0.1:0", "127.9.9.9:1", "[::1]:0", "[::ffff:127.0.0.1]:1"]
+                .into_iter()
+                .all(local)
+        );
+        assert!(!["0.0.0.0:0", "[::]:0", "192.0.2.1:1", "[::ffff:192.0.2.1]:1"].into_iter().any(local));
+    }
+}
