@@ -15,7 +15,8 @@ use serde::Deserialize;
 use std::{borrow::Cow, collections::BTreeMap, hint::black_box, process::Command, time::Instant};
 use telemetry_sidecar::{
     event::{
-        batch::{BatchBuilder, FRAME_PREFIX_BYTES},
+        batch::BatchBuilder,
+        frame::PREFIX_BYTES,
         proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
     },
     input::decode::Decoder,
@@ -155,7 +156,7 @@ fn through_prost(lines: &[String], count: usize, decode: fn(&str) -> Option<Tele
     let mut frames = Vec::new();
     for batch in batches(lines, count) {
         for event in batch.filter_map(|line| decode(black_box(line))) {
-            frames.extend_from_slice(&[0; FRAME_PREFIX_BYTES]);
+            frames.extend_from_slice(&[0; PREFIX_BYTES]);
             // A vector has room for anything.
             let _ = event.encode(&mut frames);
         }

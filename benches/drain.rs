@@ -15,7 +15,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 use telemetry_sidecar::event::{
-    batch::FRAME_PREFIX_BYTES,
+    frame::{PREFIX_BYTES, Prefix},
     proto::bridge::{TelemetryControl, TelemetryEvent, TelemetryEventFilter, telemetry_control::Control},
 };
 use tokio::net::TcpStream;
@@ -93,10 +93,8 @@ fn controls(patterns: usize) -> Bytes {
     let deny = (0..patterns).map(|number| format!("no.such-{number}.*")).collect();
     let filter = TelemetryEventFilter { allow: Vec::new(), deny };
     let control = TelemetryControl { control: Some(Control::Filter(filter)) }.encode_to_vec();
-    let mut frame = vec![0];
-    frame.extend_from_slice(&u32::try_from(control.len()).unwrap_or(u32::MAX).to_be_bytes());
-    frame.extend_from_slice(&control);
-    frame.into()
+    let prefix = Prefix { compressed: false, length: control.len().try_into().unwrap_or(u32::MAX) };
+    [&prefix.to_bytes()[..], &control].concat().into()
 }
 
 /// What has arrived.
@@ -128,7 +126,7 @@ impl Account {
         while let Some(end) = message_end(&data) {
             self.events += 1;
             if self.latency {
-                let event = TelemetryEvent::decode(&data[FRAME_PREFIX_BYTES..end])?;
+                let event = TelemetryEvent::decode(&data[PREFIX_BYTES..end])?;
                 self.late_ns.push(now - event.timestamp_ns);
             }
             data.advance(end);
@@ -165,9 +163,9 @@ impl Account {
 
 /// Where the first message ends, if it is all there.
 fn message_end(data: &[u8]) -> Option<usize> {
-    let length = data.get(1..FRAME_PREFIX_BYTES)?.try_into().map(u32::from_be_bytes).ok()?;
-    let end = FRAME_PREFIX_BYTES + length as usize;
-    (end <= data.len()).then_some(end)
+    let (prefix, rest) = Prefix::split(data)?;
+    let length = prefix.length as usize;
+    (length <= rest.len()).then_some(PREFIX_BYTES + length)
 }
 
 /// A line's timestamp.

@@ -45,7 +45,8 @@ mod system {
 use bytes::Bytes;
 use control::Controls;
 use event::{
-    batch::{Batch, BatchBuilder, Event, FRAME_PREFIX_BYTES},
+    batch::{Batch, BatchBuilder, Event},
+    frame::PREFIX_BYTES,
     stats::StreamStats,
 };
 use hub::{Hub, Limits, Subscription, WhenFull};
@@ -113,7 +114,7 @@ fn wait_for(future: impl Future<Output = ()>) {
 /// The next events, by number; none at the end.
 fn next(subscription: &Subscription) -> Option<usize> {
     let frames: Option<Bytes> = block_on(|context| subscription.poll_frames(context));
-    frames.map(|frames| frames.len() / (FRAME_PREFIX_BYTES + 1))
+    frames.map(|frames| frames.len() / (PREFIX_BYTES + 1))
 }
 
 /// How many events come until the end.

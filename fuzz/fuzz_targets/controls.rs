@@ -24,7 +24,8 @@ use std::{
 use telemetry_sidecar::{
     control::{Controls, PatternLimits, Verdict},
     event::{
-        batch::{BatchBuilder, Event, FRAME_PREFIX_BYTES},
+        batch::{BatchBuilder, Event},
+        frame::PREFIX_BYTES,
         proto::bridge::{TelemetryControl, TelemetryEvent, telemetry_control::Control},
         stats::{ConsumerStats, StreamStats},
     },
@@ -164,14 +165,14 @@ enum Message<'a> {
 
 impl<'a> Message<'a> {
     fn first_of(wire: &'a [u8]) -> Self {
-        let Some(([compressed, length @ ..], rest)) = wire.split_first_chunk::<FRAME_PREFIX_BYTES>() else {
+        let Some(([compressed, length @ ..], rest)) = wire.split_first_chunk::<PREFIX_BYTES>() else {
             return Self::Part;
         };
         let length = u32::from_be_bytes(*length) as usize;
         if *compressed != 0 || length > MAX_CONTROL_BYTES {
-            return Self::Unreadable(FRAME_PREFIX_BYTES + length);
+            return Self::Unreadable(PREFIX_BYTES + length);
         }
-        rest.get(..length).map_or(Self::Part, |message| Self::Whole(message, FRAME_PREFIX_BYTES + length))
+        rest.get(..length).map_or(Self::Part, |message| Self::Whole(message, PREFIX_BYTES + length))
     }
 }
 

@@ -1,15 +1,12 @@
 //! Events as they travel through the program: encoded once, as gRPC messages ready to send, many to a batch.
 //!
-//! A frame is a whole length-prefixed gRPC message: one byte 0 (not compressed), the message's length in four
-//! bytes, big-endian, and the `TelemetryEvent`. Frames lie one behind the other in one allocation that all
-//! consumers share. Beside them stands what judging an event needs: its dotted name and correlation id. Names are few,
+//! A [frame](super::frame) is a length-prefixed gRPC message that is not compressed, a `TelemetryEvent`. Frames lie one
+//! behind the other in one allocation that all consumers share. Beside them stands what judging an event needs: its dotted name and correlation id. Names are few,
 //! so each stands once.
 
+use super::frame::{PREFIX_BYTES, Prefix};
 use bytes::Bytes;
 use std::ops::Range;
-
-/// Bytes of the length prefix before each message: <https://grpc.github.io/grpc/core/md_doc__p_r_o_t_o_c_o_l-_h_t_t_p2.html>.
-pub const FRAME_PREFIX_BYTES: usize = 5;
 
 /// The largest message that gRPC clients take by default, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -148,7 +145,7 @@ impl Batch {
 
     /// The message of an event, without its length prefix.
     pub fn message(&self, index: usize) -> Option<&[u8]> {
-        self.frames.get(self.frame_range(index..index + 1))?.get(FRAME_PREFIX_BYTES..)
+        self.frames.get(self.frame_range(index..index + 1))?.get(PREFIX_BYTES..)
     }
 
     /// A field of the entry before this one.
@@ -172,7 +169,7 @@ pub struct BatchBuilder {
 impl BatchBuilder {
     /// Room for a message of at least so many bytes, to be followed by [`finish`](Self::finish) if it becomes one.
     pub fn room(&mut self, bytes: usize) -> &mut [u8] {
-        let start = self.end + FRAME_PREFIX_BYTES;
+        let start = self.end + PREFIX_BYTES;
         let needed = start + bytes;
         if self.frames.is_empty() {
             // Zeroed by the allocator: pages that are not written cost nothing.
@@ -187,16 +184,14 @@ impl BatchBuilder {
     /// Adds the message of so many bytes that was written to the [room](Self::room). Its last bytes are the
     /// correlation id. False, and nothing is added, if it is larger than [`MAX_MESSAGE_BYTES`].
     pub fn finish(&mut self, message_bytes: usize, event: Event<'_>) -> bool {
-        let prefix = self.frames.get_mut(self.end..).and_then(|room| room.first_chunk_mut());
-        let Some([compressed, length @ ..]): Option<&mut [u8; FRAME_PREFIX_BYTES]> = prefix else {
-            return false;
-        };
-        match u32::try_from(message_bytes) {
-            Ok(bytes) if message_bytes <= MAX_MESSAGE_BYTES => *length = bytes.to_be_bytes(),
+        let prefix = self.frames.get_mut(self.end..).and_then(|room| room.first_chunk_mut::<PREFIX_BYTES>());
+        match (prefix, u32::try_from(message_bytes)) {
+            (Some(prefix), Ok(length)) if message_bytes <= MAX_MESSAGE_BYTES => {
+                *prefix = Prefix { compressed: false, length }.to_bytes();
+            }
             _ => return false,
         }
-        *compressed = 0;
-        self.end += FRAME_PREFIX_BYTES + message_bytes;
+        self.end += PREFIX_BYTES + message_bytes;
         self.entries.push(Entry {
             frame_end: self.end,
             name: self.names.number(event.name),

@@ -1,10 +1,10 @@
 //! Events as exporters see them: decoded, with their name in one piece and its meaning.
 
 use crate::event::{
-    batch::FRAME_PREFIX_BYTES,
+    frame,
     proto::bridge::{TelemetryEvent, telemetry_value::Value},
 };
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use prost::Message as _;
 
 /// What an event says of its operation: the last part of its name.
@@ -93,16 +93,9 @@ pub fn cut(text: &str, max_bytes: usize) -> &str {
     (0..=max_bytes).rev().find_map(|end| text.get(..end)).unwrap_or_default()
 }
 
-/// The messages in gRPC frames. The sidecar made them: all of them decode.
-pub fn messages(mut frames: Bytes) -> impl Iterator<Item = TelemetryEvent> {
-    std::iter::from_fn(move || {
-        if frames.len() < FRAME_PREFIX_BYTES {
-            return None;
-        }
-        frames.advance(1);
-        let length = frames.get_u32() as usize;
-        TelemetryEvent::decode(frames.split_to(length.min(frames.len()))).ok()
-    })
+/// The events in gRPC frames of the hub. The sidecar has encoded them, so all of them decode.
+pub fn decode(frames: Bytes) -> impl Iterator<Item = TelemetryEvent> {
+    frame::messages(frames).map_while(|message| TelemetryEvent::decode(message).ok())
 }
 
 #[cfg(test)]

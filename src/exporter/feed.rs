@@ -1,6 +1,6 @@
 //! What every exporter reads, and the thread it runs on.
 
-use super::event::{Event, messages};
+use super::event::{self, Event};
 use crate::hub::{Limits, Subscription, WhenFull};
 use nix::{libc, unistd::gettid};
 use std::{future::poll_fn, io, thread};
@@ -36,7 +36,7 @@ impl Feed {
         // While there are events this is never pending: the thread's timers and sockets get their turn first.
         yield_now().await;
         let chunk = poll_fn(|context| self.0.poll_chunk(context)).await?;
-        let events: Vec<_> = messages(chunk.frames).map(Event::from).collect();
+        let events: Vec<_> = event::decode(chunk.frames).map(Event::from).collect();
         // None, unless a frame does not decode.
         self.drop_in_flight(chunk.events.saturating_sub(events.len() as u64));
         Some(events)

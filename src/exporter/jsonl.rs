@@ -1,6 +1,6 @@
 //! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
 
-use super::{event::messages, feed::stand_back};
+use super::{event, feed::stand_back};
 use crate::{
     event::json,
     hub::{Chunk, Subscription},
@@ -50,7 +50,7 @@ fn export(subscription: &Subscription, file: &File) {
             lines.push(b'\n');
         }
         let begin = lines.len();
-        for event in messages(frames) {
+        for event in event::decode(frames) {
             // Writing to a Vec does not fail.
             let _ = json::write(&mut lines, &event, Some(event.timestamp_ns));
         }

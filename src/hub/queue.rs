@@ -196,7 +196,10 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::batch::{BatchBuilder, Event, FRAME_PREFIX_BYTES};
+    use crate::event::{
+        batch::{BatchBuilder, Event},
+        frame,
+    };
 
     /// A batch of events whose messages have these sizes.
     fn batch(sizes: &[usize]) -> Arc<Batch> {
@@ -217,12 +220,7 @@ mod tests {
         let mut sizes = Vec::new();
         while let Some((frames, events)) = queue.take(about) {
             let before = sizes.len();
-            let mut rest = &frames[..];
-            while let Some((prefix, after)) = rest.split_first_chunk::<FRAME_PREFIX_BYTES>() {
-                let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
-                sizes.push(length);
-                rest = &after[length..];
-            }
+            sizes.extend(frame::messages(frames).map(|message| message.len()));
             assert_eq!(sizes.len() - before, events);
         }
         assert_eq!((queue.len(), queue.bytes()), (0, 0));

@@ -24,14 +24,17 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use telemetry_sidecar::exporter::otlp::proto::{
-    collector::{
-        metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse},
-        trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+use telemetry_sidecar::{
+    event::frame::{PREFIX_BYTES, Prefix},
+    exporter::otlp::proto::{
+        collector::{
+            metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse},
+            trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+        },
+        metrics::v1::Metric,
+        resource::v1::Resource,
+        trace::v1::Span,
     },
-    metrics::v1::Metric,
-    resource::v1::Resource,
-    trace::v1::Span,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
@@ -279,10 +282,11 @@ fn read(protocol: Protocol, path: String, headers: HeaderMap, mut body: Bytes) -
         Protocol::Grpc => {
             assert_eq!(header("content-type"), Some("application/grpc"));
             assert_eq!(header("te"), Some("trailers"));
-            let prefix = body.split_to(5);
-            assert_eq!(prefix[1..], u32::try_from(body.len()).unwrap().to_be_bytes());
-            assert_eq!(prefix[0] == 1, header("grpc-encoding") == Some("gzip"));
-            prefix[0] == 1
+            let (Prefix { compressed, length }, message) = Prefix::split(&body).unwrap();
+            assert_eq!(message.len(), length as usize);
+            assert_eq!(compressed, header("grpc-encoding") == Some("gzip"));
+            body = body.slice(PREFIX_BYTES..);
+            compressed
         }
         Protocol::Http => {
             assert_eq!(header("content-type"), Some("application/x-protobuf"));
@@ -320,8 +324,8 @@ fn read(protocol: Protocol, path: String, headers: HeaderMap, mut body: Bytes) -
 }
 
 fn grpc(status: &Status, message: &[u8]) -> Answer {
-    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
-    let body = if status.code() == Code::Ok { [&[0], &length[..], message].concat() } else { Vec::new() };
+    let prefix = Prefix { compressed: false, length: message.len().try_into().unwrap() }.to_bytes();
+    let body = if status.code() == Code::Ok { [&prefix[..], message].concat() } else { Vec::new() };
     let mut trailers = HeaderMap::new();
     status.add_header(&mut trailers).unwrap();
     let body = Full::from(body).with_trailers(async { Some(Ok(trailers)) });

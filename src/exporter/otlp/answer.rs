@@ -1,13 +1,11 @@
 //! What servers answer, and whether a request may be sent again:
 //! <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-response>, `#otlphttp-response`.
 
+use super::endpoint::{Protocol, Signal};
 use super::proto::collector::{
     metrics::v1::ExportMetricsServiceResponse, trace::v1::ExportTraceServiceResponse,
 };
-use super::{
-    endpoint::{Protocol, Signal},
-    request::GRPC_PREFIX_BYTES,
-};
+use crate::event::frame;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 use prost::Message as _;
@@ -82,7 +80,7 @@ impl Answer {
     }
 
     /// The message of a gRPC answer.
-    fn grpc_message(&self) -> Result<&[u8], Failure> {
+    fn grpc_message(&self) -> Result<Bytes, Failure> {
         // What is no gRPC may come from a proxy. Its statuses are mapped as gRPC has it, so that the same ones may be
         // retried as with HTTP: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
         let status =
@@ -92,16 +90,16 @@ impl Answer {
             return Err(Failure { why: format!("HTTP {} and no gRPC status", self.status), retry });
         };
         if status.code() == Code::Ok {
-            return Ok(self.body.get(GRPC_PREFIX_BYTES..).unwrap_or_default());
+            return Ok(frame::messages(self.body.clone()).next().unwrap_or_default());
         }
         let why = format!("{:?}: {}", status.code(), short(status.message()));
         Err(Failure { why, retry: may_retry_grpc(&status) })
     }
 
     /// The message of an HTTP answer.
-    fn http_message(&self) -> Result<&[u8], Failure> {
+    fn http_message(&self) -> Result<Bytes, Failure> {
         if self.status.is_success() {
-            return Ok(&self.body);
+            return Ok(self.body.clone());
         }
         let retry = match self.headers.get(RETRY_AFTER).map(|value| value.to_str().map(retry_after)) {
             _ if !may_retry_http(self.status) => Retry::Never,
@@ -157,7 +155,7 @@ fn retry_after(value: &str) -> Option<Duration> {
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
-fn partial_success(signal: Signal, message: &[u8]) -> Accepted {
+fn partial_success(signal: Signal, message: Bytes) -> Accepted {
     // A server that answers something else has still taken the request.
     let (rejected, message) = match signal {
         Signal::Traces => {

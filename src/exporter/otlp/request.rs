@@ -10,6 +10,7 @@ use super::{
     endpoint::{Destination, Protocol},
     resource::scope,
 };
+use crate::event::frame::{PREFIX_BYTES, Prefix};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use prost::Message;
@@ -20,9 +21,6 @@ const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
 /// What a request has besides the resource and its spans or metrics, at most.
 const OVERHEAD_BYTES: usize = 1024;
-
-/// The prefix of a message in gRPC, in bytes: whether it is compressed, and its length.
-pub const GRPC_PREFIX_BYTES: usize = 5;
 
 /// How much spans or metrics may be in a request, in bytes, so that it stays below 4 MiB.
 pub fn room(resource: &Resource) -> usize {
@@ -63,9 +61,9 @@ impl Request {
 }
 
 fn encode(message: &impl Message, destination: &Destination) -> Bytes {
-    let prefix = if destination.protocol == Protocol::Grpc { GRPC_PREFIX_BYTES } else { 0 };
-    let mut body = Vec::with_capacity(prefix + message.encoded_len());
-    body.resize(prefix, 0);
+    let prefix_bytes = if destination.protocol == Protocol::Grpc { PREFIX_BYTES } else { 0 };
+    let mut body = Vec::with_capacity(prefix_bytes + message.encoded_len());
+    body.resize(prefix_bytes, 0);
     // Writing to a Vec does not fail.
     if destination.gzip {
         let mut encoder = GzEncoder::new(body, Compression::default());
@@ -74,10 +72,10 @@ fn encode(message: &impl Message, destination: &Destination) -> Bytes {
     } else {
         let _ = message.encode(&mut body);
     }
-    let length = u32::try_from(body.len() - prefix).unwrap_or(u32::MAX);
-    if let Some((flag, rest)) = body.get_mut(..prefix).and_then(<[u8]>::split_first_mut) {
-        *flag = u8::from(destination.gzip);
-        rest.copy_from_slice(&length.to_be_bytes());
+    // Requests are at most 4 MiB long.
+    let length = u32::try_from(body.len() - prefix_bytes).unwrap_or(u32::MAX);
+    if let Some(prefix) = body.get_mut(..prefix_bytes).and_then(|start| start.first_chunk_mut()) {
+        *prefix = Prefix { compressed: destination.gzip, length }.to_bytes();
     }
     body.into()
 }
@@ -114,7 +112,7 @@ mod tests {
         assert_eq!(unzip(&body("http/protobuf", true)), plain);
         for (gzip, flag) in [(false, 0), (true, 1)] {
             let framed = body("grpc", gzip);
-            let (prefix, message) = framed.split_at(GRPC_PREFIX_BYTES);
+            let (prefix, message) = framed.split_at(PREFIX_BYTES);
             let length = u32::try_from(message.len()).unwrap().to_be_bytes();
             assert_eq!(prefix, [&[flag], &length[..]].concat());
             assert_eq!(if gzip { unzip(message) } else { message.to_vec() }, plain);

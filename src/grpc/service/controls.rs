@@ -12,12 +12,12 @@ use crate::grpc::rate_limit::Throttle;
 use crate::{
     control::Control,
     event::{
-        batch::FRAME_PREFIX_BYTES,
+        frame::{Deframer, Skipped},
         proto::bridge::{TelemetryControl, telemetry_control},
     },
     hub::Subscription,
 };
-use bytes::{Buf, BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
 use prost::Message as _;
@@ -48,7 +48,7 @@ pub async fn read(
     let Some(limits) = subscription.upgrade().map(|subscription| subscription.pattern_limits()) else {
         return;
     };
-    let mut messages = Messages::up_to(limits.control_bytes());
+    let mut messages = Deframer::new(limits.control_bytes(), MAX_WAITING_BYTES);
     loop {
         if let Some(length) = messages.next_length() {
             let Some(work) = subscription.upgrade().map(|subscription| subscription.pattern_work()) else {
@@ -75,14 +75,14 @@ pub async fn read(
 }
 
 /// Reads as long as there is room.
-async fn fill<B: HttpBody<Data = Bytes>>(body: &mut Option<Pin<&mut B>>, messages: &mut Messages) {
+async fn fill<B: HttpBody<Data = Bytes>>(body: &mut Option<Pin<&mut B>>, messages: &mut Deframer) {
     while body.is_some() && messages.has_room() {
         read_more(body, messages).await;
     }
 }
 
 /// Reads a frame. It may be given up at any time.
-async fn read_more<B: HttpBody<Data = Bytes>>(body: &mut Option<Pin<&mut B>>, messages: &mut Messages) {
+async fn read_more<B: HttpBody<Data = Bytes>>(body: &mut Option<Pin<&mut B>>, messages: &mut Deframer) {
     let Some(open) = body else { return };
     match open.frame().await {
         Some(Ok(frame)) => {
@@ -94,12 +94,12 @@ async fn read_more<B: HttpBody<Data = Bytes>>(body: &mut Option<Pin<&mut B>>, me
     }
 }
 
-fn apply(subscription: &Subscription, message: Result<Bytes, Unreadable>) {
+fn apply(subscription: &Subscription, message: Result<Bytes, Skipped>) {
     match message.map(TelemetryControl::decode) {
         Ok(Ok(TelemetryControl { control: Some(control) })) => subscription.control(control.into()),
         // An empty one asks for nothing.
         Ok(Ok(TelemetryControl { control: None })) => {}
-        Ok(Err(_)) | Err(Unreadable) => subscription.refuse_control(),
+        Ok(Err(_)) | Err(Skipped) => subscription.refuse_control(),
     }
 }
 
@@ -122,96 +122,16 @@ impl From<telemetry_control::Control> for Control {
     }
 }
 
-/// A message that is compressed, which was not agreed on, or too long.
-#[derive(Debug, PartialEq, Eq)]
-struct Unreadable;
-
-/// Length-prefixed messages out of any chunks: a byte that says whether it is compressed, four with the length,
-/// big-endian, and the message.
-#[derive(Debug)]
-struct Messages {
-    /// The longest that is read, in bytes.
-    longest: usize,
-    unread: BytesMut,
-    /// What is still to come of a message that is not read.
-    skip: usize,
-}
-
-impl Messages {
-    fn up_to(longest: usize) -> Self {
-        Self { longest, unread: BytesMut::new(), skip: 0 }
-    }
-
-    /// Whether more may be added. There is room for the next message, whatever its length.
-    fn has_room(&self) -> bool {
-        let next = self.unread.first_chunk().map_or(0, |prefix| match self.length(*prefix) {
-            (length, Ok(())) => length,
-            (_, Err(Unreadable)) => 0,
-        });
-        self.unread.len() < MAX_WAITING_BYTES.max(FRAME_PREFIX_BYTES + next)
-    }
-
-    /// It is copied, so that what it was part of can go.
-    fn add(&mut self, mut data: Bytes) {
-        let skipped = self.skip.min(data.len());
-        data.advance(skipped);
-        self.skip -= skipped;
-        self.unread.put(data);
-    }
-
-    /// How many bytes the next message has if it is whole; 0 if it cannot be read.
-    fn next_length(&self) -> Option<usize> {
-        let (prefix, rest) = self.unread.split_first_chunk::<FRAME_PREFIX_BYTES>()?;
-        match self.length(*prefix) {
-            (_, Err(Unreadable)) => Some(0),
-            (length, Ok(())) => (rest.len() >= length).then_some(length),
-        }
-    }
-
-    /// The next whole message.
-    fn next(&mut self) -> Option<Result<Bytes, Unreadable>> {
-        let (prefix, rest) = self.unread.split_first_chunk::<FRAME_PREFIX_BYTES>()?;
-        let (length, readable) = self.length(*prefix);
-        let here = length.min(rest.len());
-        if readable.is_ok() && here < length {
-            return None;
-        }
-        self.unread.advance(FRAME_PREFIX_BYTES);
-        let message = if readable.is_ok() {
-            Ok(self.unread.split_to(length).freeze())
-        } else {
-            self.unread.advance(here);
-            self.skip = length - here;
-            Err(Unreadable)
-        };
-        if self.unread.is_empty() {
-            // A long one does not keep its place.
-            self.unread = BytesMut::new();
-        }
-        Some(message)
-    }
-
-    /// What a message's prefix says.
-    fn length(&self, [compressed, length @ ..]: [u8; FRAME_PREFIX_BYTES]) -> (usize, Result<(), Unreadable>) {
-        let length = u32::from_be_bytes(length) as usize;
-        (length, if compressed != 0 || length > self.longest { Err(Unreadable) } else { Ok(()) })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
         control::Controls,
+        event::frame::Prefix,
         hub::{Hub, Limits, WhenFull},
     };
     use http_body_util::Full;
     use std::{sync::Arc, time::Duration};
-
-    fn message(compressed: u8, length: usize) -> Vec<u8> {
-        let prefix = u32::try_from(length).unwrap().to_be_bytes();
-        [&[compressed][..], &prefix, &vec![b'x'; length]].concat()
-    }
 
     #[tokio::test(start_paused = true)]
     async fn controls_beyond_those_of_a_second_wait_for_their_turn_and_none_is_lost() {
@@ -221,7 +141,8 @@ mod tests {
             Hub::new(Controls::default(), Limits { events: 1, bytes: 1, when_full: WhenFull::DropNewest });
         let subscription = Arc::new(hub.subscribe(""));
         // Every other one cannot be read, which takes its turn as well.
-        let body = (0..COUNT).flat_map(|number| message(u8::from(number % 2 == 1), 0)).collect::<Vec<_>>();
+        let prefix = |number| Prefix { compressed: number % 2 == 1, length: 0 };
+        let body = (0..COUNT).flat_map(|number| prefix(number).to_bytes()).collect::<Vec<_>>();
         let start = Instant::now();
         let throttle = Throttle::per_second(EACH_SECOND, start.into_std());
         read(Full::new(Bytes::from(body)), Arc::downgrade(&subscription), throttle).await;
@@ -229,37 +150,6 @@ mod tests {
         let expected = Duration::from_secs(1) * (COUNT - EACH_SECOND - 1) / EACH_SECOND;
         assert!((expected..expected + Duration::from_millis(2)).contains(&start.elapsed()));
         assert_eq!(hub.snapshot().subscribers[0].stats.controls_refused, u64::from(COUNT) / 2);
-    }
-
-    #[test]
-    fn messages_come_out_whole_whatever_the_chunks_and_unreadable_ones_are_skipped() {
-        let parts = [
-            message(0, 3),
-            message(1, 5),
-            message(0, 0),
-            message(0, 70_001),
-            message(0, 70_000),
-            message(0, 1),
-        ];
-        let expected = [Ok(3), Err(Unreadable), Ok(0), Err(Unreadable), Ok(70_000), Ok(1)];
-        let stream = parts.concat();
-        for size in [1, 7, 16_384, stream.len()] {
-            let mut messages = Messages::up_to(70_000);
-            let mut got = Vec::new();
-            for chunk in stream.chunks(size) {
-                assert!(messages.has_room());
-                messages.add(Bytes::copy_from_slice(chunk));
-                while let Some(length) = messages.next_length() {
-                    let message = messages.next().unwrap().map(|message| message.len());
-                    assert_eq!(message.as_ref().copied().unwrap_or(0), length);
-                    got.push(message);
-                }
-                assert!(messages.next().is_none());
-                // What is not read is not kept.
-                assert!(messages.unread.len() <= 70_000 + FRAME_PREFIX_BYTES + size);
-            }
-            assert_eq!(got, expected, "chunks of {size}");
-        }
     }
 
     #[test]
