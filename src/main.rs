@@ -12,7 +12,7 @@ use telemetry_sidecar::{
 fn main() {
     run()
         .unwrap_or_else(|what| {
-            log::tell(what);
+            log::error_line(what);
             Exit::Code(FAILED)
         })
         .leave()

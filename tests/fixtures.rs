@@ -34,7 +34,7 @@ use telemetry_sidecar::{
         splitter::{Embedded, Splitter},
     },
     pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough},
-    system::log::{Log, Verbosity},
+    system::log,
 };
 use tempfile::TempDir;
 
@@ -220,7 +220,7 @@ fn feed(splitter: Splitter, log: &[u8], size: usize) -> Result<Fed, String> {
         publisher: Lines::default(),
         passthrough: Passthrough::new(stderr.try_clone().unwrap()),
         recorder: None,
-        log: Log::new(Verbosity::Silent, || {}),
+        log: log::Lines::default(),
     });
     for chunk in log.chunks(size) {
         pipeline.spare(size)[..chunk.len()].copy_from_slice(chunk);

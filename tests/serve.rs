@@ -173,7 +173,7 @@ async fn a_subscriber_that_never_reads_delays_the_exit_by_the_drain_timeout_at_m
         sidecar.write(line("a", count, &format!("{:0>1000}", 0)));
     }
     let finished = sidecar.finish();
-    assert!(finished.expect_code(0).stderr().contains("drain timeout is over"), "{}", finished.describe());
+    assert!(finished.expect_code(0).stderr().contains("drain timeout expired"), "{}", finished.describe());
     drop(subscriber);
 }
 

@@ -322,6 +322,26 @@ fn the_log_is_written_between_the_workers_lines() {
 }
 
 #[test]
+fn the_json_log_has_one_object_a_line_and_no_event_of_another_crate() {
+    let words = ["--ready-file", "{dir}/ready", "-vv", "--", "sh", "-c", "echo text >&2"];
+    let sidecar =
+        Sidecar::command(&words).env("TELEMETRY_SIDECAR_LOG_FORMAT", "json").env("RUST_LOG", "trace").start();
+    let finished = sidecar.finish();
+    let stderr = finished.expect_code(0).stderr();
+    let own = stderr.lines().filter(|line| *line != "text");
+    let objects: Vec<serde_json::Value> =
+        own.map(|line| serde_json::from_str(line).expect("an object")).collect();
+    assert_eq!(stderr.lines().count(), objects.len() + 1, "{stderr}");
+    for object in &objects {
+        assert!(object["target"].as_str().unwrap().starts_with("telemetry_sidecar::"), "{object}");
+        assert!(object["timestamp"].as_str().unwrap().ends_with('Z'), "{object}");
+    }
+    let messages: Vec<_> = objects.iter().map(|object| object["message"].as_str().unwrap()).collect();
+    assert!(messages[0].starts_with("listening at "), "{stderr}");
+    assert!(messages.last().unwrap().starts_with("bytes read 5 = passed 5"), "{stderr}");
+}
+
+#[test]
 fn decode_ends_quietly_when_its_reader_goes_away() {
     let mut log = tempfile::NamedTempFile::new().unwrap();
     for count in 0..20_000 {

@@ -32,7 +32,6 @@ use telemetry_sidecar::{
         listener::Listener,
         unix_socket::{SocketFile, SocketMode},
     },
-    system::log::{Log, Verbosity},
 };
 
 /// How long anything may take.
@@ -56,11 +55,10 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let address = Address::Unix(path.clone()).resolve().expect("a unix socket has no name to resolve");
     let mut listener = Listener::bind(&address, SocketMode::default()).expect("bind");
     let file = listener.take_file();
-    let log = Log::new(Verbosity::Silent, || {});
     let server = Server {
         hub: Arc::clone(&hub),
         status: StatusService { hub: Arc::clone(&hub), worker: None, recorder: None, prometheus: None },
-        access: Access::load(AccessFiles::default(), &log).expect("no files"),
+        access: Access::load(AccessFiles::default()).expect("no files"),
         limits: ClientLimits {
             connections: 16,
             streams: 8,
@@ -73,7 +71,6 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
         },
         drain_timeout: Some(PATIENCE),
         linger: Duration::ZERO,
-        log,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     thread::spawn(move || runtime.block_on(server.serve(vec![listener])));

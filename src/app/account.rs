@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 /// The final account in one line.
 pub fn account(snapshot: &Snapshot, recording: Option<RecordingStats>) -> String {
     let Snapshot { stream, backlog, subscribers, departed, departed_count, exporters } = snapshot;
-    let mut line = format!("{}: ", crate::system::log::PROGRAM);
+    let mut line = String::new();
     let StreamStats { bytes_read, bytes_passed, bytes_removed, bytes_dropped, bytes_held, .. } = stream;
     let _ = write!(
         line,
@@ -50,7 +50,6 @@ pub fn account(snapshot: &Snapshot, recording: Option<RecordingStats>) -> String
         let _ =
             write!(line, "; recorded {}, lost {}{stopped}", recording.bytes_written, recording.bytes_lost);
     }
-    line.push('\n');
     line
 }
 

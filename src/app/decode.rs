@@ -10,18 +10,11 @@ use crate::{
     },
     input::{decode::Decoder, splitter::Splitter},
     pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough, recording},
-    system::{
-        fd::write_all,
-        log::{Log, Verbosity},
-    },
+    system::{fd::write_all, log},
     worker::Exit,
 };
 use prost::Message as _;
-use std::{
-    fs::File,
-    io::{self, Write as _},
-    path::PathBuf,
-};
+use std::{fs::File, io, path::PathBuf};
 
 /// Prints the events of all files; ordinary lines are left out, and what looks like telemetry and is not is
 /// counted on stderr.
@@ -36,7 +29,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
         publisher: Printer { lines: Vec::new(), result: Ok(()) },
         passthrough: Passthrough::new(null),
         recorder: None,
-        log: Log::new(Verbosity::Silent, || {}),
+        log: log::Lines::default(),
     });
     let mut result = Ok(());
     for recording in recordings {
@@ -49,7 +42,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
         Ok(()) => {}
     }
     if let Some(rejected) = rejected(pipeline.stats()) {
-        let _ = writeln!(io::stderr(), "{}: {rejected}", crate::system::log::PROGRAM);
+        log::error_line(rejected);
     }
     result.map(|()| Exit::Code(0))
 }

@@ -13,7 +13,6 @@ use crate::{
     hub::Hub,
     net::{listener::Listener, unix_socket::SocketMode},
     pipeline::record::Recorder,
-    system::log::Log,
     worker::state::WorkerState,
 };
 use std::{env, net::SocketAddr, sync::Arc, time::Duration};
@@ -25,7 +24,6 @@ pub struct Context<'a> {
     pub recorder: Option<&'a Arc<Recorder>>,
     pub drain_timeout: Duration,
     pub linger: Duration,
-    pub log: &'a Log,
 }
 
 /// What the session is to know of them.
@@ -37,7 +35,7 @@ pub struct Started {
 
 /// Starts those that are wanted: they take what the hub is handed from now on.
 pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> {
-    let Context { hub, log, .. } = context;
+    let Context { hub, .. } = context;
     let mut started = Started::default();
     if let Some(path) = &export.jsonl {
         let file = open_output("--export-jsonl", path)?;
@@ -52,20 +50,19 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
         };
         let feed = Feed::new(hub.export_unsampled(prometheus::NAME, LIMITS));
         let own = Own::new(Arc::clone(hub), context.worker.cloned(), context.recorder.cloned());
-        prometheus::start(settings, socket, feed, own, context.linger, (*log).clone())
-            .map_err(|error| no_thread(&error))?;
-        log.info(format_args!("metrics at http://{address}/metrics"));
+        prometheus::start(settings, socket, feed, own, context.linger).map_err(|error| no_thread(&error))?;
+        tracing::info!("metrics at http://{address}/metrics");
         started.prometheus = Some(address);
     }
     if let Some(settings) = &export.statsd {
         let feed = Feed::new(hub.export_unsampled(statsd::NAME, LIMITS));
-        statsd::start(feed, settings.clone(), (*log).clone()).map_err(|error| no_thread(&error))?;
+        statsd::start(feed, settings.clone()).map_err(|error| no_thread(&error))?;
     }
     if let Some(settings) = &export.otlp {
         let endpoint = settings.endpoint.as_ref();
         let (environment, warnings) = Environment::read(endpoint, &|name| env::var_os(name));
         for warning in warnings {
-            log.info(format_args!("otlp: {warning}"));
+            tracing::info!("otlp: {warning}");
         }
         let start = otlp::Start {
             settings: settings.clone(),
@@ -74,7 +71,6 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
             feed: Feed::new(hub.export(otlp::NAME, LIMITS)),
             worker: context.worker.cloned(),
             drain_timeout: context.drain_timeout,
-            log: (*log).clone(),
         };
         otlp::start(start).map_err(|error| no_thread(&error))?;
     }

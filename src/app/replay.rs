@@ -9,7 +9,7 @@ use crate::{
         publisher::Waiting,
         recording::{self, Recording},
     },
-    system::log::{Log, Verbosity},
+    system::log::{self, Level},
     worker::{Exit, signals::Ending},
 };
 use std::{sync::Arc, thread};
@@ -21,7 +21,7 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
     let socket_files = SocketFiles::default();
     end_on_signals(&socket_files)?;
     // Log lines are printed between reads.
-    let log = Log::new(config.serve.verbosity, || {});
+    let log = log::start(config.serve.log, || {});
     let session = Session::start(&mut config.serve, None, &socket_files, &log)?;
     let need_subscriber = config.wait_for_subscribers > 0;
     let publisher =
@@ -35,7 +35,7 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
     }
     session.hub.wait_until_delivered(need_subscriber);
     let summary = session.finish();
-    if config.serve.verbosity > Verbosity::Silent {
+    if config.serve.log.level > Level::Off {
         pipeline.print_last(&summary);
     }
     result.map(|()| Exit::Code(0))

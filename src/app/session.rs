@@ -8,7 +8,7 @@ use crate::{
     input::{decode::Decoder, splitter::Splitter},
     net::{address::ResolvedAddress, listener::Listener},
     pipeline::{Parts, Publisher, passthrough::Passthrough, record::Recorder},
-    system::{fd::open_append, log::Log},
+    system::{fd::open_append, log},
     worker::{startup::was_closed, state::WorkerState},
 };
 use std::{
@@ -26,7 +26,7 @@ pub struct Session {
     recorder: Option<Arc<Recorder>>,
     server: JoinHandle<()>,
     drain_timeout: Duration,
-    log: Log,
+    log: log::Lines,
 }
 
 impl Session {
@@ -36,9 +36,9 @@ impl Session {
         config: &mut Serve,
         worker: Option<Arc<WorkerState>>,
         socket_files: &SocketFiles,
-        log: &Log,
+        log: &log::Lines,
     ) -> Result<Self, String> {
-        let access = Access::load(std::mem::take(&mut config.access), log)?;
+        let access = Access::load(std::mem::take(&mut config.access))?;
         let bind = |address: &ResolvedAddress| {
             Listener::bind(address, config.socket_mode)
                 .map_err(|cause| format!("--listen: '{address}': {cause}"))
@@ -59,11 +59,10 @@ impl Session {
             recorder: recorder.as_ref(),
             drain_timeout: config.drain_timeout,
             linger: config.linger,
-            log,
         };
         let exporters = exporters::start(&config.export, &context)?;
         if config.disabled && config.export.any() {
-            log.info("--disabled: exporters export nothing, nobody can switch them on");
+            tracing::info!("--disabled: exporters stay disabled, too, and export nothing");
         }
         // Nothing that was recorded is to be lost, however slow a subscriber is.
         let drain_timeout = worker.is_some().then_some(config.drain_timeout);
@@ -79,7 +78,6 @@ impl Session {
             limits: config.client_limits,
             drain_timeout,
             linger: config.linger,
-            log: log.clone(),
         };
         if let Some(path) = &config.ready_file {
             ready_file::write(path, &listeners)?;
@@ -88,7 +86,7 @@ impl Session {
             announce(&listeners);
         }
         for listener in &listeners {
-            log.info(format_args!("listening at {listener}"));
+            tracing::info!("listening at {listener}");
         }
         let server = start_serving(server, listeners)?;
         Ok(Self { hub, recorder, server, drain_timeout: config.drain_timeout, log: log.clone() })

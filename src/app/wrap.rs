@@ -8,7 +8,7 @@ use super::{session::Session, socket_files::SocketFiles};
 use crate::{
     config::Wrap,
     pipeline::{Pipeline, live, publisher::Dropping, wake::Wake},
-    system::log::{self, Log, Verbosity},
+    system::log::{self, Level},
     worker::{
         Exit, copier,
         signals::Signals,
@@ -43,17 +43,14 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     let finished = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(system)?);
     let log = {
         let wake = Arc::clone(&wake);
-        Log::new(config.serve.verbosity, move || wake.notify())
+        log::start(config.serve.log, move || wake.notify())
     };
-    // A fault in one thread is not to be printed into the worker's output. Only where it is: its text may quote what
-    // the worker printed.
-    std::panic::set_hook({
-        let log = log.clone();
-        Box::new(move |fault| match fault.location() {
-            Some(location) => log.info(format_args!("fault at {location}")),
-            None => log.info("fault"),
-        })
-    });
+    // A panic must not be printed into the worker's output. Only its location is logged: the message may quote what the
+    // worker printed.
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::info!("panic at {}", location.as_deref().unwrap_or("an unknown location"));
+    }));
     let worker_state = Arc::new(WorkerState::new(&config.program));
     let (pipe, worker_stderr) = stderr_pipe(config.pipe_size).map_err(|error| {
         let Some(size) = config.pipe_size else { return system(error) };
@@ -75,7 +72,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         fixed_size: config.pipe_size.is_some(),
         wake: Arc::clone(&wake),
         finished: Arc::clone(&finished),
-        summary_wanted: config.serve.verbosity > Verbosity::Silent,
+        summary_wanted: config.serve.log.level > Level::Off,
     };
     thread::Builder::new()
         .name("stderr".into())
@@ -87,12 +84,12 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         Ok(worker) => worker,
         Err(error) => {
             let exit = Exit::Code(error.exit_code());
-            log::tell(format_args!("{}", error.told(program)));
+            log::error_line(error.told(program));
             return Ok(exit);
         }
     };
     worker_state.started(worker.as_raw().unsigned_abs());
-    log.info(format_args!("worker {worker} started: {}", program.display()));
+    tracing::info!("worker {worker} started: {}", program.display());
     give_up_descriptors();
 
     let mut supervisor = Supervisor::new(worker, &signals, Witness::start().ok());

@@ -97,6 +97,10 @@ pub struct Options {
     #[arg(short, long, action = clap::ArgAction::Count, env = "TELEMETRY_SIDECAR_VERBOSE", value_parser = FromVariable(times))]
     pub verbose: u8,
 
+    /// What the sidecar's own log looks like: text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text", env = "TELEMETRY_SIDECAR_LOG_FORMAT")]
+    pub log_format: Word,
+
     // Those with a heading of their own come last: what followed would be under it, too.
     /// Who is let in.
     #[command(flatten)]

@@ -19,7 +19,7 @@ use crate::{
         address::{Address, ResolvedAddress},
         unix_socket::SocketMode,
     },
-    system::log::Verbosity,
+    system::log,
 };
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
@@ -104,8 +104,8 @@ pub struct Serve {
     pub record: Option<PathBuf>,
     /// Where else events go.
     pub export: Export,
-    /// How much the sidecar says.
-    pub verbosity: Verbosity,
+    /// What the sidecar logs, and how.
+    pub log: log::Settings,
 }
 
 /// Makes a task of a command line.
@@ -177,7 +177,10 @@ fn serve(options: Options) -> Result<Serve, String> {
         ready_file: options.ready_file,
         record: options.record,
         export,
-        verbosity: Verbosity::from_count(options.verbose),
+        log: log::Settings {
+            level: log::Level::from_count(options.verbose),
+            format: options.log_format.parse("--log-format", log_format)?,
+        },
     })
 }
 
@@ -191,6 +194,14 @@ fn when_full(word: &str) -> Result<WhenFull, String> {
         "drop-newest" => Ok(WhenFull::DropNewest),
         "drop-oldest" => Ok(WhenFull::DropOldest),
         _ => Err("expected drop-newest or drop-oldest".into()),
+    }
+}
+
+fn log_format(word: &str) -> Result<log::Format, String> {
+    match word {
+        "text" => Ok(log::Format::Text),
+        "json" => Ok(log::Format::Json),
+        _ => Err("expected text or json".into()),
     }
 }
 

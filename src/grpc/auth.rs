@@ -1,7 +1,6 @@
 //! Authentication: TLS for TCP listeners, and tokens for every listener.
 
 use crate::net::{reloader::Reloader, tls::TlsFiles, tokens::TokenFile};
-use crate::system::log::Log;
 use http::{Request, header::AUTHORIZATION};
 use tokio_rustls::TlsAcceptor;
 
@@ -30,11 +29,11 @@ impl Access {
     /// # Errors
     ///
     /// One line that names the file and the cause.
-    pub fn load(files: AccessFiles, log: &Log) -> Result<Self, String> {
+    pub fn load(files: AccessFiles) -> Result<Self, String> {
         let AccessFiles { tls, tokens } = files;
         Ok(Self {
-            tls: tls.map(|files| Reloader::load(files, log.clone())).transpose()?,
-            tokens: tokens.map(|file| Reloader::load(file, log.clone())).transpose()?,
+            tls: tls.map(Reloader::load).transpose()?,
+            tokens: tokens.map(Reloader::load).transpose()?,
         })
     }
 

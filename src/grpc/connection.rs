@@ -7,7 +7,7 @@ use super::{
     service::telemetry::StreamTracker,
 };
 use crate::net::socket::Socket;
-use crate::system::log::Log;
+use crate::system::log;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{
@@ -41,14 +41,12 @@ pub struct Connections {
     pub limits: ClientLimits,
     /// Cancelled when serving ends.
     pub end: CancellationToken,
-    /// The sidecar's log.
-    pub log: Log,
 }
 
 impl Connections {
     /// Serves a connection until one side closes it.
     pub async fn serve(&self, socket: Socket, peer: String) {
-        self.log.debug(format_args!("{peer}: connected"));
+        log::limited!(DEBUG, %peer, "connected");
         let begin_by = Instant::now() + self.limits.handshake_timeout;
         let secured = tokio::select! {
             secured = timeout_at(begin_by, self.secure(socket.clone())) => secured,
@@ -57,14 +55,14 @@ impl Connections {
         match secured {
             Ok(Ok(transport)) => self.serve_http2(transport, &socket, peer, begin_by).await,
             Ok(Err(error)) => {
-                self.log.debug(format_args!("{peer}: TLS: {error}"));
+                log::limited!(DEBUG, %peer, "TLS: {error}");
                 // The TLS alert that says why must not be lost to a reset.
                 tokio::select! {
                     _ = timeout_at(begin_by, socket.read_to_end()) => {}
                     () = self.end.cancelled() => {}
                 }
             }
-            Err(_) => self.log.debug(format_args!("{peer}: no TLS within the handshake timeout")),
+            Err(_) => log::limited!(DEBUG, %peer, "no TLS within the handshake timeout"),
         }
     }
 
@@ -102,15 +100,15 @@ impl Connections {
         let result = tokio::select! {
             result = connection.as_mut() => Some(result),
             () = no_greeting => {
-                self.log.debug(format_args!("{peer}: no HTTP/2 within the handshake timeout"));
+                log::limited!(DEBUG, %peer, "no HTTP/2 within the handshake timeout");
                 return;
             }
             () = streams.ended() => None,
             () = self.end.cancelled() => None,
         };
         match result {
-            Some(Ok(())) => self.log.debug(format_args!("{peer}: gone")),
-            Some(Err(error)) => self.log.debug(format_args!("{peer}: {error}")),
+            Some(Ok(())) => log::limited!(DEBUG, %peer, "disconnected"),
+            Some(Err(error)) => log::limited!(DEBUG, %peer, "connection failed: {error}"),
             // The caller applies a deadline to this.
             None if streams.need_graceful_close() => {
                 connection.as_mut().graceful_shutdown();

@@ -13,7 +13,7 @@ use crate::{
         bridge,
         sidecar::{self, sidecar_server::SidecarServer},
     },
-    system::log::Log,
+    system::log,
 };
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
@@ -46,18 +46,11 @@ pub struct Services {
     /// takes time and memory.
     others: OnceCell<Vec<Handler>>,
     requests: Requests,
-    log: Log,
 }
 
 impl Services {
-    pub fn new(
-        telemetry: Telemetry,
-        status: StatusService,
-        access: Arc<Access>,
-        requests: Requests,
-        log: Log,
-    ) -> Self {
-        Self { telemetry, status, access, others: OnceCell::new(), requests, log }
+    pub fn new(telemetry: Telemetry, status: StatusService, access: Arc<Access>, requests: Requests) -> Self {
+        Self { telemetry, status, access, others: OnceCell::new(), requests }
     }
 
     /// Answers a request of a peer.
@@ -71,7 +64,7 @@ impl Services {
             return refusal;
         }
         if let Some(cause) = self.access.refusal(&request).await {
-            self.log.debug(format_args!("{peer}: not let in: {cause}"));
+            log::limited!(DEBUG, %peer, "not let in: {cause}");
             return Status::unauthenticated(cause).into_http();
         }
         if request.uri().path() == STREAM_TELEMETRY {

@@ -13,11 +13,11 @@ use super::{
     service::{status::StatusService, telemetry::Telemetry},
     unary::Requests,
 };
+use crate::hub::Hub;
 use crate::net::{
     accept::{AboveLimit, Acceptor, ConnectionLimit, accept},
     listener::Listener,
 };
-use crate::{hub::Hub, system::log::Log};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::JoinSet,
@@ -39,8 +39,6 @@ pub struct Server {
     pub drain_timeout: Option<Duration>,
     /// How long to wait for a first subscriber, and for exporters that linger, after the end.
     pub linger: Duration,
-    /// The sidecar's log.
-    pub log: Log,
 }
 
 impl Server {
@@ -50,7 +48,7 @@ impl Server {
         let access = Arc::new(self.access);
         let telemetry = Telemetry::new(Arc::clone(&self.hub), &self.limits);
         let requests = Requests::new(self.limits.handshake_timeout, end.clone());
-        let services = Services::new(telemetry, self.status, Arc::clone(&access), requests, self.log.clone());
+        let services = Services::new(telemetry, self.status, Arc::clone(&access), requests);
         let limit = ConnectionLimit {
             permits: Arc::new(permits(self.limits.connections)),
             above: AboveLimit::Close { option: "--max-connections" },
@@ -60,7 +58,6 @@ impl Server {
             access,
             limits: self.limits,
             end: end.clone(),
-            log: self.log.clone(),
         });
         let mut accepting = JoinSet::new();
         for listener in listeners {
@@ -75,7 +72,7 @@ impl Server {
         }
         let deadline = self.drain_timeout.map(|drain_timeout| Instant::now() + drain_timeout);
         if !is_done_by(deadline, self.hub.all_left()).await {
-            self.log.info("the drain timeout is over; what is still queued is abandoned");
+            tracing::info!("drain timeout expired; queued events are abandoned");
         }
         end.cancel();
         // Accept loops end, taking their connections with them.
@@ -98,14 +95,14 @@ async fn serve_listener(listener: Listener, connections: Arc<Connections>, limit
     let acceptor = match Acceptor::new(listener) {
         Ok(acceptor) => acceptor,
         Err(error) => {
-            return connections.log.info(format_args!("cannot accept connections: {error}"));
+            return tracing::info!("cannot accept connections: {error}");
         }
     };
     let serve = |socket, peer| {
         let connections = Arc::clone(&connections);
         async move { connections.serve(socket, peer).await }
     };
-    accept("grpc", acceptor, limit, connections.end.cancelled(), &connections.log, serve).await;
+    accept("grpc", acceptor, limit, connections.end.cancelled(), serve).await;
 }
 
 #[cfg(test)]
@@ -120,7 +117,6 @@ mod tests {
         grpc::auth::AccessFiles,
         hub::{Limits, WhenFull},
         net::{address::Address, unix_socket::SocketMode},
-        system::log::Verbosity,
     };
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -133,12 +129,11 @@ mod tests {
 
     /// The default limits of time; the drain timeout is half a second.
     fn server(hub: &Arc<Hub>, linger: Duration) -> Server {
-        let log = Log::new(Verbosity::Silent, || {});
         let hub = Arc::clone(hub);
         Server {
             status: StatusService { hub: Arc::clone(&hub), worker: None, recorder: None, prometheus: None },
             hub,
-            access: Access::load(AccessFiles::default(), &log).unwrap(),
+            access: Access::load(AccessFiles::default()).unwrap(),
             limits: ClientLimits {
                 connections: 10,
                 streams: 10,
@@ -151,7 +146,6 @@ mod tests {
             },
             drain_timeout: Some(Duration::from_millis(500)),
             linger,
-            log,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The accept loop of every server: limits the number of connections and survives running out of descriptors.
 
 use super::{listener::Listener, socket::Socket, unix_socket::SocketMode};
-use crate::system::log::Log;
+use crate::system::log;
 use std::{io, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -98,7 +98,6 @@ pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
     acceptor: Acceptor,
     limit: ConnectionLimit,
     stop: impl Future<Output = ()>,
-    log: &Log,
     serve: impl Fn(Socket, String) -> F,
 ) {
     let mut running = JoinSet::new();
@@ -120,11 +119,11 @@ pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
             }
             Ok((_, peer, None)) => {
                 if let AboveLimit::Close { option } = limit.above {
-                    log.debug(format_args!("{peer}: closed, {option} is reached"));
+                    log::limited!(DEBUG, %peer, "{server}: connection closed: {option} is reached");
                 }
             }
             Err(error) => {
-                log.debug(format_args!("{server}: cannot accept a connection: {error}"));
+                log::limited!(DEBUG, "{server}: cannot accept a connection: {error}");
                 if !concerns_one_connection(&error) {
                     sleep(ACCEPT_PAUSE).await;
                 }

@@ -4,7 +4,7 @@
 //! idle sidecar nothing. A change that cannot be used is told of once, and what was read before stays in force: a
 //! half-written file must not shut everybody out.
 
-use crate::system::{fd::read_at_most, log::Log};
+use crate::system::fd::read_at_most;
 use std::{
     fmt::Display,
     fs,
@@ -97,7 +97,6 @@ pub trait Source {
 pub struct Reloading<S: Source> {
     source: S,
     state: Mutex<State<S::Value>>,
-    log: Log,
 }
 
 struct State<V> {
@@ -112,12 +111,12 @@ impl<S: Source> Reloading<S> {
     /// # Errors
     ///
     /// The option, the path and what is wrong, in one line.
-    pub fn load(source: S, log: Log) -> Result<Self, String> {
+    pub fn load(source: S) -> Result<Self, String> {
         // Looked at before they are read: a change in between is seen the next time.
         let stamps = stamps(&source);
         let value = Arc::new(source.load()?);
-        warn_of_readers(&source, &stamps, &log);
-        Ok(Self { source, state: Mutex::new(State { stamps, value }), log })
+        warn_of_readers(&source, &stamps);
+        Ok(Self { source, state: Mutex::new(State { stamps, value }) })
     }
 
     /// What the files hold now, or did when they could last be used.
@@ -128,7 +127,7 @@ impl<S: Source> Reloading<S> {
             match self.reload(&stamps) {
                 Ok(value) => state.value = Arc::new(value),
                 Err(fault) => {
-                    self.log.info(format_args!("{fault}; what was read before stays in force"));
+                    tracing::info!("{fault}; what was read before stays in force");
                 }
             }
             state.stamps = stamps;
@@ -143,9 +142,9 @@ impl<S: Source> Reloading<S> {
         }
         let value = self.source.load()?;
         for file in self.source.files() {
-            self.log.info(format_args!("{}", file.fault("read again")));
+            tracing::info!("{}", file.fault("read again"));
         }
-        warn_of_readers(&self.source, stamps, &self.log);
+        warn_of_readers(&self.source, stamps);
         Ok(value)
     }
 }
@@ -154,14 +153,15 @@ fn stamps(source: &impl Source) -> Vec<Option<Stamp>> {
     source.files().into_iter().map(SourceFile::stamp).collect()
 }
 
-fn warn_of_readers(source: &impl Source, stamps: &[Option<Stamp>], log: &Log) {
+fn warn_of_readers(source: &impl Source, stamps: &[Option<Stamp>]) {
     for (file, stamp) in source.files().into_iter().zip(stamps) {
         if let Some(Stamp { mode, .. }) = stamp
             && file.secret
             && mode & FOR_OTHERS != 0
         {
             let mode = mode & 0o777;
-            log.info(file.fault(format_args!("warning: not this user's alone (mode {mode:03o}, not 600)")));
+            let warning = format_args!("warning: not this user's alone (mode {mode:03o}, not 600)");
+            tracing::info!("{}", file.fault(warning));
         }
     }
 }
@@ -169,7 +169,7 @@ fn warn_of_readers(source: &impl Source, stamps: &[Option<Stamp>], log: &Log) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::log::Verbosity;
+    use crate::system::log::capture;
 
     struct Number(SourceFile);
 
@@ -190,18 +190,18 @@ mod tests {
     fn a_changed_file_is_read_again_and_a_broken_one_told_of_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("number");
-        let log = Log::new(Verbosity::Info, || {});
+        capture::take();
         let source = || Number(SourceFile::secret("--number", path.clone()));
-        assert!(Reloading::load(source(), log.clone()).err().unwrap().starts_with("--number: '"));
+        assert!(Reloading::load(source()).err().unwrap().starts_with("--number: '"));
 
         fs::write(&path, "1").unwrap();
-        let number = Reloading::load(source(), log.clone()).unwrap();
-        assert!(log.take()[0].contains("warning"));
-        assert_eq!((*number.current(), log.take().len()), (1, 0));
+        let number = Reloading::load(source()).unwrap();
+        assert!(capture::take()[0].contains("warning"));
+        assert_eq!((*number.current(), capture::take().len()), (1, 0));
 
         fs::write(&path, "22").unwrap();
         assert_eq!(*number.current(), 22);
-        assert!(log.take()[0].contains("read again"));
+        assert!(capture::take()[0].contains("read again"));
 
         for broken in [Some("none"), None] {
             match broken {
@@ -209,7 +209,7 @@ mod tests {
                 None => fs::remove_file(&path).unwrap(),
             }
             assert_eq!((*number.current(), *number.current()), (22, 22));
-            let lines = log.take();
+            let lines = capture::take();
             assert_eq!(lines.len(), 1, "{lines:?}");
             assert!(lines[0].contains("stays in force"), "{lines:?}");
         }

@@ -1,7 +1,6 @@
 //! Looks for changed files on a thread of its own: a network file system that hangs must not stop the thread that serves.
 
 use super::reload::{Reloading, Source};
-use crate::system::log::Log;
 use std::{
     iter,
     sync::{
@@ -41,8 +40,8 @@ where
     /// # Errors
     ///
     /// The option, the path and what is wrong, in one line.
-    pub fn load(source: S, log: Log) -> Result<Self, String> {
-        let files = Reloading::load(source, log)?;
+    pub fn load(source: S) -> Result<Self, String> {
+        let files = Reloading::load(source)?;
         let state = Arc::new(Mutex::new(State { value: files.current(), checking_since: None }));
         let (requests, received) = sync_channel(MAX_WAITING);
         let shared = Arc::clone(&state);
@@ -90,7 +89,7 @@ fn lock<V>(state: &Mutex<State<V>>) -> MutexGuard<'_, State<V>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{net::reload::SourceFile, system::log::Verbosity};
+    use crate::net::reload::SourceFile;
     use std::fs;
 
     /// A file that takes as long to read as the test wants, after the first time.
@@ -120,7 +119,7 @@ mod tests {
         let (permit, permits) = sync_channel(1);
         permit.send(()).unwrap();
         let source = Slow { file: SourceFile::public("--file", path.clone()), permits: Mutex::new(permits) };
-        let reloader = Reloader::load(source, Log::new(Verbosity::Silent, || {})).unwrap();
+        let reloader = Reloader::load(source).unwrap();
         assert_eq!(*reloader.current().await, b"1");
 
         fs::write(&path, "22").unwrap();

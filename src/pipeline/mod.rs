@@ -27,7 +27,7 @@ use crate::{
         decode::{Decoder, Reject},
         splitter::{Handler, PREFIX, Splitter},
     },
-    system::log::Log,
+    system::log,
 };
 use passthrough::Passthrough;
 use read_buffer::ReadBuffer;
@@ -61,8 +61,8 @@ pub struct Parts<P, F> {
     pub passthrough: Passthrough<F>,
     /// Where all bytes are copied to.
     pub recorder: Option<Arc<Recorder>>,
-    /// Where the sidecar's own log lines come from.
-    pub log: Log,
+    /// Lines of the sidecar's own log that wait to be printed.
+    pub log: log::Lines,
 }
 
 /// The pipeline.
@@ -126,16 +126,16 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         }
     }
 
-    /// Prints what is left of the log and a last line, from the start of a line on, even if that takes a newline that
-    /// the worker did not write.
-    pub fn print_last(&mut self, line: &str) {
+    /// Prints the rest of the log and a summary as its last message, from the start of a line on, even if that takes a
+    /// newline that the worker did not write.
+    pub fn print_last(&mut self, summary: &str) {
         if !self.parts.passthrough.at_line_start() && self.parts.passthrough.is_ready() {
             self.parts.passthrough.write(&mut [IoSlice::new(b"\n")]);
         }
+        // It needs room in the log's queue.
         self.print_log();
-        if self.parts.passthrough.is_ready() {
-            self.parts.passthrough.write(&mut [IoSlice::new(line.as_bytes())]);
-        }
+        tracing::info!("{summary}");
+        self.print_log();
     }
 
     /// The counters so far.

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     input::splitter::Embedded,
     pipeline::{live, wake::Wake},
-    system::log::Verbosity,
+    system::log,
 };
 use std::{
     fs::File,
@@ -48,7 +48,7 @@ fn pipeline(publish_in: Option<usize>, account_in: Option<usize>) -> (Pipeline<P
         publisher: Panicking { publish_in, account_in, published: 0 },
         passthrough: Passthrough::new(stderr.try_clone().unwrap()),
         recorder: None,
-        log: Log::new(Verbosity::Silent, || {}),
+        log: log::Lines::default(),
     });
     (pipeline, stderr)
 }

@@ -35,7 +35,6 @@ pub mod endpoint;
 pub mod environment;
 pub mod metrics;
 pub mod open;
-pub mod problems;
 #[doc(hidden)]
 pub mod proto;
 pub mod queue;
@@ -49,7 +48,7 @@ use super::{
     feed::{self, Feed},
     metrics::sample::Measures,
 };
-use crate::{system::log::Log, worker::state::WorkerState};
+use crate::worker::state::WorkerState;
 use client::Authorities;
 use endpoint::Endpoint;
 use environment::Environment;
@@ -87,8 +86,6 @@ pub struct Start {
     pub worker: Option<Arc<WorkerState>>,
     /// How long what is left may be sent after the last event.
     pub drain_timeout: Duration,
-    /// Where problems are told.
-    pub log: Log,
 }
 
 /// Starts the exporter. It ends when the hub is closed and everything is sent, or could not be in time.

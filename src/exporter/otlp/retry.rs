@@ -1,9 +1,7 @@
 //! Sending until it works, it is clear that it never will, or there is no time left.
 
-use super::{
-    answer::{Accepted, Failure, Retry},
-    problems::Problems,
-};
+use super::answer::{Accepted, Failure, Retry};
+use crate::system::log;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -49,7 +47,6 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
     send: impl Fn() -> F,
     limit: Option<Duration>,
     hurry: &CancellationToken,
-    problems: &Problems,
 ) -> Outcome {
     let began = Instant::now();
     let left = || limit.map(|limit| limit.saturating_sub(began.elapsed()));
@@ -61,7 +58,7 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
             None => send().await,
             Some(left) => {
                 let Ok(result) = timeout(left, send()).await else {
-                    problems.tell(format_args!("{signal}: given up: no answer in time"));
+                    log::limited!(INFO, "otlp: {signal}: given up: no answer in time");
                     return Outcome { accepted: None, retries };
                 };
                 result
@@ -79,10 +76,10 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
             Retry::Never => None,
         };
         let Some(pause) = pause.filter(|pause| left().is_none_or(|left| *pause < left)) else {
-            problems.tell(format_args!("{signal}: given up: {}", failure.why));
+            log::limited!(INFO, "otlp: {signal}: given up: {}", failure.why);
             return Outcome { accepted: None, retries };
         };
-        problems.tell(format_args!("{signal}: will be sent again: {}", failure.why));
+        log::limited!(INFO, "otlp: {signal}: will be sent again: {}", failure.why);
         tokio::select! {
             () = sleep(pause) => {}
             () = hurry.cancelled(), if failure.retry == Retry::Soon && !hurried => hurried = true,
@@ -94,7 +91,6 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::log::{Log, Verbosity};
     use std::cell::RefCell;
 
     /// When a server that always answers the same, or nothing, was asked, what became of the request, and when.
@@ -112,7 +108,6 @@ mod tests {
                 None => std::future::pending().await,
             }
         };
-        let problems = Problems::new(Log::new(Verbosity::Silent, || {}));
         let hurry = CancellationToken::new();
         let hurrying = async {
             if let Some(at) = hurry_at {
@@ -123,7 +118,7 @@ mod tests {
         };
         let limit = limit.map(Duration::from_secs);
         let outcome = tokio::select! {
-            outcome = deliver("traces", send, limit, &hurry, &problems) => outcome,
+            outcome = deliver("traces", send, limit, &hurry) => outcome,
             never = hurrying => never,
         };
         let ended = start.elapsed();

@@ -10,20 +10,22 @@ use super::{
     endpoint::{Destination, Signal},
     environment::Environment,
     metrics::{self, Interval},
-    problems::Problems,
     queue::Queue,
     request::{Request, room},
     resource::Resource,
     retry::{Outcome, deliver},
     spans::Spans,
 };
-use crate::exporter::{
-    event::Event,
-    feed::Feed,
-    metrics::{
-        aggregate::{Aggregator, Counts, Exemplar},
-        sample::Measures,
+use crate::{
+    exporter::{
+        event::Event,
+        feed::Feed,
+        metrics::{
+            aggregate::{Aggregator, Counts, Exemplar},
+            sample::Measures,
+        },
     },
+    system::log,
 };
 use std::{
     collections::VecDeque,
@@ -41,11 +43,9 @@ const COUNTING: Duration = Duration::from_millis(200);
 
 /// Exports until the feed has ended, and then what is left, as far as there is time.
 pub async fn run(start: Start) {
-    let problems = Problems::new(start.log.clone());
-    let log = start.log.clone();
-    match Exporter::new(start, &problems) {
+    match Exporter::new(start) {
         Ok(exporter) => exporter.run().await,
-        Err(cause) => log.info(format_args!("otlp: {cause}; nothing is exported")),
+        Err(cause) => tracing::info!("otlp: {cause}; nothing is exported"),
     }
 }
 
@@ -56,7 +56,6 @@ struct Exporter {
     resource: Resource,
     drain_timeout: Duration,
     lossless: bool,
-    problems: Problems,
     spans: Spans,
     queue: Queue,
     /// How many of the queue's spans have waited long enough.
@@ -91,11 +90,11 @@ struct Counters {
 }
 
 impl Exporter {
-    fn new(start: Start, problems: &Problems) -> Result<Self, String> {
-        let Start { settings, environment, authorities, feed, worker, drain_timeout, log } = start;
+    fn new(start: Start) -> Result<Self, String> {
+        let Start { settings, environment, authorities, feed, worker, drain_timeout } = start;
         let lane = |destination: &Destination, authorities, limit, counters| {
-            log.info(format_args!("otlp: {} go to {destination}", destination.signal.name()));
-            let warn = |cause| log.info(format_args!("otlp: {cause}"));
+            tracing::info!("otlp: {} go to {destination}", destination.signal.name());
+            let warn = |cause| tracing::info!("otlp: {cause}");
             let client = Client::new(destination.clone(), authorities, warn)?;
             Ok::<_, String>(Lane { client: Arc::new(client), limit, on_their_way: 0, task: None, counters })
         };
@@ -106,7 +105,6 @@ impl Exporter {
             resource: Resource::new(environment.attributes.clone(), worker),
             drain_timeout,
             lossless,
-            problems: problems.clone(),
             spans: Spans::new(settings.flat, settings.span_timeout),
             queue: Queue::new(environment.batches.max_queue, lossless),
             due: 0,
@@ -244,13 +242,13 @@ impl Exporter {
     }
 
     fn start(&mut self, signal: Signal, request: Request) {
-        let (hurry, problems) = (self.hurry.clone(), self.problems.clone());
+        let hurry = self.hurry.clone();
         let lane = self.lane(signal);
         lane.on_their_way = request.items;
         let (client, limit) = (Arc::clone(&lane.client), lane.limit);
         let sent = self.sending.spawn(async move {
             let send = || client.send(&request);
-            (signal, deliver(signal.name(), send, limit, &hurry, &problems).await)
+            (signal, deliver(signal.name(), send, limit, &hurry).await)
         });
         self.lane(signal).task = Some(sent.id());
     }
@@ -283,7 +281,7 @@ impl Exporter {
         self.feed.count(rejected, refused);
         if refused > 0 || !accepted.message.is_empty() {
             let signal = signal.name();
-            self.problems.tell(format_args!("{signal}: {refused} of {items} rejected: {}", accepted.message));
+            log::limited!(INFO, "otlp: {signal}: {refused} of {items} rejected: {}", accepted.message);
         }
     }
 

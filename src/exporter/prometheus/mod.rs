@@ -21,10 +21,7 @@ use super::{
     feed::{self, Feed},
     metrics::sample::Measures,
 };
-use crate::{
-    net::{accept::Acceptor, address::ResolvedAddress},
-    system::log::Log,
-};
+use crate::net::{accept::Acceptor, address::ResolvedAddress};
 use own::Own;
 use page::{Format, Page};
 use series::{Metrics, REJECT_REASONS};
@@ -62,7 +59,6 @@ pub fn start(
     feed: Feed,
     own: Own,
     linger: Duration,
-    log: Log,
 ) -> io::Result<()> {
     let metrics = Metrics::new(settings.measures.clone(), settings.max_series);
     if !linger.is_zero() {
@@ -71,16 +67,16 @@ pub fn start(
     listener.set_nonblocking(true)?;
     feed::spawn(NAME, move || async move {
         match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => export(metrics, Acceptor::Tcp(listener), feed, own, linger, log).await,
-            Err(error) => log.info(format_args!("prometheus: cannot accept connections: {error}")),
+            Ok(listener) => export(metrics, Acceptor::Tcp(listener), feed, own, linger).await,
+            Err(error) => tracing::info!("prometheus: cannot accept connections: {error}"),
         }
     })
 }
 
-async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed, own: Own, linger: Duration, log: Log) {
+async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed, own: Own, linger: Duration) {
     let state = State { metrics, own, ended: false };
     let scrape = Arc::new(Scrape { state: Mutex::new(state), last_page: Notify::new() });
-    let serving = tokio::spawn(server::serve(acceptor, Arc::clone(&scrape), log));
+    let serving = tokio::spawn(server::serve(acceptor, Arc::clone(&scrape)));
     let mut counted = [0; REJECT_REASONS.len()];
     loop {
         let rejected = scrape.lock().metrics.rejected();

@@ -6,7 +6,7 @@ use crate::{
         self,
         accept::{AboveLimit, Acceptor, ConnectionLimit},
     },
-    system::log::Log,
+    system::log,
 };
 use bytes::Bytes;
 use http::{
@@ -48,17 +48,17 @@ const LAST_RESPONSE_TIME: Duration = Duration::from_secs(30);
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Serves scrapes until it is dropped.
-pub async fn serve(acceptor: Acceptor, scrape: Arc<Scrape>, log: Log) {
+pub async fn serve(acceptor: Acceptor, scrape: Arc<Scrape>) {
     let limit =
         ConnectionLimit { permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), above: AboveLimit::Wait };
     let serve = |socket, _peer| {
-        let (scrape, log) = (Arc::clone(&scrape), log.clone());
-        async move { serve_connection(socket, &scrape, &log).await }
+        let scrape = Arc::clone(&scrape);
+        async move { serve_connection(socket, &scrape).await }
     };
-    net::accept::accept("prometheus", acceptor, limit, pending(), &log, serve).await;
+    net::accept::accept("prometheus", acceptor, limit, pending(), serve).await;
 }
 
-async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &Scrape, log: &Log) {
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &Scrape) {
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     // Set and looked at by this task alone.
@@ -74,8 +74,8 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &
         // Only now is all of the page with the system.
         Ok(Ok(())) if last_page.load(Ordering::Relaxed) => scrape.last_page_was_served(),
         Ok(Ok(())) => {}
-        Ok(Err(error)) => log.debug(format_args!("prometheus: {error}")),
-        Err(_) => log.debug("prometheus: a client does not read"),
+        Ok(Err(error)) => log::limited!(DEBUG, "prometheus: connection failed: {error}"),
+        Err(_) => log::limited!(DEBUG, "prometheus: a client does not read"),
     }
 }
 
@@ -119,7 +119,6 @@ mod tests {
     use crate::{
         control::Controls,
         hub::{Hub, Limits, WhenFull},
-        system::log::Verbosity,
     };
     use std::sync::Mutex;
     use tokio::{
@@ -138,11 +137,10 @@ mod tests {
         let metrics = Metrics::new(Measures::default(), 1);
         let state = State { metrics, own: Own::new(hub, None, None), ended: false };
         let scrape = Scrape { state: Mutex::new(state), last_page: Notify::new() };
-        let log = Log::new(Verbosity::Silent, || {});
         let (ours, theirs) = duplex(buffer_bytes);
         let start = Instant::now();
         tokio::select! {
-            () = serve_connection(ours, &scrape, &log) => start.elapsed().as_secs(),
+            () = serve_connection(ours, &scrape) => start.elapsed().as_secs(),
             () = client(theirs) => panic!("the client gave up after {:?}", start.elapsed()),
         }
     }

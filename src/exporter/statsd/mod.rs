@@ -23,7 +23,6 @@ use super::{
     feed::{Feed, spawn},
     metrics::sample::Measures,
 };
-use crate::system::log::Log;
 use lines::{Encoder, Line};
 use packets::Packets;
 use sender::Sender;
@@ -41,15 +40,15 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// # Errors
 ///
 /// If there can be no thread.
-pub fn start(feed: Feed, settings: Settings, log: Log) -> io::Result<()> {
-    spawn(NAME, || export(feed, settings, log))
+pub fn start(feed: Feed, settings: Settings) -> io::Result<()> {
+    spawn(NAME, || export(feed, settings))
 }
 
-async fn export(feed: Feed, settings: Settings, log: Log) {
+async fn export(feed: Feed, settings: Settings) {
     let Settings { target, dialect, prefix, measures } = settings;
     let mut encoder = Encoder::new(dialect, &prefix);
     let packets = Packets::new(dialect, target.max_datagram_bytes());
-    let mut outbox = Outbox { packets, sender: Sender::new(target, log), counts: Counts::default() };
+    let mut outbox = Outbox { packets, sender: Sender::new(target), counts: Counts::default() };
     outbox.sender.prepare().await;
     let mut flush_at: Option<Instant> = None;
     loop {

@@ -5,7 +5,7 @@
 //! down, so the send is retried once with a new socket: a server that has already restarted misses nothing.
 
 use super::settings::Target;
-use crate::{net::address::HostPort, system::log::Log};
+use crate::{net::address::HostPort, system::log};
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 use tokio::{
     net::{UdpSocket, UnixDatagram, lookup_host},
@@ -30,16 +30,14 @@ pub struct Sender {
     resolver: Resolver,
     /// No attempt before this time.
     pause_until: Instant,
-    has_failed: bool,
     target: Target,
-    log: Log,
 }
 
 impl Sender {
-    pub fn new(target: Target, log: Log) -> Self {
+    pub fn new(target: Target) -> Self {
         let now = Instant::now();
         let resolver = Resolver { addresses: Vec::new(), look_up_at: now };
-        Self { socket: None, resolver, pause_until: now, has_failed: false, target, log }
+        Self { socket: None, resolver, pause_until: now, target }
     }
 
     /// Resolves the host and connects before the first datagram.
@@ -88,15 +86,8 @@ impl Sender {
         }
     }
 
-    /// Once for those who want to know, and each time for those who look for a fault.
-    fn report(&mut self, error: &io::Error) {
-        let message = format!("statsd: cannot send to {}: {error}; trying again", self.target);
-        if self.has_failed {
-            self.log.debug(message);
-        } else {
-            self.log.info(message);
-        }
-        self.has_failed = true;
+    fn report(&self, error: &io::Error) {
+        log::limited!(INFO, "statsd: cannot send to {}: {error}; trying again", self.target);
     }
 }
 
@@ -166,7 +157,6 @@ impl Resolver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::system::log::Verbosity;
     use tokio::time::advance;
 
     fn addresses(words: &[&str]) -> Vec<SocketAddr> {
@@ -177,7 +167,7 @@ mod tests {
     async fn a_server_that_is_down_or_stuck_is_retried_once_a_second() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
-        let mut sender = Sender::new(Target::Unix(path.clone()), Log::new(Verbosity::Silent, || {}));
+        let mut sender = Sender::new(Target::Unix(path.clone()));
         assert!(!sender.send(b"a").await);
         let server = std::os::unix::net::UnixDatagram::bind(path).unwrap();
         server.set_nonblocking(true).unwrap();
