@@ -3,7 +3,9 @@
 
 #![no_main]
 
-#[path = "../../tests/support/outcome.rs"]
+#[path = "../../tests/library/support/checked.rs"]
+mod checked;
+#[path = "../../tests/library/support/outcome.rs"]
 mod outcome;
 
 use libfuzzer_sys::fuzz_target;

@@ -4,7 +4,9 @@
 #![no_main]
 
 mod chunks;
-#[path = "../../tests/support/reader.rs"]
+#[path = "../../tests/library/support/checked.rs"]
+mod checked;
+#[path = "../../tests/library/support/reader.rs"]
 mod reader;
 
 use libfuzzer_sys::fuzz_target;

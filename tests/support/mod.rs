@@ -1,11 +1,10 @@
 //! Starting the real binary in tests, talking to it, and telling everything when something is wrong.
 
 #![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 pub mod certificates;
 mod clients;
-mod dispositions;
+pub mod dispositions;
 pub mod http2;
 mod processes;
 pub mod refusal;

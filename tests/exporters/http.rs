@@ -1,0 +1,71 @@
+//! HTTP/1.1 by hand: what is sent is what stands there.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    time::Duration,
+};
+
+/// A connection.
+pub struct Connection(BufReader<TcpStream>);
+
+/// What a server answered.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Answer {
+    /// A header, or nothing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
+    }
+}
+
+impl Connection {
+    pub fn open(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &str) {
+        self.0.get_mut().write_all(bytes.as_bytes()).unwrap();
+    }
+
+    /// Sends a request with more headers, each with its newline, and reads the answer.
+    pub fn request(&mut self, method: &str, path: &str, headers: &str) -> Answer {
+        self.send(&format!("{method} {path} HTTP/1.1\r\nHost: sidecar\r\n{headers}\r\n"));
+        let mut lines = std::iter::from_fn(|| {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            Some(line.trim_end().to_owned()).filter(|line| !line.is_empty())
+        });
+        let status = lines.next().expect("no answer").split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: String| {
+            let (name, value) = line.split_once(": ").expect(&line);
+            (name.to_owned(), value.to_owned())
+        };
+        let headers = lines.map(header).collect();
+        let mut answer = Answer { status, headers, body: String::new() };
+        if method != "HEAD" {
+            let mut body = vec![0; answer.header("content-length").parse().unwrap()];
+            self.0.read_exact(&mut body).unwrap();
+            answer.body = String::from_utf8(body).unwrap();
+        }
+        answer
+    }
+
+    /// Whether the server has closed, waiting for it.
+    pub fn is_closed(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]), Ok(0))
+    }
+}
+
+/// One request on a connection of its own.
+pub fn get(address: &str, path: &str, headers: &str) -> Answer {
+    Connection::open(address).request("GET", path, headers)
+}

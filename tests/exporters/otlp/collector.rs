@@ -1,0 +1,332 @@
+//! An OpenTelemetry collector that does as it is told: it takes requests, refuses them in every way, or says nothing.
+
+use crate::support::{PATIENCE, wait_until};
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use http::{HeaderMap, Request, Response, header::RETRY_AFTER};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    io::Read as _,
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+use telemetry_sidecar::{
+    event::frame::{PREFIX_BYTES, Prefix},
+    exporter::otlp::proto::{
+        collector::{
+            metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse},
+            trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
+        },
+        metrics::v1::Metric,
+        resource::v1::Resource,
+        trace::v1::Span,
+    },
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+/// How it is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Grpc,
+    Http,
+}
+
+impl Protocol {
+    pub const BOTH: [Self; 2] = [Self::Grpc, Self::Http];
+
+    /// The value of `OTEL_EXPORTER_OTLP_PROTOCOL`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http/protobuf",
+        }
+    }
+}
+
+/// What it does with a request of spans.
+#[derive(Debug, Clone)]
+pub enum Reply {
+    Take,
+    /// Takes all but so many.
+    Partial(i64),
+    /// Refuses with a gRPC code, maybe with a `RetryInfo`.
+    Grpc(Code, Option<Duration>),
+    /// Refuses with an HTTP status, maybe with a `Retry-After`.
+    Http(u16, Option<String>),
+    /// Never answers.
+    Silence,
+    /// Takes it, after a while.
+    Slow(Duration),
+    /// Closes the connection without an answer.
+    HangUp,
+}
+
+/// A request that it got.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub at: Instant,
+    pub path: String,
+    pub headers: HeaderMap,
+    pub resource: Resource,
+    pub spans: Vec<Span>,
+    pub metrics: Vec<Metric>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    script: Mutex<VecDeque<Reply>>,
+    received: Mutex<Vec<Received>>,
+}
+
+/// A running collector; it is gone when dropped.
+pub struct Collector {
+    pub port: u16,
+    state: Arc<State>,
+    end: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Collector {
+    /// One that answers requests of spans by this script, then takes them, and always takes metrics.
+    pub fn start(protocol: Protocol, script: &[Reply]) -> Self {
+        Self::start_at(0, protocol, None, script)
+    }
+
+    pub fn start_at(port: u16, protocol: Protocol, tls: Option<ServerConfig>, script: &[Reply]) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state =
+            Arc::new(State { script: Mutex::new(script.iter().cloned().collect()), ..State::default() });
+        let end = CancellationToken::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let thread = thread::spawn({
+            let (state, end) = (Arc::clone(&state), end.clone());
+            let tls = tls.map(|tls| TlsAcceptor::from(Arc::new(tls)));
+            move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = accept(listener, protocol, tls, state) => {}
+                        () = end.cancelled() => {}
+                    }
+                });
+            }
+        });
+        Self { port, state, end, thread: Some(thread) }
+    }
+
+    /// All requests so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.state.received.lock().unwrap().clone()
+    }
+
+    /// Its requests of spans so far.
+    pub fn traces(&self) -> Vec<Received> {
+        self.received().into_iter().filter(|request| !request.spans.is_empty()).collect()
+    }
+
+    /// All spans so far, those that it refused too.
+    pub fn spans(&self) -> Vec<Span> {
+        self.traces().into_iter().flat_map(|request| request.spans).collect()
+    }
+
+    /// Waits until there were so many requests of spans, and returns them.
+    #[track_caller]
+    pub fn wait_for_traces(&self, count: usize) -> Vec<Received> {
+        wait_until("requests of spans", || self.traces().len() >= count);
+        self.traces()
+    }
+
+    /// The latest state of a metric, waiting for it.
+    #[track_caller]
+    pub fn wait_for_metric(&self, name: &str) -> Metric {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let metrics = self.received().into_iter().rev().flat_map(|request| request.metrics);
+            if let Some(metric) = metrics.into_iter().find(|metric| metric.name == name) {
+                return metric;
+            }
+            assert!(Instant::now() < deadline, "no metric {name}");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.end.cancel();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, protocol: Protocol, tls: Option<TlsAcceptor>, state: Arc<State>) {
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    loop {
+        let (socket, _) = listener.accept().await.unwrap();
+        let (tls, state) = (tls.clone(), Arc::clone(&state));
+        tokio::spawn(async move {
+            match tls {
+                None => serve(socket, protocol, state).await,
+                Some(tls) => {
+                    if let Ok(socket) = tls.accept(socket).await {
+                        serve(socket, protocol, state).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn serve(
+    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    protocol: Protocol,
+    state: Arc<State>,
+) {
+    let hang_up = CancellationToken::new();
+    let service = service_fn({
+        let hang_up = hang_up.clone();
+        move |request| answer(request, protocol, Arc::clone(&state), hang_up.clone())
+    });
+    let socket = TokioIo::new(socket);
+    let served = async {
+        let _ = match protocol {
+            Protocol::Grpc => {
+                http2::Builder::new(TokioExecutor::new()).serve_connection(socket, service).await
+            }
+            Protocol::Http => http1::Builder::new().serve_connection(socket, service).await,
+        };
+    };
+    tokio::select! {
+        () = served => {}
+        () = hang_up.cancelled() => {}
+    }
+}
+
+type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+async fn answer(
+    request: Request<Incoming>,
+    protocol: Protocol,
+    state: Arc<State>,
+    hang_up: CancellationToken,
+) -> Result<Answer, hyper::Error> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let received = read(protocol, parts.uri.path().to_owned(), parts.headers, body);
+    let is_traces = !received.spans.is_empty();
+    state.received.lock().unwrap().push(received);
+    let reply = if is_traces { state.script.lock().unwrap().pop_front() } else { None };
+    let rejected = match reply.unwrap_or(Reply::Take) {
+        Reply::Take => 0,
+        Reply::Partial(rejected) => rejected,
+        Reply::Grpc(code, None) => return Ok(grpc(&Status::new(code, "no"), &[])),
+        Reply::Grpc(code, Some(pause)) => {
+            let details = ErrorDetails::with_retry_info(Some(pause));
+            return Ok(grpc(&Status::with_error_details(code, "no", details), &[]));
+        }
+        Reply::Http(status, retry_after) => {
+            let mut response = Response::new(Full::from("no").boxed_unsync());
+            *response.status_mut() = status.try_into().unwrap();
+            if let Some(value) = retry_after {
+                response.headers_mut().insert(RETRY_AFTER, value.parse().unwrap());
+            }
+            return Ok(response);
+        }
+        Reply::Silence => std::future::pending().await,
+        Reply::Slow(pause) => {
+            tokio::time::sleep(pause).await;
+            0
+        }
+        Reply::HangUp => {
+            hang_up.cancel();
+            std::future::pending().await
+        }
+    };
+    let partial_success = (rejected > 0)
+        .then(|| ExportTracePartialSuccess { rejected_spans: rejected, error_message: "too old".into() });
+    let message = if is_traces {
+        ExportTraceServiceResponse { partial_success }.encode_to_vec()
+    } else {
+        ExportMetricsServiceResponse::default().encode_to_vec()
+    };
+    Ok(match protocol {
+        Protocol::Grpc => grpc(&Status::ok(""), &message),
+        Protocol::Http => Response::new(Full::from(message).boxed_unsync()),
+    })
+}
+
+/// A request, decompressed and decoded: it has to be right.
+fn read(protocol: Protocol, path: String, headers: HeaderMap, mut body: Bytes) -> Received {
+    let header = |name| headers.get(name).map(|value| value.to_str().unwrap());
+    let gzip = match protocol {
+        Protocol::Grpc => {
+            assert_eq!(header("content-type"), Some("application/grpc"));
+            assert_eq!(header("te"), Some("trailers"));
+            let (Prefix { compressed, length }, message) = Prefix::split(&body).unwrap();
+            assert_eq!(message.len(), length as usize);
+            assert_eq!(compressed, header("grpc-encoding") == Some("gzip"));
+            body = body.slice(PREFIX_BYTES..);
+            compressed
+        }
+        Protocol::Http => {
+            assert_eq!(header("content-type"), Some("application/x-protobuf"));
+            header("content-encoding") == Some("gzip")
+        }
+    };
+    if gzip {
+        let mut plain = Vec::new();
+        GzDecoder::new(&*body).read_to_end(&mut plain).unwrap();
+        body = plain.into();
+    }
+    assert!(body.len() < 4 * 1024 * 1024, "a request of {} bytes", body.len());
+    let mut received = Received {
+        at: Instant::now(),
+        path,
+        headers,
+        resource: Resource::default(),
+        spans: Vec::new(),
+        metrics: Vec::new(),
+    };
+    if received.path.to_lowercase().contains("trace") {
+        for part in ExportTraceServiceRequest::decode(body).unwrap().resource_spans {
+            received.resource = part.resource.unwrap();
+            received.spans.extend(part.scope_spans.into_iter().flat_map(|scope| scope.spans));
+        }
+        assert!(!received.spans.is_empty(), "an empty request");
+    } else {
+        for part in ExportMetricsServiceRequest::decode(body).unwrap().resource_metrics {
+            received.resource = part.resource.unwrap();
+            received.metrics.extend(part.scope_metrics.into_iter().flat_map(|scope| scope.metrics));
+        }
+        assert!(!received.metrics.is_empty(), "an empty request");
+    }
+    received
+}
+
+fn grpc(status: &Status, message: &[u8]) -> Answer {
+    let prefix = Prefix { compressed: false, length: message.len().try_into().unwrap() }.to_bytes();
+    let body = if status.code() == Code::Ok { [&prefix[..], message].concat() } else { Vec::new() };
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers).unwrap();
+    let body = Full::from(body).with_trailers(async { Some(Ok(trailers)) });
+    let mut response = Response::new(body.boxed_unsync());
+    response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    response
+}

@@ -1,0 +1,183 @@
+//! The OTLP exporter of the real binary: what it does when a collector refuses, hesitates or is not there.
+
+use super::{
+    collector::{Collector, Protocol, Received, Reply},
+    exporting::{QUICK, counters, expect_counters, exporting, span, wrap},
+};
+use crate::support::{Finished, run, wait_until};
+use std::time::{Duration, Instant, SystemTime};
+use tonic::Code;
+
+/// Sends one span to a collector with this script; tells what came and what was counted.
+fn one_span(protocol: Protocol, script: &[Reply], variables: &[(&str, &str)]) -> (Vec<Received>, Finished) {
+    let collector = Collector::start(protocol, script);
+    let mut sidecar = exporting(collector.port, protocol, &[], &[variables, &QUICK].concat());
+    sidecar.write(span("tool.run", "c"));
+    collector.wait_for_traces(script.len());
+    let finished = sidecar.finish();
+    (collector.traces(), finished)
+}
+
+#[test]
+fn exactly_the_retryable_grpc_codes_are_retried() {
+    for code in (1..=16).map(Code::from_i32) {
+        let retryable = matches!(
+            code,
+            Code::Cancelled
+                | Code::DeadlineExceeded
+                | Code::Aborted
+                | Code::OutOfRange
+                | Code::Unavailable
+                | Code::DataLoss
+        );
+        let (traces, finished) = one_span(Protocol::Grpc, &[Reply::Grpc(code, None)], &[]);
+        assert_eq!(traces.len(), 1 + usize::from(retryable), "{code:?}");
+        let (sent, failed) = if retryable { (1, 0) } else { (0, 1) };
+        let expected = [("spans_exported", sent), ("spans_failed", failed), ("retries", sent)];
+        expect_counters(&finished, &expected);
+        if let [first, second] = &traces[..] {
+            assert_eq!(first.spans, second.spans, "{code:?}");
+        }
+    }
+}
+
+#[test]
+fn exactly_the_retryable_http_statuses_are_retried() {
+    for status in [400, 401, 404, 408, 413, 429, 500, 501, 502, 503, 504, 505] {
+        let retryable = matches!(status, 429 | 502..=504);
+        let (traces, finished) = one_span(Protocol::Http, &[Reply::Http(status, None)], &[]);
+        assert_eq!(traces.len(), 1 + usize::from(retryable), "{status}");
+        let (sent, failed) = if retryable { (1, 0) } else { (0, 1) };
+        expect_counters(&finished, &[("spans_exported", sent), ("spans_failed", failed), ("retries", sent)]);
+    }
+}
+
+#[test]
+fn servers_say_when_to_come_again() {
+    let asked = Duration::from_secs(2);
+    let cases: [(Protocol, fn() -> Reply); 4] = [
+        (Protocol::Grpc, || Reply::Grpc(Code::ResourceExhausted, Some(Duration::from_secs(2)))),
+        (Protocol::Grpc, || Reply::Grpc(Code::Unavailable, Some(Duration::from_secs(2)))),
+        (Protocol::Http, || Reply::Http(429, Some("2".into()))),
+        (Protocol::Http, || {
+            Reply::Http(503, Some(httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(10))))
+        }),
+    ];
+    for (protocol, reply) in cases {
+        let reply = reply();
+        let collector = Collector::start(protocol, std::slice::from_ref(&reply));
+        let mut sidecar = exporting(collector.port, protocol, &[], &QUICK);
+        sidecar.write(span("tool.run", "c"));
+        collector.wait_for_traces(1);
+        // The end of the worker is no reason to come sooner.
+        let finished = sidecar.finish();
+        let traces = collector.traces();
+        let [first, second] = &traces[..] else { panic!("{reply:?}: {} requests", traces.len()) };
+        // The date was made before the sidecar was started, and has no fractions of seconds.
+        assert!(second.at - first.at >= asked, "{reply:?}: after {:?}", second.at - first.at);
+        expect_counters(&finished, &[("spans_exported", 1), ("retries", 1)]);
+    }
+}
+
+#[test]
+fn a_pause_longer_than_the_time_there_is_gives_up_at_once() {
+    for (protocol, reply) in [
+        (Protocol::Grpc, Reply::Grpc(Code::Unavailable, Some(Duration::from_secs(86_400)))),
+        (Protocol::Http, Reply::Http(503, Some("18446744073709551615".into()))),
+    ] {
+        let (traces, finished) = one_span(protocol, &[reply], &[]);
+        assert_eq!(traces.len(), 1);
+        expect_counters(&finished, &[("spans_exported", 0), ("spans_failed", 1), ("retries", 0)]);
+        assert!(finished.stderr().contains("otlp: traces: given up: "), "{}", finished.describe());
+    }
+}
+
+#[test]
+fn a_partial_success_is_counted_and_not_retried() {
+    for protocol in Protocol::BOTH {
+        let (traces, finished) = one_span(protocol, &[Reply::Partial(1)], &[]);
+        assert_eq!(traces.len(), 1);
+        let expected = [("spans_exported", 0), ("spans_rejected", 1), ("spans_failed", 0), ("retries", 0)];
+        expect_counters(&finished, &expected);
+        assert!(finished.stderr().contains("1 of 1 rejected: too old"), "{}", finished.describe());
+    }
+}
+
+#[test]
+fn a_lost_connection_and_a_lost_answer_are_retried() {
+    for protocol in Protocol::BOTH {
+        for reply in [Reply::HangUp, Reply::Silence] {
+            let variables = [("OTEL_EXPORTER_OTLP_TIMEOUT", "200")];
+            let (traces, finished) = one_span(protocol, &[reply], &variables);
+            assert_eq!(traces.len(), 2);
+            expect_counters(&finished, &[("spans_exported", 1), ("spans_failed", 0), ("retries", 1)]);
+        }
+    }
+}
+
+#[test]
+fn a_collector_that_comes_back_gets_what_waited() {
+    for protocol in Protocol::BOTH {
+        let collector = Collector::start(protocol, &[]);
+        let port = collector.port;
+        let mut sidecar = exporting(port, protocol, &[], &QUICK);
+        sidecar.write(span("first.run", "c"));
+        collector.wait_for_traces(1);
+        drop(collector);
+        sidecar.write(span("second.run", "c"));
+        sidecar.wait_for_stderr("will be sent again");
+        let collector = Collector::start_at(port, protocol, None, &[]);
+        assert_eq!(collector.wait_for_traces(1)[0].spans[0].name, "second.run");
+        let finished = sidecar.finish();
+        expect_counters(&finished, &[("spans_exported", 2), ("spans_failed", 0)]);
+    }
+}
+
+#[test]
+fn a_collector_that_is_not_there_costs_no_more_than_the_drain_timeout() {
+    let port = {
+        let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        unused.local_addr().unwrap().port()
+    };
+    for protocol in Protocol::BOTH {
+        let endpoint = format!("--export-otlp=http://127.0.0.1:{port}");
+        let options = ["--drain-timeout", "1s", &endpoint];
+        let mut sidecar = wrap(&options, protocol, &[]);
+        sidecar.write(span("tool.run", "c"));
+        sidecar.wait_for_stderr("traces go to");
+        let began = Instant::now();
+        let finished = sidecar.finish();
+        // The machine may be busy; without the limit it would be half a minute.
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        expect_counters(&finished, &[("spans_exported", 0), ("spans_failed", 1)]);
+        finished.expect_code(0);
+    }
+    // Without -v the worker's stderr is its own.
+    let quiet =
+        run(&["-q", &format!("--export-otlp=http://127.0.0.1:{port}"), "--", "sh", "-c", "echo hello >&2"]);
+    assert_eq!(quiet.stderr(), "hello\n");
+}
+
+#[test]
+fn a_collector_that_says_nothing_fills_the_queue_and_nothing_else() {
+    for protocol in Protocol::BOTH {
+        let collector = Collector::start(protocol, &vec![Reply::Silence; 100]);
+        let endpoint = format!("--export-otlp=http://127.0.0.1:{}", collector.port);
+        let options = ["--drain-timeout", "1s", "--export-jsonl", "{dir}/all", &endpoint];
+        let variables = [("OTEL_BSP_MAX_QUEUE_SIZE", "10"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")];
+        let mut sidecar = wrap(&options, protocol, &variables);
+        for number in 0..100 {
+            sidecar.write(span("tool.run", &number.to_string()));
+        }
+        collector.wait_for_traces(1);
+        let path = sidecar.path("all");
+        wait_until("the other exporter", || {
+            std::fs::read_to_string(&path).is_ok_and(|lines| lines.lines().count() == 200)
+        });
+        let finished = sidecar.finish();
+        finished.expect_code(0);
+        let counters = counters(&finished);
+        let (failed, dropped) = (counters["spans_failed"], counters["spans_dropped"]);
+        assert!(failed >= 1 && failed + dropped == 100, "{}", finished.describe());
+    }
+}

@@ -1,0 +1,271 @@
+//! `--export-prometheus`: what a scrape of the real binary shows, and that no client holds anything up.
+
+#![allow(clippy::float_cmp, reason = "these numbers are exact")]
+
+mod exposition;
+mod page;
+
+use crate::http::{Connection, get};
+use crate::support::{Sidecar, StatusClient, connect, fixture, line, run, wait_for, wait_until};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
+
+/// A sidecar that serves metrics, with a worker that writes what the test writes to it, and where they are.
+async fn serving(options: &[&str]) -> (Sidecar, String) {
+    let sidecar = Sidecar::wrap_echo(&[&["--export-prometheus", "127.0.0.1:0"], options].concat());
+    let address = sidecar.status().await.prometheus_address;
+    (sidecar, address)
+}
+
+/// The series of a valid page.
+fn series(address: &str) -> BTreeMap<String, f64> {
+    let page = get(address, "/metrics", "").body;
+    exposition::read(&page, false).unwrap_or_else(|error| panic!("{error}\n{page}"))
+}
+
+/// The series, once the exporter has taken so many events.
+fn after(events: u32, address: &str) -> BTreeMap<String, f64> {
+    const DELIVERED: &str =
+        r#"telemetry_sidecar_exporter_events_total{exporter="prometheus",outcome="delivered"}"#;
+    let mut all = series(address);
+    wait_until("the events to be counted", || {
+        all = series(address);
+        all[DELIVERED] >= f64::from(events)
+    });
+    all
+}
+
+fn stop(milliseconds: u32, tool: &str) -> String {
+    format!(
+        "TELEMETRY:{{\"event\": \"tool.execution.stop\", \"measurements\": {{\"duration\": {milliseconds}000000, \
+         \"rows\": {milliseconds}}}, \"metadata\": {{\"tool\": \"{tool}\"}}, \"correlation_id\": \
+         \"0af76519-16cd-43dd-8448-eb211c80319c\"}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scrape_shows_the_worker_and_the_sidecar_in_either_format() {
+    let (mut sidecar, address) =
+        serving(&["--metric-label", "tool", "--metric-kind", "*.rows=counter"]).await;
+    sidecar.write(
+        [stop(250, "x"), stop(500, "x"), stop(1, "y\\n\\\""), "TELEMETRY:oops\nplain\n".into()].concat(),
+    );
+    let page = after(3, &address);
+    let expect = |series: &str, value: f64| assert_eq!(page.get(series), Some(&value), "{series} {page:#?}");
+    expect(r#"snakepit_events_total{event="tool.execution.stop",tool="x"}"#, 2.0);
+    expect(r#"snakepit_events_total{event="tool.execution.stop",tool="y\n\""}"#, 1.0);
+    let duration = "snakepit_operation_duration_seconds";
+    let labels = r#"operation="tool.execution",result="ok",tool="x""#;
+    expect(&format!("{duration}_bucket{{{labels},le=\"0.25\"}}"), 1.0);
+    expect(&format!("{duration}_count{{{labels}}}"), 2.0);
+    expect(&format!("{duration}_sum{{{labels}}}"), 0.75);
+    expect(r#"snakepit_tool_execution_rows_total{tool="x"}"#, 750.0);
+    expect(r#"telemetry_sidecar_telemetry_lines_total{outcome="malformed"}"#, 1.0);
+    expect(r#"telemetry_sidecar_malformed_lines_total{reason="json"}"#, 1.0);
+    expect(r#"telemetry_sidecar_exporter_counts_total{exporter="prometheus",counter="overflowed"}"#, 0.0);
+    expect("telemetry_sidecar_worker_up", 1.0);
+    let version = env!("CARGO_PKG_VERSION");
+    expect(&format!("telemetry_sidecar_build_info{{version=\"{version}\"}}"), 1.0);
+    for own in [
+        "process_cpu_seconds_total",
+        "process_open_fds",
+        "process_resident_memory_bytes",
+        "start_time_seconds",
+    ] {
+        assert!(page[&format!("telemetry_sidecar_{own}")] > 0.0, "{own}");
+    }
+
+    let text = get(&address, "/metrics", "Accept: text/plain\r\n");
+    assert_eq!(text.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let open_metrics = get(&address, "/metrics", OPEN_METRICS);
+    assert_eq!(
+        open_metrics.header("content-type"),
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
+    let same = exposition::read(&open_metrics.body, true).unwrap();
+    assert!(same.keys().eq(page.keys()));
+    assert!(open_metrics.body.contains("# {trace_id=\"0af7651916cd43dd8448eb211c80319c\"} 0.5 "));
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_answered_as_http_wants_it() {
+    let (sidecar, address) = serving(&[]).await;
+    // One connection for all.
+    let mut connection = Connection::open(&address);
+    let page = connection.request("GET", "/metrics?name[]=x", "");
+    assert_eq!((page.status, page.header("connection")), (200, ""));
+    let head = connection.request("HEAD", "/metrics", OPEN_METRICS);
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(head.header("content-length").parse::<usize>().unwrap() > 1000, "{head:?}");
+    let health = connection.request("GET", "/healthz", "");
+    assert_eq!((health.status, health.body.as_str()), (200, "ok\n"));
+    for path in ["/metrics", "/healthz"] {
+        let refused = connection.request("DELETE", path, "");
+        assert_eq!((refused.status, refused.header("allow")), (405, "GET, HEAD"));
+    }
+    for path in ["/", "/metrics/", "/metricsx", "/../metrics"] {
+        assert_eq!(connection.request("GET", path, "").status, 404, "{path}");
+    }
+    assert_eq!(get(&address, "/healthz", "Connection: close\r\n").header("connection"), "close");
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_client_holds_up_another_or_the_exit() {
+    let (sidecar, address) = serving(&["--drain-timeout", "600s"]).await;
+    let mut silent: Vec<_> = (0..40).map(|_| Connection::open(&address)).collect();
+    for half in &mut silent[..20] {
+        half.send("GET /metrics HTTP/1.1\r\nHost: ");
+    }
+    // These ask for more than fits into the system's buffers, and read none of it.
+    for deaf in &mut silent[30..] {
+        deaf.send(&"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000));
+    }
+    let mut garbage = Connection::open(&address);
+    garbage.send("\x16\x03\x01 no HTTP\r\n\r\n");
+    assert_eq!(get(&address, "/healthz", "").status, 200);
+    series(&address);
+    let started = Instant::now();
+    sidecar.finish().expect_code(0);
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_never_pauses_is_scraped_all_the_same() {
+    let options = ["--export-prometheus", "127.0.0.1:0"];
+    let sidecar = Sidecar::wrap(
+        &options,
+        r#"exec yes 'TELEMETRY:{"event":"a.stop","measurements":{"duration":5}}' >&2"#,
+    );
+    let address = sidecar.status().await.prometheus_address;
+    let (mut last, mut scrapes) = (0.0, 0);
+    while scrapes < 5 {
+        let all = series(&address);
+        let events = all.get(r#"snakepit_events_total{event="a.stop"}"#).copied().unwrap_or(0.0);
+        scrapes += u32::from(events > last);
+        last = events;
+    }
+    sidecar.signal(nix::sys::signal::Signal::SIGTERM);
+    sidecar.finish().expect_signal(15);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn counters_are_never_sampled_but_the_other_controls_hold() {
+    let (mut sidecar, address) = serving(&["--sampling-rate", "0", "--deny", "secret.*"]).await;
+    sidecar.write([stop(1, "x"), line("secret.stop", 1, ""), stop(1, "x")].concat());
+    let page = after(2, &address);
+    assert_eq!(page[r#"snakepit_events_total{event="tool.execution.stop"}"#], 2.0);
+    assert_eq!(
+        page[r#"telemetry_sidecar_exporter_events_total{exporter="prometheus",outcome="filtered"}"#],
+        1.0
+    );
+    assert!(!page.keys().any(|series| series.contains("secret")));
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_series_of_its_own_is_counted() {
+    let labels = ["--metric-label", "tool", "--metric-label", "a.b", "--metric-label", "a-b"];
+    let (mut sidecar, address) = serving(&[&labels[..], &["--metric-series", "2"]].concat()).await;
+    for tool in ["x", "y", "z"] {
+        sidecar.write(stop(1, tool));
+    }
+    sidecar.write("TELEMETRY:{\"event\": \"x.y\", \"measurements\": {\"z\": 1, \"z-\": 1, \"z_\": 2}}\n");
+    let page = after(4, &address);
+    assert_eq!(page[r#"snakepit_events_total{otel_metric_overflow="true"}"#], 2.0, "{page:#?}");
+    assert_eq!(page.iter().filter(|(series, _)| series.starts_with("snakepit_x_y_z_")).count(), 1);
+    let count = |counter: &str| {
+        page[&format!(
+            "telemetry_sidecar_exporter_counts_total{{exporter=\"prometheus\",counter=\"{counter}\"}}"
+        )]
+    };
+    assert_eq!((count("collisions"), count("overflowed"), count("invalid")), (2.0, 4.0, 0.0));
+    let status = sidecar.status().await;
+    let counters = &status.exporters[0].counters;
+    assert_eq!((counters["collisions"], counters["overflowed"]), (2, 4));
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lingering_lets_the_last_values_be_scraped_and_ends_with_that() {
+    let (mut sidecar, address) = serving(&["--linger", "600s"]).await;
+    // Linger waits for a first subscriber too.
+    let mut subscriber = sidecar.subscribe().await;
+    let mut status = StatusClient::new(connect(&format!("http://127.0.0.1:{}", sidecar.port())).await);
+    sidecar.write(stop(1, "x"));
+    sidecar.close_stdin();
+    assert_eq!(subscriber.rest().await.len(), 1);
+    drop(subscriber);
+    let ended = |status: &telemetry_sidecar::event::proto::sidecar::GetStatusResponse| {
+        status.worker.is_some_and(|worker| worker.exit_code == Some(0) && worker.exit_signal.is_none())
+    };
+    wait_for("the worker's end", async || status.get().await, ended).await;
+    // A look at the headers is no scrape.
+    assert_eq!(Connection::open(&address).request("HEAD", "/metrics", "").status, 200);
+    assert!(!sidecar.has_exited());
+    let mut connection = Connection::open(&address);
+    let last = connection.request("GET", "/metrics", "");
+    assert_eq!(last.header("connection"), "close");
+    assert!(connection.is_closed());
+    let page = exposition::read(&last.body, false).unwrap();
+    assert_eq!(page[r#"snakepit_events_total{event="tool.execution.stop"}"#], 1.0);
+    assert_eq!(page[r#"telemetry_sidecar_worker_exit_status{kind="code"}"#], 0.0);
+    assert_eq!(page["telemetry_sidecar_worker_up"], 0.0);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_a_scrape_that_was_not_asked_for() {
+    let (mut sidecar, _) = serving(&["--drain-timeout", "600s"]).await;
+    sidecar.write(stop(1, "x"));
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_has_no_worker() {
+    let words = ["replay", "--ready-file", "{dir}/ready", "--export-prometheus", "127.0.0.1:0"];
+    let log = fixture("logs/clean.log");
+    let words =
+        [&words[..], &["--linger", "600s", "--wait-for-subscribers", "0", log.to_str().unwrap()]].concat();
+    let sidecar = Sidecar::command(&words).start();
+    let address = sidecar.status().await.prometheus_address;
+    let page = after(4, &address);
+    assert!(!page.keys().any(|series| series.contains("worker")), "{page:#?}");
+    assert_eq!(page["telemetry_sidecar_events_total{source=\"line\"}"], 4.0);
+    sidecar.signal(nix::sys::signal::Signal::SIGTERM);
+    sidecar.finish().expect_signal(15);
+}
+
+#[test]
+fn an_address_that_cannot_be_had_starts_no_worker() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (address, cause) in [
+        (taken.as_str(), "address in use"),
+        ("0.0.0.0:0", "other hosts can reach it: use 127.0.0.1, or allow it with --insecure"),
+        ("unix:/x", "Prometheus scrapes HOST:PORT only"),
+    ] {
+        let words = ["--export-prometheus", address, "--", "touch", "{dir}/started"];
+        let sidecar = Sidecar::command(&words).start();
+        let started = sidecar.path("started");
+        let finished = sidecar.finish();
+        finished.expect_code(125);
+        let line = format!("telemetry-sidecar: --export-prometheus: '{address}': {cause}\n");
+        assert_eq!(finished.stderr(), line);
+        assert!(!started.exists());
+    }
+}
+
+#[test]
+fn the_log_tells_the_address() {
+    let finished = run(&["-v", "--export-prometheus", "127.0.0.1:0", "--", "true"]);
+    let stderr = finished.expect_code(0).stderr();
+    assert!(stderr.contains("telemetry-sidecar: metrics at http://127.0.0.1:"), "{stderr}");
+    assert!(stderr.contains("; prometheus: offered 0 = delivered 0"), "{stderr}");
+}

@@ -1,0 +1,192 @@
+//! `--export-statsd`: the bytes that arrive, and servers that are absent, late, started again or stuck.
+
+use crate::support::{PATIENCE, Sidecar, line, wait_for};
+use std::{
+    fs,
+    net::UdpSocket,
+    os::unix::net::UnixDatagram,
+    path::{Path, PathBuf},
+};
+use telemetry_sidecar::event::proto::sidecar::Consumer;
+
+const STOP: &str = "TELEMETRY:{\"event\": \"tool.run.stop\", \"measurements\": {\"duration\": 12500000}, \
+                    \"metadata\": {\"tool\": \"a|b\", \"user\": \"u\"}}\n";
+
+/// A DogStatsD server without the server.
+enum Server {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+impl Server {
+    /// One on UDP, and its address.
+    fn udp() -> (Self, String) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let address = format!("udp://{}", socket.local_addr().unwrap());
+        (Self::Udp(socket), address)
+    }
+
+    /// One on a unix socket.
+    fn unix(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self::Unix(socket)
+    }
+
+    /// The next datagram.
+    fn receive(&self) -> String {
+        let mut bytes = vec![0; 65536];
+        let length = match self {
+            Self::Udp(socket) => socket.recv(&mut bytes),
+            Self::Unix(socket) => socket.recv(&mut bytes),
+        };
+        String::from_utf8(bytes[..length.expect("no datagram comes")].to_vec()).unwrap()
+    }
+
+    fn is_silent(&self) -> bool {
+        let Self::Unix(socket) = self else { panic!("only asked of unix sockets") };
+        socket.set_nonblocking(true).unwrap();
+        let silent = socket.recv(&mut [0; 8192]).is_err();
+        socket.set_nonblocking(false).unwrap();
+        silent
+    }
+}
+
+/// A folder for a socket, and the address of the socket.
+fn socket() -> (tempfile::TempDir, PathBuf, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("statsd");
+    let address = format!("unix:{}", path.display());
+    (folder, path, address)
+}
+
+fn options(address: &str) -> [&str; 4] {
+    ["--export-statsd", address, "--statsd-dialect", "dogstatsd"]
+}
+
+/// The exporter's books.
+async fn books(sidecar: &Sidecar) -> Consumer {
+    sidecar.status().await.exporters.remove(0)
+}
+
+#[test]
+fn dogstatsd_gets_tags_over_udp_and_unix() {
+    let expected =
+        "snakepit.tool.run.duration:12.5|ms|#result:ok,tool:a_b\nsnakepit.tool.run.stop:1|c|#tool:a_b";
+    let (_folder, path, over_unix) = socket();
+    let (server, over_udp) = Server::udp();
+    for (server, address) in [(server, over_udp), (Server::unix(&path), over_unix)] {
+        let mut sidecar = Sidecar::wrap_echo(&[&options(&address)[..], &["--metric-label", "tool"]].concat());
+        sidecar.write(STOP);
+        // The worker goes on.
+        assert_eq!(server.receive(), expected);
+        sidecar.write(STOP);
+        sidecar.finish().expect_code(0);
+        // What is left goes at the end.
+        assert_eq!(server.receive(), expected);
+    }
+}
+
+#[test]
+fn statsd_gets_no_tags_and_absolute_gauges() {
+    let (server, address) = Server::udp();
+    let words = ["--export-statsd", &address, "--statsd-prefix", "app", "--metric-label", "tool"];
+    let sampled = ["--metric-kind", "*.hits=counter", "--sampling-rate", "0"];
+    let mut sidecar = Sidecar::wrap_echo(&[&words[..], &sampled].concat());
+    sidecar.write(
+        "TELEMETRY:{\"event\": \"a:1|c#b\", \"measurements\": {\"rss\": -7, \"hits\": 2, \"bad\": NaN}, \
+         \"metadata\": {\"tool\": \"x\"}}\n",
+    );
+    let expected = "app.a_1_c_b.hits:2|c\napp.a_1_c_b.rss:0|g\napp.a_1_c_b.rss:-7|g\napp.a_1_c_b:1|c";
+    assert_eq!(server.receive(), expected);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_say_what_became_of_numbers() {
+    let (server, address) = Server::udp();
+    let mut sidecar = Sidecar::wrap_echo(&options(&address));
+    let too_long = "x".repeat(2000);
+    sidecar.write(line(&too_long, 1, ""));
+    sidecar.write("TELEMETRY:{\"event\": \"a\", \"measurements\": {\"b\": Infinity}}\n");
+    assert_eq!(server.receive(), "snakepit.a:1|c");
+    // The long name is one of an event and of its measurement.
+    let told = |books: &Consumer| books.dropped == 1 && books.counters.contains_key("datagrams");
+    let books = wait_for("the datagram to be counted", async || books(&sidecar).await, told).await;
+    assert_eq!((books.name.as_str(), books.offered, books.dropped), ("statsd", 2, 1));
+    let counters = [("datagrams", 1), ("invalid", 1), ("oversized", 2)];
+    assert_eq!(books.counters, counters.map(|(name, count)| (name.into(), count)).into());
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_server_costs_nothing_and_is_found_when_it_comes() {
+    let (_folder, path, address) = socket();
+    let mut sidecar = Sidecar::wrap_echo(&[&options(&address)[..], &["-v"]].concat());
+    sidecar.write(STOP.repeat(1000));
+    let dropped = |books: &Consumer| books.dropped == 1000;
+    let absent = wait_for("all events to be dropped", async || books(&sidecar).await, dropped).await;
+    assert!(absent.counters["unsent"] > 0 && !absent.counters.contains_key("datagrams"), "{absent:?}");
+    sidecar.wait_for_stderr(&format!("statsd: cannot send to {address}: No such file"));
+
+    let server = Server::unix(&path);
+    let sent = async || {
+        sidecar.write(STOP);
+        !server.is_silent()
+    };
+    wait_for("the server to be found", sent, |found| *found).await;
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_udp_server_is_noticed() {
+    // Nobody else uses this address.
+    let mut sidecar = Sidecar::wrap_echo(&options("udp://127.91.7.4:47114"));
+    let refused = async || {
+        sidecar.write(STOP);
+        books(&sidecar).await
+    };
+    wait_for("a refusal", refused, |books| books.dropped > 0).await;
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_started_again_misses_nothing() {
+    let (_folder, path, address) = socket();
+    let mut sidecar = Sidecar::wrap_echo(&options(&address));
+    for number in 0..3 {
+        let server = Server::unix(&path);
+        sidecar.write(format!("TELEMETRY:{{\"event\": \"a{number}\"}}\n"));
+        assert_eq!(server.receive(), format!("snakepit.a{number}:1|c"));
+        drop(server);
+        fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(books(&sidecar).await.dropped, 0);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_reads_holds_up_nobody() {
+    const EVENTS: usize = 20_000;
+    let (_folder, path, address) = socket();
+    let stuck = Server::unix(&path);
+    // Longer than the test's patience: waiting for it would fail.
+    let mut sidecar = Sidecar::wrap_echo(&[&options(&address)[..], &["--drain-timeout", "600s"]].concat());
+    // Times, which are a line each.
+    sidecar.write(STOP.repeat(EVENTS));
+    let read = |books: &Consumer| books.offered == EVENTS as u64 && books.dropped > 0;
+    let books = wait_for("events to be dropped", async || books(&sidecar).await, read).await;
+    assert!(books.counters["datagrams"] > 0 && books.counters["unsent"] > 0, "{books:?}");
+    sidecar.finish().expect_code(0);
+    assert!(stuck.receive().starts_with("snakepit.tool.run.duration:12.5|ms|#result:ok\n"));
+}
+
+#[test]
+fn a_name_that_nobody_knows_holds_up_nobody() {
+    let address = "udp://nowhere.invalid:8125";
+    let mut sidecar = Sidecar::wrap_echo(&["-v", "--export-statsd", address]);
+    sidecar.write(STOP);
+    sidecar.wait_for_stderr(&format!("statsd: cannot send to {address}"));
+    sidecar.finish().expect_code(0);
+}

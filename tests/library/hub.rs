@@ -1,0 +1,172 @@
+//! What the hub promises, without threads where one will do. `hub_model.rs` has what is about threads.
+
+use bytes::Bytes;
+use std::{
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+use telemetry_sidecar::{
+    control::Controls,
+    event::{
+        batch::{Batch, BatchBuilder, Event},
+        stats::{BacklogStats, ConsumerStats, StreamStats},
+    },
+    hub::{Chunk, Hub, Limits, Subscription, WhenFull},
+};
+
+fn batch(names: &[&str]) -> Batch {
+    let mut builder = BatchBuilder::default();
+    for name in names {
+        let event =
+            Event { name: name.as_bytes(), correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
+        assert!(builder.push(name.as_bytes(), event));
+    }
+    builder.take()
+}
+
+fn limits(events: usize) -> Limits {
+    Limits { events, bytes: 1_000_000, when_full: WhenFull::DropNewest }
+}
+
+fn hub(events: usize) -> Arc<Hub> {
+    Hub::new(Controls::default(), limits(events))
+}
+
+/// Takes a chunk and acknowledges it in the same step.
+fn poll(subscription: &Subscription) -> Poll<Option<Bytes>> {
+    subscription.poll_frames(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Takes a chunk whose events are then in flight.
+fn poll_chunk(subscription: &Subscription) -> Poll<Option<Chunk>> {
+    subscription.poll_chunk(&mut Context::from_waker(Waker::noop()))
+}
+
+fn stats(hub: &Hub) -> ConsumerStats {
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    snapshot.exporters[0].stats
+}
+
+#[test]
+fn the_backlog_goes_to_the_first_subscriber_alone() {
+    let hub = hub(2);
+    hub.publish(batch(&["a", "b", "c"]), &StreamStats::default());
+    let (first, second) = (hub.subscribe("first"), hub.subscribe("second"));
+    assert!(matches!(poll(&first), Poll::Ready(Some(frames)) if frames.len() == 2 * 6));
+    assert!(poll(&second).is_pending());
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    let backlog = BacklogStats { taken_in: 3, handed_over: 2, dropped: 1, waiting: 0 };
+    assert_eq!(snapshot.backlog, backlog);
+    assert_eq!(snapshot.subscribers[0].stats.offered, 2);
+}
+
+#[test]
+fn closing_ends_a_subscription_after_its_last_event() {
+    let hub = hub(10);
+    let subscription = hub.subscribe("");
+    hub.publish(batch(&["a"]), &StreamStats::default());
+    hub.close();
+    assert!(matches!(poll(&subscription), Poll::Ready(Some(_))));
+    assert!(matches!(poll(&subscription), Poll::Ready(None)));
+}
+
+#[test]
+fn what_a_consumer_leaves_behind_is_abandoned() {
+    let hub = hub(10);
+    let (exporter, subscriber) = (hub.export("file", limits(10)), hub.subscribe(""));
+    hub.publish(batch(&["a", "b"]), &StreamStats::default());
+    drop(subscriber);
+    drop(exporter);
+    hub.publish(batch(&["c"]), &StreamStats::default());
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    assert_eq!((snapshot.departed.abandoned, snapshot.departed_count), (2, 1));
+    assert_eq!(snapshot.exporters[0].stats.abandoned, 3);
+    assert_eq!(snapshot.backlog.waiting, 1);
+}
+
+#[test]
+fn events_in_flight_count_as_queued_until_they_are_acknowledged_or_dropped() {
+    let hub = hub(10);
+    let exporter = hub.export("file", limits(10));
+    hub.publish(batch(&["a", "b", "c"]), &StreamStats::default());
+    assert!(matches!(poll_chunk(&exporter), Poll::Ready(Some(chunk)) if chunk.events == 3));
+    let expected = ConsumerStats { offered: 3, queued: 3, ..ConsumerStats::default() };
+    assert_eq!(stats(&hub), expected);
+    exporter.acknowledge(1);
+    assert_eq!(stats(&hub), ConsumerStats { delivered: 1, queued: 2, ..expected });
+    exporter.drop_in_flight(1);
+    assert_eq!(stats(&hub), ConsumerStats { delivered: 1, dropped: 1, queued: 1, ..expected });
+    // More than there are in flight.
+    exporter.acknowledge(100);
+    exporter.drop_in_flight(100);
+    assert_eq!(stats(&hub), ConsumerStats { delivered: 2, dropped: 1, queued: 0, ..expected });
+}
+
+#[test]
+fn the_stream_ends_for_a_consumer_whose_last_events_are_in_flight() {
+    let hub = hub(10);
+    let exporter = hub.export("file", limits(10));
+    hub.publish(batch(&["a"]), &StreamStats::default());
+    hub.close();
+    assert!(matches!(poll_chunk(&exporter), Poll::Ready(Some(_))));
+    assert!(matches!(poll_chunk(&exporter), Poll::Ready(None)));
+    assert_eq!(stats(&hub).queued, 1);
+}
+
+#[test]
+fn events_in_flight_are_abandoned_with_the_subscription() {
+    let hub = hub(10);
+    let exporter = hub.export("file", limits(10));
+    hub.publish(batch(&["a", "b"]), &StreamStats::default());
+    assert!(poll_chunk(&exporter).is_ready());
+    exporter.acknowledge(1);
+    hub.publish(batch(&["c"]), &StreamStats::default());
+    drop(exporter);
+    let expected = ConsumerStats { offered: 3, delivered: 1, abandoned: 2, ..ConsumerStats::default() };
+    assert_eq!(stats(&hub), expected);
+}
+
+#[test]
+fn waiting_for_delivery_waits_for_acknowledgements() {
+    let hub = hub(10);
+    let exporter = hub.export("file", limits(10));
+    hub.publish(batch(&["a", "b"]), &StreamStats::default());
+    assert!(poll_chunk(&exporter).is_ready());
+    let waiting = std::thread::spawn({
+        let hub = Arc::clone(&hub);
+        move || {
+            hub.wait_until_delivered(false);
+            stats(&hub)
+        }
+    });
+    exporter.acknowledge(1);
+    exporter.drop_in_flight(1);
+    let at_the_end = waiting.join().unwrap();
+    assert_eq!((at_the_end.delivered, at_the_end.dropped, at_the_end.queued), (1, 1, 0));
+}
+
+#[test]
+fn waiting_publication_gives_up_nothing() {
+    let hub = hub(1);
+    let subscription = hub.subscribe("");
+    let publisher = std::thread::spawn({
+        let hub = Arc::clone(&hub);
+        move || {
+            hub.publish_waiting(batch(&["a"; 100]), &StreamStats::default(), true);
+            hub.close();
+        }
+    });
+    let mut frames = 0;
+    loop {
+        match poll(&subscription) {
+            Poll::Ready(Some(chunk)) => frames += chunk.len() / 6,
+            Poll::Ready(None) => break,
+            Poll::Pending => std::thread::yield_now(),
+        }
+    }
+    publisher.join().unwrap();
+    assert_eq!(frames, 100);
+}

@@ -1,0 +1,10 @@
+//! Tests of the library, in this process.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+mod decode;
+mod fixtures;
+mod globs;
+mod hub;
+mod splitter;
+mod support;

@@ -1,0 +1,287 @@
+//! The command line: what is wrong with it is said in one line, and no worker starts.
+
+mod environment;
+mod files;
+
+use crate::support::{
+    Sidecar,
+    refusal::{expect_one_line, expect_words, refused, refused_without},
+    run,
+};
+use std::{fs, net::TcpListener, os::unix::net::UnixListener};
+
+#[test]
+fn bad_values_name_the_option_the_value_and_the_cause() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--frob"], &["--frob", "no such option"]),
+        (&["--liste", "x"], &["--liste", "did you mean --listen"]),
+        (&["--listen", "8080"], &["--listen", "'8080'", "HOST:PORT"]),
+        (&["--listen", "localhost:x"], &["--listen", "'x'", "not a port"]),
+        (&["--listen", "unix:"], &["--listen", "'unix:'", "unix:PATH"]),
+        (&["--sampling-rate", "1.5"], &["--sampling-rate", "'1.5'", "0 to 1"]),
+        (&["--sampling-rate", "-0.1"], &["--sampling-rate", "'-0.1'", "0 to 1"]),
+        (&["--sampling-rate", "NaN"], &["--sampling-rate", "0 to 1"]),
+        (&["--sampling-rate", "half"], &["--sampling-rate", "'half'", "0 to 1"]),
+        (&["--sampling-rate", ""], &["--sampling-rate", "''", "0 to 1"]),
+        (&["--allow", ""], &["--allow", "''", "empty glob"]),
+        (&["--deny", ""], &["--deny", "''", "empty glob"]),
+        (&["--metadata", "region"], &["--metadata", "'region'", "KEY=VALUE"]),
+        (&["--metadata", "=x"], &["--metadata", "'=x'", "key is empty"]),
+        (&["--drain-timeout", "5"], &["--drain-timeout", "'5'", "500ms"]),
+        (&["--drain-timeout", "-1s"], &["--drain-timeout", "'-1s'", "500ms"]),
+        (&["--drain-timeout", "10000000000000000000s"], &["--drain-timeout", "at most 100 years"]),
+        (&["--drain-timeout"], &["--drain-timeout", "value is missing"]),
+        (&["--linger", "soon"], &["--linger", "'soon'", "500ms"]),
+        (&["--queue-capacity", "0"], &["--queue-capacity", "'0'", "whole number from 1 to "]),
+        (&["--queue-capacity", "-1"], &["--queue-capacity", "'-1'", "whole number from 1 to 4294967295"]),
+        (&["--queue-bytes", "many"], &["--queue-bytes", "'many'", "whole number"]),
+        (
+            &["--queue-bytes", "18446744073709551616"],
+            &["--queue-bytes", "'18446744073709551616'", "whole number"],
+        ),
+        (&["--max-line-bytes", "0"], &["--max-line-bytes", "'0'", "whole number from 1 to "]),
+        (&["--max-connections", "0"], &["--max-connections", "'0'", "whole number from 1 to "]),
+        (&["--max-streams", "-1"], &["--max-streams", "'-1'"]),
+        (&["--max-subscribers", "0"], &["--max-subscribers", "'0'", "whole number from 1 to "]),
+        (
+            &["--max-controls-per-second", "0"],
+            &["--max-controls-per-second", "'0'", "whole number from 1 to "],
+        ),
+        (&["--max-patterns", "0"], &["--max-patterns", "'0'", "whole number from 1 to "]),
+        (
+            &["--max-patterns", "1", "--allow", "a", "--deny", "b"],
+            &["--allow, --deny: 2 globs together", "more than 1", "--max-patterns"],
+        ),
+        (
+            &["--max-pattern-bytes", "1", "--deny", "ab"],
+            &["--deny: 'ab'", "longer than 1 byte", "--max-pattern-bytes"],
+        ),
+        (
+            &["--max-wildcards", "2", "--allow", "*a*", "--deny", "?"],
+            &["--allow, --deny", "more than 2 wildcards", "--max-wildcards"],
+        ),
+        (&["--max-header-bytes", "many"], &["--max-header-bytes", "'many'"]),
+        (&["--handshake-timeout", "0s"], &["--handshake-timeout", "'0s'", "more than nothing"]),
+        (&["--keepalive-interval", "often"], &["--keepalive-interval", "'often'", "500ms"]),
+        (&["--keepalive-timeout", "0s"], &["--keepalive-timeout", "'0s'", "more than nothing"]),
+        (&["--when-full", "explode"], &["--when-full", "'explode'", "drop-newest"]),
+        (&["--embedded", "maybe"], &["--embedded", "'maybe'", "copy, strip or ignore"]),
+        (&["--pipe-size", "2147483648"], &["--pipe-size", "'2147483648'", "from 1 to 2147483647"]),
+        (&["--export-otlp", "http://x:4317"], &["--export-otlp: write --export-otlp=http://x:4317"]),
+        (&["--export-otlp", "x:4317"], &["--export-otlp: write --export-otlp=x:4317"]),
+        (&["--export-prometheus", "x"], &["--export-prometheus: 'x': expected HOST:PORT\n"]),
+        (
+            &["--export-prometheus", "http://x:1"],
+            &["--export-prometheus: 'http://x:1': expected HOST:PORT\n"],
+        ),
+        (&["--export-jsonl", "/nonexistent/x"], &["--export-jsonl", "'/nonexistent/x'", "No such file"]),
+        (
+            &["--export-statsd", "localhost:8125"],
+            &["--export-statsd", "'localhost:8125'", "udp://HOST:PORT or unix:"],
+        ),
+        (&["--export-statsd", "udp://::1:8125"], &["--export-statsd", "'udp://::1:8125'", "udp://HOST:PORT"]),
+        (
+            &["--export-statsd", &format!("unix:/{}", "x".repeat(107))],
+            &["--export-statsd", "too long for a unix socket (107 bytes at most)"],
+        ),
+        // Also of an exporter that is off.
+        (&["--statsd-dialect", "etsy"], &["--statsd-dialect", "'etsy'", "statsd or dogstatsd"]),
+        (&["--statsd-prefix", "a|b"], &["--statsd-prefix", "'a|b'", "letters, digits"]),
+        (&["--otlp-span-timeout", "abc"], &["--otlp-span-timeout", "'abc'", "500ms"]),
+        (&["--metric-kind", "a.b"], &["--metric-kind", "'a.b'", "GLOB=counter"]),
+        (&["--metric-label", "correlation_id"], &["--metric-label", "'correlation_id'", "series of its own"]),
+        (&["--record", "/nonexistent/x"], &["--record", "'/nonexistent/x'", "No such file"]),
+        (&["--ready-file", "/nonexistent/x"], &["--ready-file", "'/nonexistent/x'", "No such file"]),
+        (&["--listen"], &["--listen", "value is missing"]),
+        (&["--listen", "a\nb\u{1b}"], &["--listen: 'a\\nb\\u{1b}'"]),
+        (&["--disabled=1"], &["--disabled: takes no value"]),
+        (&["--wait-for-subscribers", "1"], &["--wait-for-subscribers: an option of replay"]),
+    ];
+    for (options, words) in cases {
+        // What has to be at the end is told with a newline.
+        expect_words(&(refused(options) + "\n"), words);
+    }
+}
+
+#[test]
+fn a_command_needs_two_dashes_before_it() {
+    for words in [&["python", "w.py"][..], &["--quiet", "python", "w.py"]] {
+        let line = expect_one_line(&run(words), || true);
+        expect_words(&line, &["python", "put --", "-- COMMAND"]);
+    }
+    for (words, hint) in [
+        (["relpay", "x"], "relpay: did you mean replay? A worker's command needs -- before it"),
+        (["tial", "x"], "did you mean tail?"),
+        (["--quiet", "decod"], "did you mean decode?"),
+    ] {
+        expect_words(&expect_one_line(&run(&words), || true), &[hint]);
+    }
+    let missing = [(&[][..], "COMMAND"), (&["--quiet"], "COMMAND"), (&["--"], "COMMAND")];
+    for (words, what) in missing {
+        expect_words(&expect_one_line(&run(words), || true), &[what, "missing"]);
+    }
+    let line = expect_one_line(&run(&["--quiet", "replay", "x.log"]), || true);
+    expect_words(&line, &["replay", "comes first"]);
+}
+
+#[test]
+fn subcommands_refuse_bad_input_as_well() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["replay"], &["FILE", "missing"]),
+        (&["replay", "/nonexistent"], &["/nonexistent", "No such file"]),
+        (&["replay", "/tmp"], &["/tmp", "directory"]),
+        (&["replay", "--wait-for-subscribers", "129", "-"], &["--wait-for-subscribers", "--max-subscribers"]),
+        (&["replay", "--wait-for-subscribers", "-1", "-"], &["--wait-for-subscribers", "'-1'", "from 0 to"]),
+        (&["replay", "--pipe-size", "0", "-"], &["--pipe-size", "'0'", "whole number"]),
+        (&["replay", "--export-otlp", "http://x:1", "-"], &["write --export-otlp=http://x:1"]),
+        (&["replay", "--pace=1", "-"], &["--pace: takes no value"]),
+        (&["replay", "--version"], &["--version: no such option (see --help)"]),
+        (&["decode", "a\nb"], &["a\\nb: No such file"]),
+        (&["decode", "/nonexistent"], &["/nonexistent", "No such file"]),
+        (&["decode", "--embedded", "maybe", "-"], &["--embedded", "'maybe'"]),
+        (&["decode", "--listen", "127.0.0.1:0"], &["--listen: an option of wrapping and replay"]),
+        (&["tail", "a", "b"], &["b: unexpected, tail takes one ADDRESS"]),
+        (&["help", "frob"], &["help: 'frob'", "replay, decode, tail"]),
+        (&["tail"], &["ADDRESS", "missing"]),
+        (&["tail", "here"], &["ADDRESS", "'here'", "HOST:PORT"]),
+        (&["tail", "127.0.0.1:1"], &["127.0.0.1:1", "cannot connect", "refused"]),
+        (&["tail", "unix:/nonexistent"], &["unix:/nonexistent", "cannot connect", "No such file"]),
+    ];
+    for (words, expected) in cases {
+        expect_words(&expect_one_line(&run(words), || true), expected);
+    }
+}
+
+#[test]
+fn addresses_that_other_hosts_can_reach_need_insecure() {
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        expect_words(&refused(&["--listen", address]), &["--listen", address, "--insecure"]);
+    }
+    run(&["-q", "--listen", "0.0.0.0:0", "--insecure", "--", "true"]).expect_code(0);
+    for local in ["127.0.0.1:0", "127.1.2.3:0", "localhost:0"] {
+        run(&["-q", "--listen", local, "--", "true"]).expect_code(0);
+    }
+}
+
+#[test]
+fn a_stale_ready_file_goes_even_if_nothing_comes_of_the_start() {
+    let before = ["--ready-file", "{dir}/ready"];
+    for (subcommand, rest) in [
+        (&[][..], &["--pipe-size", "2147483648", "--", "true"][..]),
+        (&[], &["--listen", "unix:/nonexistent/s", "--", "true"]),
+        (&["replay"], &["/nonexistent"]),
+    ] {
+        let words = [subcommand, &before, rest].concat();
+        let builder = Sidecar::command(&words);
+        fs::write(builder.path("ready"), "stale").unwrap();
+        refused_without(builder.start(), "ready");
+    }
+}
+
+#[test]
+fn an_address_in_use_starts_no_worker() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    expect_words(&refused(&["--listen", &address]), &["--listen", &address, "address in use"]);
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let help = run(&["--help"]);
+    assert!(help.expect_code(0).stdout().contains("telemetry-sidecar [OPTIONS] -- COMMAND"));
+    assert_eq!(run(&["help"]).expect_code(0).stdout, help.stdout);
+    let help = run(&["replay", "--help"]);
+    assert!(help.expect_code(0).stdout().contains("--wait-for-subscribers"));
+    assert_eq!(run(&["help", "replay"]).expect_code(0).stdout, help.stdout);
+    assert_eq!(
+        run(&["--version"]).expect_code(0).stdout(),
+        concat!("telemetry-sidecar ", env!("CARGO_PKG_VERSION"), "\n")
+    );
+}
+
+#[test]
+fn snakepit_finds_none_of_its_own_options_in_ours() {
+    let reserved = [
+        "--port",
+        "--elixir-address",
+        "--snakepit-instance-name",
+        "--snakepit-instance-token",
+        "--max-workers",
+    ];
+    let help = run(&["replay", "--help"]).stdout() + &run(&["--help"]).stdout();
+    for option in reserved {
+        assert!(!help.contains(option), "{option}");
+    }
+}
+
+#[test]
+fn the_port_is_announced_only_when_nobody_could_know_it() {
+    let stderr = run(&["--", "true"]).expect_code(0).stderr();
+    let port = stderr.strip_prefix("GRPC_READY:").and_then(|rest| rest.strip_suffix('\n')).expect(&stderr);
+    assert!(port.parse::<u16>().unwrap() > 0);
+
+    // Nobody else uses this loopback address, so the port is free.
+    for options in [
+        &["--quiet"][..],
+        &["--listen", "127.91.7.3:47113"],
+        &["--ready-file", "{dir}/r"],
+        &["--listen", "unix:{dir}/s"],
+    ] {
+        let words = [options, &["--", "true"]].concat();
+        assert_eq!(Sidecar::command(&words).start().finish().expect_code(0).stderr(), "");
+    }
+}
+
+#[test]
+fn the_ready_file_has_a_line_for_each_listener_before_the_worker_starts() {
+    let options = ["--listen", "127.0.0.1:0", "--listen", "unix:{dir}/s", "--ready-file", "{dir}/ready"];
+    let builder = Sidecar::command(&[&options[..], &["--", "cat", "{dir}/ready"]].concat());
+    fs::write(builder.path("ready"), "stale\n").unwrap();
+    let socket = builder.path("s");
+    let seen_by_worker = builder.start().finish().expect_code(0).stdout();
+    let lines: Vec<_> = seen_by_worker.lines().collect();
+    assert_eq!(lines.len(), 2, "{seen_by_worker}");
+    assert!(lines[0].parse::<u16>().unwrap() > 0);
+    assert_eq!(lines[1], format!("unix:{}", socket.display()));
+}
+
+#[test]
+fn a_stale_ready_file_is_gone_when_binding_fails() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let words = ["--listen", &address, "--ready-file", "{dir}/ready", "--", "true"];
+    let builder = Sidecar::command(&words);
+    let ready = builder.path("ready");
+    fs::write(&ready, "stale\n").unwrap();
+    let line = expect_one_line(&builder.start().finish(), || !ready.exists());
+    expect_words(&line, &["address in use"]);
+}
+
+#[test]
+fn a_unix_socket_is_private_replaces_a_stale_one_and_goes_at_exit() {
+    let builder = Sidecar::command(&["-q", "--listen", "unix:{dir}/s", "--", "stat", "-c", "%a", "{dir}/s"]);
+    let socket = builder.path("s");
+    // A socket that nobody listens at any more.
+    drop(UnixListener::bind(&socket).unwrap());
+    assert_eq!(builder.start().finish().expect_code(0).stdout(), "600\n");
+    assert!(!socket.exists());
+}
+
+#[test]
+fn what_is_in_the_way_of_a_unix_socket_stays() {
+    let words = ["-q", "--listen", "unix:{dir}/s", "--", "true"];
+    for in_use in [true, false] {
+        let builder = Sidecar::command(&words);
+        let path = builder.path("s");
+        let listener = in_use.then(|| UnixListener::bind(&path).unwrap());
+        if !in_use {
+            fs::write(&path, "precious").unwrap();
+        }
+        let line = expect_one_line(&builder.start().finish_keeping(&path), || true);
+        expect_words(
+            &line,
+            &["--listen", path.to_str().unwrap(), if in_use { "address in use" } else { "not a socket" }],
+        );
+        drop(listener);
+    }
+}

@@ -1,0 +1,291 @@
+//! What clients may take, each limit with one that wants more, and what others notice of that: nothing.
+
+mod unfinished;
+
+use crate::support::{
+    PATIENCE, Sidecar, StatusClient,
+    http2::{
+        DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, dial, frame,
+        read_frame, stream_telemetry, write_frame,
+    },
+    line, wait_for,
+};
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+use telemetry_sidecar::event::proto::{
+    bridge::{
+        TelemetryControl, TelemetryEventFilter, TelemetrySamplingUpdate, TelemetryToggle,
+        bridge_service_client::BridgeServiceClient, telemetry_control::Control,
+    },
+    sidecar::{Consumer, GetStatusResponse},
+};
+use tonic::{Code, Request, Status};
+
+/// The error code of a stream that may be opened again (RFC 9113, section 7).
+const REFUSED_STREAM: u32 = 7;
+
+/// Whether the peer closes the connection; a reset counts.
+fn is_closed(mut stream: TcpStream) -> bool {
+    let mut scrap = Vec::new();
+    match stream.read_to_end(&mut scrap) {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+/// Reads on until there is such a frame; pings are answered.
+fn read_until(stream: &mut TcpStream, wanted: impl Fn(&Frame) -> bool) -> Frame {
+    loop {
+        let frame = read_frame(stream).expect("the connection was closed");
+        if frame.is_question() {
+            write_frame(stream, PING, 1, 0, &frame.payload);
+        }
+        if wanted(&frame) {
+            return frame;
+        }
+    }
+}
+
+/// A telemetry stream by hand.
+fn open_stream(port: u16) -> TcpStream {
+    let mut stream = dial(port);
+    stream.write_all(PREFACE).unwrap();
+    write_frame(&mut stream, HEADERS, END_HEADERS, 1, &stream_telemetry(&[]));
+    read_until(&mut stream, |frame| frame.kind == HEADERS);
+    stream
+}
+
+async fn refusal(sidecar: &Sidecar, header: &str) -> Status {
+    let mut request = Request::new(tokio_stream::pending::<TelemetryControl>());
+    request.metadata_mut().insert("x-header", header.parse().unwrap());
+    BridgeServiceClient::new(sidecar.channel().await).stream_telemetry(request).await.unwrap_err()
+}
+
+fn filter(allow: Vec<String>) -> Control {
+    Control::Filter(TelemetryEventFilter { allow, deny: vec![] })
+}
+
+/// Waits until so many controls were applied and refused.
+async fn wait_for_controls(status: &mut StatusClient, applied: u64, refused: u64) -> Consumer {
+    let seen = |status: &GetStatusResponse| {
+        let subscriber = &status.subscribers[0];
+        (subscriber.controls_applied, subscriber.controls_refused) == (applied, refused)
+    };
+    wait_for("the controls to be seen", async || status.get().await, seen).await.subscribers.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_closed_until_another_goes() {
+    let sidecar = Sidecar::wrap_echo(&["-vv", "--max-connections", "2"]);
+    let port = sidecar.port();
+    let (first, second) = (open_stream(port), open_stream(port));
+    assert!(is_closed(dial(port)));
+    sidecar.wait_for_stderr("closed, --max-connections is reached");
+    drop(first);
+    let is_served = async || {
+        let mut stream = dial(port);
+        stream.write_all(PREFACE).is_ok() && read_frame(&mut stream).is_some()
+    };
+    wait_for("a place", is_served, |served| *served).await;
+    drop(second);
+    sidecar.finish().expect_code(0);
+}
+
+#[test]
+fn one_stream_too_many_of_a_connection_is_refused() {
+    let sidecar = Sidecar::wrap_echo(&["--max-streams", "3"]);
+    let mut stream = dial(sidecar.port());
+    stream.write_all(PREFACE).unwrap();
+    let settings = read_until(&mut stream, |frame| frame.kind == SETTINGS).payload;
+    assert!(settings.chunks(6).any(|setting| setting == [0, 3, 0, 0, 0, 3]), "{settings:?}");
+    write_frame(&mut stream, SETTINGS, 1, 0, &[]);
+    for id in [1, 3, 5, 7] {
+        write_frame(&mut stream, HEADERS, END_HEADERS, id, &stream_telemetry(&[]));
+    }
+    let refused = read_until(&mut stream, |frame| frame.kind == RST_STREAM);
+    assert_eq!((refused.id, &*refused.payload), (7, &REFUSED_STREAM.to_be_bytes()[..]));
+    drop(stream);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_subscriber_too_many_is_refused_until_another_leaves() {
+    let mut sidecar = Sidecar::wrap_echo(&["--max-subscribers", "1"]);
+    let subscriber = sidecar.subscribe().await;
+    let refused = refusal(&sidecar, "x").await;
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused:?}");
+    drop(subscriber);
+    let nobody = |status: &GetStatusResponse| status.subscribers.is_empty();
+    let status = wait_for("the first to have left", async || sidecar.status().await, nobody).await;
+    assert_eq!(status.departed_count, 1);
+    let mut subscriber = sidecar.subscribe().await;
+    sidecar.write(line("a", 1, ""));
+    subscriber.next().await;
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controls_that_come_too_fast_wait_and_none_is_lost() {
+    let mut sidecar = Sidecar::wrap_echo(&["--max-controls-per-second", "10"]);
+    let mut status = StatusClient::new(sidecar.channel().await);
+    let mut flood = sidecar.subscribe().await;
+    let start = Instant::now();
+    for _ in 0..30 {
+        flood.control(Control::Toggle(TelemetryToggle { enabled: true })).await;
+    }
+    flood.control(filter(vec!["last".into()])).await;
+    // Another one's are not held up, nor is anything that is sent to the first.
+    let mut other = sidecar.subscribe().await;
+    other.control(filter(vec!["b".into()])).await;
+    let other_is_done = |status: &GetStatusResponse| status.subscribers[1].controls_applied == 1;
+    let books = wait_for("the other's control", async || status.get().await, other_is_done).await;
+    let applied = books.subscribers[0].controls_applied;
+    // A second's worth at once, and one more to begin with.
+    assert!(
+        f64::from(u32::try_from(applied).unwrap()) <= 11.0 + 10.0 * start.elapsed().as_secs_f64(),
+        "{applied}"
+    );
+    sidecar.write([line("a", 1, ""), line("b", 2, ""), line("last", 3, "")].concat());
+    assert_eq!(other.next().await.timestamp_ns, 2);
+
+    drop(other);
+    wait_for_controls(&mut status, 31, 0).await;
+    assert!(start.elapsed() >= Duration::from_millis(1_900), "{:?}", start.elapsed());
+    sidecar.write([line("c", 4, ""), line("last", 5, "")].concat());
+    while flood.next().await.timestamp_ns != 5 {}
+    drop(flood);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_patterns_or_longer_or_wilder_ones_are_refused_and_counted() {
+    let mut sidecar =
+        Sidecar::wrap_echo(&["--max-patterns", "3", "--max-pattern-bytes", "10", "--max-wildcards", "4"]);
+    let mut status = StatusClient::new(sidecar.channel().await);
+    let mut subscriber = sidecar.subscribe().await;
+    let sampling =
+        |event_patterns| Control::Sampling(TelemetrySamplingUpdate { sampling_rate: 0.0, event_patterns });
+    let many = vec!["b".to_owned(); 4];
+    let long = vec!["b".to_owned(), "12345678901".to_owned()];
+    let wild = vec!["b*".to_owned(), "?*".to_owned(), "[c]".to_owned()];
+    for patterns in [many, long, wild] {
+        subscriber.control(filter(patterns.clone())).await;
+        subscriber.control(sampling(patterns)).await;
+    }
+    let fitting = ["b", "c", "1234567890"].map(ToOwned::to_owned).to_vec();
+    subscriber.control(filter(fitting.clone())).await;
+    wait_for_controls(&mut status, 1, 6).await;
+    sidecar.write([line("a", 1, ""), line("b", 2, "")].concat());
+    assert_eq!(subscriber.next().await.timestamp_ns, 2);
+    subscriber.control(sampling(fitting)).await;
+    subscriber.control(sampling(vec!["d".into()])).await;
+    wait_for_controls(&mut status, 2, 7).await;
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_are_too_long_are_refused_and_their_connection_goes_on() {
+    let mut sidecar = Sidecar::wrap_echo(&["--max-header-bytes", "2000"]);
+    let mut stream = dial(sidecar.port());
+    stream.write_all(PREFACE).unwrap();
+    let value = "z".repeat(120);
+    let long = [("x", &*value); 20];
+    write_frame(&mut stream, HEADERS, END_HEADERS | END_STREAM, 1, &stream_telemetry(&long));
+    // 431, or the stream is reset: either way it is over.
+    let over = read_until(&mut stream, |frame| frame.id == 1);
+    assert!(over.kind == RST_STREAM || over.flags & END_STREAM != 0, "{}", over.kind);
+    write_frame(&mut stream, HEADERS, END_HEADERS, 3, &stream_telemetry(&[]));
+    assert_eq!(read_until(&mut stream, |frame| frame.id == 3).kind, HEADERS);
+    sidecar.write(line("a", 1, ""));
+    assert_eq!(read_until(&mut stream, |frame| frame.id == 3).kind, DATA);
+    drop(stream);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_does_not_begin_is_closed() {
+    let mut sidecar = Sidecar::wrap_echo(&["-vv", "--handshake-timeout", "2s"]);
+    let port = sidecar.port();
+    let mut subscriber = sidecar.subscribe().await;
+    let silent = dial(port);
+    let mut half_a_preface = dial(port);
+    half_a_preface.write_all(&PREFACE[..10]).unwrap();
+    let mut no_settings = dial(port);
+    no_settings.write_all(&PREFACE[..24]).unwrap();
+    for stream in [silent, half_a_preface, no_settings] {
+        assert!(is_closed(stream));
+    }
+    sidecar.wait_for_stderr("no HTTP/2 within the handshake timeout");
+    // Who has begun may be silent.
+    sidecar.write(line("a", 1, ""));
+    subscriber.next().await;
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_does_not_answer_is_found_dead() {
+    let mut sidecar =
+        Sidecar::wrap_echo(&["--keepalive-interval", "100ms", "--keepalive-timeout", "5s", "-vv"]);
+    let mut alive = sidecar.subscribe().await;
+    let mut dead = open_stream(sidecar.port());
+    let only_one = |status: &GetStatusResponse| (status.subscribers.len(), status.departed_count) == (1, 1);
+    wait_for("the dead one to be found", async || sidecar.status().await, only_one).await;
+    while read_frame(&mut dead).is_some() {}
+    sidecar.write(line("a", 1, ""));
+    alive.next().await;
+    drop(alive);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_are_reset_at_once_end_their_connection_and_nobody_elses() {
+    let mut sidecar = Sidecar::wrap_echo(&[]);
+    let mut other = sidecar.subscribe().await;
+    let mut rapid = dial(sidecar.port());
+    let mut bytes = PREFACE.to_vec();
+    for id in (1..20_000).step_by(2) {
+        bytes.extend(frame(HEADERS, END_HEADERS, id, &stream_telemetry(&[])));
+        bytes.extend(frame(RST_STREAM, 0, id, &8u32.to_be_bytes()));
+    }
+    // It may be closed before all is sent.
+    let _ = rapid.write_all(&bytes);
+    assert!(is_closed(rapid));
+    sidecar.write(line("a", 1, ""));
+    assert_eq!(other.next().await.timestamp_ns, 1);
+    drop(other);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_floods_does_not_starve_another() {
+    let mut sidecar = Sidecar::wrap_echo(&["--queue-capacity", "100000"]);
+    let mut other = sidecar.subscribe().await;
+    let mut flood = open_stream(sidecar.port());
+    let mut answers = flood.try_clone().unwrap();
+    let reading = std::thread::spawn(move || while read_frame(&mut answers).is_some() {});
+    let flooding = std::thread::spawn(move || {
+        flood.set_write_timeout(Some(PATIENCE)).unwrap();
+        // As many empty controls as there is room for, and then what is always allowed, until the connection ends.
+        for _ in 0..60 {
+            write_frame(&mut flood, DATA, 0, 1, &[0; 1_000]);
+        }
+        let pings = frame(PING, 0, 0, &[0; 8]).repeat(100);
+        while flood.write_all(&pings).is_ok() {}
+    });
+    for round in 0..5 {
+        sidecar.write((0..100).map(|count| line("a", count, "")).collect::<String>());
+        for count in 0..100 {
+            assert_eq!(other.next().await.timestamp_ns, count, "round {round}");
+        }
+    }
+    drop(other);
+    sidecar.finish().expect_code(0);
+    flooding.join().unwrap();
+    reading.join().unwrap();
+}

@@ -1,0 +1,193 @@
+//! What is begun and not finished, and what comes faster than it is applied: little memory, and an end.
+
+use super::{read_until, wait_for_controls};
+use crate::support::{
+    PATIENCE, Sidecar, StatusClient,
+    http2::{
+        DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, call, dial, read_frame,
+        stream_telemetry, write_frame,
+    },
+    line, wait_for,
+};
+use std::{
+    io::Write as _,
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+use telemetry_sidecar::event::proto::sidecar::GetStatusResponse;
+use tonic::Code;
+
+/// A gRPC message that does not come: the first bytes of one of 4 MiB.
+const HALF_A_MESSAGE: [u8; 4_000] = {
+    let mut bytes = [0; 4_000];
+    bytes[2] = 0x40;
+    bytes
+};
+
+/// A control as gRPC sends it: `toggle { enabled: true }`.
+const TOGGLE: &[u8] = &[0, 0, 0, 0, 4, 0x0A, 2, 8, 1];
+
+/// Begins with HTTP/2, and waits until the whole connection may be sent 512 KiB. Streams may be sent 64 KiB as long as
+/// the server's settings are not acknowledged.
+fn begin(stream: &mut TcpStream) {
+    stream.write_all(PREFACE).unwrap();
+    read_until(stream, |frame| (frame.kind, frame.id) == (WINDOW_UPDATE, 0));
+}
+
+/// What the sidecar holds in memory, in KiB.
+fn memory_kib(sidecar: &Sidecar) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Requests that are begun and not finished, on many streams: they hold next to nothing, and are refused in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_request_is_refused_in_time_and_takes_little_memory() {
+    let mut sidecar = Sidecar::wrap_echo(&["--handshake-timeout", "1s"]);
+    sidecar.status().await;
+    let before = memory_kib(&sidecar);
+    let ids = || (1..200).step_by(2);
+    let mut connections: Vec<_> = (0..8).map(|_| dial(sidecar.port())).collect();
+    for stream in &mut connections {
+        begin(stream);
+        for id in ids() {
+            write_frame(stream, HEADERS, END_HEADERS, id, &call("/grpc.health.v1.Health/Check", &[]));
+            write_frame(stream, DATA, 0, id, &HALF_A_MESSAGE);
+        }
+    }
+    // All 800 are open, and there is still an answer for others.
+    sidecar.status().await;
+    let held = memory_kib(&sidecar) - before;
+    assert!(held < 40 * 1024, "{held} KiB");
+    for stream in &mut connections {
+        let mut refused = 0;
+        while refused < ids().count() {
+            let answer = read_until(stream, |frame| frame.kind == HEADERS);
+            assert!(answer.flags & END_STREAM != 0);
+            refused += 1;
+        }
+    }
+    let mut subscriber = sidecar.subscribe().await;
+    sidecar.write(line("a", 1, ""));
+    subscriber.next().await;
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_too_long_is_refused() {
+    let sidecar = Sidecar::wrap_echo(&[]);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(sidecar.channel().await);
+    let mut ask = async |length| {
+        health
+            .check(tonic_health::pb::HealthCheckRequest { service: "x".repeat(length) })
+            .await
+            .unwrap_err()
+            .code()
+    };
+    assert_eq!(ask(4_000).await, Code::NotFound);
+    assert_eq!(ask(5_000).await, Code::ResourceExhausted);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_longer_than_any_may_be_is_refused_at_its_first_bytes() {
+    let sidecar = Sidecar::wrap_echo(&[]);
+    let mut stream = dial(sidecar.port());
+    begin(&mut stream);
+    for id in (1..20).step_by(2) {
+        write_frame(&mut stream, HEADERS, END_HEADERS, id, &stream_telemetry(&[]));
+        for part in 0..10 {
+            let part = if part == 0 { HALF_A_MESSAGE } else { [0; 4_000] };
+            write_frame(&mut stream, DATA, 0, id, &part);
+        }
+    }
+    let refused = |status: &GetStatusResponse| {
+        let mut subscribers = status.subscribers.iter();
+        status.subscribers.len() == 10 && subscribers.all(|subscriber| subscriber.controls_refused == 1)
+    };
+    wait_for("all to be refused", async || sidecar.status().await, refused).await;
+    drop(stream);
+    sidecar.finish().expect_code(0);
+}
+
+/// A client that keeps to its windows and sends each control in a frame of its own.
+struct Toggling {
+    stream: TcpStream,
+    window: usize,
+}
+
+impl Toggling {
+    fn start(port: u16) -> Self {
+        let mut stream = dial(port);
+        stream.write_all(PREFACE).unwrap();
+        let settings = read_until(&mut stream, |frame| frame.kind == SETTINGS).payload;
+        write_frame(&mut stream, SETTINGS, 1, 0, &[]);
+        let mut settings = settings.chunks(6).map(|setting| setting.split_at(2));
+        let (_, window) = settings.find(|(id, _)| *id == [0, 4]).unwrap();
+        let window = u32::from_be_bytes(window.try_into().unwrap()) as usize;
+        write_frame(&mut stream, HEADERS, END_HEADERS, 1, &stream_telemetry(&[]));
+        read_until(&mut stream, |frame| frame.kind == HEADERS);
+        Self { stream, window }
+    }
+
+    /// Sends so many, if the window allows it in time, and returns how many it has sent.
+    fn send(&mut self, count: usize, within: Duration) -> usize {
+        self.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let deadline = Instant::now() + within;
+        for sent in 0..count {
+            while self.window < TOGGLE.len() {
+                if Instant::now() > deadline {
+                    return sent;
+                }
+                match self.stream.peek(&mut [0]) {
+                    Ok(1) => {}
+                    Ok(_) => panic!("the connection was closed after {sent} controls"),
+                    Err(_) => continue,
+                }
+                let frame = read_frame(&mut self.stream).expect("the connection was closed");
+                if (frame.kind, frame.id) == (WINDOW_UPDATE, 1) {
+                    self.window += u32::from_be_bytes(frame.payload.try_into().unwrap()) as usize;
+                }
+            }
+            write_frame(&mut self.stream, DATA, 0, 1, TOGGLE);
+            self.window -= TOGGLE.len();
+        }
+        count
+    }
+
+    /// Waits for an event.
+    fn expect_event(&mut self) {
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        read_until(&mut self.stream, |frame| frame.kind == DATA);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_controls_in_frames_of_their_own_wait_and_all_are_applied() {
+    let mut sidecar = Sidecar::wrap_echo(&["--max-controls-per-second", "1000"]);
+    let mut status = StatusClient::new(sidecar.channel().await);
+    let mut client = Toggling::start(sidecar.port());
+    let start = Instant::now();
+    assert_eq!(tokio::task::block_in_place(|| client.send(5_000, PATIENCE)), 5_000);
+    wait_for_controls(&mut status, 5_000, 0).await;
+    assert!(start.elapsed() >= Duration::from_millis(3_900), "{:?}", start.elapsed());
+    sidecar.write(line("a", 1, ""));
+    tokio::task::block_in_place(|| client.expect_event());
+    drop(client);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_controls_is_held_back_in_the_end_and_its_connection_stays() {
+    let mut sidecar = Sidecar::wrap_echo(&["--max-controls-per-second", "100"]);
+    let mut client = Toggling::start(sidecar.port());
+    let sent = tokio::task::block_in_place(|| client.send(20_000, Duration::from_secs(5)));
+    // What may wait, a window, and what was applied meanwhile.
+    assert!((7_000..9_500).contains(&sent), "{sent}");
+    sidecar.write(line("a", 1, ""));
+    tokio::task::block_in_place(|| client.expect_event());
+    drop(client);
+    sidecar.finish().expect_code(0);
+}

@@ -1,0 +1,17 @@
+//! Tests of the binary, started as a process.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
+
+mod accounting;
+mod cli;
+mod faults;
+mod limits;
+mod replay;
+mod security;
+mod serve;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
+mod transparency;
+mod unix_socket;
+mod wrap;

@@ -1,0 +1,212 @@
+//! Serving: what a subscriber gets, how streams end, and that no client delays the exit.
+
+use crate::support::{
+    Sidecar, Subscriber, connect,
+    http2::{PREFACE, RawStream},
+    line, run, wait_for,
+};
+use nix::sys::signal::Signal;
+use std::{io::Write as _, net::TcpStream};
+use telemetry_sidecar::event::proto::bridge::{
+    TelemetryEventFilter, TelemetryValue, telemetry_control::Control, telemetry_value::Value,
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_gets_what_the_worker_prints_and_the_stream_ends_with_ok() {
+    let mut sidecar = Sidecar::wrap_echo(&[]);
+    // Headers come though the worker is silent: opening would wait for them.
+    let mut subscriber = sidecar.subscribe().await;
+    sidecar.write(
+        "TELEMETRY:{\"event\": \"tool.execution.stop\", \"measurements\": {\"duration\": 5, \"share\": NaN}, \
+         \"metadata\": {\"tool\": \"x\"}, \"timestamp_ns\": 1, \"correlation_id\": \"c\"}\n",
+    );
+    let event = subscriber.next().await;
+    assert_eq!(event.event_parts, ["tool", "execution", "stop"]);
+    assert_eq!(event.measurements["duration"], TelemetryValue { value: Some(Value::IntValue(5)) });
+    assert!(matches!(event.measurements["share"].value, Some(Value::FloatValue(share)) if share.is_nan()));
+    assert_eq!(event.metadata["tool"], "x");
+    assert_eq!((event.timestamp_ns, event.correlation_id.as_str()), (1, "c"));
+    sidecar.close_stdin();
+    assert!(subscriber.rest().await.is_empty());
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_came_before_wait_for_the_first_subscriber_even_after_the_end() {
+    let mut sidecar = Sidecar::wrap_echo(&["--linger", "60s"]);
+    sidecar.write(line("early", 1, ""));
+    sidecar.close_stdin();
+    let mut subscriber = sidecar.subscribe().await;
+    let events = subscriber.rest().await;
+    assert_eq!(events.len(), 1);
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn starting_state_comes_from_the_command_line() {
+    let options = ["--allow", "tool.*", "--deny", "*.stop", "--metadata", "region=eu"];
+    let mut sidecar = Sidecar::wrap_echo(&options);
+    let mut subscriber = sidecar.subscribe().await;
+    sidecar.write([line("python.call", 1, ""), line("tool.stop", 2, ""), line("tool.start", 3, "")].concat());
+    let event = subscriber.next().await;
+    assert_eq!(event.timestamp_ns, 3);
+    assert_eq!(event.metadata["region"], "eu");
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+
+    let mut sidecar = Sidecar::wrap_echo(&["--disabled"]);
+    let subscriber = sidecar.subscribe().await;
+    sidecar.write(line("a", 1, ""));
+    let is_off = |status: &telemetry_sidecar::event::proto::sidecar::GetStatusResponse| {
+        status.subscribers.first().is_some_and(|subscriber| subscriber.switched_off == 1)
+    };
+    wait_for("an event to be switched off", async || sidecar.status().await, is_off).await;
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_too_long_to_read_is_refused_and_the_next_one_applied() {
+    let mut sidecar = Sidecar::wrap_echo(&[]);
+    let mut subscriber = sidecar.subscribe().await;
+    let deny = |glob: String| Control::Filter(TelemetryEventFilter { allow: vec![], deny: vec![glob] });
+    subscriber.control(deny("x".repeat(6_000_000))).await;
+    subscriber.control(deny("a".into())).await;
+    let both = |status: &telemetry_sidecar::event::proto::sidecar::GetStatusResponse| {
+        let account = &status.subscribers[0];
+        (account.controls_refused, account.controls_applied) == (1, 1)
+    };
+    wait_for("both controls", async || sidecar.status().await, both).await;
+    sidecar.write([line("a", 1, ""), line("b", 2, "")].concat());
+    assert_eq!(subscriber.next().await.event_parts, ["b"]);
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_serves_the_same() {
+    let mut sidecar = Sidecar::wrap_echo(&["--listen", "127.0.0.1:0", "--listen", "unix:{dir}/s"]);
+    let address = sidecar.ready_lines()[1].clone();
+    let mut over_unix = Subscriber::open(connect(&address).await).await;
+    let mut over_tcp = sidecar.subscribe().await;
+    sidecar.write(line("a", 1, ""));
+    assert_eq!(over_unix.next().await, over_tcp.next().await);
+    drop((over_unix, over_tcp));
+    sidecar.finish().expect_code(0);
+}
+
+#[test]
+fn tail_prints_events_as_json_lines() {
+    let mut sidecar = Sidecar::wrap_echo(&[]);
+    let address = format!("127.0.0.1:{}", sidecar.port());
+    let tail = Sidecar::command(&["tail", &address]).start();
+    sidecar.write("TELEMETRY:{\"event\": \"a.b\", \"measurements\": {\"x\": 1.5}, \"timestamp_ns\": 7}\n");
+    let expected = "{\"event\": \"a.b\", \"measurements\": {\"x\": 1.5}, \"metadata\": {}, \"timestamp_ns\": 7, \
+                    \"correlation_id\": \"\"}\n";
+    assert_eq!(tail.wait_for_stdout(expected.len()), expected);
+    sidecar.finish().expect_code(0);
+    tail.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_timeout_does_not_end_the_stream() {
+    let mut sidecar = Sidecar::wrap(
+        &[],
+        "for i in 1 2 3 4 5 6; do echo 'TELEMETRY:{\"event\":\"a\"}' >&2; sleep 0.5; done",
+    );
+    let mut stream = RawStream::open(sidecar.port(), "1S", 1 << 30);
+    let everything = stream.read_to_end();
+    // It went on for three seconds.
+    assert_eq!(everything.messages, 6, "{everything:?}");
+    assert!(everything.ended_with_trailers, "{everything:?}");
+    drop(stream);
+    assert_eq!(sidecar.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_serving_and_an_open_watch_does_not_delay_the_exit() {
+    let mut sidecar = Sidecar::wrap_echo(&["--drain-timeout", "600s"]);
+    let mut health = HealthClient::new(sidecar.channel().await);
+    for service in ["", "snakepit.bridge.BridgeService", "telemetry_sidecar.v1.Sidecar"] {
+        let request = HealthCheckRequest { service: service.into() };
+        let response = health.check(request.clone()).await.unwrap().into_inner();
+        assert_eq!(
+            response.status(),
+            tonic_health::pb::health_check_response::ServingStatus::Serving,
+            "{service}"
+        );
+        let mut watch = health.watch(request).await.unwrap().into_inner();
+        assert!(watch.message().await.unwrap().is_some());
+        std::mem::forget(watch);
+    }
+    assert_eq!(sidecar.wait().code(), Some(0));
+}
+
+#[test]
+fn connections_without_a_subscription_do_not_delay_the_exit() {
+    let mut sidecar = Sidecar::wrap_echo(&["--drain-timeout", "600s"]);
+    let port = sidecar.port();
+    let silent = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mut half_a_preface = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    half_a_preface.write_all(&PREFACE[..10]).unwrap();
+    let mut no_http = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    no_http.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut idle = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    idle.write_all(PREFACE).unwrap();
+    assert_eq!(sidecar.wait().code(), Some(0));
+    drop((silent, half_a_preface, no_http, idle));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_that_never_reads_delays_the_exit_by_the_drain_timeout_at_most() {
+    let mut sidecar = Sidecar::wrap_echo(&["-v", "--drain-timeout", "300ms"]);
+    let subscriber = sidecar.subscribe().await;
+    // More than a client's windows hold.
+    for count in 0..4_000 {
+        sidecar.write(line("a", count, &format!("{:0>1000}", 0)));
+    }
+    let finished = sidecar.finish();
+    assert!(finished.expect_code(0).stderr().contains("drain timeout expired"), "{}", finished.describe());
+    drop(subscriber);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_ends_the_draining_at_once_with_the_workers_status() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let mut sidecar = Sidecar::wrap(&["-v", "--drain-timeout", "600s"], "cat >&2; exit 9");
+        let subscriber = sidecar.subscribe().await;
+        for count in 0..4_000 {
+            sidecar.write(line("a", count, &format!("{:0>1000}", 0)));
+        }
+        sidecar.end_worker().await;
+        sidecar.signal(signal);
+        sidecar.finish().expect_code(9);
+        drop(subscriber);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_gets_everything_that_was_queued() {
+    let mut sidecar = Sidecar::wrap_echo(&["--drain-timeout", "600s", "--queue-capacity", "100000"]);
+    let mut stream = RawStream::open(sidecar.port(), "5S", 1 << 30);
+    for count in 0..2_000 {
+        sidecar.write(line("a", count, &format!("{:0>1000}", 0)));
+    }
+    // The reader starts only when the worker is gone.
+    sidecar.end_worker().await;
+    let everything = stream.read_to_end();
+    assert_eq!(everything.messages, 2_000, "{everything:?}");
+    assert!(everything.ended_with_trailers, "{everything:?}");
+    drop(stream);
+    assert_eq!(sidecar.wait().code(), Some(0));
+}
+
+#[test]
+fn the_exit_waits_for_nothing_when_there_is_nothing_to_wait_for() {
+    // A drain timeout longer than the test's patience: waiting for it would fail.
+    run(&["-q", "--drain-timeout", "600s", "--", "sh", "-c", "echo 'TELEMETRY:{\"event\":\"a\"}' >&2"])
+        .expect_code(0);
+}

@@ -1,0 +1,77 @@
+//! The worker must not be able to tell: the real binary, observed from outside by the Python of `tests/transparency/`.
+//!
+//! Each test here is a file there. They need Python 3.10 or later with its standard library, because a pseudo-terminal,
+//! wait statuses and a signal's sender are at hand there; without it they say so and pass.
+
+use crate::support::dispositions;
+use std::{io::ErrorKind, path::PathBuf, process::Command};
+
+/// Where the Python is.
+fn folder() -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "transparency"].iter().collect()
+}
+
+/// Runs one file of tests.
+fn run(module: &str) {
+    dispositions::reset();
+    let output = Command::new("python3")
+        .args(["-m", "unittest", "-v", module])
+        .current_dir(folder())
+        .env("SIDECAR", env!("CARGO_BIN_EXE_telemetry-sidecar"))
+        .env_remove("SIDECAR_WRAPPER")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output();
+    match output {
+        Ok(output) => assert!(
+            output.status.success(),
+            "{module}: {}\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        ),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            println!("{module} is skipped: no python3: {error}");
+        }
+        Err(error) => panic!("python3: {error}"),
+    }
+}
+
+macro_rules! modules {
+    ($($module:ident)*) => {
+        $(#[test]
+        fn $module() {
+            run(stringify!($module));
+        })*
+
+        #[test]
+        fn no_file_is_forgotten() {
+            let mut files: Vec<_> = folder()
+                .read_dir()
+                .unwrap()
+                .filter_map(|entry| entry.unwrap().path().file_name()?.to_str()?.strip_suffix(".py").map(str::to_owned))
+                .filter(|name| name.starts_with("test_"))
+                .collect();
+            files.sort();
+            assert_eq!(files, [$(stringify!($module)),*]);
+        }
+    };
+}
+
+modules! {
+    test_as_pid1
+    test_data
+    test_descriptors
+    test_environment
+    test_exec_failures
+    test_exit_status
+    test_grandchildren
+    test_group_signals
+    test_helpers
+    test_inheritance
+    test_job_control
+    test_lifetime
+    test_single_signals
+    test_stopping
+    test_terminal
+    test_unit_signals
+}
