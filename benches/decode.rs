@@ -133,7 +133,7 @@ fn batches(lines: &[String], count: usize) -> impl Iterator<Item = impl Iterator
 }
 
 fn sidecar(lines: &[String], count: usize) {
-    let mut decoder = Decoder::new(Vec::new());
+    let mut decoder = Decoder::default();
     let mut builder = BatchBuilder::default();
     for batch in batches(lines, count) {
         for line in batch {
@@ -202,7 +202,7 @@ fn decode_typed(json: &str) -> Option<TelemetryEvent> {
 
 /// All ways have the same result; otherwise there would be nothing to compare.
 fn check(shape: Shape, lines: &[String]) -> Result<(), Failure> {
-    let mut decoder = Decoder::new(Vec::new());
+    let mut decoder = Decoder::default();
     let mut builder = BatchBuilder::default();
     for line in lines {
         let rejected = |reject| format!("{shape:?}: {reject:?}: {line}");

@@ -10,15 +10,15 @@ mod outcome;
 
 use libfuzzer_sys::fuzz_target;
 use outcome::{by_serde_json, outcomes, same};
-use telemetry_sidecar::input::decode::Decoder;
+use telemetry_sidecar::input::{decode::Decoder, dialect::SNAKEPIT};
 
 fuzz_target!(|data: &[u8]| {
     let lines: Vec<_> = data.split_inclusive(|byte| *byte == b'\n').collect();
     let own = [("a", "1"), ("correlation_id", "2")].map(|(key, value)| (key.into(), value.into()));
     for metadata in [Vec::new(), own.into()] {
         let has_own = !metadata.is_empty();
-        let slow = outcomes(&mut Decoder::new(metadata.clone()), true, &lines);
-        let mut decoder = Decoder::new(metadata);
+        let slow = outcomes(&mut Decoder::new(&SNAKEPIT, metadata.clone()), true, &lines);
+        let mut decoder = Decoder::new(&SNAKEPIT, metadata);
         // By the second time the shape of every line has been seen.
         for _ in 0..2 {
             holds(same(&slow, &outcomes(&mut decoder, false, &lines), &lines));

@@ -8,7 +8,7 @@ use crate::{
         proto::bridge::TelemetryEvent,
         stats::{Malformed, StreamStats},
     },
-    input::{decode::Decoder, splitter::Splitter},
+    input::{decode::Decoder, dialect, splitter::Splitter},
     pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough, recording},
     system::{fd::write_all, log},
     worker::Exit,
@@ -24,7 +24,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
     let null =
         File::options().write(true).open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
     let mut pipeline = Pipeline::new(Parts {
-        splitter: Splitter::new(framing.embedded, framing.max_line_bytes),
+        splitter: Splitter::new(&dialect::SNAKEPIT, framing.embedded, framing.max_line_bytes),
         decoder: Decoder::default(),
         publisher: Printer { lines: Vec::new(), result: Ok(()) },
         passthrough: Passthrough::new(null),

@@ -5,7 +5,7 @@ use crate::{
     config::Serve,
     grpc::{auth::Access, server::Server, service::status::StatusService},
     hub::Hub,
-    input::{decode::Decoder, splitter::Splitter},
+    input::{decode::Decoder, dialect, splitter::Splitter},
     net::{address::ResolvedAddress, listener::Listener},
     pipeline::{Parts, Publisher, passthrough::Passthrough, record::Recorder},
     system::{fd::open_append, log},
@@ -95,8 +95,12 @@ impl Session {
     /// What a pipeline of this session is made of.
     pub fn parts<P: Publisher>(&self, config: &mut Serve, publisher: P) -> Parts<P, Stderr> {
         Parts {
-            splitter: Splitter::new(config.framing.embedded, config.framing.max_line_bytes),
-            decoder: Decoder::new(std::mem::take(&mut config.metadata)),
+            splitter: Splitter::new(
+                &dialect::SNAKEPIT,
+                config.framing.embedded,
+                config.framing.max_line_bytes,
+            ),
+            decoder: Decoder::new(&dialect::SNAKEPIT, std::mem::take(&mut config.metadata)),
             publisher,
             // Where stderr was closed Rust has put /dev/null.
             passthrough: if was_closed(2) {

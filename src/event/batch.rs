@@ -1,34 +1,33 @@
-//! Events as they travel through the program: encoded once, as gRPC messages ready to send, many to a batch.
+//! Batches of events. An event is encoded once, as a gRPC message that is ready to send.
 //!
-//! A [frame](super::frame) is a length-prefixed gRPC message that is not compressed, a `TelemetryEvent`. Frames lie one
-//! behind the other in one allocation that all consumers share. Beside them stands what judging an event needs: its dotted name and correlation id. Names are few,
-//! so each stands once.
+//! A [frame](super::frame) is a length-prefixed gRPC message that is not compressed, a `TelemetryEvent`. The frames of a
+//! batch are one allocation that all consumers share. The batch also has what filters need of each event: its dotted
+//! name and correlation id. Names repeat, so most are stored once.
 
 use super::frame::{PREFIX_BYTES, Prefix};
 use bytes::Bytes;
 use std::ops::Range;
 
-/// The largest message that gRPC clients take by default, in bytes.
+/// The largest message that gRPC clients accept by default, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How many of a batch's latest names are looked through for that of the next event.
-const NAMES_AT_HAND: usize = 8;
+/// How many of the latest names are compared with the name of the next event.
+const COMPARED_NAMES: usize = 8;
 
-/// Where an event's parts are.
+/// The parts of one event.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// The frame's end in `frames`; it starts where the one before ends.
+    /// The end of the frame in `frames`. It starts at the end of the frame before it.
     frame_end: usize,
-    /// The number of its name.
+    /// The index of its name.
     name: usize,
-    /// How many bytes of the frame, its last ones, are the correlation id.
+    /// The last bytes of the frame are the correlation id; this is its length.
     correlation_bytes: usize,
-    /// What the timestamp is, and whether the line said so.
     timestamp_ns: i64,
     timestamp_given: bool,
 }
 
-/// Names one behind the other.
+/// Names in one allocation.
 #[derive(Debug, Default)]
 struct Names {
     text: String,
@@ -36,17 +35,17 @@ struct Names {
 }
 
 impl Names {
-    fn get(&self, number: usize) -> Option<&str> {
-        let end = *self.ends.get(number)?;
-        let start = number.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
+    fn get(&self, index: usize) -> Option<&str> {
+        let end = *self.ends.get(index)?;
+        let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
         self.text.get(start..end)
     }
 
-    /// The number of this name, a new one if it is not at hand.
-    fn number(&mut self, name: &[u8]) -> usize {
+    /// The index of this name. It is added if it is not one of the latest.
+    fn index(&mut self, name: &[u8]) -> usize {
         let count = self.ends.len();
-        let mut at_hand = (count.saturating_sub(NAMES_AT_HAND)..count).rev();
-        at_hand.find(|number| self.get(*number).map(str::as_bytes) == Some(name)).unwrap_or_else(|| {
+        let mut latest = (count.saturating_sub(COMPARED_NAMES)..count).rev();
+        latest.find(|index| self.get(*index).map(str::as_bytes) == Some(name)).unwrap_or_else(|| {
             self.text.push_str(&String::from_utf8_lossy(name));
             self.ends.push(self.text.len());
             count
@@ -62,26 +61,26 @@ pub struct Batch {
     entries: Vec<Entry>,
 }
 
-/// What judging an event needs.
+/// What filters and exporters need of an event besides its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event<'a> {
     /// The dotted name, UTF-8.
     pub name: &'a [u8],
-    /// The correlation id, UTF-8; empty for none.
+    /// The correlation id, UTF-8; empty if there is none.
     pub correlation_id: &'a [u8],
-    /// Nanoseconds since the Unix epoch: the line's, or the time of reading.
+    /// Nanoseconds since the Unix epoch: the timestamp of the line, or the time of reading.
     pub timestamp_ns: i64,
     /// Whether the line had a timestamp.
     pub timestamp_given: bool,
 }
 
 impl Batch {
-    /// How many events there are.
+    /// The number of events.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -91,14 +90,14 @@ impl Batch {
         &self.frames
     }
 
-    /// Where the frames of these events are; empty where there are none.
+    /// The bytes of these events' frames within [`frames`](Self::frames); empty if the events do not exist.
     pub fn frame_range(&self, events: Range<usize>) -> Range<usize> {
         let start = self.before(events.start, |entry| entry.frame_end);
         let end = self.before(events.end, |entry| entry.frame_end);
         start..end.max(start)
     }
 
-    /// The event of this number, if there are so many.
+    /// The event with this index.
     pub fn event(&self, index: usize) -> Option<Event<'_>> {
         let entry = self.entries.get(index)?;
         Some(Event {
@@ -109,28 +108,28 @@ impl Batch {
         })
     }
 
-    /// How many names its events have; most stand only once.
+    /// The number of stored names. A name may be stored more than once.
     pub fn name_count(&self) -> usize {
         self.names.ends.len()
     }
 
-    /// Which of the names an event has.
+    /// The index of an event's name.
     pub fn name_number(&self, index: usize) -> Option<usize> {
         self.entries.get(index).map(|entry| entry.name)
     }
 
-    /// The name of this number.
-    pub fn name(&self, number: usize) -> Option<&str> {
-        self.names.get(number)
+    /// The name with this index.
+    pub fn name(&self, index: usize) -> Option<&str> {
+        self.names.get(index)
     }
 
-    /// An event's correlation id, UTF-8; empty for none.
+    /// The correlation id of an event, UTF-8; empty if there is none.
     pub fn correlation_id(&self, index: usize) -> Option<&[u8]> {
         let entry = self.entries.get(index)?;
         self.frames.get(entry.frame_end - entry.correlation_bytes..entry.frame_end)
     }
 
-    /// A batch of its own with some of the events, so that they do not keep the others in memory.
+    /// Copies some of the events to a new batch, so that they do not keep the others in memory.
     #[must_use]
     pub fn compact(&self, events: impl Iterator<Item = usize>) -> Self {
         let mut builder = BatchBuilder::default();
@@ -143,12 +142,12 @@ impl Batch {
         builder.take()
     }
 
-    /// The message of an event, without its length prefix.
+    /// The message of an event, without the length prefix.
     pub fn message(&self, index: usize) -> Option<&[u8]> {
         self.frames.get(self.frame_range(index..index + 1))?.get(PREFIX_BYTES..)
     }
 
-    /// A field of the entry before this one.
+    /// A field of the entry before this index, or 0.
     fn before(&self, index: usize, field: impl Fn(&Entry) -> usize) -> usize {
         index.checked_sub(1).and_then(|last| self.entries.get(last)).map_or(0, field)
     }
@@ -157,34 +156,34 @@ impl Batch {
 /// A batch being built.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
-    /// The frames up to `end`, and initialised bytes to write the next one to.
+    /// The frames up to `end`, followed by initialised bytes for the next one.
     frames: Vec<u8>,
     end: usize,
     names: Names,
     entries: Vec<Entry>,
-    /// How many bytes the batch before had: the next one is often like it.
-    usual: usize,
+    /// The size of the first allocation: a little more than the last batch took.
+    initial_bytes: usize,
 }
 
 impl BatchBuilder {
-    /// Room for a message of at least so many bytes, to be followed by [`finish`](Self::finish) if it becomes one.
-    pub fn room(&mut self, bytes: usize) -> &mut [u8] {
+    /// At least this many bytes to write the next message to. [`finish`](Self::finish) then adds it.
+    pub fn spare(&mut self, bytes: usize) -> &mut [u8] {
         let start = self.end + PREFIX_BYTES;
         let needed = start + bytes;
         if self.frames.is_empty() {
-            // Zeroed by the allocator: pages that are not written cost nothing.
-            self.frames = vec![0; needed.max(self.usual)];
+            // The allocator returns zeroed pages, so bytes that are never written cost nothing.
+            self.frames = vec![0; needed.max(self.initial_bytes)];
         } else if self.frames.len() < needed {
-            // Not twice as much: large pieces of memory come from the system anew each time, page by page.
+            // Grow by a quarter, not by doubling: each large allocation is mapped and paged in anew.
             self.frames.resize(needed.max(self.frames.len() + self.frames.len() / 4), 0);
         }
         self.frames.get_mut(start..).unwrap_or_default()
     }
 
-    /// Adds the message of so many bytes that was written to the [room](Self::room). Its last bytes are the
-    /// correlation id. False, and nothing is added, if it is larger than [`MAX_MESSAGE_BYTES`].
+    /// Adds the message of this length that was written to [`spare`](Self::spare). Its last bytes are the correlation
+    /// id. Returns false and adds nothing if the message is larger than [`MAX_MESSAGE_BYTES`].
     pub fn finish(&mut self, message_bytes: usize, event: Event<'_>) -> bool {
-        let prefix = self.frames.get_mut(self.end..).and_then(|room| room.first_chunk_mut::<PREFIX_BYTES>());
+        let prefix = self.frames.get_mut(self.end..).and_then(|rest| rest.first_chunk_mut::<PREFIX_BYTES>());
         match (prefix, u32::try_from(message_bytes)) {
             (Some(prefix), Ok(length)) if message_bytes <= MAX_MESSAGE_BYTES => {
                 *prefix = Prefix { compressed: false, length }.to_bytes();
@@ -194,7 +193,7 @@ impl BatchBuilder {
         self.end += PREFIX_BYTES + message_bytes;
         self.entries.push(Entry {
             frame_end: self.end,
-            name: self.names.number(event.name),
+            name: self.names.index(event.name),
             correlation_bytes: event.correlation_id.len(),
             timestamp_ns: event.timestamp_ns,
             timestamp_given: event.timestamp_given,
@@ -202,20 +201,20 @@ impl BatchBuilder {
         true
     }
 
-    /// Adds a finished message. False, and nothing is added, if it is larger than [`MAX_MESSAGE_BYTES`].
+    /// Adds a copy of a message. Returns false and adds nothing if it is larger than [`MAX_MESSAGE_BYTES`].
     pub fn push(&mut self, message: &[u8], event: Event<'_>) -> bool {
-        if let Some(room) = self.room(message.len()).get_mut(..message.len()) {
-            room.copy_from_slice(message);
+        if let Some(spare) = self.spare(message.len()).get_mut(..message.len()) {
+            spare.copy_from_slice(message);
         }
         self.finish(message.len(), event)
     }
 
-    /// The finished batch; the builder starts anew.
+    /// Returns the batch. The builder is then empty.
     pub fn take(&mut self) -> Batch {
-        let next = Self { usual: self.end + self.end / 8, ..Self::default() };
+        let next = Self { initial_bytes: self.end + self.end / 8, ..Self::default() };
         let mut done = std::mem::replace(self, next);
         done.frames.truncate(done.end);
-        // What waits in queues is to take no more memory than is counted there.
+        // Queues count the bytes of frames, so a batch must not take more memory than that.
         done.frames.shrink_to_fit();
         done.entries.shrink_to_fit();
         Batch { frames: done.frames.into(), names: done.names, entries: done.entries }

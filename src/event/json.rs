@@ -1,16 +1,16 @@
-//! An event as the JSON line that a worker would print for it, less the `TELEMETRY:`.
+//! An event as a JSON line, as a worker would print it but without the `TELEMETRY:` prefix.
 //!
-//! This is what `decode`, `tail` and `--export-jsonl` write. Floats that JSON lacks are the strings "NaN",
-//! "Infinity" and "-Infinity"; a measurement with nothing set is null.
+//! `decode`, `tail` and `--export-jsonl` write this form. JSON has no non-finite numbers, so these are the strings
+//! "NaN", "Infinity" and "-Infinity". A measurement with nothing set is null.
 
 use super::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
 use std::io::{self, Write};
 
-/// Writes one line. Without a timestamp it says null.
+/// Writes one line. A missing timestamp is null.
 ///
 /// # Errors
 ///
-/// Those of the writer.
+/// If the writer fails.
 pub fn write(out: &mut impl Write, event: &TelemetryEvent, timestamp_ns: Option<i64>) -> io::Result<()> {
     out.write_all(b"{\"event\": ")?;
     string(out, &event.event_parts.join("."))?;

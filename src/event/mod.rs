@@ -1,4 +1,4 @@
-//! Events: the protobuf types, batches of encoded messages, their JSON form, and the counters of what became of them.
+//! Events: the protobuf types, batches of encoded messages, the JSON form, and the counters.
 
 pub mod batch;
 pub mod frame;

@@ -1,6 +1,6 @@
-//! The generated protobuf types and clients, and the descriptors that server reflection hands out.
+//! The generated protobuf types and clients, and the descriptors for server reflection.
 
-/// Snakepit's contract: `proto/snakepit_bridge.proto`.
+/// The contract with Snakepit: `proto/snakepit_bridge.proto`.
 #[allow(
     missing_docs,
     clippy::all,

@@ -1,4 +1,5 @@
-//! From a worker's bytes to events: pure, without input or output, clock or descriptor.
+//! From a worker's bytes to events. Nothing here does input or output, reads a clock or knows a descriptor.
 
 pub mod decode;
+pub mod dialect;
 pub mod splitter;

@@ -1,81 +1,75 @@
-//! Telemetry lines out of a byte stream: pure, incremental, and the same for every chunking of the input.
+//! Finds telemetry lines in a byte stream. The result is the same for every chunking of the input.
 //!
-//! The caller owns a buffer with the bytes that are not done with, appends what it reads, and calls
-//! [`Splitter::split`]. The splitter says through a [`Handler`] which ranges of the buffer pass through, and
-//! hands over whole telemetry lines and candidates for embedded events; the handler decodes them and answers
-//! whether they are events. What `split` returns may be cut off the front of the buffer.
+//! The caller owns a buffer with the bytes that are still needed, appends what it reads, and calls
+//! [`Splitter::split`]. The splitter reports to a [`Handler`] which ranges of the buffer pass through, and gives it
+//! telemetry lines and candidates for embedded events; the handler decodes them and returns whether they are
+//! events. `split` returns how many bytes the caller may remove from the front of the buffer.
 //!
-//! Bytes are held back only while they may still be telemetry: the start of a line as long as it is a prefix of
-//! `TELEMETRY:…` up to its newline and, with [`Embedded::Strip`], the same from a `TELEMETRY:{` in mid-line on.
-//! With [`Embedded::Copy`] bytes in mid-line pass at once; the buffer merely keeps a copy of them from the
-//! marker on. Either way nothing longer than the line limit is kept.
+//! Bytes are held back only while they may still be telemetry: a line that starts with a part of the dialect's prefix,
+//! or with all of it, up to its newline; and with [`Embedded::Strip`] also the bytes from a marker (the prefix and a
+//! `{`) in mid-line up to the newline. With [`Embedded::Copy`] such bytes pass at once, and the buffer keeps a copy of
+//! them. In both cases nothing longer than the line limit is kept.
 //!
-//! One search for `TELEMETRY:` finds line starts and markers in mid-line alike, so that ordinary bytes cost one
-//! vectorised search and are never looked at line by line.
+//! One vectorised search for the prefix finds line starts and markers alike. Other bytes are not split into lines.
 
+use super::dialect::Dialect;
 use memchr::{memchr, memmem};
-use std::{ops::Range, sync::LazyLock};
+use std::ops::Range;
 
-/// What a telemetry line starts with.
-pub const PREFIX: &[u8] = b"TELEMETRY:";
-
-/// What an embedded event starts with.
-const MARKER: &[u8] = b"TELEMETRY:{";
-
-/// How many markers of a line are tried. Torn and glued writes leave two or three; more are not telemetry.
-const MAX_MARKERS: usize = 8;
-
-static PREFIX_FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(PREFIX));
-static MARKER_FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(MARKER));
+/// Starts the event object. The prefix and this byte are the marker of an embedded event.
+const OBJECT_START: u8 = b'{';
 
 /// What to do with an event that starts in mid-line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Embedded {
-    /// Deliver the event, pass the line through unchanged.
+    /// Deliver the event and pass the line through unchanged.
     #[default]
     Copy,
-    /// Deliver the event, take its bytes and its newline out of the line.
+    /// Deliver the event and remove its bytes and its newline from the line.
     Strip,
-    /// Only line starts count.
+    /// Find events only at the start of a line.
     Ignore,
 }
 
-/// What the splitter finds, in the order of the stream.
+/// Receives what the splitter finds, in the order of the stream.
 pub trait Handler {
-    /// A line that starts with [`PREFIX`], its newline (if it has one) included. True if it is an event: then
-    /// it is taken out, otherwise it passes through.
-    fn telemetry_line(&mut self, line: &[u8]) -> bool;
+    /// A line starts with the prefix; `json` is the rest of it, with the newline if there is one. If the handler
+    /// returns true (it is an event), the line is removed; otherwise it passes through.
+    fn telemetry_line(&mut self, json: &[u8]) -> bool;
 
-    /// A line that starts with [`PREFIX`] is longer than the limit and passes through.
+    /// A line that starts with the prefix is longer than the limit and passes through.
     fn oversized_line(&mut self);
 
-    /// A piece of a line from a `TELEMETRY:{` in mid-line to the line's end, newline included. True if it is an
-    /// event.
-    fn embedded(&mut self, candidate: &[u8]) -> bool;
+    /// A marker is in mid-line; `json` follows the prefix, up to and with the newline. The handler returns whether it
+    /// is an event.
+    fn embedded(&mut self, json: &[u8]) -> bool;
 
     /// This range of the buffer passes through.
     fn pass(&mut self, range: Range<usize>);
 
-    /// So many bytes of telemetry were taken out.
+    /// This many bytes of telemetry were removed.
     fn removed(&mut self, bytes: usize);
 }
 
-/// Where in the stream the byte at [`Splitter::scanned`] stands.
+/// The position of the byte at [`Splitter::scanned`].
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// It is the first of a line.
+    /// At the start of a line.
     LineStart,
-    /// It belongs to a line that starts with [`PREFIX`] at `start`.
+    /// In a line that starts with the prefix at `start`.
     Telemetry { start: usize },
-    /// It is in mid-line, and nothing before it in this line is of interest.
+    /// In mid-line. No byte before it in this line is needed any more.
     Text,
-    /// It is in mid-line, behind a [`MARKER`] at `start`.
+    /// In mid-line, after a marker at `start`.
     Window { start: usize },
 }
 
 /// The incremental splitter. Offsets are into the caller's buffer.
 #[derive(Debug)]
 pub struct Splitter {
+    dialect: &'static Dialect,
+    prefixes: memmem::Finder<'static>,
+    markers: memmem::Finder<'static>,
     embedded: Embedded,
     max_line_bytes: usize,
     state: State,
@@ -86,17 +80,27 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// A splitter at the start of a stream. Telemetry longer than `max_line_bytes`, prefix and newline counted,
+    /// A splitter at the start of a stream. Telemetry longer than `max_line_bytes`, counted with prefix and newline,
     /// passes through undecoded.
-    pub fn new(embedded: Embedded, max_line_bytes: usize) -> Self {
-        Self { embedded, max_line_bytes, state: State::LineStart, passed: 0, scanned: 0 }
+    pub fn new(dialect: &'static Dialect, embedded: Embedded, max_line_bytes: usize) -> Self {
+        let marker = [dialect.prefix, &[OBJECT_START]].concat();
+        Self {
+            dialect,
+            prefixes: memmem::Finder::new(dialect.prefix),
+            markers: memmem::Finder::new(&marker).into_owned(),
+            embedded,
+            max_line_bytes,
+            state: State::LineStart,
+            passed: 0,
+            scanned: 0,
+        }
     }
 
-    /// Works through the buffer: what the last call left of it (all but the bytes it returned), followed by
-    /// newly read bytes. `end` says that the stream ends here; the splitter is then ready for another stream.
+    /// Processes the buffer: the bytes that the last call left, followed by newly read bytes. `end` means that the
+    /// stream ends here; the splitter is then ready for another stream.
     ///
-    /// Returns how many bytes at the front of the buffer are done with. Of the others,
-    /// [`held`](Self::held) many have not been passed yet.
+    /// Returns how many bytes at the front of the buffer are no longer needed. Of the others, [`held`](Self::held)
+    /// bytes have not been passed yet.
     pub fn split(&mut self, buffer: &[u8], end: bool, handler: &mut impl Handler) -> usize {
         loop {
             let proceed = match self.state {
@@ -118,19 +122,19 @@ impl Splitter {
         done
     }
 
-    /// How many bytes at the end of a buffer of this length (after what `split` returned is cut off) are held
-    /// back.
+    /// How many bytes are held back at the end of a buffer of this length, which the bytes that `split` returned were
+    /// removed from.
     pub fn held(&self, buffer_len: usize) -> usize {
         buffer_len.saturating_sub(self.passed)
     }
 
     fn line_start(&mut self, buffer: &[u8], end: bool, handler: &mut impl Handler) -> bool {
         let line = &buffer[self.scanned..];
-        if line.starts_with(PREFIX) {
+        if line.starts_with(self.dialect.prefix) {
             self.state = State::Telemetry { start: self.scanned };
-            self.scanned += PREFIX.len();
+            self.scanned += self.dialect.prefix.len();
             true
-        } else if line.is_empty() || (!end && PREFIX.starts_with(line)) {
+        } else if line.is_empty() || (!end && self.dialect.prefix.starts_with(line)) {
             self.pass_to(self.scanned, handler);
             false
         } else {
@@ -145,7 +149,7 @@ impl Splitter {
             if line.len() > self.max_line_bytes {
                 handler.oversized_line();
                 self.try_markers(buffer, start + 1, line_end, handler);
-            } else if handler.telemetry_line(line) {
+            } else if handler.telemetry_line(line.get(self.dialect.prefix.len()..).unwrap_or_default()) {
                 self.remove(start, line_end, handler);
             } else {
                 self.try_markers(buffer, start + 1, line_end, handler);
@@ -163,29 +167,30 @@ impl Splitter {
     }
 
     fn text(&mut self, buffer: &[u8], end: bool, handler: &mut impl Handler) -> bool {
-        let found = PREFIX_FINDER.find(&buffer[self.scanned..]).map(|at| self.scanned + at);
+        let found = self.prefixes.find(&buffer[self.scanned..]).map(|at| self.scanned + at);
         let at = match found {
             Some(at) => at,
             None if end => buffer.len(),
-            None => buffer.len() - partial_prefix(&buffer[self.scanned..]),
+            None => buffer.len() - partial_length(self.dialect.prefix, &buffer[self.scanned..]),
         };
-        // The byte at `scanned` itself is in mid-line: that is what this state means.
+        // In this state the byte at `scanned` itself is in mid-line.
         if at > self.scanned && buffer[at - 1] == b'\n' {
             self.next_line(at);
             return true;
         }
         self.scanned = at;
-        match (self.embedded, buffer.get(at + PREFIX.len())) {
-            (Embedded::Copy | Embedded::Strip, Some(b'{')) => {
+        let prefix_len = self.dialect.prefix.len();
+        match (self.embedded, buffer.get(at + prefix_len)) {
+            (Embedded::Copy | Embedded::Strip, Some(&OBJECT_START)) => {
                 self.state = State::Window { start: at };
-                self.scanned += MARKER.len();
+                self.scanned += prefix_len + 1;
                 true
             }
             (_, Some(_)) => {
-                self.scanned += PREFIX.len();
+                self.scanned += prefix_len;
                 true
             }
-            // The buffer ends within what may be a marker.
+            // The bytes at the end of the buffer may be the start of a marker.
             (Embedded::Strip, None) if !end => {
                 self.pass_to(at, handler);
                 false
@@ -218,42 +223,44 @@ impl Splitter {
         }
     }
 
-    /// The end of the line that `scanned` stands in, if it is known.
+    /// The end of the line at `scanned`. None if the buffer does not contain it.
     fn line_end(&mut self, buffer: &[u8], end: bool) -> Option<usize> {
         let found = memchr(b'\n', &buffer[self.scanned..]).map(|at| self.scanned + at + 1);
         self.scanned = buffer.len();
         found.or(end.then_some(buffer.len()))
     }
 
-    /// What starts at `start` has grown longer than the limit with no newline in sight: go on with the next
-    /// marker that the buffer has, if any.
+    /// The candidate at `start` is longer than the limit and its line has not ended: continue with the next marker in
+    /// the buffer.
     fn slide(&mut self, buffer: &[u8], start: usize) {
         let from = start + 1;
         let next = match self.embedded {
             Embedded::Ignore => None,
-            Embedded::Copy | Embedded::Strip => MARKER_FINDER.find(&buffer[from..]),
+            Embedded::Copy | Embedded::Strip => self.markers.find(&buffer[from..]),
         };
         if let Some(at) = next {
             self.state = State::Window { start: from + at };
         } else {
-            // The end of the buffer may hold the start of one.
+            // The end of the buffer may be the start of a marker.
             self.state = State::Text;
-            self.scanned = from.max(buffer.len().saturating_sub(PREFIX.len()));
+            self.scanned = from.max(buffer.len().saturating_sub(self.dialect.prefix.len()));
         }
     }
 
-    /// Tries the markers between `from` and the line's end, leftmost first, and acts on the first event.
+    /// Tries the markers between `from` and the end of the line from left to right, up to the first event.
     fn try_markers(&mut self, buffer: &[u8], from: usize, line_end: usize, handler: &mut impl Handler) {
         if self.embedded == Embedded::Ignore {
             return;
         }
-        // A marker further left starts something longer than the limit.
+        // A candidate that starts further left is longer than the limit.
         let from = from.max(line_end.saturating_sub(self.max_line_bytes)).min(line_end);
-        let found = MARKER_FINDER
+        let Dialect { prefix, max_candidates, .. } = self.dialect;
+        let found = self
+            .markers
             .find_iter(&buffer[from..line_end])
-            .take(MAX_MARKERS)
+            .take(*max_candidates)
             .map(|at| from + at)
-            .find(|&at| handler.embedded(&buffer[at..line_end]));
+            .find(|&at| handler.embedded(&buffer[at + prefix.len()..line_end]));
         if let (Some(at), Embedded::Strip) = (found, self.embedded) {
             self.remove(at, line_end, handler);
         }
@@ -292,7 +299,7 @@ impl Splitter {
     }
 }
 
-/// How many bytes at the end of `text` may be the start of a [`PREFIX`] (less than all of it).
-fn partial_prefix(text: &[u8]) -> usize {
-    (1..PREFIX.len().min(text.len() + 1)).rev().find(|&n| text.ends_with(&PREFIX[..n])).unwrap_or(0)
+/// How many bytes at the end of `text` are the start of an incomplete prefix.
+fn partial_length(prefix: &[u8], text: &[u8]) -> usize {
+    (1..prefix.len().min(text.len() + 1)).rev().find(|&n| text.ends_with(&prefix[..n])).unwrap_or(0)
 }

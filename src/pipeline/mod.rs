@@ -25,7 +25,7 @@ use crate::{
     },
     input::{
         decode::{Decoder, Reject},
-        splitter::{Handler, PREFIX, Splitter},
+        splitter::{Handler, Splitter},
     },
     system::log,
 };
@@ -216,17 +216,10 @@ struct Sink<'a> {
     stats: &'a mut StreamStats,
 }
 
-impl Sink<'_> {
-    fn decode(&mut self, line: &[u8]) -> Result<(), Reject> {
-        let json = line.get(PREFIX.len()..).unwrap_or_default();
-        self.decoder.decode(json, self.now_ns, self.batch)
-    }
-}
-
 impl Handler for Sink<'_> {
-    fn telemetry_line(&mut self, line: &[u8]) -> bool {
+    fn telemetry_line(&mut self, json: &[u8]) -> bool {
         self.stats.telemetry_lines += 1;
-        let decoded = self.decode(line);
+        let decoded = self.decoder.decode(json, self.now_ns, self.batch);
         match decoded {
             Ok(()) => self.stats.decoded += 1,
             Err(Reject::Oversized) => self.stats.oversized += 1,
@@ -240,8 +233,8 @@ impl Handler for Sink<'_> {
         self.stats.oversized += 1;
     }
 
-    fn embedded(&mut self, candidate: &[u8]) -> bool {
-        let decoded = self.decode(candidate).is_ok();
+    fn embedded(&mut self, json: &[u8]) -> bool {
+        let decoded = self.decoder.decode(json, self.now_ns, self.batch).is_ok();
         self.stats.embedded += u64::from(decoded);
         decoded
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    input::splitter::Embedded,
+    input::{dialect, splitter::Embedded},
     pipeline::{live, wake::Wake},
     system::log,
 };
@@ -43,7 +43,7 @@ impl Publisher for Panicking {
 fn pipeline(publish_in: Option<usize>, account_in: Option<usize>) -> (Pipeline<Panicking, File>, File) {
     let stderr = tempfile::tempfile().unwrap();
     let pipeline = Pipeline::new(Parts {
-        splitter: Splitter::new(Embedded::Copy, 1024 * 1024),
+        splitter: Splitter::new(&dialect::SNAKEPIT, Embedded::Copy, 1024 * 1024),
         decoder: Decoder::default(),
         publisher: Panicking { publish_in, account_in, published: 0 },
         passthrough: Passthrough::new(stderr.try_clone().unwrap()),

@@ -21,7 +21,10 @@ use telemetry_sidecar::{
         },
         stats::Malformed::{self, Event, Json, NotObject, Shape},
     },
-    input::decode::{Decoder, Reject},
+    input::{
+        decode::{Decoder, Reject},
+        dialect::SNAKEPIT,
+    },
 };
 
 /// What all paths make of a line, between others that must not notice: of the first of its shape, and of one of a
@@ -33,7 +36,7 @@ fn by_all_paths(metadata: &[(String, String)], line: &[u8]) -> Result<Outcome, T
         br#"{"event": "d", "measurements": {"e": [1]}}"#,
         line,
     ];
-    let new = || Decoder::new(metadata.to_vec());
+    let new = || Decoder::new(&SNAKEPIT, metadata.to_vec());
     let mut slow = outcomes(&mut new(), true, &lines);
     same(&slow, &outcomes(&mut new(), false, &lines), &lines)?;
     same(&slow[1..2], &outcomes(&mut new(), false, &lines[1..2]), &lines[1..2])?;
@@ -83,7 +86,7 @@ proptest! {
         metadata in decoder(),
     ) {
         let lines = [&whole[..], &damaged, &whole];
-        let new = || Decoder::new(metadata.clone());
+        let new = || Decoder::new(&SNAKEPIT, metadata.clone());
         same(&outcomes(&mut new(), true, &lines), &outcomes(&mut new(), false, &lines), &lines)?;
     }
 

@@ -24,6 +24,7 @@ use telemetry_sidecar::{
     },
     input::{
         decode::Decoder,
+        dialect,
         splitter::{Embedded, Splitter},
     },
     pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough},
@@ -191,7 +192,7 @@ fn the_pipeline_counts_what_every_case_has_in_chunks_of_any_size() {
 }
 
 fn in_chunks(case: &Case, log: &[u8], size: usize) -> Checked {
-    let fed = feed(Splitter::new(case.embedded, case.max_line_bytes), log, size)?;
+    let fed = feed(Splitter::new(&dialect::SNAKEPIT, case.embedded, case.max_line_bytes), log, size)?;
     same("the books", case.counts.to_string().as_bytes(), counts(&fed.stats).to_string().as_bytes())?;
     same_events("events", &case.events, &fed.events, false)?;
     same("stderr", &case.stderr, &fed.stderr)
@@ -320,7 +321,8 @@ fn a_line_whose_message_is_too_large_passes_and_is_counted() {
     };
     let (too_large, small_enough) = (line(2 << 20), line(1 << 20));
     let log = [&too_large[..], &small_enough].concat();
-    let fed = feed(Splitter::new(Embedded::Copy, DEFAULT_MAX_LINE_BYTES), &log, 65536).unwrap();
+    let fed =
+        feed(Splitter::new(&dialect::SNAKEPIT, Embedded::Copy, DEFAULT_MAX_LINE_BYTES), &log, 65536).unwrap();
     assert_eq!((fed.stats.telemetry_lines, fed.stats.decoded, fed.stats.oversized), (2, 1, 1));
     same("stderr", &too_large, &fed.stderr).unwrap();
 }

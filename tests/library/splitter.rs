@@ -3,11 +3,11 @@
 
 use crate::support::{
     events::properties,
-    reader::{Found, MARKER, MODES, Reader, model},
+    reader::{Found, MARKER, MODES, PREFIX, Reader, model},
 };
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*, sample::select};
-use telemetry_sidecar::input::splitter::{Embedded, PREFIX};
+use telemetry_sidecar::input::splitter::Embedded;
 
 impl Reader {
     /// What has passed since the last call.

@@ -1,24 +1,22 @@
-//! A position in a line's JSON, for the paths that read common lines quickly.
+//! A position in the JSON of a line, for the shape path and the fast path.
 //!
-//! Every method moves past what it reads, or gives up ([`None`]) at what is rare: nothing here reports an error.
+//! A method moves past what it reads, or returns [`None`] to leave the line to a slower path. Nothing here reports an
+//! error.
 #![allow(
     clippy::inline_always,
-    reason = "measured: positions stay in registers only where all of it is one function"
+    reason = "measured: positions stay in registers only if everything is one function"
 )]
 
 use super::{
-    head::{KeyHead, Map},
+    escape::escape,
     number,
-    text::{ShortText, ascii_string, escape, plain_run, short_string},
+    prefix::{KeyPrefix, Map},
+    text::{Literal, ShortText, ascii_string, plain_run, short_string},
     wire::{Measurement, Writer},
 };
 use std::ops::Range;
-use wide::u8x32;
 
-/// The longest [`Literal`].
-const MAX_LITERAL_BYTES: usize = 32;
-
-/// A position in a line's JSON.
+/// A position in the JSON of a line.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
@@ -26,12 +24,11 @@ pub(super) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// A cursor at the start of a text.
     pub(super) fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
     }
 
-    /// Where it is, in bytes from the start.
+    /// The position, in bytes from the start.
     pub(super) fn at(&self) -> usize {
         self.at
     }
@@ -47,7 +44,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// An opening bracket, and white space around it.
+    /// Reads an opening bracket and white space around it.
     #[inline(always)]
     pub(super) fn open(&mut self, bracket: u8) -> Option<()> {
         self.skip_space();
@@ -61,24 +58,20 @@ impl<'a> Cursor<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// Exactly these bytes.
+    /// Reads exactly these bytes.
     #[inline(always)]
     pub(super) fn literal(&mut self, literal: &[u8]) -> Option<()> {
         self.text.get(self.at..)?.starts_with(literal).then(|| self.at += literal.len())
     }
 
-    /// Exactly this text.
+    /// Reads exactly this text.
     #[inline]
     pub(super) fn short_literal(&mut self, literal: &Literal) -> Option<()> {
-        let rest = self.text.get(self.at..)?;
-        let same = match rest.first_chunk() {
-            Some(chunk) => literal.starts(*chunk),
-            None => rest.starts_with(literal.text()),
-        };
-        same.then(|| self.at += literal.length)
+        self.at += literal.length_at_start_of(self.text.get(self.at..)?)?;
+        Some(())
     }
 
-    /// After a value: true at the closing bracket, false behind a comma.
+    /// Reads what follows a value: true for the closing bracket, false for a comma.
     #[inline(always)]
     pub(super) fn next_or_close(&mut self, closing: u8) -> Option<bool> {
         self.skip_space();
@@ -91,14 +84,14 @@ impl<'a> Cursor<'a> {
         (byte == closing).then_some(true)
     }
 
-    /// Nothing but white space up to the text's end.
+    /// Reads white space up to the end of the text.
     #[inline(always)]
     pub(super) fn end(&mut self) -> Option<()> {
         self.skip_space();
         (self.at == self.text.len()).then_some(())
     }
 
-    /// An object: whether it has entries. Null is one without.
+    /// Reads the start of an object and returns whether it has entries. `null` counts as an empty object.
     #[inline(always)]
     pub(super) fn open_map(&mut self) -> Option<bool> {
         if self.peek()? == b'n' {
@@ -108,18 +101,18 @@ impl<'a> Cursor<'a> {
         Some(self.byte(b'}').is_none())
     }
 
-    /// A key, and its colon.
+    /// Reads a key and its colon.
     #[inline(always)]
     pub(super) fn key(&mut self) -> Option<Key<'a>> {
         self.byte(b'"')?;
         let key = if let Some(short) = self.rest_of_short_string() {
             Key { text: short.bytes(), short: Some(short) }
         } else {
-            let (key, behind) = self.long_key()?;
-            *self = behind;
+            let (key, after) = self.long_key()?;
+            *self = after;
             key
         };
-        // What Python and nearly everybody writes.
+        // Python and most other JSON writers put one space after the colon.
         if self.literal(b": ").is_none() {
             self.skip_space();
             self.byte(b':')?;
@@ -134,13 +127,13 @@ impl<'a> Cursor<'a> {
         Some((Key { text, short: None }, self))
     }
 
-    /// A string value: valid UTF-8, as all that is returned here.
+    /// Reads a string without escapes. Every string that this type returns is valid UTF-8.
     pub(super) fn quoted(&mut self) -> Option<&'a [u8]> {
         self.byte(b'"')?;
         self.rest_of_string()
     }
 
-    /// What is left of a string behind its opening quote, if it has no escapes.
+    /// Reads a string without escapes from after its opening quote.
     #[inline]
     pub(super) fn rest_of_string(&mut self) -> Option<&'a [u8]> {
         let run = self.run()?;
@@ -148,7 +141,7 @@ impl<'a> Cursor<'a> {
         Some(run)
     }
 
-    /// The same for ASCII that is shorter than a chunk.
+    /// Reads the rest of a string that is ASCII and shorter than a chunk.
     #[inline]
     pub(super) fn rest_of_short_string(&mut self) -> Option<ShortText<'a>> {
         let string = short_string(self.text.get(self.at..)?)?;
@@ -156,7 +149,7 @@ impl<'a> Cursor<'a> {
         Some(string)
     }
 
-    /// The same for ASCII that is a little longer.
+    /// Reads the rest of a string that is ASCII and shorter than two chunks.
     #[inline]
     pub(super) fn rest_of_ascii_string(&mut self) -> Option<&'a [u8]> {
         let string = ascii_string(self.text.get(self.at..)?)?;
@@ -164,7 +157,7 @@ impl<'a> Cursor<'a> {
         Some(string)
     }
 
-    /// Writes what is left of a string behind its opening quote, escapes and all.
+    /// Reads a string from after its opening quote and writes its text, with escapes replaced.
     pub(super) fn copy_rest_of_string(&mut self, out: &mut Writer<'_>) -> Option<()> {
         loop {
             out.bytes(self.run()?)?;
@@ -177,7 +170,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What of a string comes before an escape or its end.
+    /// Reads a string up to an escape or to its end.
     #[inline]
     fn run(&mut self) -> Option<&'a [u8]> {
         let run = plain_run(self.text.get(self.at..)?)?;
@@ -185,7 +178,7 @@ impl<'a> Cursor<'a> {
         Some(run)
     }
 
-    /// A scalar of `measurements`.
+    /// Reads a scalar of `measurements`.
     #[inline]
     pub(super) fn measurement(&mut self) -> Option<Measurement<'a>> {
         Some(match self.peek()? {
@@ -197,7 +190,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// The text of a scalar that is no string.
+    /// Reads a scalar other than a string and returns its text.
     pub(super) fn scalar(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         match self.measurement()? {
@@ -206,13 +199,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Where the content of a string that was just read is.
+    /// The range of the content of the string that was just read.
     pub(super) fn content(&self, string: &[u8]) -> Range<usize> {
         let closing_quote = self.at.saturating_sub(1);
         closing_quote.saturating_sub(string.len())..closing_quote
     }
 
-    /// A whole number that fits an int64, or a decimal fraction without exponent.
+    /// Reads an integer that fits an int64, or a decimal fraction without exponent.
     #[inline(always)]
     pub(super) fn number(&mut self) -> Option<Measurement<'a>> {
         let (number, length) = number::number(self.text.get(self.at..)?)?;
@@ -220,7 +213,7 @@ impl<'a> Cursor<'a> {
         Some(number)
     }
 
-    /// A whole number that fits an int64.
+    /// Reads an integer that fits an int64.
     #[inline(always)]
     pub(super) fn integer(&mut self) -> Option<i64> {
         let (integer, length) = number::integer(self.text.get(self.at..)?)?;
@@ -229,7 +222,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A key: UTF-8, as strings are here.
+/// A key of a map.
 #[derive(Clone, Copy)]
 pub(super) struct Key<'a> {
     pub(super) text: &'a [u8],
@@ -237,42 +230,9 @@ pub(super) struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
-    /// The head of its entries, if it is short enough to have one.
+    /// The prefix of entries with this key. None if the key is too long.
     #[inline]
-    pub(super) fn head(self, map: Map) -> Option<KeyHead<'a>> {
-        KeyHead::new(map, self.short?)
-    }
-}
-
-/// A short text to be compared with in one step.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Literal {
-    text: [u8; MAX_LITERAL_BYTES],
-    /// Which bytes count.
-    mask: [u8; MAX_LITERAL_BYTES],
-    length: usize,
-}
-
-impl Literal {
-    /// None if it is too long for that.
-    pub(super) const fn new(literal: &[u8]) -> Option<Self> {
-        if literal.len() > MAX_LITERAL_BYTES {
-            return None;
-        }
-        let (mut text, mut mask) = ([0; MAX_LITERAL_BYTES], [0; MAX_LITERAL_BYTES]);
-        let mut at = 0;
-        while at < literal.len() {
-            (text[at], mask[at]) = (literal[at], 0xFF);
-            at += 1;
-        }
-        Some(Self { text, mask, length: literal.len() })
-    }
-
-    fn text(&self) -> &[u8] {
-        self.text.get(..self.length).unwrap_or_default()
-    }
-
-    fn starts(&self, chunk: [u8; MAX_LITERAL_BYTES]) -> bool {
-        ((u8x32::new(chunk) ^ u8x32::new(self.text)) & u8x32::new(self.mask)) == u8x32::ZERO
+    pub(super) fn prefix(self, map: Map) -> Option<KeyPrefix<'a>> {
+        KeyPrefix::new(map, self.short?)
     }
 }

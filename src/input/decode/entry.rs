@@ -1,78 +1,81 @@
-//! Reading a value and writing its entry, for both paths that read common lines quickly.
+//! Reads a value and writes its map entry, for the shape path and the fast path.
 //!
-//! What is usual is done in place, so that positions stay in registers; anything else is handed over whole.
+//! The usual values are handled inline, so that positions stay in registers. The others are handled out of line.
 #![allow(
     clippy::inline_always,
-    reason = "measured: positions stay in registers only where all of it is one function"
+    reason = "measured: positions stay in registers only if everything is one function"
 )]
 
 use super::{
     cursor::Cursor,
-    head::Head,
+    prefix::EntryPrefix,
     wire::{Measurement, Writer},
 };
 
-/// A scalar of `measurements`.
+/// Reads a scalar and writes it as an entry of `measurements`.
 #[inline(always)]
-pub(super) fn measurement(cursor: &mut Cursor<'_>, out: &mut Writer<'_>, head: &impl Head) -> Option<()> {
-    let mut behind = *cursor;
-    match behind.number() {
-        Some(Measurement::Int(int)) => out.int_entry(head, int)?,
-        Some(Measurement::Float(float)) => out.float_entry(head, float)?,
+pub(super) fn measurement(
+    cursor: &mut Cursor<'_>,
+    out: &mut Writer<'_>,
+    prefix: &impl EntryPrefix,
+) -> Option<()> {
+    let mut after = *cursor;
+    match after.number() {
+        Some(Measurement::Int(int)) => out.int_entry(prefix, int)?,
+        Some(Measurement::Float(float)) => out.float_entry(prefix, float)?,
         _ => {
-            return apart(cursor, out, |cursor, out| match cursor.measurement()? {
-                Measurement::Int(int) => out.int_entry(head, int),
-                Measurement::Float(float) => out.float_entry(head, float),
-                other => out.entry_of(head, |out| out.telemetry_value(other)),
+            return out_of_line(cursor, out, |cursor, out| match cursor.measurement()? {
+                Measurement::Int(int) => out.int_entry(prefix, int),
+                Measurement::Float(float) => out.float_entry(prefix, float),
+                other => out.entry_of(prefix, |out| out.telemetry_value(other)),
             });
         }
     }
-    *cursor = behind;
+    *cursor = after;
     Some(())
 }
 
-/// A string of `metadata`, from behind its opening quote.
+/// Reads a string from after its opening quote and writes it as an entry of `metadata`.
 #[inline(always)]
 pub(super) fn rest_of_metadata(
     cursor: &mut Cursor<'_>,
     out: &mut Writer<'_>,
-    head: &impl Head,
+    prefix: &impl EntryPrefix,
 ) -> Option<()> {
     if let Some(text) = cursor.rest_of_short_string() {
-        return out.short_text_entry(head, text);
+        return out.short_text_entry(prefix, text);
     }
-    apart(cursor, out, |cursor, out| out.entry_of(head, |out| cursor.copy_rest_of_string(out)))
+    out_of_line(cursor, out, |cursor, out| out.entry_of(prefix, |out| cursor.copy_rest_of_string(out)))
 }
 
-/// The rest of a correlation id.
+/// Reads a name or a correlation id from after its opening quote.
 #[inline(always)]
 pub(super) fn rest_of_id<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     if let Some(id) = cursor.rest_of_ascii_string() {
         return Some(id);
     }
     let mut id = &[][..];
-    apart(cursor, &mut Writer::default(), |cursor, _| {
+    out_of_line(cursor, &mut Writer::default(), |cursor, _| {
         id = cursor.rest_of_string()?;
         Some(())
     })?;
     Some(id)
 }
 
-/// Reads and writes in a function of its own, with copies of the positions: a position that others may change cannot stay
-/// in a register.
+/// Runs a step in a separate function that gets copies of the positions. With references to them the positions could
+/// not stay in registers.
 #[inline(always)]
-pub(super) fn apart<'a, 'b>(
+pub(super) fn out_of_line<'a, 'b>(
     cursor: &mut Cursor<'a>,
     out: &mut Writer<'b>,
     step: impl FnOnce(&mut Cursor<'a>, &mut Writer<'b>) -> Option<()>,
 ) -> Option<()> {
-    let (behind, written) = copies(*cursor, std::mem::take(out), step)?;
-    (*cursor, *out) = (behind, written);
+    (*cursor, *out) = with_copies(*cursor, std::mem::take(out), step)?;
     Some(())
 }
 
 #[inline(never)]
-fn copies<'a, 'b>(
+fn with_copies<'a, 'b>(
     mut cursor: Cursor<'a>,
     mut out: Writer<'b>,
     step: impl FnOnce(&mut Cursor<'a>, &mut Writer<'b>) -> Option<()>,

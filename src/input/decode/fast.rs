@@ -1,59 +1,54 @@
-//! The path for what workers usually print: one pass that writes wire bytes as it reads.
+//! The path for lines as workers usually print them: one pass that writes wire bytes as it reads.
 //!
-//! It takes known keys, each once, in any order; strings of valid UTF-8, with escapes only in metadata; integers that
-//! fit an int64; decimals; true, false and null. At anything else it gives up ([`None`]) and the slow path starts
-//! anew: it is never wrong, only incomplete.
+//! It accepts known keys, each once, in any order; strings of valid UTF-8, with escapes only in metadata; integers that
+//! fit an int64; decimals; true, false and null. For anything else it returns [`None`], and the slow path starts again
+//! from the beginning of the line.
 #![allow(
     clippy::inline_always,
-    reason = "measured: positions stay in registers only where all of it is one function"
+    reason = "measured: positions stay in registers only if everything is one function"
 )]
 
 use super::{
-    Fields, Reject,
-    cursor::{Cursor, Key, Literal},
-    entry::{self, apart},
-    head::Map,
-    room_for,
+    cursor::{Cursor, Key},
+    entry::{self, out_of_line},
+    keys::{EventKeys, MapKeys},
+    message::{Fields, Reject, message_capacity},
+    prefix::Map,
     wire::Writer,
 };
-use crate::event::batch::BatchBuilder;
+use crate::{
+    event::batch::BatchBuilder,
+    input::dialect::{Dialect, EventKey},
+};
 use std::ops::Range;
 
-/// Keys of one map that are remembered to find repeated ones; a map with more goes the slow way.
-const MAX_KEYS: usize = 16;
-
-/// The key in `metadata` that stands in for an event's own.
-pub(super) const CORRELATION_ID: &[u8] = b"correlation_id";
-
-/// What a value is for.
+/// What a value belongs to.
 #[derive(Clone, Copy)]
 pub(super) enum Field<'a> {
-    /// The name.
     Event,
-    /// The measurement of this key.
     Measurement(Key<'a>),
-    /// The metadata of this key, a string.
+    /// A string in metadata.
     Metadata(Key<'a>),
-    /// The same, but not a string.
+    /// A number, true, false or null in metadata.
     MetadataScalar(Key<'a>),
-    /// The time.
+    /// The string in metadata that is used if the event object itself has no correlation id.
+    MetadataCorrelationId(Key<'a>),
     Timestamp,
-    /// The correlation id.
     CorrelationId,
 }
 
-/// Is told where values are.
+/// Receives the positions of all values.
 pub(super) trait Observer {
-    /// There is a value here: of a string its content, of measurements all of its text.
+    /// `at` is the content of a string, or the whole text of a measurement or another scalar.
     fn value(&mut self, field: Field<'_>, at: Range<usize>);
 }
 
-/// Nobody wants to know.
+/// Ignores the positions.
 impl Observer for () {
     fn value(&mut self, _: Field<'_>, _: Range<usize>) {}
 }
 
-/// The name that came last and what it is on the wire: the next line is likely to have the same.
+/// The last name and its wire bytes: the next line often has the same name.
 #[derive(Debug, Default)]
 pub(super) struct LastName {
     name: Vec<u8>,
@@ -75,41 +70,49 @@ impl LastName {
     }
 }
 
-/// Decodes, or gives up.
+/// A line, and what the decoder adds to it.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    pub(super) dialect: &'static Dialect,
+    pub(super) json: &'a [u8],
+    pub(super) extra_metadata: &'a [(String, String)],
+    pub(super) now_ns: i64,
+}
+
+/// Decodes a line, or returns [`None`] to leave it to the slow path.
 pub(super) fn decode(
-    json: &[u8],
-    extra_metadata: &[(String, String)],
-    now_ns: i64,
+    input: &Input<'_>,
     batch: &mut BatchBuilder,
     last_name: &mut LastName,
     observer: &mut impl Observer,
 ) -> Option<Result<(), Reject>> {
+    let Input { dialect, json, extra_metadata, now_ns } = *input;
     let mut cursor = Cursor::new(json);
-    let mut seen = Seen::default();
-    let mut metadata_keys = Keys::default();
+    let mut event_keys = EventKeys::default();
+    let mut metadata_keys = MapKeys::default();
     let (mut name, mut correlation_id, mut metadata_correlation_id) = (&[][..], &[][..], &[][..]);
     let mut timestamp_ns = None;
 
-    let mut out = Writer::new(batch.room(room_for(json, extra_metadata)));
+    let mut out = Writer::new(batch.spare(message_capacity(json, extra_metadata)));
     cursor.open(b'{')?;
     loop {
-        match seen.next(&mut cursor)? {
-            Known::Event => {
+        match event_keys.next(&mut cursor, dialect)? {
+            EventKey::Event => {
                 cursor.byte(b'"')?;
                 name = entry::rest_of_id(&mut cursor)?;
                 last_name.write_parts_of(name, &mut out)?;
                 observer.value(Field::Event, cursor.content(name));
             }
-            Known::Measurements => {
-                let mut keys = Keys::default();
+            EventKey::Measurements => {
+                let mut keys = MapKeys::default();
                 let mut more = cursor.open_map()?;
                 while more {
                     let key = cursor.key()?;
                     keys.add(key.text)?;
                     let start = cursor.at();
-                    match key.head(Map::Measurements) {
-                        Some(head) => entry::measurement(&mut cursor, &mut out, &head)?,
-                        None => apart(&mut cursor, &mut out, |cursor, out| {
+                    match key.prefix(Map::Measurements) {
+                        Some(prefix) => entry::measurement(&mut cursor, &mut out, &prefix)?,
+                        None => out_of_line(&mut cursor, &mut out, |cursor, out| {
                             out.measurement(key.text, cursor.measurement()?)
                         })?,
                     }
@@ -117,43 +120,46 @@ pub(super) fn decode(
                     more = !cursor.next_or_close(b'}')?;
                 }
             }
-            Known::Metadata => {
+            EventKey::Metadata => {
                 let mut more = cursor.open_map()?;
                 while more {
                     let key = cursor.key()?;
                     metadata_keys.add(key.text)?;
-                    if key.text == CORRELATION_ID {
-                        // Of others than strings, null is none: rare.
-                        apart(&mut cursor, &mut out, |cursor, out| {
+                    if key.text == dialect.metadata_correlation_id.as_bytes() {
+                        // Values other than strings are rare here, and null means that there is none.
+                        out_of_line(&mut cursor, &mut out, |cursor, out| {
                             metadata_correlation_id = cursor.quoted()?;
                             out.metadata(key.text, metadata_correlation_id)
                         })?;
-                        observer.value(Field::Metadata(key), cursor.content(metadata_correlation_id));
+                        let at = cursor.content(metadata_correlation_id);
+                        observer.value(Field::MetadataCorrelationId(key), at);
                     } else if cursor.byte(b'"').is_some() {
                         let start = cursor.at();
-                        match key.head(Map::Metadata) {
-                            Some(head) => entry::rest_of_metadata(&mut cursor, &mut out, &head)?,
-                            None => apart(&mut cursor, &mut out, |cursor, out| {
+                        match key.prefix(Map::Metadata) {
+                            Some(prefix) => entry::rest_of_metadata(&mut cursor, &mut out, &prefix)?,
+                            None => out_of_line(&mut cursor, &mut out, |cursor, out| {
                                 out.metadata_of(key.text, |out| cursor.copy_rest_of_string(out))
                             })?,
                         }
                         observer.value(Field::Metadata(key), start..cursor.at() - 1);
                     } else {
                         let start = cursor.at();
-                        apart(&mut cursor, &mut out, |cursor, out| out.metadata(key.text, cursor.scalar()?))?;
+                        out_of_line(&mut cursor, &mut out, |cursor, out| {
+                            out.metadata(key.text, cursor.scalar()?)
+                        })?;
                         observer.value(Field::MetadataScalar(key), start..cursor.at());
                     }
                     more = !cursor.next_or_close(b'}')?;
                 }
             }
-            Known::Timestamp => {
+            EventKey::TimestampNs => {
                 let start = cursor.at();
                 timestamp_ns = Some(cursor.integer()?);
                 observer.value(Field::Timestamp, start..cursor.at());
             }
-            // Null and missing are the same.
-            Known::CorrelationId if cursor.peek()? == b'n' => cursor.literal(b"null")?,
-            Known::CorrelationId => {
+            // A correlation id of null is the same as none.
+            EventKey::CorrelationId if cursor.peek()? == b'n' => cursor.literal(b"null")?,
+            EventKey::CorrelationId => {
                 cursor.byte(b'"')?;
                 correlation_id = entry::rest_of_id(&mut cursor)?;
                 observer.value(Field::CorrelationId, cursor.content(correlation_id));
@@ -178,81 +184,4 @@ pub(super) fn decode(
     let fields = Fields { name, correlation_id, timestamp_ns };
     let message_bytes = fields.write(&mut out, now_ns)?;
     Some(fields.add(message_bytes, now_ns, batch))
-}
-
-/// The known keys, in the order in which workers usually write them.
-#[derive(Clone, Copy)]
-enum Known {
-    Event,
-    Measurements,
-    Metadata,
-    Timestamp,
-    CorrelationId,
-}
-
-/// As Python and nearly everybody writes them.
-const USUAL: [(Option<Literal>, Known); 5] = [
-    (Literal::new(br#""event": "#), Known::Event),
-    (Literal::new(br#""measurements": "#), Known::Measurements),
-    (Literal::new(br#""metadata": "#), Known::Metadata),
-    (Literal::new(br#""timestamp_ns": "#), Known::Timestamp),
-    (Literal::new(br#""correlation_id": "#), Known::CorrelationId),
-];
-
-/// Which of the known keys have come.
-#[derive(Default)]
-struct Seen {
-    /// A bit for each.
-    keys: u8,
-    /// Which one is likely to come next.
-    next: usize,
-}
-
-impl Seen {
-    /// Reads a key. It gives up at an unknown one and at one that came before.
-    #[inline(always)]
-    fn next(&mut self, cursor: &mut Cursor<'_>) -> Option<Known> {
-        let usual = USUAL.get(self.next).and_then(|(text, key)| {
-            cursor.short_literal(text.as_ref()?)?;
-            Some(*key)
-        });
-        let key = match usual {
-            Some(key) => key,
-            None => match cursor.key()?.text {
-                b"event" => Known::Event,
-                b"measurements" => Known::Measurements,
-                b"metadata" => Known::Metadata,
-                b"timestamp_ns" => Known::Timestamp,
-                b"correlation_id" => Known::CorrelationId,
-                _ => return None,
-            },
-        };
-        let bit = 1 << key as u8;
-        let first = self.keys & bit == 0;
-        self.keys |= bit;
-        self.next = key as usize + 1;
-        first.then_some(key)
-    }
-}
-
-/// The keys of a map.
-#[derive(Default)]
-struct Keys<'a> {
-    keys: [&'a [u8]; MAX_KEYS],
-    len: usize,
-}
-
-impl<'a> Keys<'a> {
-    fn contains(&self, key: &[u8]) -> bool {
-        self.keys.iter().take(self.len).any(|known| *known == key)
-    }
-
-    fn add(&mut self, key: &'a [u8]) -> Option<()> {
-        if self.contains(key) {
-            return None;
-        }
-        *self.keys.get_mut(self.len)? = key;
-        self.len += 1;
-        Some(())
-    }
 }

@@ -1,21 +1,17 @@
-//! A scanner for JSON text: it validates and finds where values are, without recursion and without building
-//! anything.
+//! A scanner for JSON text. It validates and finds values, without recursion and without building a tree.
 //!
 //! The grammar is RFC 8259's plus the bare `NaN`, `Infinity` and `-Infinity` that Python's `json.dumps` writes.
-//! It is as strict as serde_json and Python's `json.loads` otherwise, except that strings may hold invalid
-//! UTF-8 and lone surrogates, which [`unescape`] replaces, and that nesting may be of any depth.
+//! Otherwise it is as strict as serde_json and Python's `json.loads`, except that strings may contain invalid
+//! UTF-8 and lone surrogates, which [`unescape`](super::escape::unescape) replaces, and that nesting may be of any
+//! depth.
 
-use super::text::run_length;
-use std::borrow::Cow;
+use super::{escape::short_escape, text::run_length};
 
-/// What a value is.
+/// The type of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// `{…}`
+pub(super) enum Kind {
     Object,
-    /// `[…]`
     Array,
-    /// `"…"`
     String,
     /// A number without fraction and exponent.
     Integer,
@@ -23,59 +19,48 @@ pub enum Kind {
     Float,
     /// `NaN`, `Infinity` or `-Infinity`.
     NonFinite,
-    /// `true`
     True,
-    /// `false`
     False,
-    /// `null`
     Null,
 }
 
-/// A value: what it is, and its text from its first byte to its last.
+/// A value: its type and its text as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Value<'a> {
-    /// What it is.
-    pub kind: Kind,
-    /// Its text as written.
-    pub text: &'a [u8],
+pub(super) struct Value<'a> {
+    pub(super) kind: Kind,
+    pub(super) text: &'a [u8],
 }
 
 /// The text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotJson;
+pub(super) struct NotJson;
 
 /// A position in a text.
 #[derive(Debug)]
-pub struct Scanner<'a> {
+pub(super) struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner at the start of a text.
-    pub fn new(text: &'a [u8]) -> Self {
+    fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
     }
 
-    /// Scans the one value that the whole text is, white space around it allowed.
-    ///
-    /// # Errors
-    ///
-    /// If the text is anything else.
-    pub fn document(text: &'a [u8]) -> Result<Value<'a>, NotJson> {
+    /// Scans a text that consists of one value and white space around it.
+    pub(super) fn document(text: &'a [u8]) -> Result<Value<'a>, NotJson> {
         let mut scanner = Self::new(text);
         let value = scanner.value()?;
         scanner.skip_space();
         if scanner.at == text.len() { Ok(value) } else { Err(NotJson) }
     }
 
-    /// Calls `visit` with the raw key (between its quotes) and the value of each entry of an object that
-    /// [`Scanner`] has scanned before.
-    ///
-    /// # Errors
-    ///
-    /// If it is no such object.
-    pub fn entries(object: &'a [u8], mut visit: impl FnMut(&'a [u8], Value<'a>)) -> Result<(), NotJson> {
+    /// Calls `visit` with the raw key (between its quotes) and the value of each entry of an object that was
+    /// scanned before.
+    pub(super) fn entries(
+        object: &'a [u8],
+        mut visit: impl FnMut(&'a [u8], Value<'a>),
+    ) -> Result<(), NotJson> {
         let mut scanner = Self::new(object);
         scanner.expect(b'{')?;
         scanner.skip_space();
@@ -94,7 +79,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Scans a value of any depth. The open containers are kept on the heap, a byte each.
+    /// Scans a value of any depth. Open containers take one byte each on the heap, so deep nesting cannot overflow
+    /// the stack.
     fn value(&mut self) -> Result<Value<'a>, NotJson> {
         self.skip_space();
         let start = self.at;
@@ -112,13 +98,13 @@ impl<'a> Scanner<'a> {
     fn container(&mut self) -> Result<(), NotJson> {
         let mut open: Vec<u8> = Vec::new();
         loop {
-            // A value is due, and in an object its key before it.
+            // A value follows.
             self.skip_space();
             match self.peek() {
                 Some(bracket @ (b'{' | b'[')) => {
                     self.at += 1;
                     self.skip_space();
-                    // `}` and `]` stand two places behind `{` and `[` in ASCII.
+                    // In ASCII `}` is `{` plus 2, and `]` is `[` plus 2.
                     let closing = bracket + 2;
                     if self.peek() == Some(closing) {
                         self.at += 1;
@@ -195,7 +181,7 @@ impl<'a> Scanner<'a> {
                         }
                         self.at += 4;
                     }
-                    letter if escaped(letter).is_some() => {}
+                    letter if short_escape(letter).is_some() => {}
                     _ => return Err(NotJson),
                 },
                 _ => return Err(NotJson),
@@ -264,55 +250,5 @@ impl<'a> Scanner<'a> {
 
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
-    }
-}
-
-/// The text that a string's raw form (between its quotes) stands for. Invalid UTF-8 and lone surrogates become
-/// U+FFFD.
-pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
-    let Some(first) = memchr::memchr(b'\\', raw) else {
-        return String::from_utf8_lossy(raw);
-    };
-    let mut text = String::with_capacity(raw.len());
-    let (mut plain, mut rest) = raw.split_at(first);
-    loop {
-        text.push_str(&String::from_utf8_lossy(plain));
-        // `rest` is empty or starts with a backslash.
-        let (character, length) = match rest {
-            [] => return Cow::Owned(text),
-            [_, b'u', ..] => unicode_escape(rest),
-            [_, letter, ..] => (escaped(*letter).unwrap_or(char::REPLACEMENT_CHARACTER), 2),
-            [_] => (char::REPLACEMENT_CHARACTER, 1),
-        };
-        text.push(character);
-        let after = rest.get(length..).unwrap_or_default();
-        (plain, rest) = after.split_at(memchr::memchr(b'\\', after).unwrap_or(after.len()));
-    }
-}
-
-/// What a letter behind a backslash stands for, unless it is `u`.
-pub(super) fn escaped(letter: u8) -> Option<char> {
-    Some(match letter {
-        b'b' => '\u{8}',
-        b'f' => '\u{c}',
-        b'n' => '\n',
-        b'r' => '\r',
-        b't' => '\t',
-        b'"' | b'\\' | b'/' => char::from(letter),
-        _ => return None,
-    })
-}
-
-/// The character of the `\uXXXX`, or the pair of them, at the start of `text`, and how many bytes it takes.
-pub(super) fn unicode_escape(text: &[u8]) -> (char, usize) {
-    let unit = |at: usize| {
-        let escape = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
-        u16::from_str_radix(str::from_utf8(escape).ok()?, 16).ok()
-    };
-    let first = unit(0).unwrap_or(0xD800);
-    let pair = [first, unit(6).unwrap_or(0)];
-    match char::decode_utf16(pair).next() {
-        Some(Ok(character)) => (character, 6 * character.len_utf16()),
-        _ => (char::REPLACEMENT_CHARACTER, 6),
     }
 }

@@ -1,127 +1,90 @@
-//! One telemetry line's JSON into one `TelemetryEvent` frame.
+//! Turns the JSON of one telemetry line into one `TelemetryEvent` frame.
 //!
-//! Three paths with one result. `shape` knows lines like ones seen before and reads their values only. `fast` makes one
-//! pass over what real workers print and writes wire bytes as it goes; whatever is rare (escapes, nested values,
-//! repeated keys, numbers that need care, errors) it leaves to `slow`, which scans first and then picks values. The
-//! first two never report an error of their own: what is wrong with a line is for the slow path to say, so the common
-//! line does not pay for the rare one. Property tests hold them to the same result.
+//! Three paths produce the same result:
+//!
+//! - `shapes` knows the structure of earlier lines and reads only the values.
+//! - `fast` makes one pass over lines as workers usually print them and writes wire bytes as it reads. Everything rare
+//!   (most escapes, nested values, repeated keys, large numbers, errors) it leaves to `slow`.
+//! - `slow` validates the whole line first and then picks the values. Only this path reports why a line is malformed.
+//!
+//! Property tests compare the three paths.
 
 mod cursor;
 mod entry;
+mod escape;
 mod fast;
-mod head;
-pub mod json;
+mod json;
+mod keys;
+mod message;
 mod number;
+mod prefix;
 mod shape;
+mod shapes;
 mod slow;
-mod text;
+pub(super) mod text;
 mod varint;
-pub mod wire;
+mod wire;
 
-use crate::event::{
-    batch::{BatchBuilder, Event},
-    stats::Malformed,
-};
-use shape::Shapes;
+use super::dialect::{self, Dialect};
+use crate::event::batch::BatchBuilder;
+pub use message::Reject;
+use shapes::Shapes;
 use std::collections::BTreeMap;
-use wire::Writer;
 
-/// Why a line did not become an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reject {
-    /// It is not what an event looks like.
-    Malformed(Malformed),
-    /// Its message would be larger than [`MAX_MESSAGE_BYTES`](crate::event::batch::MAX_MESSAGE_BYTES).
-    Oversized,
-}
-
-impl From<json::NotJson> for Reject {
-    fn from(_: json::NotJson) -> Self {
-        Self::Malformed(Malformed::Json)
-    }
-}
-
-/// The decoder, with what it adds to every event.
-#[derive(Debug, Default)]
+/// The decoder for one stream.
+#[derive(Debug)]
 pub struct Decoder {
+    dialect: &'static Dialect,
+    /// Metadata that is added to every event without that key.
     metadata: Vec<(String, String)>,
     shapes: Shapes,
     last_name: fast::LastName,
 }
 
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new(&dialect::SNAKEPIT, Vec::new())
+    }
+}
+
 impl Decoder {
-    /// A decoder that adds these keys to the metadata of events that do not have them. Of a key given twice the
-    /// last one counts.
-    pub fn new(metadata: Vec<(String, String)>) -> Self {
+    /// A decoder that adds `metadata` to every event that does not have the key itself. Of repeated keys in
+    /// `metadata` the last one counts.
+    pub fn new(dialect: &'static Dialect, metadata: Vec<(String, String)>) -> Self {
         let unique: BTreeMap<_, _> = metadata.into_iter().collect();
         Self {
+            dialect,
             metadata: unique.into_iter().collect(),
             shapes: Shapes::default(),
             last_name: fast::LastName::default(),
         }
     }
 
-    /// Decodes what follows `TELEMETRY:` in a line, its newline included or not, and adds the event to the
-    /// batch. `now_ns`, the time of reading in nanoseconds since the Unix epoch, is the timestamp of an event
-    /// that has none.
+    /// Decodes what follows the prefix in a line, with or without the newline, and adds the event to the batch.
+    /// `now_ns`, the time of reading in nanoseconds since the Unix epoch, is the timestamp of an event without one.
     ///
     /// # Errors
     ///
-    /// If it is not an event; the batch is then as it was.
+    /// If the line is not an event. The batch is unchanged then.
     pub fn decode(&mut self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<(), Reject> {
         if let Some(result) = self.shapes.decode(json, now_ns, batch) {
             return result;
         }
-        if let Some(result) = fast::decode(json, &self.metadata, now_ns, batch, &mut self.last_name, &mut ())
-        {
-            self.shapes.learn(json, &self.metadata);
+        let input = fast::Input { dialect: self.dialect, json, extra_metadata: &self.metadata, now_ns };
+        if let Some(result) = fast::decode(&input, batch, &mut self.last_name, &mut ()) {
+            self.shapes.learn(&input);
             return result;
         }
         self.decode_slowly(json, now_ns, batch)
     }
 
-    /// The same by the slow path alone: what tests compare the fast path with.
+    /// Decodes with the slow path only. Tests compare the other paths with it.
     ///
     /// # Errors
     ///
     /// Those of [`decode`](Self::decode).
+    #[doc(hidden)]
     pub fn decode_slowly(&self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<(), Reject> {
-        slow::decode(json, &self.metadata, now_ns, batch)
-    }
-}
-
-/// Room for the message that most lines become: wire bytes are rarely more than the text.
-fn room_for(json: &[u8], extra_metadata: &[(String, String)]) -> usize {
-    let extra: usize = extra_metadata.iter().map(|(key, value)| key.len() + value.len() + 16).sum();
-    json.len() + json.len() / 4 + extra + 256
-}
-
-/// What all paths end with.
-struct Fields<'a> {
-    name: &'a [u8],
-    correlation_id: &'a [u8],
-    timestamp_ns: Option<i64>,
-}
-
-impl Fields<'_> {
-    /// Writes the fields that stand once. What is written is the message then.
-    fn write(&self, out: &mut Writer<'_>, now_ns: i64) -> Option<usize> {
-        out.timestamp_ns(self.timestamp_ns.unwrap_or(now_ns))?;
-        out.correlation_id(self.correlation_id)?;
-        Some(out.written())
-    }
-
-    /// Adds a message of so many bytes that is in the batch's room.
-    fn add(&self, message_bytes: usize, now_ns: i64, batch: &mut BatchBuilder) -> Result<(), Reject> {
-        let added = batch.finish(
-            message_bytes,
-            Event {
-                name: self.name,
-                correlation_id: self.correlation_id,
-                timestamp_ns: self.timestamp_ns.unwrap_or(now_ns),
-                timestamp_given: self.timestamp_ns.is_some(),
-            },
-        );
-        if added { Ok(()) } else { Err(Reject::Oversized) }
+        slow::decode(self.dialect, json, &self.metadata, now_ns, batch)
     }
 }

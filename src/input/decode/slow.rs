@@ -1,20 +1,30 @@
-//! The path for any line: validate all of it, note where the five known values are, then read these.
+//! The path for every line: validate all of it, remember the values of the known keys, then read them.
 //!
-//! Scanning first makes "the last one wins" and "a line is malformed as a whole or not at all" come for free.
+//! Because the whole line is scanned first, the last of repeated keys wins and a malformed line writes nothing.
 
 use super::{
-    Fields, Reject,
-    json::{Kind, Scanner, Value, unescape},
-    room_for,
+    escape::unescape,
+    json::{Kind, NotJson, Scanner, Value},
+    message::{Fields, Reject, message_capacity},
     wire::{Measurement, Writer},
 };
-use crate::event::{
-    batch::{BatchBuilder, MAX_MESSAGE_BYTES},
-    stats::Malformed,
+use crate::{
+    event::{
+        batch::{BatchBuilder, MAX_MESSAGE_BYTES},
+        stats::Malformed,
+    },
+    input::dialect::{Dialect, EventKey},
 };
 use std::{borrow::Cow, collections::BTreeMap};
 
+impl From<NotJson> for Reject {
+    fn from(_: NotJson) -> Self {
+        Self::Malformed(Malformed::Json)
+    }
+}
+
 pub(super) fn decode(
+    dialect: &Dialect,
     json: &[u8],
     extra_metadata: &[(String, String)],
     now_ns: i64,
@@ -26,13 +36,13 @@ pub(super) fn decode(
     }
     let (mut event, mut measurements, mut metadata, mut timestamp, mut correlation_id) =
         (None, None, None, None, None);
-    Scanner::entries(document.text, |key, value| match unescape(key).as_ref() {
-        "event" => event = Some(value),
-        "measurements" => measurements = Some(value),
-        "metadata" => metadata = Some(value),
-        "timestamp_ns" => timestamp = Some(value),
-        "correlation_id" => correlation_id = Some(value),
-        _ => {}
+    Scanner::entries(document.text, |key, value| match dialect.key(unescape(key).as_bytes()) {
+        Some(EventKey::Event) => event = Some(value),
+        Some(EventKey::Measurements) => measurements = Some(value),
+        Some(EventKey::Metadata) => metadata = Some(value),
+        Some(EventKey::TimestampNs) => timestamp = Some(value),
+        Some(EventKey::CorrelationId) => correlation_id = Some(value),
+        None => {}
     })?;
 
     let name = match event {
@@ -48,18 +58,18 @@ pub(super) fn decode(
     let correlation_id = correlation_id
         .map(|value| (text(value), value.kind))
         .filter(is_set)
-        .or_else(|| metadata.get("correlation_id").cloned().filter(is_set))
+        .or_else(|| metadata.get(dialect.metadata_correlation_id).cloned().filter(is_set))
         .map_or(Cow::Borrowed(""), |(text, _)| text);
     for (key, value) in extra_metadata {
         metadata.entry(Cow::Borrowed(key)).or_insert((Cow::Borrowed(value), Kind::String));
     }
 
-    let timestamp_ns = timestamp.and_then(instant);
+    let timestamp_ns = timestamp.and_then(self::timestamp_ns);
     let fields = Fields { name: name.as_bytes(), correlation_id: correlation_id.as_bytes(), timestamp_ns };
-    // No line takes more than six times its length: a byte that is not UTF-8 becomes three, and an id in metadata is
-    // written twice. One that would be larger than a message may be is given up.
-    let room = (5 * room_for(json, extra_metadata)).min(MAX_MESSAGE_BYTES);
-    let mut out = Writer::new(batch.room(room).get_mut(..room).unwrap_or_default());
+    // A message takes at most six times the length of its line: an invalid byte becomes three, and a correlation id in
+    // metadata is written twice. A message above the limit does not fit and is rejected.
+    let capacity = (5 * message_capacity(json, extra_metadata)).min(MAX_MESSAGE_BYTES);
+    let mut out = Writer::new(batch.spare(capacity).get_mut(..capacity).unwrap_or_default());
     let mut write = || {
         out.event_parts(name.as_bytes())?;
         for (key, value) in &measurements {
@@ -74,7 +84,7 @@ pub(super) fn decode(
     fields.add(message_bytes, now_ns, batch)
 }
 
-/// The entries of an object, the last one of each key; none for null and a missing one.
+/// The entries of an object; of repeated keys the last one. A missing object and `null` have no entries.
 fn object(value: Option<Value<'_>>) -> Result<BTreeMap<Cow<'_, str>, Value<'_>>, Reject> {
     let mut entries = BTreeMap::new();
     match value {
@@ -102,7 +112,7 @@ fn measurement(out: &mut Writer<'_>, key: &[u8], value: Value<'_>) -> Option<()>
     out.measurement(key, value)
 }
 
-/// A string's content, or the JSON text of anything else.
+/// The content of a string, or the JSON text of any other value.
 fn text(value: Value<'_>) -> Cow<'_, str> {
     if value.kind == Kind::String { string(value.text) } else { String::from_utf8_lossy(value.text) }
 }
@@ -111,18 +121,18 @@ fn string(quoted: &[u8]) -> Cow<'_, str> {
     unescape(quoted.get(1..quoted.len() - 1).unwrap_or_default())
 }
 
-/// Whether it says anything: null and "" do not.
+/// Whether a correlation id is given: `null` and "" are not.
 fn is_set((text, kind): &(Cow<'_, str>, Kind)) -> bool {
     *kind != Kind::Null && !text.is_empty()
 }
 
-/// A time that an int64 can hold, a fraction cut off.
-fn instant(value: Value<'_>) -> Option<i64> {
+/// A timestamp that fits an int64. Fractions are truncated.
+fn timestamp_ns(value: Value<'_>) -> Option<i64> {
     match value.kind {
         Kind::Integer => number(value.text).parse().ok(),
         Kind::Float => {
             let float: f64 = number(value.text).parse().ok()?;
-            // i64::MIN is a double exactly, i64::MAX is not: its neighbour above is 2^63.
+            // A double represents i64::MIN exactly, but not i64::MAX; the next value above that is 2^63.
             #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "checked")]
             (i64::MIN as f64..-(i64::MIN as f64)).contains(&float).then_some(float as i64)
         }
@@ -131,7 +141,7 @@ fn instant(value: Value<'_>) -> Option<i64> {
 }
 
 fn float(digits: &[u8]) -> Measurement<'static> {
-    // Rust reads 1e999 as infinity, as Python does.
+    // Rust parses 1e999 as infinity, as Python does.
     number(digits).parse().map_or(Measurement::Null, Measurement::Float)
 }
 
@@ -143,7 +153,7 @@ fn non_finite(word: &[u8]) -> f64 {
     }
 }
 
-/// A number's text is ASCII.
+/// The text of a number, which is ASCII.
 fn number(text: &[u8]) -> &str {
     str::from_utf8(text).unwrap_or_default()
 }

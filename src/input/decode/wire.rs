@@ -1,13 +1,14 @@
-//! Writing a `TelemetryEvent`'s fields as protobuf wire bytes: <https://protobuf.dev/programming-guides/encoding/>.
+//! Writes the fields of a `TelemetryEvent` as protobuf wire bytes:
+//! <https://protobuf.dev/programming-guides/encoding/>.
 //!
-//! The field numbers are those of `proto/snakepit_bridge.proto`. Fields may stand in any order on the wire. As
-//! prost does, a default timestamp or correlation id is left out.
+//! The field numbers are those of `proto/snakepit_bridge.proto`. Fields may have any order on the wire. Like prost,
+//! this omits a timestamp of 0 and an empty correlation id.
 //!
-//! Lengths precede what they are of. One byte is left for each and filled in when its content is there; content of 128
-//! bytes or more is moved up to make room for the rest of its length.
+//! A length precedes its content. One byte is reserved for it and filled in after the content is written. Content of
+//! 128 bytes or more is then moved up, because its length takes more than one byte.
 
 use super::{
-    head::{HEAD_BYTES, Head, MAP_KEY, MAP_VALUE, Map, bytes_tag},
+    prefix::{EntryPrefix, MAP_KEY, MAP_VALUE, Map, PREFIX_BYTES, bytes_tag},
     text::{CHUNK_BYTES, ShortText},
     varint::{VARINT_CHUNK_BYTES, Varint},
 };
@@ -19,119 +20,125 @@ const INT_VALUE: u8 = 1 << 3;
 const FLOAT_VALUE: u8 = 2 << 3 | 1;
 const STRING_VALUE: u8 = bytes_tag(3);
 
-/// What a short entry is written to, all of it or not: a head, a length, a chunk.
-const SHORT_ENTRY_BYTES: usize = HEAD_BYTES + 1 + CHUNK_BYTES;
+/// The size of the block that a short entry is written to: a prefix, a length, a chunk of text.
+const SHORT_ENTRY_BYTES: usize = PREFIX_BYTES + 1 + CHUNK_BYTES;
 
-/// A measurement's value. Text is UTF-8, as all names, keys and values here.
+/// The value of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Measurement<'a> {
-    /// A whole number.
+pub(super) enum Measurement<'a> {
     Int(i64),
-    /// Any other number.
     Float(f64),
-    /// Text.
+    /// UTF-8.
     Text(&'a [u8]),
-    /// JSON's null: a value with nothing set.
+    /// A `TelemetryValue` with nothing set.
     Null,
 }
 
-/// Writes to memory that is there already. Every method gives up ([`None`]) when that has no more room.
+/// Writes to a buffer of fixed size. Every method returns [`None`] if the buffer is full. Names, keys and text values
+/// are UTF-8.
 #[derive(Debug, Default)]
-pub struct Writer<'a> {
-    room: &'a mut [u8],
+pub(super) struct Writer<'a> {
+    buffer: &'a mut [u8],
     at: usize,
 }
 
 impl<'a> Writer<'a> {
-    /// A writer at the start of a room.
-    pub fn new(room: &'a mut [u8]) -> Self {
-        Self { room, at: 0 }
+    pub(super) fn new(buffer: &'a mut [u8]) -> Self {
+        Self { buffer, at: 0 }
     }
 
-    /// How many bytes have been written.
-    pub fn written(&self) -> usize {
+    /// The number of bytes written so far.
+    pub(super) fn written(&self) -> usize {
         self.at
     }
 
-    /// What has been written since so many bytes were.
-    pub fn since(&self, written: usize) -> &[u8] {
-        self.room.get(written..self.at).unwrap_or_default()
+    /// The bytes written since [`written`](Self::written) returned `start`.
+    pub(super) fn since(&self, start: usize) -> &[u8] {
+        self.buffer.get(start..self.at).unwrap_or_default()
     }
 
     /// Writes the name, split at every ".".
-    pub fn event_parts(&mut self, name: &[u8]) -> Option<()> {
+    pub(super) fn event_parts(&mut self, name: &[u8]) -> Option<()> {
         name.split(|byte| *byte == b'.').try_for_each(|part| self.bytes_field(EVENT_PARTS, part))
     }
 
     /// Writes one entry of `measurements`.
-    pub fn measurement(&mut self, key: &[u8], value: Measurement<'_>) -> Option<()> {
+    pub(super) fn measurement(&mut self, key: &[u8], value: Measurement<'_>) -> Option<()> {
         self.entry(Map::Measurements, key, |out| out.telemetry_value(value))
     }
 
     /// Writes one entry of `metadata`.
-    pub fn metadata(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+    pub(super) fn metadata(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
         self.entry(Map::Metadata, key, |out| out.bytes(value))
     }
 
-    /// Writes one entry of `metadata` whose value is yet to be written.
-    pub fn metadata_of(&mut self, key: &[u8], value: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+    /// Writes one entry of `metadata` whose value `value` writes.
+    pub(super) fn metadata_of(
+        &mut self,
+        key: &[u8],
+        value: impl FnOnce(&mut Self) -> Option<()>,
+    ) -> Option<()> {
         self.entry(Map::Metadata, key, value)
     }
 
-    /// Writes one entry of `measurements` or `metadata`, of a key's head and any value.
-    pub fn entry_of(&mut self, head: &impl Head, value: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
+    /// Writes one entry that starts with `prefix` and whose value `value` writes.
+    pub(super) fn entry_of(
+        &mut self,
+        prefix: &impl EntryPrefix,
+        value: impl FnOnce(&mut Self) -> Option<()>,
+    ) -> Option<()> {
         let entry = self.at + 1;
-        let mut bytes = [0; HEAD_BYTES];
-        let length = head.write(&mut bytes);
+        let mut bytes = [0; PREFIX_BYTES];
+        let length = prefix.write(&mut bytes);
         self.bytes(bytes.get(..length.into())?)?;
         self.block(value)?;
         self.close(entry)
     }
 
-    /// The same for a short value, in one step.
+    /// Writes one entry of `metadata` with a short text, in one step.
     #[inline]
-    pub fn short_text_entry(&mut self, head: &impl Head, text: ShortText<'_>) -> Option<()> {
-        let (room, value) = self.short_entry(head, text.length)?;
-        room.get_mut(value..)?.first_chunk_mut().map(|place| *place = *text.chunk)
+    pub(super) fn short_text_entry(&mut self, prefix: &impl EntryPrefix, text: ShortText<'_>) -> Option<()> {
+        let (block, value) = self.short_entry(prefix, text.length)?;
+        block.get_mut(value..)?.first_chunk_mut().map(|bytes| *bytes = *text.chunk)
     }
 
-    /// The same for a whole number.
+    /// Writes one entry of `measurements` with an integer, in one step.
     #[inline]
-    pub fn int_entry(&mut self, head: &impl Head, value: i64) -> Option<()> {
+    pub(super) fn int_entry(&mut self, prefix: &impl EntryPrefix, value: i64) -> Option<()> {
         let varint = Varint::of(value.cast_unsigned());
-        let (room, value) = self.short_entry(head, varint.length + 1)?;
-        let [tag, rest @ ..] = room.get_mut(value..)?.first_chunk_mut::<{ 1 + VARINT_CHUNK_BYTES }>()?;
+        let (block, value) = self.short_entry(prefix, varint.length + 1)?;
+        let [tag, rest @ ..] = block.get_mut(value..)?.first_chunk_mut::<{ 1 + VARINT_CHUNK_BYTES }>()?;
         *tag = INT_VALUE;
         *rest = varint.bytes();
         Some(())
     }
 
-    /// The same for any other number.
+    /// Writes one entry of `measurements` with a float, in one step.
     #[inline]
-    pub fn float_entry(&mut self, head: &impl Head, value: f64) -> Option<()> {
-        let (room, at) = self.short_entry(head, 1 + 8)?;
-        let [tag, rest @ ..] = room.get_mut(at..)?.first_chunk_mut::<{ 1 + 8 }>()?;
+    pub(super) fn float_entry(&mut self, prefix: &impl EntryPrefix, value: f64) -> Option<()> {
+        let (block, at) = self.short_entry(prefix, 1 + 8)?;
+        let [tag, rest @ ..] = block.get_mut(at..)?.first_chunk_mut::<{ 1 + 8 }>()?;
         *tag = FLOAT_VALUE;
         *rest = value.to_le_bytes();
         Some(())
     }
 
-    /// Writes an entry but for its value, which is short, and returns where that goes.
+    /// Writes an entry except its value, which is short, and returns the entry's block and the value's position in it.
     #[inline]
     fn short_entry(
         &mut self,
-        head: &impl Head,
+        prefix: &impl EntryPrefix,
         value_len: u8,
     ) -> Option<(&mut [u8; SHORT_ENTRY_BYTES], usize)> {
-        let room: &mut [u8; SHORT_ENTRY_BYTES] = self.room.get_mut(self.at..)?.first_chunk_mut()?;
-        let length = head.write(room.first_chunk_mut()?);
-        // It is below that; saying so saves checks.
-        let head_len = usize::from(length) % HEAD_BYTES;
-        // Before what an entry's length counts stand its tag and that length; the value's length is behind the head.
-        room[1] = length.wrapping_sub(2 - 1).wrapping_add(value_len);
-        room[head_len] = value_len;
-        self.at += head_len + 1 + usize::from(value_len);
-        Some((room, head_len + 1))
+        let block: &mut [u8; SHORT_ENTRY_BYTES] = self.buffer.get_mut(self.at..)?.first_chunk_mut()?;
+        let length = prefix.write(block.first_chunk_mut()?);
+        // The length is below PREFIX_BYTES. The remainder lets the compiler drop bounds checks.
+        let prefix_len = usize::from(length) % PREFIX_BYTES;
+        // The entry's length does not count its tag and itself (2 bytes), but does count the value's length (1 byte).
+        block[1] = length.wrapping_sub(2 - 1).wrapping_add(value_len);
+        block[prefix_len] = value_len;
+        self.at += prefix_len + 1 + usize::from(value_len);
+        Some((block, prefix_len + 1))
     }
 
     fn entry(&mut self, map: Map, key: &[u8], value: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
@@ -143,8 +150,8 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Writes a `TelemetryValue`, less its length.
-    pub fn telemetry_value(&mut self, value: Measurement<'_>) -> Option<()> {
+    /// Writes the content of a `TelemetryValue`, without its length.
+    pub(super) fn telemetry_value(&mut self, value: Measurement<'_>) -> Option<()> {
         match value {
             Measurement::Int(int) => {
                 self.byte(INT_VALUE)?;
@@ -159,8 +166,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes the time, nanoseconds since the Unix epoch.
-    pub fn timestamp_ns(&mut self, timestamp_ns: i64) -> Option<()> {
+    /// Writes the timestamp, nanoseconds since the Unix epoch.
+    pub(super) fn timestamp_ns(&mut self, timestamp_ns: i64) -> Option<()> {
         if timestamp_ns == 0 {
             return Some(());
         }
@@ -168,23 +175,22 @@ impl<'a> Writer<'a> {
         self.varint(timestamp_ns.cast_unsigned())
     }
 
-    /// Writes the correlation id.
-    pub fn correlation_id(&mut self, correlation_id: &[u8]) -> Option<()> {
+    pub(super) fn correlation_id(&mut self, correlation_id: &[u8]) -> Option<()> {
         if correlation_id.is_empty() {
             return Some(());
         }
         self.bytes_field(CORRELATION_ID, correlation_id)
     }
 
-    /// Writes bytes as they are.
-    pub fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
-        self.room.get_mut(self.at..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    /// Writes bytes without tag and length.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
+        self.buffer.get_mut(self.at..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
         self.at += bytes.len();
         Some(())
     }
 
     fn byte(&mut self, byte: u8) -> Option<()> {
-        *self.room.get_mut(self.at)? = byte;
+        *self.buffer.get_mut(self.at)? = byte;
         self.at += 1;
         Some(())
     }
@@ -193,8 +199,8 @@ impl<'a> Writer<'a> {
     fn bytes_field(&mut self, tag: u8, bytes: &[u8]) -> Option<()> {
         if let Ok(length @ 0..0x80) = u8::try_from(bytes.len()) {
             let end = self.at + 2 + bytes.len();
-            let [tag_place, length_place, rest @ ..] = self.room.get_mut(self.at..end)? else { return None };
-            (*tag_place, *length_place) = (tag, length);
+            let [tag_byte, length_byte, rest @ ..] = self.buffer.get_mut(self.at..end)? else { return None };
+            (*tag_byte, *length_byte) = (tag, length);
             rest.copy_from_slice(bytes);
             self.at = end;
             return Some(());
@@ -204,7 +210,7 @@ impl<'a> Writer<'a> {
         self.bytes(bytes)
     }
 
-    /// Writes content and, before it, its length.
+    /// Writes content with its length before it.
     fn block(&mut self, content: impl FnOnce(&mut Self) -> Option<()>) -> Option<()> {
         let length = self.at;
         self.byte(0)?;
@@ -212,18 +218,18 @@ impl<'a> Writer<'a> {
         self.close(length)
     }
 
-    /// Fills in the length of all that was written behind the byte at `length`.
+    /// Fills in the length of everything written after the byte at `length`.
     fn close(&mut self, length: usize) -> Option<()> {
         let start = length + 1;
         let bytes = self.at.checked_sub(start)?;
-        if let (Ok(byte @ 0..0x80), Some(place)) = (u8::try_from(bytes), self.room.get_mut(length)) {
-            *place = byte;
+        if let (Ok(byte @ 0..0x80), Some(length)) = (u8::try_from(bytes), self.buffer.get_mut(length)) {
+            *length = byte;
             return Some(());
         }
         let varint = Varint::of(bytes as u64);
         let content = length + usize::from(varint.length);
-        self.room.get_mut(..content + bytes)?.copy_within(start..start + bytes, content);
-        self.room.get_mut(length..content)?.copy_from_slice(varint.bytes().get(..varint.length.into())?);
+        self.buffer.get_mut(..content + bytes)?.copy_within(start..start + bytes, content);
+        self.buffer.get_mut(length..content)?.copy_from_slice(varint.bytes().get(..varint.length.into())?);
         self.at = content + bytes;
         Some(())
     }
@@ -232,10 +238,10 @@ impl<'a> Writer<'a> {
     fn varint(&mut self, value: u64) -> Option<()> {
         let varint = Varint::of(value);
         let length = usize::from(varint.length);
-        let room = self.room.get_mut(self.at..)?;
-        match room.first_chunk_mut() {
-            Some(place) => *place = varint.bytes(),
-            None => room.get_mut(..length)?.copy_from_slice(varint.bytes().get(..length)?),
+        let rest = self.buffer.get_mut(self.at..)?;
+        match rest.first_chunk_mut() {
+            Some(chunk) => *chunk = varint.bytes(),
+            None => rest.get_mut(..length)?.copy_from_slice(varint.bytes().get(..length)?),
         }
         self.at += length;
         Some(())
@@ -247,17 +253,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_gives_up_when_the_room_is_too_small() {
+    fn writing_fails_if_the_buffer_is_too_small() {
         let value = [b'v'; 200];
-        let mut room = [0; 300];
-        let mut out = Writer::new(&mut room);
+        let mut buffer = [0; 300];
+        let mut out = Writer::new(&mut buffer);
         assert_eq!(out.metadata(b"key", &value), Some(()));
-        let (needed, whole) = (out.written(), room);
+        let (needed, whole) = (out.written(), buffer);
         for size in 0..needed {
-            assert_eq!(Writer::new(&mut room[..size]).metadata(b"key", &value), None, "{size}");
+            assert_eq!(Writer::new(&mut buffer[..size]).metadata(b"key", &value), None, "{size}");
         }
-        let mut exact = Writer::new(&mut room[..needed]);
+        let mut exact = Writer::new(&mut buffer[..needed]);
         assert_eq!(exact.metadata(b"key", &value), Some(()));
-        assert_eq!(room[..needed], whole[..needed]);
+        assert_eq!(buffer[..needed], whole[..needed]);
     }
 }

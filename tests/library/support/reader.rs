@@ -8,11 +8,15 @@ use telemetry_sidecar::{
     event::batch::BatchBuilder,
     input::{
         decode::Decoder,
-        splitter::{Embedded, Handler, PREFIX, Splitter},
+        dialect,
+        splitter::{Embedded, Handler, Splitter},
     },
 };
 
-/// What an embedded event starts with.
+/// Starts a telemetry line.
+pub const PREFIX: &[u8] = b"TELEMETRY:";
+
+/// Starts an embedded event.
 pub const MARKER: &[u8] = b"TELEMETRY:{";
 
 /// All modes.
@@ -117,12 +121,13 @@ struct Sink<'a> {
 }
 
 impl Handler for Sink<'_> {
-    fn telemetry_line(&mut self, line: &[u8]) -> bool {
-        let decodes = decodes(line);
+    fn telemetry_line(&mut self, json: &[u8]) -> bool {
+        let line = [PREFIX, json].concat();
+        let decodes = decodes(&line);
         self.found.telemetry_lines += 1;
         self.found.decoded += usize::from(decodes);
         self.found.malformed += usize::from(!decodes);
-        self.found.events.extend(decodes.then(|| Bytes::copy_from_slice(line)));
+        self.found.events.extend(decodes.then(|| line.into()));
         decodes
     }
 
@@ -131,10 +136,11 @@ impl Handler for Sink<'_> {
         self.found.oversized += 1;
     }
 
-    fn embedded(&mut self, candidate: &[u8]) -> bool {
-        let decodes = decodes(candidate);
+    fn embedded(&mut self, json: &[u8]) -> bool {
+        let candidate = [PREFIX, json].concat();
+        let decodes = decodes(&candidate);
         self.found.embedded += usize::from(decodes);
-        self.found.events.extend(decodes.then(|| Bytes::copy_from_slice(candidate)));
+        self.found.events.extend(decodes.then(|| candidate.into()));
         decodes
     }
 
@@ -154,7 +160,7 @@ impl Handler for Sink<'_> {
 impl Reader {
     /// A reader at the start of a stream.
     pub fn new(mode: Embedded, max: usize) -> Self {
-        let splitter = Splitter::new(mode, max);
+        let splitter = Splitter::new(&dialect::SNAKEPIT, mode, max);
         Self { mode, max, splitter, buffer: Vec::new(), line: Vec::new(), found: Found::default() }
     }
 
