@@ -12,7 +12,7 @@ use crate::{
     worker::{
         Exit, copier,
         signals::Signals,
-        spawn::{prepare_environment, spawn, stderr_pipe},
+        spawn::{Command, prepare_environment, stderr_pipe},
         startup::close_inherited,
         state::WorkerState,
         supervisor::Supervisor,
@@ -39,6 +39,8 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     unsafe { prepare_environment(environment_names) };
     let system = |error| format!("cannot prepare to start the worker: {error}");
     let signals = Signals::block().map_err(system)?;
+    // Before any thread and any descriptor of the sidecar's own, and before the worker.
+    let witness = Witness::start().ok();
     let wake = Arc::new(Wake::new().map_err(system)?);
     let finished = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(system)?);
     let log = {
@@ -80,23 +82,23 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         .map_err(|error| error.to_string())?;
 
     let program = &config.program;
-    let worker = match spawn(program, &config.arguments, worker_stderr, signals.inherited()) {
-        Ok(worker) => worker,
+    let command = Command { program, arguments: &config.arguments, stderr: worker_stderr };
+    let mut supervisor = match Supervisor::start(command, &signals, witness) {
+        Ok(supervisor) => supervisor,
         Err(error) => {
-            let exit = Exit::Code(error.exit_code());
-            log::error_line(error.told(program));
-            return Ok(exit);
+            log::error_line(error.describe(program));
+            return Ok(Exit::Code(error.exit_code()));
         }
     };
+    let worker = supervisor.worker();
     worker_state.started(worker.as_raw().unsigned_abs());
     tracing::info!("worker {worker} started: {}", program.display());
     give_up_descriptors();
 
-    let mut supervisor = Supervisor::new(worker, &signals, Witness::start().ok());
     let exit = supervisor.run();
     worker_state.ended(exit);
     wake.worker_ended();
-    // The witness has nothing more to see.
+    // The witness is not needed any more.
     drop(supervisor);
     wait_for_finish(&finished, &signals);
     drop(socket_files);

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 const CHUNK_BYTES: usize = 16 * 1024;
 
 /// Leaves a copier behind if anybody can still write to the pipe.
-pub fn leave_behind(pipe: impl AsFd, stderr: impl AsFd) {
+pub(crate) fn leave_behind(pipe: impl AsFd, stderr: impl AsFd) {
     let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
     let polled = poll(&mut fds, PollTimeout::ZERO);
     let [pipe_fd] = &fds;

@@ -1,4 +1,4 @@
-//! Processes of the sidecar's own: forked, not executed, with two descriptors and nothing else.
+//! Helper processes of the sidecar: forked, not executed, with two descriptors and no others.
 
 use nix::{
     libc,
@@ -7,24 +7,30 @@ use nix::{
 };
 use std::{ffi::CStr, os::fd::AsFd};
 
-/// Forks a process that runs `body` with these descriptors as its 0 and 1, all others closed and all signals
-/// blocked, as they are here.
+/// Forks a process that runs `body` with these descriptors as its 0 and 1, all others closed and the signal mask of the
+/// calling thread.
 ///
 /// # Safety
 ///
-/// Other threads may hold locks at this moment, of the allocator for one, that nobody will ever release in the
-/// child. `body` may only do what is async-signal-safe: system calls on memory that is there already.
+/// If the process has other threads, one of them may hold a lock at the time of the fork, for example the allocator's,
+/// which is never released in the child. `body` may only make async-signal-safe calls on memory that exists already.
 ///
 /// # Errors
 ///
-/// If the system refuses a process.
-pub unsafe fn fork_with(first: impl AsFd, second: impl AsFd, name: &CStr, body: fn()) -> nix::Result<Pid> {
-    // SAFETY: the child keeps to the contract above; it makes system calls only, runs `body`, and leaves without
-    // running destructors or handlers.
+/// Those of fork(2).
+pub(super) unsafe fn fork_with(
+    first: impl AsFd,
+    second: impl AsFd,
+    name: &CStr,
+    body: fn(),
+) -> nix::Result<Pid> {
+    // SAFETY: the child makes system calls only, runs `body`, which keeps to the contract above, and exits without
+    // running destructors or exit handlers.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            // A first descriptor cannot be 1, nor a second one 0: these two are the process's own `/dev/null`.
+            // Descriptors 0 to 2 are always open, since Rust's runtime opens /dev/null for those that are closed. So
+            // `first` is not 1 and `second` is not 0.
             if dup2_stdin(first).is_ok() && dup2_stdout(second).is_ok() {
                 close_from(2);
                 let _ = prctl::set_name(name);
@@ -38,11 +44,11 @@ pub unsafe fn fork_with(first: impl AsFd, second: impl AsFd, name: &CStr, body: 
 
 /// Closes all descriptors from this one on.
 fn close_from(first: libc::c_uint) {
-    // SAFETY: nothing in this process uses a descriptor afterwards but 0 and 1. The call is made by number because
-    // a C library may be older than the kernel.
+    // SAFETY: nothing in this process uses a descriptor afterwards except 0 and 1. The call is made by number because
+    // the C library may be older than the kernel.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
     if result == -1 {
-        // ENOSYS is Linux before 5.9; a sandbox may answer as it likes.
+        // Linux before 5.9 answers ENOSYS, a sandbox possibly something else.
         for fd in i32::try_from(first).unwrap_or(0)..4096 {
             let _ = nix::unistd::close(fd);
         }

@@ -40,9 +40,17 @@ pub struct Sent {
 }
 
 impl Event {
+    /// The signal, if somebody sent one.
+    pub(super) fn sent(self) -> Option<Sent> {
+        match self {
+            Self::Sent(sent) => Some(sent),
+            Self::Child => None,
+        }
+    }
+
     /// Whether it ends the draining.
-    pub fn is_ending(&self) -> bool {
-        matches!(self, Self::Sent(sent) if ENDING.contains(&sent.number))
+    pub(crate) fn is_ending(self) -> bool {
+        self.sent().is_some_and(|sent| ENDING.contains(&sent.number))
     }
 }
 
@@ -116,8 +124,8 @@ impl Signals {
     }
 
     /// What the worker is to start with.
-    pub fn inherited(&self) -> Inherited {
-        self.inherited
+    pub(super) fn inherited(&self) -> &Inherited {
+        &self.inherited
     }
 
     /// The next signal, if one has come.

@@ -1,8 +1,9 @@
 //! Starting the worker.
 
 use super::{
-    exit::{NOT_EXECUTABLE, NOT_FOUND},
+    exit::{FAILED, NOT_EXECUTABLE, NOT_FOUND},
     startup::Inherited,
+    witness::{Mask, Witness},
 };
 use nix::{
     errno::Errno,
@@ -20,20 +21,20 @@ use std::{
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
     path::PathBuf,
     ptr,
-    sync::atomic::{AtomicI32, Ordering},
+    sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
 };
 
-/// What the C library's `execvp` needs of a stack, twice over: a path, and some frames. It also copies the list of words.
+/// Twice the stack that the C library's `execvp` needs for a path and some frames. It also copies the list of words.
 const STACK_BYTES: usize = 64 * 1024;
 
 /// A worker's stderr: what the sidecar reads, and what the worker writes to.
 ///
-/// Only the end that is read is non-blocking; the worker cannot tell.
+/// Only the end that is read is non-blocking. The worker's end is not.
 ///
 /// # Errors
 ///
 /// If the system refuses a pipe, or one of that size (in bytes).
-pub fn stderr_pipe(size: Option<usize>) -> nix::Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn stderr_pipe(size: Option<usize>) -> nix::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     if let Some(size) = size {
@@ -44,29 +45,36 @@ pub fn stderr_pipe(size: Option<usize>) -> nix::Result<(OwnedFd, OwnedFd)> {
 }
 
 /// Why a worker did not start.
-#[derive(Debug, Clone, Copy)]
-pub struct SpawnError {
-    /// What the system says.
-    pub cause: Errno,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpawnError {
+    /// The system refuses a process, or to prepare it.
+    Prepare(Errno),
+    /// The command cannot be executed.
+    Execute(Errno),
 }
 
 impl SpawnError {
-    /// 127 if there is no such command, else 126.
-    pub fn exit_code(self) -> i32 {
-        if self.cause == Errno::ENOENT { NOT_FOUND } else { NOT_EXECUTABLE }
+    /// The sidecar's exit code: 127 if there is no such command, 126 if it cannot be executed, else 125.
+    pub(crate) fn exit_code(self) -> i32 {
+        match self {
+            Self::Prepare(_) => FAILED,
+            Self::Execute(Errno::ENOENT) => NOT_FOUND,
+            Self::Execute(_) => NOT_EXECUTABLE,
+        }
     }
 
-    /// What is wrong with this program, in one line.
-    pub fn told(self, program: &OsStr) -> String {
+    /// The error message for this program, in one line.
+    pub(crate) fn describe(self, program: &OsStr) -> String {
         let word = program.display();
-        match self.cause {
-            Errno::ENOENT => format!("'{word}': {}", missing(program)),
-            cause => format!("'{word}': {}", io::Error::from(cause)),
+        match self {
+            Self::Prepare(cause) => format!("'{word}': cannot start a process: {}", io::Error::from(cause)),
+            Self::Execute(Errno::ENOENT) => format!("'{word}': {}", missing(program)),
+            Self::Execute(cause) => format!("'{word}': {}", io::Error::from(cause)),
         }
     }
 }
 
-/// What is not there: the program, or what it takes to run it. The system says the same of both.
+/// What was not found: the program, its interpreter or its loader. The system reports ENOENT for each of them.
 fn missing(program: &OsStr) -> String {
     let is_path = program.as_bytes().contains(&b'/');
     // Where execvp(3) looks without one.
@@ -74,8 +82,8 @@ fn missing(program: &OsStr) -> String {
     let found = if is_path {
         Some(PathBuf::from(program)).filter(|path| path.is_file())
     } else {
-        let mut places = env::split_paths(&path).map(|folder| folder.join(program));
-        places.find(|path| path.is_file())
+        let mut paths = env::split_paths(&path).map(|folder| folder.join(program));
+        paths.find(|path| path.is_file())
     };
     let Some(found) = found else {
         return if is_path { io::Error::from(Errno::ENOENT).to_string() } else { "not found in PATH".into() };
@@ -86,19 +94,19 @@ fn missing(program: &OsStr) -> String {
     format!("{what} is not there")
 }
 
-/// Snakepit's variable for "lead a process group of your own": workers are killed with all of theirs.
+/// Snakepit's variable that asks a worker to lead a process group: Snakepit kills workers with their whole group.
 const PROCESS_GROUP: &str = "SNAKEPIT_PROCESS_GROUP";
 
 /// Makes this process's environment what the worker is to inherit, in the order in which it was: without the
 /// sidecar's own variables.
 ///
-/// If Snakepit asks the worker to lead a process group, the sidecar does: Snakepit kills the group of the process that
-/// it started, so the worker has to be in that, and is told not to leave it.
+/// If Snakepit asks the worker to lead a process group, the sidecar does so instead: Snakepit kills the group of the process
+/// that it started, so the worker has to stay in that group, and its variable says so.
 ///
 /// # Safety
 ///
 /// There must be no other thread yet.
-pub unsafe fn prepare_environment(own: &[String]) {
+pub(crate) unsafe fn prepare_environment(own: &[String]) {
     // SAFETY: there is no other thread that could read the environment meanwhile.
     unsafe {
         for name in own.iter().filter(|name| env::var_os(name).is_some()) {
@@ -112,40 +120,61 @@ pub unsafe fn prepare_environment(own: &[String]) {
     }
 }
 
-/// Starts the worker with its stderr on a pipe and everything else as it is here.
+/// What to run.
+#[derive(Debug)]
+pub(crate) struct Command<'a> {
+    /// The program's name or path, which is the worker's first argument as well.
+    pub(crate) program: &'a OsStr,
+    /// The other arguments.
+    pub(crate) arguments: &'a [OsString],
+    /// The worker's end of the pipe from [`stderr_pipe`].
+    pub(crate) stderr: OwnedFd,
+}
+
+/// Starts the worker with its stderr on a pipe and everything else as it is here. Returns its process id, and the signals
+/// that the witness had got by then and the worker had not: those were sent before the worker existed.
 ///
-/// It gets signals as they were, and is killed when the calling thread ends: so
-/// this has to be called from the thread that lives as long as the process.
+/// The worker starts with the signal mask and dispositions that the sidecar inherited, and is killed when the calling
+/// thread ends. So this is called from the thread that lives as long as the process.
 ///
-/// As `vfork` and `posix_spawn` do it: the child runs in this process's memory, on a stack of its own, while the calling
-/// thread waits until it executes the worker. To copy the page tables of a process whose threads are just starting takes
+/// Like `vfork` and `posix_spawn`: the child runs in this process's memory, on a stack of its own, while the calling thread
+/// waits until it executes the worker. Copying the page tables of a process whose threads are just starting would take
 /// longer than all the rest.
 ///
 /// # Errors
 ///
-/// If it could not be started; nothing runs then.
-pub fn spawn(
-    program: &OsStr,
-    arguments: &[OsString],
-    stderr: OwnedFd,
-    inherited: Inherited,
-) -> Result<Pid, SpawnError> {
+/// If it could not be started. Nothing runs then.
+pub(super) fn spawn(
+    command: Command<'_>,
+    inherited: &Inherited,
+    witness: Option<&Witness>,
+) -> Result<(Pid, Mask), SpawnError> {
+    let Command { program, arguments, stderr } = command;
     let words = [program].into_iter().chain(arguments.iter().map(OsString::as_os_str));
     let words: Result<Vec<_>, _> = words.map(|word| CString::new(word.as_bytes())).collect();
-    let words = words.map_err(|_| SpawnError { cause: Errno::EINVAL })?;
+    let words = words.map_err(|_| SpawnError::Execute(Errno::EINVAL))?;
     let pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
     let sidecar = Pid::this();
-    // The system orders all that the child does before what this thread does next, so no more is asked of the atomic.
+    // The system orders all that the child does before what this thread does next, so relaxed atomics are enough.
     let failure = AtomicI32::new(0);
+    let is_prepared = AtomicBool::new(false);
+    let missed = AtomicU64::new(0);
 
     let execute = || -> nix::Result<()> {
+        if let Some(witness) = witness {
+            // All signals are blocked here, so those that this process has got are pending. The witness comes first: a signal
+            // that is sent to the group meanwhile is then in both or in this one only.
+            let seen = witness.pending();
+            missed.store(seen & !own_pending(), Ordering::Relaxed);
+        }
         inherited.restore()?;
         dup2_stderr(&stderr)?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // The sidecar may have died before that took effect; whoever adopted this process is not it.
+        // The sidecar may have died before that took effect. Then this process has another parent.
         if getppid() != sidecar {
             return Err(Errno::ESRCH);
         }
+        is_prepared.store(true, Ordering::Relaxed);
         if let Some(program) = pointers.first() {
             // SAFETY: the words are strings with their NULs, and a null follows the last of them. It returns only if
             // it fails.
@@ -157,24 +186,37 @@ pub fn spawn(
         if let Err(error) = execute() {
             failure.store(error as i32, Ordering::Relaxed);
         }
-        // Nobody sees this status.
+        // This status is not used.
         0
     });
     let mut stack = vec![0; STACK_BYTES + size_of_val(&pointers[..])];
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
     // SAFETY: the child makes system calls on memory that this thread, which does not run meanwhile, has prepared, and
     // ends by executing the worker or without unwinding, since nothing there panics. All signals are blocked until they
-    // are what the worker is to have, and none has a handler by then. Its stack is larger than a path and the list of
-    // words, which execvp(3) copies.
+    // are what the worker is to have, and none has a handler by then. Its stack is larger than a path, a part of the
+    // witness's status and the list of words, which execvp(3) copies.
     let worker = unsafe { clone(child, &mut stack, flags, Some(libc::SIGCHLD)) };
-    // It is the worker's alone now, so that its end can be seen.
+    // From here on only the worker has it, so that its end can be seen.
     drop(stderr);
-    let worker = worker.map_err(|cause| SpawnError { cause })?;
+    let worker = worker.map_err(SpawnError::Prepare)?;
     match failure.load(Ordering::Relaxed) {
-        0 => Ok(worker),
+        0 => Ok((worker, missed.load(Ordering::Relaxed))),
         error => {
             let _ = waitpid(worker, None);
-            Err(SpawnError { cause: Errno::from_raw(error) })
+            let cause = Errno::from_raw(error);
+            Err(if is_prepared.load(Ordering::Relaxed) {
+                SpawnError::Execute(cause)
+            } else {
+                SpawnError::Prepare(cause)
+            })
         }
     }
+}
+
+/// The blocked signals that this process has got. Async-signal-safe.
+fn own_pending() -> Mask {
+    let mut mask: Mask = 0;
+    // SAFETY: the kernel writes its set of 64 signals through the pointer, which is valid for that.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut mask, size_of::<Mask>()) };
+    mask
 }

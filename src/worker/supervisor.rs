@@ -1,10 +1,11 @@
-//! Living beside the worker: signals passed on once, stops shared, children reaped, the end noticed.
+//! Passes signals on to the worker, stops and continues with it, reaps children and notices the worker's end.
 
 use super::{
     Exit,
     number::Number,
     signals::{Event, Sent, Signals},
-    witness::Witness,
+    spawn::{Command, SpawnError, spawn},
+    witness::{Mask, Witness, bit},
 };
 use nix::{
     libc,
@@ -12,44 +13,85 @@ use nix::{
     unistd::{Pid, getpgid, getpgrp},
 };
 use std::{
+    iter, mem,
     os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
     process::ExitStatus,
     time::{Duration, Instant},
 };
 
-/// How long it may take from the first process of a group to the last to be sent the same signal: systemd kills the
-/// processes of a unit in turn. It delays a signal that was sent to the sidecar alone.
+/// The longest time between the first and the last process of a group getting the same signal: systemd signals the
+/// processes of a unit one after the other. A signal that was sent to the sidecar alone is delayed by this.
 const GROUP_SPREAD: Duration = Duration::from_millis(50);
 
-/// How often the witness is looked at in that time, in milliseconds.
+/// Interval of looking at the witness during that time, in milliseconds.
 const LOOK_MS: u16 = 2;
 
-/// The worker's supervisor.
+/// The supervisor of a running worker.
 #[derive(Debug)]
-pub struct Supervisor<'a> {
+pub(crate) struct Supervisor<'a> {
     worker: Pid,
     signals: &'a Signals,
     witness: Option<Witness>,
-    /// Signals of which it is not known yet whether the worker got them, too, and when to give up asking.
-    undecided: Vec<(Sent, Instant)>,
+    /// What had been read before the worker was started.
+    early: Vec<Event>,
+    /// Signals in the queue at the worker's start that it did not get, though they were sent to the group.
+    missed: Mask,
+    undecided: Vec<Undecided>,
+    /// Signals that the witness discarded before the sidecar had read its own copy, and until when they count.
+    discarded: (Mask, Instant),
+}
+
+/// A signal of which it is not known yet whether the worker got it, too.
+#[derive(Debug)]
+struct Undecided {
+    sent: Sent,
+    /// Whether it was sent before the worker existed.
+    is_early: bool,
+    /// When to stop waiting for the witness.
+    deadline: Instant,
 }
 
 impl<'a> Supervisor<'a> {
-    /// A supervisor of a worker that runs. Without a witness every signal is passed on.
-    pub fn new(worker: Pid, signals: &'a Signals, witness: Option<Witness>) -> Self {
-        Self { worker, signals, witness, undecided: Vec::new() }
+    /// Starts the worker. Without a witness every signal is passed on.
+    ///
+    /// The worker is killed when the calling thread ends, so this is called from the one that lives as long as the process.
+    ///
+    /// # Errors
+    ///
+    /// If the worker could not be started. Nothing runs then.
+    pub(crate) fn start(
+        command: Command<'_>,
+        signals: &'a Signals,
+        witness: Option<Witness>,
+    ) -> Result<Self, SpawnError> {
+        let witness = witness.filter(Witness::has_started);
+        let early: Vec<_> = iter::from_fn(|| signals.next()).collect();
+        // Only after the sidecar's own signals have been read: a signal that comes in between stays in the queue and is
+        // unknown to the witness, so it is passed on. The other way round a stale one would remain in the witness.
+        if let Some(witness) = witness.as_ref().filter(|witness| witness.pending() != 0) {
+            witness.discard();
+        }
+        let (worker, missed) = spawn(command, signals.inherited(), witness.as_ref())?;
+        let discarded = (0, Instant::now());
+        Ok(Self { worker, signals, witness, early, missed, undecided: Vec::new(), discarded })
+    }
+
+    /// The worker's process id.
+    pub(crate) fn worker(&self) -> Pid {
+        self.worker
     }
 
     /// Runs until the worker has ended.
-    pub fn run(&mut self) -> Exit {
+    pub(crate) fn run(&mut self) -> Exit {
+        self.pass_on_early();
         loop {
             self.take_signals();
-            // As PID 1, others' orphans are among the children.
+            // As PID 1, orphans of other processes are among the children.
             while let Some((pid, status)) = reap() {
                 match status.stopped_signal() {
                     Some(stop) if pid == self.worker => self.stop_too(Number(stop)),
                     None if pid == self.worker => return status.into(),
-                    None => self.bury(pid),
+                    None => self.mark_reaped(pid),
                     Some(_) => {}
                 }
             }
@@ -59,26 +101,51 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The witness may be killed as any process may. Then every signal is passed on: twice is better than never.
-    fn bury(&mut self, ended: Pid) {
-        if let Some(witness) = self.witness.take_if(|witness| witness.is(ended)) {
-            witness.bury();
+    /// Passes on what was sent before the worker existed, even to the whole group: what had been read by then, and of
+    /// what is in the queue the first of each that the worker missed.
+    fn pass_on_early(&mut self) {
+        for event in mem::take(&mut self.early) {
+            self.note(event, true);
+        }
+        let missed = mem::take(&mut self.missed);
+        let mut expected = missed;
+        while let Some(event) = self.signals.next() {
+            let bit = event.sent().map_or(0, |sent| bit(sent.number));
+            self.note(event, expected & bit != 0);
+            expected &= !bit;
+        }
+        self.decide();
+        if missed != 0 {
+            // The next ones are new, and the worker gets them.
+            self.discard(missed);
         }
     }
 
-    /// Notes the signals that have come. True if one of them lets a stopped process continue.
+    /// The witness may be killed like any process. Then every signal is passed on: twice is better than never.
+    fn mark_reaped(&mut self, ended: Pid) {
+        if let Some(witness) = self.witness.take_if(|witness| witness.is(ended)) {
+            witness.mark_reaped();
+        }
+    }
+
+    /// Reads the signals that have come. True if one of them continues a stopped process.
     fn take_signals(&mut self) -> bool {
         let mut continues = false;
         while let Some(event) = self.signals.next() {
-            if let Event::Sent(sent) = event {
-                if sent.number == Number::CONT {
-                    continues = true;
-                    self.forget_stops();
-                }
-                self.undecided.push((sent, Instant::now() + GROUP_SPREAD));
-            }
+            continues |= event.sent().is_some_and(|sent| sent.number == Number::CONT);
+            self.note(event, false);
         }
         continues
+    }
+
+    /// Takes a signal for [`Self::decide`].
+    fn note(&mut self, event: Event, is_early: bool) {
+        if let Some(sent) = event.sent() {
+            if sent.number == Number::CONT {
+                self.forget_stops();
+            }
+            self.undecided.push(Undecided { sent, is_early, deadline: Instant::now() + GROUP_SPREAD });
+        }
     }
 
     /// Passes on what was sent to the sidecar alone, and forgets what was sent to the whole group.
@@ -86,47 +153,58 @@ impl<'a> Supervisor<'a> {
         if self.undecided.is_empty() {
             return;
         }
-        let seen = self.witness.as_ref().map_or(0, Witness::pending);
-        // A worker in a group of its own gets nothing that is sent to this one.
-        let shares_group = getpgid(Some(self.worker)) == Ok(getpgrp());
         let now = Instant::now();
-        let mut forget = false;
-        self.undecided.retain(|(sent, deadline)| {
-            let sent_to_group = seen & 1u64.wrapping_shl(sent.number.0.cast_unsigned().wrapping_sub(1)) != 0;
-            forget |= sent_to_group;
-            // A terminal signals a group, and is meant to; without the sidecar the worker would not have got it.
-            let worker_knows = sent_to_group && (shares_group || sent.is_from_kernel());
-            let ask_again =
-                self.witness.is_some() && (shares_group || sent.is_from_kernel()) && now < *deadline;
-            if worker_knows {
-                return false;
+        let pending = self.witness.as_ref().map_or(0, Witness::pending);
+        let (discarded, until) = self.discarded;
+        let seen = if now < until { pending | discarded } else { pending };
+        // A worker in a group of its own gets nothing that is sent to this group.
+        let shares_group = getpgid(Some(self.worker)) == Ok(getpgrp());
+        let mut matched = 0;
+        self.undecided.retain(|Undecided { sent, is_early, deadline }| {
+            // A terminal signals its foreground group only. A worker in another group is not meant to get that.
+            let may_know = !is_early && (shares_group || sent.is_from_kernel());
+            let is_seen = !is_early && seen & bit(sent.number) != 0;
+            if is_seen {
+                matched |= bit(sent.number);
             }
-            if !ask_again {
-                // It may just have ended; it has not been waited for, so the number is still its own.
+            let is_known = is_seen && may_know;
+            let wait = !is_known && may_know && self.witness.is_some() && now < *deadline;
+            if !is_known && !wait {
+                // A worker that has just ended has not been waited for, so the number is still its own.
                 let _ = sent.pass_on(self.worker);
             }
-            ask_again
+            wait
         });
-        if let (true, Some(witness)) = (forget, &self.witness) {
-            witness.forget();
+        self.discarded.0 &= !matched;
+        if pending & matched != 0 {
+            self.discard(matched);
         }
     }
 
-    /// The worker has stopped, at the terminal's wish or its own: whoever waits for the sidecar is to see that.
+    /// Makes the witness discard what is pending. What comes while it does so is kept here, apart from `known`.
+    fn discard(&mut self, known: Mask) {
+        if let Some(witness) = &self.witness {
+            let now = Instant::now();
+            let (kept, until) = self.discarded;
+            let kept = if now < until { kept } else { 0 };
+            self.discarded = (kept | witness.discard() & !known, now + GROUP_SPREAD);
+        }
+    }
+
+    /// The worker has stopped: whoever waits for the sidecar is to see that.
     fn stop_too(&mut self, stop: Number) {
-        // It may have been continued since, and then nobody would continue the sidecar.
+        // If it has been continued since, nobody would continue the sidecar.
         if !self.take_signals() {
-            // The witness knows of the signal that stopped the worker only until the group is continued.
+            // The signal that stopped the worker is pending in the witness only until the group is continued.
             self.decide();
             stop.take_default_action();
             self.forget_stops();
         }
     }
 
-    /// A SIGCONT discards stop signals that are pending (POSIX, 2.4.1), so here as well: passed on now, one would stop the
-    /// worker again.
+    /// A SIGCONT discards pending stop signals (POSIX, 2.4.1). Passed on afterwards, one would stop the worker again.
     fn forget_stops(&mut self) {
-        self.undecided.retain(|(sent, _)| !sent.number.stops());
+        self.undecided.retain(|undecided| !undecided.sent.number.stops());
     }
 }
 

@@ -1,12 +1,16 @@
 """A command that cannot be run: 127 if it is not found, 126 otherwise, 125 for the wrapper's own; one line says why."""
 
 import os
+import resource
 import tempfile
 import unittest
 from pathlib import Path
 
 from harness import SIDECAR, W, row, sidecar_only
 from running import Case
+
+# A user that has no other processes.
+USER = 54321
 
 
 @row("exec failure: 127, 126; one line says why")
@@ -62,6 +66,40 @@ class OwnFailures(Case):
                 status, stdout, stderr = self.run_to_end(words, prefix=[SIDECAR])
                 self.assertEqual((status, stdout), (125, b""), stderr)
                 self.assertRegex(stderr, rb"\A[^\n]+\n\Z")
+
+    def test_failure_after_the_witness_was_started(self):
+        run = self.start(["--record", "/nope/recording", "--", "true"], prefix=[SIDECAR])
+        status, _, stderr = run.finish()
+        self.assertEqual(status, 125)
+        self.assertRegex(stderr, rb"\A[^\n]+\n\Z")
+        self.assertEqual(run.family(), [])
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs a user without other processes")
+    def test_process_limit(self):
+        """With more and more processes permitted: 125 until the worker can be started, and nothing is left."""
+        statuses, messages = [], []
+        for limit in range(1, 20):
+
+            def restrict():
+                resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+                os.setgroups([])
+                os.setgid(USER)
+                os.setuid(USER)
+
+            try:
+                run = self.start(["/bin/true"], prefix=[SIDECAR, "-q", "--"], setup=restrict, cwd="/")
+            except PermissionError:
+                self.skipTest("another user may not execute the binary")
+            status, _, stderr = run.finish()
+            run.nothing_left()
+            statuses.append(status)
+            messages.append(stderr)
+            if status == 0:
+                break
+            self.assertRegex(stderr, rb"\A[^\n]+\n\Z")
+        self.assertEqual(statuses[-1], 0, messages)
+        self.assertEqual(set(statuses[:-1]), {125}, messages)
+        self.assertIn(b"'/bin/true': cannot start a process", messages[-2])
 
 
 if __name__ == "__main__":

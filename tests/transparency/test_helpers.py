@@ -6,11 +6,12 @@ import signal
 import struct
 import subprocess
 import unittest
+import uuid
 from pathlib import Path
 
 from counting import Counter
 from harness import SIDECAR, row, sidecar_only, stat, wait_until
-from running import Case, inline
+from running import Case, command, inline, worker
 from test_as_pid1 import UNSHARE
 from test_grandchildren import LEAVES
 
@@ -88,6 +89,39 @@ class Helpers(Case):
                     pass
 
         return wait_until("the witness", find)
+
+    @row("the wrapper keeps no copy of inherited descriptors")
+    def test_witness_descriptors(self):
+        """Two pipes and its signals. It has started before the worker does."""
+        run = self.start(worker("idle"), stdin=subprocess.PIPE)
+        run.fact("ready")
+        files = Path(f"/proc/{self.witness(run)}/fd")
+        kinds = sorted(os.readlink(file).partition(":")[0] for file in files.iterdir())
+        self.assertEqual(kinds, ["anon_inode", "pipe", "pipe"])
+        ends = {os.readlink(file) for file in files.iterdir()}
+        for stream in (run.process.stdin, run.process.stdout, run.process.stderr):
+            self.assertNotIn(os.readlink(f"/proc/self/fd/{stream.fileno()}"), ends)
+
+    @row("a signal to all whose command line matches arrives once")
+    def test_command_line(self):
+        """As `pkill -f` sends it: the wrapper's command line ends with the worker's, and the witness has the wrapper's."""
+        name = uuid.uuid4().hex
+        counter = self.start(worker("counter", name), Counter)
+        witness = self.witness(counter)
+        lines = {pid: command(pid)[1] for pid in counter.family()}
+        self.assertEqual(lines[witness], lines[counter.pid])
+        self.assertEqual(lines[witness][-len(lines[counter.worker]) :], lines[counter.worker])
+        matching = sorted(pid for pid, line in lines.items() if name in " ".join(line))
+        self.assertEqual(matching, sorted([counter.pid, witness, counter.worker]))
+
+        def send():
+            for pid in matching:
+                os.kill(pid, signal.SIGTERM)
+
+        for attempt in range(5):
+            with self.subTest(attempt=attempt):
+                self.assertEqual(counter.count_after(signal.SIGTERM, send)[0], 1)
+        self.assertEqual(counter.end(), 7)
 
     @row("what the wrapper has beside it may be killed")
     def test_signals_without_the_witness(self):
