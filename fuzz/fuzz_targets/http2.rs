@@ -4,6 +4,11 @@
 
 #![no_main]
 
+#[path = "../../tests/support/http2.rs"]
+#[allow(dead_code, reason = "tests use the rest of it")]
+mod http2;
+
+use http2::{END_HEADERS, HEADERS, PREFACE, frame, stream_telemetry};
 use libfuzzer_sys::fuzz_target;
 use std::{
     io::{Read as _, Write as _},
@@ -36,9 +41,6 @@ use telemetry_sidecar::{
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The preface, and an empty SETTINGS frame.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// What is served, and where.
 struct Served {
@@ -83,7 +85,7 @@ fuzz_target!(|data: &[u8]| {
     let before = match first % 3 {
         0 => Vec::new(),
         1 => PREFACE.to_vec(),
-        _ => [PREFACE, &subscription()].concat(),
+        _ => [PREFACE, &frame(HEADERS, END_HEADERS, 1, &stream_telemetry(&[]))].concat(),
     };
     let mut stream = UnixStream::connect(path).expect("connect");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -106,22 +108,3 @@ fuzz_target!(|data: &[u8]| {
     }
     assert!(hub.snapshot().balances(), "{:?}", hub.snapshot());
 });
-
-/// HEADERS of a request for StreamTelemetry, on stream 1.
-fn subscription() -> Vec<u8> {
-    let mut headers = vec![0x83, 0x86]; // :method POST, :scheme http
-    for (name, value) in [
-        (":path", "/snakepit.bridge.BridgeService/StreamTelemetry"),
-        (":authority", "localhost"),
-        ("content-type", "application/grpc"),
-        ("te", "trailers"),
-    ] {
-        headers.push(0); // a literal, with a name of its own
-        for text in [name, value] {
-            headers.push(u8::try_from(text.len()).expect("short"));
-            headers.extend_from_slice(text.as_bytes());
-        }
-    }
-    let length = u8::try_from(headers.len()).expect("short");
-    [&[0, 0, length, 1, 4, 0, 0, 0, 1][..], &headers].concat()
-}

@@ -3,9 +3,9 @@
 
 #![no_main]
 
-mod chunks;
 #[path = "../../tests/library/support/checked.rs"]
 mod checked;
+mod chunks;
 #[path = "../../tests/library/support/reader.rs"]
 mod reader;
 
