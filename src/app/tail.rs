@@ -6,7 +6,7 @@ use crate::{
         json,
         proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
     },
-    net::{address::Address, reload::Source as _, tls, tokens::TokenFile},
+    net::{address::Address, pem, reload::Source as _, tokens::TokenFile},
     system::fd::write_all,
     worker::Exit,
 };
@@ -78,16 +78,16 @@ fn explain(mut error: &(dyn Error + 'static)) -> String {
 /// What to bring to be let in.
 fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, String> {
     let value = [b"Bearer ", tokens.load()?.first()].concat();
-    let mut value = MetadataValue::try_from(value).map_err(|error| tokens.0.fault(error))?;
+    let mut value = MetadataValue::try_from(value).map_err(|error| tokens.0.error(error))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
 fn tls_config(tls: &ClientTls) -> Result<ClientTlsConfig, String> {
     // tonic does not say which file it is, or that there is anything wrong with it at all.
-    tls::authorities(&tls.ca)?;
+    pem::authorities(&tls.ca)?;
     let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls.ca.read()?));
     let Some((certificate, key)) = &tls.identity else { return Ok(config) };
-    tls::identity(certificate, key)?;
+    pem::identity(certificate, key)?;
     Ok(config.identity(Identity::from_pem(certificate.read()?, key.read()?)))
 }

@@ -9,7 +9,7 @@ use crate::{
     grpc::{auth::AccessFiles, limits::ClientLimits},
     net::{
         address::{Address, ResolvedAddress},
-        reload::SourceFile,
+        source_file::SourceFile,
         tls::TlsFiles,
         tokens::TokenFile,
         unix_socket::SocketMode,
@@ -92,7 +92,7 @@ pub(super) fn client(options: cli::Client, address: &Address) -> Result<ClientAc
         }
         (Some(path), identity) => Some(ClientTls { ca: SourceFile::public("--tls-ca", path), identity }),
         (None, None) => None,
-        (None, Some((certificate, _))) => return Err(certificate.fault("give --tls-ca as well")),
+        (None, Some((certificate, _))) => return Err(certificate.error("give --tls-ca as well")),
     };
     Ok(ClientAccess { tls, tokens: options.auth_token_file.map(token_file) })
 }
@@ -107,8 +107,8 @@ fn pair(
     match (certificate, key) {
         (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
         (None, None) => Ok(None),
-        (Some(certificate), None) => Err(certificate.fault(format_args!("give {TLS_KEY} as well"))),
-        (None, Some(key)) => Err(key.fault(format_args!("give {TLS_CERT} as well"))),
+        (Some(certificate), None) => Err(certificate.error(format_args!("give {TLS_KEY} as well"))),
+        (None, Some(key)) => Err(key.error(format_args!("give {TLS_CERT} as well"))),
     }
 }
 

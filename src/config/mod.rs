@@ -33,7 +33,7 @@ pub enum Task {
     /// Print the events of recordings; none is standard input.
     Decode(Framing, Vec<PathBuf>),
     /// Print the events of a running sidecar.
-    Tail(Address, ClientAccess),
+    Tail(Address, Box<ClientAccess>),
 }
 
 /// A worker to wrap.
@@ -143,7 +143,7 @@ pub fn resolve(cli: Cli) -> Result<Task, String> {
         Some(Sub::Tail { address, client }) => {
             let address = address.parse("ADDRESS", str::parse)?;
             let access = access::client(client, &address)?;
-            Ok(Task::Tail(address, access))
+            Ok(Task::Tail(address, Box::new(access)))
         }
     }
 }

@@ -4,9 +4,11 @@ pub(crate) mod accept;
 pub mod address;
 #[doc(hidden)]
 pub mod listener;
+pub(crate) mod pem;
 pub mod reload;
 pub mod reloader;
 pub mod socket;
+pub mod source_file;
 pub mod tls;
 pub mod tokens;
 pub mod unix_socket;

@@ -1,74 +1,21 @@
 //! Files that are read at the start, and again when they have changed: certificates, keys, tokens.
 //!
-//! Nothing watches them. Whoever needs what is in them has them looked at, which takes microseconds and costs an
-//! idle sidecar nothing. A change that cannot be used is told of once, and what was read before stays in force: a
-//! half-written file must not shut everybody out.
+//! Nothing watches them: each use checks their metadata, which takes microseconds and costs an idle sidecar nothing. A
+//! change that cannot be used is logged once and the previous contents stay in force: a half-written file must not lock
+//! all clients out.
 
-use crate::system::fd::read_at_most;
+use super::source_file::SourceFile;
 use std::{
-    fmt::Display,
     fs,
     os::unix::fs::MetadataExt as _,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The longest file that is read, in bytes: a device that never ends is none of these.
-const MAX_FILE_BYTES: usize = 1024 * 1024;
+/// The permissions that a secret file should not have.
+const OTHERS: u32 = 0o077;
 
-/// The permissions of a secret that are too many.
-const FOR_OTHERS: u32 = 0o077;
-
-/// A file that somebody has named in an option.
-#[derive(Debug)]
-pub struct SourceFile {
-    option: &'static str,
-    path: PathBuf,
-    secret: bool,
-}
-
-impl SourceFile {
-    /// A file that anybody may read, and the option that names it.
-    pub fn public(option: &'static str, path: PathBuf) -> Self {
-        Self { option, path, secret: false }
-    }
-
-    /// A file that nobody else should read, and the option that names it.
-    pub fn secret(option: &'static str, path: PathBuf) -> Self {
-        Self { option, path, secret: true }
-    }
-
-    /// What is in it.
-    ///
-    /// # Errors
-    ///
-    /// The option, the path and why it cannot be read, in one line.
-    pub fn read(&self) -> Result<Vec<u8>, String> {
-        let bytes = read_at_most(&self.path, MAX_FILE_BYTES + 1).map_err(|error| self.fault(error))?;
-        if bytes.len() > MAX_FILE_BYTES {
-            return Err(self.fault("longer than 1 MiB"));
-        }
-        Ok(bytes)
-    }
-
-    /// The option, the path and a cause, in one line.
-    pub fn fault(&self, cause: impl Display) -> String {
-        format!("{}: '{}': {cause}", self.option, self.path.display())
-    }
-
-    fn stamp(&self) -> Option<Stamp> {
-        let found = fs::metadata(&self.path).ok().filter(fs::Metadata::is_file)?;
-        Some(Stamp {
-            identity: (found.dev(), found.ino()),
-            bytes: found.len(),
-            changed: (found.ctime(), found.ctime_nsec()),
-            mode: found.mode(),
-        })
-    }
-}
-
-/// What tells one state of a regular file from another. Its time of change is the inode's: unlike that of
-/// modification nothing sets it back, neither `cp -p` nor `mv`.
+/// The metadata that changes when a regular file does. The time is the inode's change time: unlike the modification time
+/// neither `cp -p` nor `mv` sets it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     identity: (u64, u64),
@@ -77,30 +24,42 @@ struct Stamp {
     mode: u32,
 }
 
-/// What can be made of files.
+impl Stamp {
+    fn of(file: &SourceFile) -> Option<Self> {
+        let metadata = fs::metadata(&file.path).ok().filter(fs::Metadata::is_file)?;
+        Some(Self {
+            identity: (metadata.dev(), metadata.ino()),
+            bytes: metadata.len(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            mode: metadata.mode(),
+        })
+    }
+}
+
+/// A value that is read from files.
 pub trait Source {
-    /// What is made of them.
+    /// The value.
     type Value;
 
-    /// The files.
+    /// The files that the value depends on.
     fn files(&self) -> Vec<&SourceFile>;
 
-    /// Reads them.
+    /// Reads the files.
     ///
     /// # Errors
     ///
-    /// The option, the path and what is wrong, in one line, which shows nothing of what the files hold.
+    /// The option, the path and the cause, in one line that shows nothing of what the files contain.
     fn load(&self) -> Result<Self::Value, String>;
 }
 
-/// What was made of files, made anew when they have changed.
+/// The value of some files, read again when they have changed.
 pub struct Reloading<S: Source> {
     source: S,
     state: Mutex<State<S::Value>>,
 }
 
 struct State<V> {
-    /// Of the files when they were last read.
+    /// The files' metadata when they were last read.
     stamps: Vec<Option<Stamp>>,
     value: Arc<V>,
 }
@@ -110,24 +69,24 @@ impl<S: Source> Reloading<S> {
     ///
     /// # Errors
     ///
-    /// The option, the path and what is wrong, in one line.
+    /// The option, the path and the cause, in one line.
     pub fn load(source: S) -> Result<Self, String> {
-        // Looked at before they are read: a change in between is seen the next time.
+        // Taken before the files are read: a change in between is noticed the next time.
         let stamps = stamps(&source);
         let value = Arc::new(source.load()?);
-        warn_of_readers(&source, &stamps);
+        warn_about_permissions(&source, &stamps);
         Ok(Self { source, state: Mutex::new(State { stamps, value }) })
     }
 
-    /// What the files hold now, or did when they could last be used.
+    /// The value of the files as they are now, or as they were when they could last be used.
     pub fn current(&self) -> Arc<S::Value> {
         let stamps = stamps(&self.source);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.stamps != stamps {
             match self.reload(&stamps) {
                 Ok(value) => state.value = Arc::new(value),
-                Err(fault) => {
-                    tracing::info!("{fault}; what was read before stays in force");
+                Err(error) => {
+                    tracing::info!("{error}; the previous contents stay in force");
                 }
             }
             state.stamps = stamps;
@@ -137,31 +96,31 @@ impl<S: Source> Reloading<S> {
 
     fn reload(&self, stamps: &[Option<Stamp>]) -> Result<S::Value, String> {
         for (file, stamp) in self.source.files().iter().zip(stamps) {
-            // To open a pipe might take for ever.
-            stamp.ok_or_else(|| file.fault("gone, or no regular file any more"))?;
+            // Opening a named pipe could block forever.
+            stamp.ok_or_else(|| file.error("missing, or not a regular file any more"))?;
         }
         let value = self.source.load()?;
         for file in self.source.files() {
-            tracing::info!("{}", file.fault("read again"));
+            tracing::info!("{}", file.error("read again"));
         }
-        warn_of_readers(&self.source, stamps);
+        warn_about_permissions(&self.source, stamps);
         Ok(value)
     }
 }
 
 fn stamps(source: &impl Source) -> Vec<Option<Stamp>> {
-    source.files().into_iter().map(SourceFile::stamp).collect()
+    source.files().into_iter().map(Stamp::of).collect()
 }
 
-fn warn_of_readers(source: &impl Source, stamps: &[Option<Stamp>]) {
+fn warn_about_permissions(source: &impl Source, stamps: &[Option<Stamp>]) {
     for (file, stamp) in source.files().into_iter().zip(stamps) {
         if let Some(Stamp { mode, .. }) = stamp
             && file.secret
-            && mode & FOR_OTHERS != 0
+            && mode & OTHERS != 0
         {
             let mode = mode & 0o777;
-            let warning = format_args!("warning: not this user's alone (mode {mode:03o}, not 600)");
-            tracing::info!("{}", file.fault(warning));
+            let warning = format_args!("warning: other users have access (mode {mode:03o}, not 600)");
+            tracing::info!("{}", file.error(warning));
         }
     }
 }
@@ -182,12 +141,12 @@ mod tests {
 
         fn load(&self) -> Result<u32, String> {
             let text = String::from_utf8(self.0.read()?).unwrap();
-            text.trim().parse().map_err(|error| self.0.fault(error))
+            text.trim().parse().map_err(|error| self.0.error(error))
         }
     }
 
     #[test]
-    fn a_changed_file_is_read_again_and_a_broken_one_told_of_once() {
+    fn a_changed_file_is_read_again_and_an_invalid_one_is_logged_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("number");
         capture::take();
@@ -211,16 +170,10 @@ mod tests {
             assert_eq!((*number.current(), *number.current()), (22, 22));
             let lines = capture::take();
             assert_eq!(lines.len(), 1, "{lines:?}");
-            assert!(lines[0].contains("stays in force"), "{lines:?}");
+            assert!(lines[0].contains("stay in force"), "{lines:?}");
         }
 
         fs::write(&path, "333").unwrap();
         assert_eq!(*number.current(), 333);
-    }
-
-    #[test]
-    fn what_never_ends_is_not_read_to_the_end() {
-        let endless = SourceFile::public("--number", "/dev/zero".into());
-        assert!(endless.read().unwrap_err().contains("longer than"));
     }
 }

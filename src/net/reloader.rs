@@ -89,7 +89,7 @@ fn lock<V>(state: &Mutex<State<V>>) -> MutexGuard<'_, State<V>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::reload::SourceFile;
+    use crate::net::source_file::SourceFile;
     use std::fs;
 
     /// A file that takes as long to read as the test wants, after the first time.

@@ -1,10 +1,10 @@
-//! Bearer tokens: what a file of them holds, and whether a request brings one.
+//! Bearer tokens: reading them from a file and checking requests.
 
-use super::reload::{Source, SourceFile};
+use super::{reload::Source, source_file::SourceFile};
 use http::{HeaderMap, header::AUTHORIZATION};
 use subtle::{Choice, ConstantTimeEq as _};
 
-/// What stands before the token in a request; the case does not matter (RFC 9110, section 11.1).
+/// The scheme in the Authorization header. Its case does not matter (RFC 9110, section 11.1).
 const SCHEME: &[u8] = b"bearer ";
 
 /// A file with a token on each line.
@@ -19,15 +19,16 @@ impl Source for TokenFile {
     }
 
     fn load(&self) -> Result<Tokens, String> {
-        Tokens::parse(&self.0.read()?).map_err(|cause| self.0.fault(cause))
+        Tokens::parse(&self.0.read()?).map_err(|cause| self.0.error(cause))
     }
 }
 
-/// Tokens, any of which is accepted: an old one and a new one while they are changed. They are never shown.
+/// Tokens, each of which is accepted, so that an old and a new one can be valid while clients change over. They are never
+/// logged.
 pub struct Tokens(Vec<Vec<u8>>);
 
 impl Tokens {
-    /// Takes a token from each line that is not blank; white space around it is not part of it.
+    /// Reads one token from each line that is not blank, without the white space around it.
     fn parse(text: &[u8]) -> Result<Self, String> {
         let mut tokens = Vec::new();
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -45,12 +46,12 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// The first one, for a client to show.
+    /// The token that a client sends.
     pub fn first(&self) -> &[u8] {
         self.0.first().map_or(b"", Vec::as_slice)
     }
 
-    /// Whether a request brings one of them. How long that takes tells the length of a token at most.
+    /// Whether a request has one of the tokens. The time that the comparison takes reveals a token's length at most.
     pub fn accept(&self, headers: &HeaderMap) -> bool {
         let Some(given) = bearer(headers) else { return false };
         let any = |found: Choice, token: &Vec<u8>| found | token.ct_eq(given);
@@ -58,7 +59,7 @@ impl Tokens {
     }
 }
 
-/// The token that a request brings.
+/// The token of a request.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.as_bytes().split_at_checked(SCHEME.len())?;
     scheme.eq_ignore_ascii_case(SCHEME).then(|| token.trim_ascii())
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_a_line() {
+    fn there_is_one_token_on_each_line() {
         let tokens = Tokens::parse(b"old\r\n\n  new \n").ok().unwrap();
         assert_eq!((tokens.0.len(), tokens.first()), (2, &b"old"[..]));
         for (text, cause) in
@@ -80,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_to_bring_the_whole_of_one() {
+    fn a_request_needs_one_of_the_tokens_in_full() {
         let tokens = Tokens::parse(b"old\nnew\n").ok().unwrap();
         let accepts = |value: &'static str| {
             tokens.accept(&HeaderMap::from_iter([(AUTHORIZATION, http::HeaderValue::from_static(value))]))

@@ -129,12 +129,13 @@ async fn new_certificates_are_taken_and_broken_ones_told_of() {
 
     fs::write(sidecar.path("cert.pem"), "half a certificate").unwrap();
     assert!(old.connect(port, None).await.is_ok());
-    sidecar.wait_for_stderr("there is no certificate in it (PEM); what was read before stays in force");
+    sidecar.wait_for_stderr("there is no certificate in it (PEM); the previous contents stay in force");
     let pair = new.issue();
     // The certificate without its key, as a tool that writes one after the other leaves it.
     fs::write(sidecar.path("cert.pem"), &pair.certificate).unwrap();
     assert!(old.connect(port, None).await.is_ok());
-    sidecar.wait_for_stderr("it is not the key of --tls-cert's certificate; what was read before");
+    sidecar
+        .wait_for_stderr("private key does not match the certificate in --tls-cert; the previous contents");
 
     pair.write(&sidecar.path(""));
     assert!(new.connect(port, None).await.is_ok());
@@ -145,7 +146,7 @@ async fn new_certificates_are_taken_and_broken_ones_told_of() {
     drop(subscriber);
     let finished = sidecar.finish();
     let log = finished.expect_code(0).stderr();
-    assert_eq!(log.matches("stays in force").count(), 2, "{log}");
+    assert_eq!(log.matches("stay in force").count(), 2, "{log}");
     assert!(!log.contains("BEGIN"), "{log}");
 }
 
@@ -276,7 +277,7 @@ fn files_that_cannot_be_used_start_no_worker() {
         (&["--tls-cert", &cert, "--tls-key", "/nonexistent"], &["--tls-key: '/nonexistent'", "No such file"]),
         (&["--tls-cert", &key, "--tls-key", &key], &["--tls-cert", &key, "no certificate"]),
         (&["--tls-cert", &cert, "--tls-key", &cert], &["--tls-key", &cert, "no private key"]),
-        (&["--tls-cert", &cert, "--tls-key", &other_key], &["--tls-key", &other_key, "not the key of"]),
+        (&["--tls-cert", &cert, "--tls-key", &other_key], &["--tls-key", &other_key, "does not match"]),
         (
             &["--tls-cert", &cert, "--tls-key", &key, "--tls-client-ca", &empty],
             &["--tls-client-ca", &empty, "no certificate"],
@@ -322,7 +323,7 @@ async fn the_log_has_nothing_of_the_workers_and_files_are_the_users_alone() {
         fs::write(dir.join("tokens"), "secret-b\n").unwrap();
         fs::set_permissions(dir.join("tokens"), Permissions::from_mode(0o640)).unwrap();
     });
-    sidecar.wait_for_stderr("warning: not this user's alone (mode 640, not 600)");
+    sidecar.wait_for_stderr("warning: other users have access (mode 640, not 600)");
     let channel = sidecar.channel().await;
     let filter = TelemetryEventFilter { allow: vec!["secret-c".into(), "x".repeat(2_000)], deny: vec![] };
     let control = TelemetryControl { control: Some(Control::Filter(filter)) };

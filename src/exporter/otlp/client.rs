@@ -2,11 +2,11 @@
 
 use super::{
     answer::{Accepted, Answer, Failure},
-    endpoint::{Destination, GivenFile, Protocol},
+    endpoint::{Destination, Protocol},
     environment::Environment,
     request::Request,
 };
-use crate::system::fd::read_at_most;
+use crate::net::pem;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
@@ -18,21 +18,14 @@ use hyper_util::{
     client::legacy::{Client as Http, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
+use rustls::{ClientConfig, RootCertStore, crypto::ring, sign::SingleCertAndKey};
 use std::{error::Error, fmt::Write as _, sync::Arc};
 use tokio::time::timeout;
 
-/// How long an answer may be: the specification's default.
+/// The longest response, in bytes: the specification's default.
 const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a file of certificates may be.
-const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
-
-/// What the client calls itself: <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#user-agent>.
+/// The user agent: <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#user-agent>.
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("telemetry-sidecar-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION")));
 
@@ -40,22 +33,22 @@ const AGENT: HeaderValue =
 #[derive(Debug)]
 pub struct Client {
     http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    /// Where it sends.
+    /// The server.
     pub destination: Destination,
     headers: HeaderMap,
 }
 
 impl Client {
-    /// A client that has not connected yet. It trusts these authorities, or the system's if there are
-    /// none. What is wrong with this client's own certificate is told; it is then left out.
+    /// A client that is not connected yet. It trusts these authorities, or the system's if there are none. If the client's
+    /// own certificate cannot be used, `warn` gets the reason and the client connects without it.
     ///
     /// # Errors
     ///
-    /// If there can be no TLS at all.
+    /// If TLS cannot be set up.
     pub fn new(
         destination: Destination,
         authorities: Option<RootCertStore>,
-        warn: impl FnMut(String),
+        warn: impl FnOnce(String),
     ) -> Result<Self, String> {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
@@ -77,7 +70,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If it was not taken.
+    /// If the server did not accept it.
     pub async fn send(&self, request: &Request) -> Result<Accepted, Failure> {
         let answer = match self.destination.timeout {
             None => self.exchange(request).await,
@@ -102,7 +95,7 @@ impl Client {
     }
 }
 
-/// What every request says.
+/// The headers of every request.
 fn headers(destination: &Destination) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, AGENT);
@@ -121,45 +114,46 @@ fn headers(destination: &Destination) -> HeaderMap {
     headers
 }
 
-/// Who is trusted, signal by signal, where that is not left to the system.
+/// The authorities to trust for each signal; `None` means the system's.
 #[derive(Debug)]
 pub struct Authorities {
-    /// Where spans go.
+    /// For the server that gets spans.
     pub traces: Option<RootCertStore>,
-    /// Where metrics go.
+    /// For the server that gets metrics.
     pub metrics: Option<RootCertStore>,
 }
 
 impl Authorities {
-    /// Reads the files that variables name.
+    /// Reads the files that the variables name. Fails rather than falling back to the system roots: the headers may carry
+    /// credentials.
     ///
     /// # Errors
     ///
-    /// The variable, the path and why nobody in it can be trusted, in one line. Somebody else is not to be then: headers may
-    /// have passwords in them.
+    /// The variable, the path and the cause, in one line.
     pub fn read(environment: &Environment) -> Result<Self, String> {
-        Ok(Self { traces: named(&environment.traces)?, metrics: named(&environment.metrics)? })
+        Ok(Self { traces: authorities(&environment.traces)?, metrics: authorities(&environment.metrics)? })
     }
 }
 
-/// The authorities that a destination names, if it does and there is TLS.
-fn named(destination: &Destination) -> Result<Option<RootCertStore>, String> {
+/// The authorities of a destination's certificate file, if it has one and uses TLS. Certificates that cannot be used are
+/// skipped as long as one can.
+fn authorities(destination: &Destination) -> Result<Option<RootCertStore>, String> {
     let Some(file) = destination.certificate.as_ref().filter(|_| destination.is_secure()) else {
         return Ok(None);
     };
     let mut authorities = RootCertStore::empty();
-    authorities.add_parsable_certificates(certificates(file)?);
+    authorities.add_parsable_certificates(pem::certificates(file)?);
     if authorities.is_empty() {
-        return Err(file.fault("none of its certificates can be used"));
+        return Err(file.error("none of its certificates can be used"));
     }
     Ok(Some(authorities))
 }
 
-/// What is trusted and who this client is. Where there is no TLS nothing is read.
+/// The authorities and the client's certificate. No file is read without TLS.
 fn tls(
     destination: &Destination,
     authorities: Option<RootCertStore>,
-    mut warn: impl FnMut(String),
+    warn: impl FnOnce(String),
 ) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     let mut identity = None;
@@ -170,40 +164,21 @@ fn tls(
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         if let Some((certificate, key)) = &destination.identity {
-            match certificates(certificate).and_then(|chain| Ok((chain, private_key(key)?))) {
-                Ok(pair) => identity = Some(pair),
-                Err(cause) => warn(cause),
+            match pem::identity(certificate, key) {
+                Ok(certified) => identity = Some(certified),
+                Err(error) => warn(error),
             }
         }
     }
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots);
-    if let Some((chain, key)) = identity {
-        match config.clone().with_client_auth_cert(chain, key) {
-            Ok(config) => return Ok(config),
-            Err(cause) => warn(format!("the client's certificate: {cause}")),
-        }
-    }
-    Ok(config.with_no_client_auth())
+    Ok(match identity {
+        Some(identity) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
+        None => config.with_no_client_auth(),
+    })
 }
 
-fn certificates(file: &GivenFile) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = read(file)?;
-    let all = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let all = all.map_err(|cause| file.fault(cause))?;
-    if all.is_empty() { Err(file.fault("there is no certificate in it")) } else { Ok(all) }
-}
-
-fn private_key(file: &GivenFile) -> Result<PrivateKeyDer<'static>, String> {
-    PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|cause| file.fault(cause))
-}
-
-fn read(file: &GivenFile) -> Result<Vec<u8>, String> {
-    let bytes = read_at_most(&file.path, MAX_FILE_BYTES + 1).map_err(|cause| file.fault(cause))?;
-    if bytes.len() > MAX_FILE_BYTES { Err(file.fault("longer than 4 MiB")) } else { Ok(bytes) }
-}
-
-/// An error with what is behind it: the outermost one says little.
+/// An error with its causes: the outermost one says little.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

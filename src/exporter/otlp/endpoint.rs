@@ -1,12 +1,12 @@
 //! Where requests go.
 
+use crate::net::source_file::SourceFile;
 use http::{
     HeaderMap, Uri,
     uri::{Authority, Scheme},
 };
 use std::{
     fmt::{self, Display, Formatter},
-    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
@@ -125,22 +125,6 @@ impl Endpoint {
     }
 }
 
-/// A file, and the variable that names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GivenFile {
-    /// The variable.
-    pub variable: String,
-    /// The file.
-    pub path: PathBuf,
-}
-
-impl GivenFile {
-    /// The variable, the path and a cause, in one line.
-    pub fn fault(&self, cause: impl Display) -> String {
-        format!("{}: '{}': {cause}", self.variable, self.path.display())
-    }
-}
-
 /// Where and how a signal is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
@@ -157,9 +141,9 @@ pub struct Destination {
     /// How long one try may take; none is without limit.
     pub timeout: Option<Duration>,
     /// What is trusted instead of the system's authorities: a file of certificates, PEM.
-    pub certificate: Option<GivenFile>,
+    pub certificate: Option<SourceFile>,
     /// Who this client is: a file of certificates and one of its key, PEM.
-    pub identity: Option<(GivenFile, GivenFile)>,
+    pub identity: Option<(SourceFile, SourceFile)>,
 }
 
 impl Destination {

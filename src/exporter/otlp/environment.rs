@@ -6,7 +6,8 @@
 //! - <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 //! - <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
-use super::endpoint::{Destination, Endpoint, GivenFile, Protocol, Signal};
+use super::endpoint::{Destination, Endpoint, Protocol, Signal};
+use crate::net::source_file::SourceFile;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use std::{ffi::OsString, time::Duration};
@@ -105,16 +106,16 @@ impl Reader<'_> {
         self.parse(&own, &parse).or_else(|| self.parse(&general, parse))
     }
 
-    /// The file that is said of a signal, or else of all of them.
-    fn file(&mut self, signal: Signal, what: &str) -> Option<GivenFile> {
-        names(signal, what).into_iter().find_map(|variable| {
+    /// The file for a signal, or else for all signals.
+    fn file(&mut self, signal: Signal, setting: &str) -> Option<SourceFile> {
+        names(signal, setting).into_iter().find_map(|variable| {
             let path = self.parse(&variable, |word| Ok(word.into()))?;
-            Some(GivenFile { variable, path })
+            Some(SourceFile::public(variable, path))
         })
     }
 
     /// A certificate and its key: neither is worth anything without the other.
-    fn identity(&mut self, signal: Signal) -> Option<(GivenFile, GivenFile)> {
+    fn identity(&mut self, signal: Signal) -> Option<(SourceFile, SourceFile)> {
         let (certificate, key) = ("CLIENT_CERTIFICATE", "CLIENT_KEY");
         let (alone, missing) = match (self.file(signal, certificate), self.file(signal, key)) {
             (Some(certificate), Some(key)) => return Some((certificate, key)),
@@ -123,7 +124,7 @@ impl Reader<'_> {
             (None, Some(given)) => (given, certificate),
         };
         let ([_, missing], signal) = (names(signal, missing), signal.name());
-        self.warn(format!("{}: there is no {missing} for {signal}; it is ignored", alone.variable));
+        self.warn(format!("{}: there is no {missing} for {signal}; it is ignored", alone.option()));
         None
     }
 

@@ -23,7 +23,7 @@ fn certificates_and_keys_that_are_none_are_told_by_their_file() {
         (of_key, header, "encrypted, give one that is not"),
         (of_key, &key.replace("PRIVATE", "ENCRYPTED PRIVATE"), "encrypted, give one that is not"),
         (of_key, &broken.replace("CERTIFICATE", "PRIVATE KEY"), "no valid private key"),
-        (of_key, &other.issue().key, "it is not the key of --tls-cert's certificate"),
+        (of_key, &other.issue().key, "private key does not match the certificate in --tls-cert"),
         (("--tls-ca", "ca.pem"), broken, "no valid certificate"),
     ];
     let files = ["--tls-cert", "{dir}/cert.pem", "--tls-key", "{dir}/key.pem"];

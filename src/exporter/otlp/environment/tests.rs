@@ -83,10 +83,8 @@ fn a_signals_own_variables_beat_the_general_ones_and_the_option_beats_both() {
     assert_eq!((traces.timeout, metrics.timeout), (Some(Duration::from_secs(3)), None));
     assert_eq!((traces.gzip, metrics.gzip), (true, false));
     assert_eq!((traces.headers.len(), metrics.headers.len()), (2, 1));
-    let given = |what: &str, path: &str| GivenFile {
-        variable: format!("OTEL_EXPORTER_OTLP_{what}"),
-        path: path.into(),
-    };
+    let given =
+        |what: &str, path: &str| SourceFile::public(format!("OTEL_EXPORTER_OTLP_{what}"), path.into());
     let ca = Some(given("CERTIFICATE", "/ca"));
     assert_eq!((&traces.certificate, &metrics.certificate), (&ca, &ca));
     let key = || given("CLIENT_KEY", "/key");
