@@ -1,8 +1,9 @@
 //! Wrapping a worker.
 //!
-//! Three threads. This one, the process's first, spawns the worker (which is to die with the process, so with the
-//! thread that lives as long), passes signals on and waits. One reads the worker's stderr, writes its own and
-//! publishes events. One serves gRPC. The exit status is the worker's, whatever happens in the others.
+//! Three threads. This one, the process's first, forks the witness, spawns the worker (which is killed when
+//! the spawning thread ends, so this has to be the one that lives as long as the process), passes signals on
+//! and waits. One reads the worker's stderr, writes its own and publishes events. One serves gRPC. The exit
+//! status is the worker's, whatever happens in the others.
 
 use super::{session::Session, socket_files::SocketFiles};
 use crate::{
@@ -47,8 +48,8 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         let wake = Arc::clone(&wake);
         log::start(config.serve.log, move || wake.notify())
     };
-    // A panic must not be printed into the worker's output. Only its location is logged: the message may quote what the
-    // worker printed.
+    // A panic must not be printed into the worker's output. Only its location is logged: the message may
+    // quote what the worker printed.
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
         tracing::info!("panic at {}", location.as_deref().unwrap_or("an unknown location"));

@@ -1,7 +1,7 @@
-//! What a surviving grandchild of the worker's prints after the worker's end still reaches stderr.
+//! Copies what a surviving grandchild of the worker prints after the worker's end to stderr.
 //!
-//! A process that has the two stderr descriptors and nothing else, no port, no file, copies it as it is until the
-//! last writer is gone. It is no child that the sidecar's parent could wait for.
+//! A process with the two stderr descriptors, and no port or file, copies the bytes unchanged until the last
+//! writer has closed the pipe. It is not a child that the sidecar's parent could wait for.
 
 use super::helper::fork_with;
 use nix::{
@@ -11,10 +11,10 @@ use nix::{
 };
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// Bytes copied at a time: on the stack, since there must be no allocation.
+/// Bytes copied at a time. The buffer is on the stack, because the process must not allocate.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Leaves a copier behind if anybody can still write to the pipe.
+/// Starts a copier if a process can still write to the pipe, or bytes are left in it.
 pub(crate) fn leave_behind(pipe: impl AsFd, stderr: impl AsFd) {
     let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
     let polled = poll(&mut fds, PollTimeout::ZERO);
@@ -24,14 +24,15 @@ pub(crate) fn leave_behind(pipe: impl AsFd, stderr: impl AsFd) {
             .revents()
             .is_some_and(|events| events.contains(PollFlags::POLLHUP) && !events.contains(PollFlags::POLLIN));
     if !ended {
-        // SAFETY: `copy` makes system calls only. Without a process what comes late is lost, as when nobody reads.
+        // If the fork fails, later output is lost.
+        // SAFETY: `copy` makes system calls only.
         let _ = unsafe { fork_with(pipe, stderr, c"sidecar-copier", copy) };
     }
 }
 
-/// The copier's whole life: from 0 to 1.
+/// The main loop of the copier: from descriptor 0 to 1.
 fn copy() {
-    // SAFETY: both are open as long as this process is.
+    // SAFETY: both are open as long as this process exists.
     let (from, to) = unsafe { (BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1)) };
     let mut chunk = [0; CHUNK_BYTES];
     loop {
@@ -43,9 +44,9 @@ fn copy() {
                     match write(to, rest) {
                         Ok(written) => rest = rest.get(written..).unwrap_or_default(),
                         Err(Errno::EAGAIN) => wait(to, PollFlags::POLLOUT),
-                        // Nobody reads: the writer is to find out.
+                        // Without a reader the copier ends, so that the writer gets SIGPIPE or EPIPE.
                         Err(Errno::EPIPE | Errno::EBADF) => return,
-                        // ENOSPC and the like: these bytes are lost, the next ones are tried.
+                        // ENOSPC and similar: these bytes are lost, later ones may be written.
                         Err(_) => break,
                     }
                 }
@@ -56,6 +57,6 @@ fn copy() {
     }
 }
 
-fn wait(fd: BorrowedFd<'_>, for_what: PollFlags) {
-    let _ = poll(&mut [PollFd::new(fd, for_what)], PollTimeout::NONE);
+fn wait(fd: BorrowedFd<'_>, events: PollFlags) {
+    let _ = poll(&mut [PollFd::new(fd, events)], PollTimeout::NONE);
 }

@@ -1,4 +1,4 @@
-//! How the sidecar leaves: the way its worker did, or with the numbers of GNU `timeout`.
+//! How the sidecar exits: like its worker, or with an exit code as GNU `timeout` uses them.
 
 use super::number::Number;
 use nix::{
@@ -10,14 +10,14 @@ use nix::{
 };
 use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
 
-/// The sidecar itself failed, or was used wrongly.
+/// Exit code if the sidecar itself failed, or its options are wrong.
 pub const FAILED: i32 = 125;
-/// The command was found but could not be run.
+/// Exit code if the command was found but could not be executed.
 pub const NOT_EXECUTABLE: i32 = 126;
-/// The command was not found.
+/// Exit code if the command was not found.
 pub const NOT_FOUND: i32 = 127;
 
-/// How to leave.
+/// How a process exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// With this code.
@@ -31,7 +31,7 @@ impl From<ExitStatus> for Exit {
         match (status.code(), status.signal()) {
             (Some(code), _) => Self::Code(code),
             (None, Some(signal)) => Self::Signal(signal),
-            // Neither exited nor killed is no end at all.
+            // A process that ended has either. This would be the sidecar's error.
             (None, None) => Self::Code(FAILED),
         }
     }
@@ -44,7 +44,7 @@ impl Exit {
             Self::Code(code) => code,
             Self::Signal(number) => {
                 die_of(Number(number));
-                // What a shell makes of such a death: as PID 1, which a signal does not kill.
+                // PID 1 is not killed by its own signal. A shell reports death by a signal with this code.
                 128 + number
             }
         };
@@ -52,12 +52,13 @@ impl Exit {
     }
 }
 
-/// Dies as the worker did, so that the parent sees the same; returns if that does not work.
+/// Ends this process with the signal that ended the worker, so that the parent sees the same status. Returns
+/// if that does not work.
 fn die_of(signal: Number) {
-    // The worker has dumped core if there was one to dump. A piped core_pattern ignores the limit.
+    // The worker has dumped core already, if that was permitted. A piped core_pattern ignores the limit.
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let _ = prctl::set_dumpable(false);
-    // PID 1 of a namespace gets no signal that it has no handler for.
+    // The kernel discards signals to PID 1 of a namespace for which it has no handler.
     if Pid::this() != Pid::from_raw(1) {
         signal.take_default_action();
     }

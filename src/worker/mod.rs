@@ -1,17 +1,72 @@
-//! The child process: started as if by exec, signalled once, left as it left.
+//! The child process: started as if by exec, each signal delivered once, its exit status passed on.
 //!
-//! The worker and whoever started the sidecar are not to be able to tell that it is there, apart from stderr being a
-//! pipe. Each file has one part of that, and each rule its reason beside it.
+//! Apart from stderr being a pipe, the worker and the process that started the sidecar must not notice the
+//! sidecar. Each file implements one part of that and gives the reason for each rule.
+//!
+//! # Signals
+//!
+//! The sidecar blocks all signals and reads them from a descriptor (`signals`). For each of them the
+//! `supervisor` decides whether the worker got it directly, with the help of the `witness`, a second process
+//! in the sidecar's process group, and otherwise passes it on. What the worker gets of a signal that can be
+//! caught:
+//!
+//! | sender            | target                                 | directly | passed on | in total |
+//! | ----------------- | -------------------------------------- | -------- | --------- | -------- |
+//! | kill, sigqueue    | the sidecar alone                      | 0        | 1 (a)     | 1        |
+//! | kill, sigqueue    | the worker alone                       | 1        | 0         | 1        |
+//! | killpg            | the group that both share              | 1        | 0         | 1        |
+//! | killpg            | the sidecar's group, the worker left it | 0       | 1         | 1        |
+//! | terminal key      | the foreground group that both share   | 1        | 0         | 1        |
+//! | terminal key      | the sidecar's group, the worker left it | 0       | 0 (b)     | 0        |
+//! | terminal hang-up  | the session's leader, if the sidecar is it | 0    | 1 (a)     | 1        |
+//! | systemd, `pkill -f` | sidecar, witness and worker in turn  | 1        | 0 (c)     | 1        |
+//! | `pkill -f`        | sidecar and witness, not the worker    | 0        | 0 (d)     | 0        |
+//! | any               | the sidecar or its group, before the worker exists | 0 | 1 (e) | 1       |
+//! | kernel            | the sidecar: a timer from before the start, SIGXCPU | 0 | 1 (a) | 1      |
+//! | kernel            | the sidecar: SIGCHLD of its own children | 0      | 0         | 0        |
+//! | any               | a group that both share, without a witness | 1    | 1 (f)     | 2        |
+//!
+//! - (a) After 50 ms in which the witness has not got it. At once if there is no witness, or if the worker is
+//!   in another group, unless the kernel sent it.
+//! - (b) A terminal signals its foreground group. Without the sidecar the worker would not have got it
+//!   either.
+//! - (c) systemd signals the processes of a control group one after the other, and `pkill -f` all those whose
+//!   command line matches. The sidecar's ends with the worker's, and the witness has the sidecar's. Within 50
+//!   ms they count as one signal.
+//! - (d) A limitation: a pattern that matches only the sidecar's part of the command line, such as its name,
+//!   looks like a signal to the group. Use the sidecar's process id or the worker's command line.
+//! - (e) The witness has got it and the worker has not. The worker's process compares the two before it
+//!   executes the worker, while all signals are blocked. Until the sidecar has blocked them, a signal has its
+//!   usual effect on it.
+//! - (f) The system refused a process or `/proc`, or the witness was killed: twice is better than never.
+//!
+//! The same holds if the sidecar is PID 1: its signals are blocked, and the kernel only discards those that
+//! are not. Once the worker has ended nothing is passed on; HUP, INT and TERM end the drain.
+//!
+//! Signals that cannot be caught, and stops:
+//!
+//! | signal | target | effect |
+//! | --- | --- | --- |
+//! | KILL | the sidecar | the kernel kills worker and witness (`PR_SET_PDEATHSIG`) |
+//! | KILL | the group | kills all of them |
+//! | KILL | the worker | the sidecar exits with the same status |
+//! | STOP | the sidecar | the worker goes on |
+//! | STOP | the worker | the sidecar stops, too, so its parent sees it |
+//! | TSTP, TTIN, TTOU | the sidecar | passed on; if the worker stops, so does the sidecar |
+//! | TSTP, TTIN, TTOU | the group | the worker gets it directly; if it stops, so does the sidecar |
+//! | CONT | the sidecar | continues the sidecar and is passed on; pending stops are dropped |
+//! | CONT | the group | continues all of them |
+//! | CONT | the worker | continues the worker; a stopped sidecar stays stopped |
 
-pub mod copier;
+pub(crate) mod copier;
 pub mod exit;
 mod helper;
 mod number;
-pub mod signals;
-pub mod spawn;
-pub mod startup;
+pub(crate) mod signals;
+pub(crate) mod spawn;
+pub(crate) mod startup;
 pub mod state;
-pub mod supervisor;
-pub mod witness;
+pub(crate) mod supervisor;
+pub(crate) mod witness;
 
 pub use exit::Exit;

@@ -1,34 +1,29 @@
-//! Signals by number. nix's `Signal` knows no real-time signals, and a worker may be sent any.
+//! Signals by number, because nix's `Signal` has no real-time signals.
 
 use nix::libc;
 use std::{fmt, mem::MaybeUninit, ptr};
 
-/// A signal's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Number(pub i32);
+pub(crate) struct Number(pub(crate) i32);
 
 impl Number {
-    /// Hang-up.
-    pub const HUP: Self = Self(libc::SIGHUP);
-    /// Interrupt.
-    pub const INT: Self = Self(libc::SIGINT);
-    /// Termination.
-    pub const TERM: Self = Self(libc::SIGTERM);
-    /// A child has changed its state.
-    pub const CHLD: Self = Self(libc::SIGCHLD);
-    /// Continue.
-    pub const CONT: Self = Self(libc::SIGCONT);
+    pub(super) const HUP: Self = Self(libc::SIGHUP);
+    pub(super) const INT: Self = Self(libc::SIGINT);
+    pub(super) const TERM: Self = Self(libc::SIGTERM);
+    pub(super) const CHLD: Self = Self(libc::SIGCHLD);
+    pub(super) const CONT: Self = Self(libc::SIGCONT);
 
-    /// Whether it stops a process, and is forgotten when the process is continued.
-    pub fn stops(self) -> bool {
+    /// Whether it is a stop signal that can be caught. If it is pending, SIGCONT discards it.
+    pub(super) fn stops(self) -> bool {
         matches!(self.0, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
     }
 
-    /// Does to this process what the signal does by default. Returns if that is nothing, or after a stop.
-    pub fn take_default_action(self) {
+    /// Has the signal's default effect on this process. Returns if that does not end it, in case of a stop
+    /// once continued.
+    pub(super) fn take_default_action(self) {
         let mut only = MaybeUninit::uninit();
-        // SAFETY: sigemptyset initialises the set, and the others take it and integers. The default action is no
-        // handler that could do anything unsafe.
+        // SAFETY: sigemptyset initialises the set, and the others take it and integers. The default action
+        // runs no handler.
         unsafe {
             libc::signal(self.0, libc::SIG_DFL);
             libc::sigemptyset(only.as_mut_ptr());

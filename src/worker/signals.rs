@@ -1,7 +1,7 @@
-//! Signals: blocked in every thread from the start and read from a descriptor, in one place.
+//! The sidecar's signals: blocked in every thread from the start and read from one descriptor.
 //!
-//! Handlers would replace dispositions that the worker is to inherit, and would not say who sent a signal. A
-//! blocked signal is queued even if it is ignored, and even in PID 1, which the default action never reaches.
+//! Handlers would replace dispositions that the worker inherits. A blocked signal is queued even if it is
+//! ignored, and even in PID 1, for which the kernel discards signals without a handler.
 
 use super::{
     Exit,
@@ -19,28 +19,26 @@ use nix::{
 };
 use std::os::fd::{AsFd, BorrowedFd};
 
-/// The signals that end the draining.
+/// The signals that end the drain.
 const ENDING: [Number; 3] = [Number::HUP, Number::INT, Number::TERM];
 
-/// What a signal asks for.
+/// What was read from the descriptor.
 #[derive(Debug, Clone, Copy)]
-pub enum Event {
-    /// A child has changed its state.
+pub(crate) enum Event {
+    /// The kernel reports that a child has changed its state.
     Child,
-    /// A signal was sent to this process, alone or among others.
+    /// A signal was sent to this process alone or to several.
     Sent(Sent),
 }
 
-/// A signal that was sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Sent {
-    /// Which.
-    pub number: Number,
+pub(crate) struct Sent {
+    pub(super) number: Number,
     info: siginfo,
 }
 
 impl Event {
-    /// The signal, if somebody sent one.
+    /// The signal that was sent, if it is not the kernel's report of a child.
     pub(super) fn sent(self) -> Option<Sent> {
         match self {
             Self::Sent(sent) => Some(sent),
@@ -48,25 +46,25 @@ impl Event {
         }
     }
 
-    /// Whether it ends the draining.
+    /// Whether it ends the drain.
     pub(crate) fn is_ending(self) -> bool {
         self.sent().is_some_and(|sent| ENDING.contains(&sent.number))
     }
 }
 
 impl Sent {
-    /// Whether the kernel sent it: a terminal's Ctrl-C, Ctrl-Z, hang-up and change of size.
-    pub fn is_from_kernel(&self) -> bool {
+    /// Whether the kernel sent it: a terminal's Ctrl-C, Ctrl-Z, hang-up and change of size, and timers.
+    pub(super) fn is_from_kernel(&self) -> bool {
         self.info.ssi_code == libc::SI_KERNEL
     }
 
-    /// Sends the same to another process. One from sigqueue(3) keeps its value and its sender; the kernel lets nobody
-    /// speak for others otherwise.
+    /// Sends the same signal to another process. One from sigqueue(3) keeps its value and its sender. For
+    /// others the kernel does not permit to set the sender.
     ///
     /// # Errors
     ///
     /// Those of kill(2).
-    pub fn pass_on(&self, to: Pid) -> nix::Result<()> {
+    pub(super) fn pass_on(&self, to: Pid) -> nix::Result<()> {
         if self.info.ssi_code == libc::SI_QUEUE {
             let info = QueuedInfo {
                 number: self.number.0,
@@ -89,7 +87,7 @@ impl Sent {
     }
 }
 
-/// The kernel's siginfo_t of a queued signal, 128 bytes; libc's has no such fields to set.
+/// The kernel's siginfo_t of a queued signal, 128 bytes. The fields of libc's type cannot be set.
 #[repr(C)]
 struct QueuedInfo {
     number: libc::c_int,
@@ -104,35 +102,35 @@ struct QueuedInfo {
 
 const _: () = assert!(size_of::<QueuedInfo>() == size_of::<libc::siginfo_t>());
 
-/// The sidecar's signals.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     fd: SignalFd,
     inherited: Inherited,
 }
 
 impl Signals {
-    /// Blocks all signals. Threads started later inherit that, so this has to come first.
+    /// Blocks all signals. Processes and threads that are started later inherit that, so this is called
+    /// first.
     ///
     /// # Errors
     ///
     /// If the system refuses a descriptor.
-    pub fn block() -> nix::Result<Self> {
+    pub(crate) fn block() -> nix::Result<Self> {
         let inherited = Inherited::take()?;
         let fd = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { fd, inherited })
     }
 
-    /// What the worker is to start with.
+    /// What the worker is started with.
     pub(super) fn inherited(&self) -> &Inherited {
         &self.inherited
     }
 
     /// The next signal, if one has come.
-    pub fn next(&self) -> Option<Event> {
+    pub(crate) fn next(&self) -> Option<Event> {
         let info = self.fd.read_signal().ok()??;
         let number = Number(i32::try_from(info.ssi_signo).ok()?);
-        // Somebody may send SIGCHLD as any other signal; the kernel's own codes are positive.
+        // Another process may send SIGCHLD like any other signal. The kernel's own codes are positive.
         let child = number == Number::CHLD && info.ssi_code > 0;
         Some(if child { Event::Child } else { Event::Sent(Sent { number, info }) })
     }
@@ -144,18 +142,18 @@ impl AsFd for Signals {
     }
 }
 
-/// The signals that end a replay, waited for by a thread that has something to do first.
+/// The signals that end a replay. They are blocked, so that a thread can clean up first.
 #[derive(Debug)]
-pub struct Ending(SigSet);
+pub(crate) struct Ending(SigSet);
 
 impl Ending {
-    /// Blocks those that would end this process: one that was ignored or blocked when it was started stays that. Threads
-    /// started later inherit it, so this has to come first.
+    /// Blocks those signals that would end this process, so none that was ignored or blocked at the start.
+    /// Threads that are started later inherit that, so this is called first.
     ///
     /// # Errors
     ///
     /// Those of the system calls.
-    pub fn block() -> nix::Result<Self> {
+    pub(crate) fn block() -> nix::Result<Self> {
         let mut before = SigSet::empty();
         pthread_sigmask(SigmaskHow::SIG_BLOCK, None, Some(&mut before))?;
         let mut ending = SigSet::empty();
@@ -168,8 +166,8 @@ impl Ending {
         Ok(Self(ending))
     }
 
-    /// Waits for one of them; what it asks for. None if none ever comes.
-    pub fn wait(&self) -> Option<Exit> {
+    /// Waits for one of them, and returns how to exit. None if all of them were ignored or blocked.
+    pub(crate) fn wait(&self) -> Option<Exit> {
         self.0.iter().next()?;
         self.0.wait().ok().map(|signal| Exit::Signal(signal as i32))
     }

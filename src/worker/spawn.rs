@@ -24,7 +24,8 @@ use std::{
     sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
 };
 
-/// Twice the stack that the C library's `execvp` needs for a path and some frames. It also copies the list of words.
+/// Twice the stack that the C library's `execvp` needs for a path and some frames. It also copies the list of
+/// words.
 const STACK_BYTES: usize = 64 * 1024;
 
 /// A worker's stderr: what the sidecar reads, and what the worker writes to.
@@ -74,7 +75,8 @@ impl SpawnError {
     }
 }
 
-/// What was not found: the program, its interpreter or its loader. The system reports ENOENT for each of them.
+/// What was not found: the program, its interpreter or its loader. The system reports ENOENT for each of
+/// them.
 fn missing(program: &OsStr) -> String {
     let is_path = program.as_bytes().contains(&b'/');
     // Where execvp(3) looks without one.
@@ -94,14 +96,15 @@ fn missing(program: &OsStr) -> String {
     format!("{what} is not there")
 }
 
-/// Snakepit's variable that asks a worker to lead a process group: Snakepit kills workers with their whole group.
+/// Snakepit's variable that asks a worker to lead a process group: Snakepit kills workers with their whole
+/// group.
 const PROCESS_GROUP: &str = "SNAKEPIT_PROCESS_GROUP";
 
 /// Makes this process's environment what the worker is to inherit, in the order in which it was: without the
 /// sidecar's own variables.
 ///
-/// If Snakepit asks the worker to lead a process group, the sidecar does so instead: Snakepit kills the group of the process
-/// that it started, so the worker has to stay in that group, and its variable says so.
+/// If Snakepit asks the worker to lead a process group, the sidecar does so instead: Snakepit kills the group
+/// of the process that it started, so the worker has to stay in that group, and its variable says so.
 ///
 /// # Safety
 ///
@@ -131,15 +134,16 @@ pub(crate) struct Command<'a> {
     pub(crate) stderr: OwnedFd,
 }
 
-/// Starts the worker with its stderr on a pipe and everything else as it is here. Returns its process id, and the signals
-/// that the witness had got by then and the worker had not: those were sent before the worker existed.
+/// Starts the worker with its stderr on a pipe and everything else as it is here. Returns its process id, and
+/// the signals that the witness had got by then and the worker had not: those were sent before the worker
+/// existed.
 ///
-/// The worker starts with the signal mask and dispositions that the sidecar inherited, and is killed when the calling
-/// thread ends. So this is called from the thread that lives as long as the process.
+/// The worker starts with the signal mask and dispositions that the sidecar inherited, and is killed when the
+/// calling thread ends. So this is called from the thread that lives as long as the process.
 ///
-/// Like `vfork` and `posix_spawn`: the child runs in this process's memory, on a stack of its own, while the calling thread
-/// waits until it executes the worker. Copying the page tables of a process whose threads are just starting would take
-/// longer than all the rest.
+/// Like `vfork` and `posix_spawn`: the child runs in this process's memory, on a stack of its own, while the
+/// calling thread waits until it executes the worker. Copying the page tables of a process whose threads are
+/// just starting would take longer than all the rest.
 ///
 /// # Errors
 ///
@@ -155,15 +159,16 @@ pub(super) fn spawn(
     let words = words.map_err(|_| SpawnError::Execute(Errno::EINVAL))?;
     let pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
     let sidecar = Pid::this();
-    // The system orders all that the child does before what this thread does next, so relaxed atomics are enough.
+    // The system orders all that the child does before what this thread does next, so relaxed atomics are
+    // enough.
     let failure = AtomicI32::new(0);
     let is_prepared = AtomicBool::new(false);
     let missed = AtomicU64::new(0);
 
     let execute = || -> nix::Result<()> {
         if let Some(witness) = witness {
-            // All signals are blocked here, so those that this process has got are pending. The witness comes first: a signal
-            // that is sent to the group meanwhile is then in both or in this one only.
+            // All signals are blocked here, so those that this process has got are pending. The witness comes
+            // first: a signal that is sent to the group meanwhile is then in both or in this one only.
             let seen = witness.pending();
             missed.store(seen & !own_pending(), Ordering::Relaxed);
         }
@@ -176,8 +181,8 @@ pub(super) fn spawn(
         }
         is_prepared.store(true, Ordering::Relaxed);
         if let Some(program) = pointers.first() {
-            // SAFETY: the words are strings with their NULs, and a null follows the last of them. It returns only if
-            // it fails.
+            // SAFETY: the words are strings with their NULs, and a null follows the last of them. It returns
+            // only if it fails.
             unsafe { libc::execvp(*program, pointers.as_ptr()) };
         }
         Err(Errno::last())
@@ -191,10 +196,11 @@ pub(super) fn spawn(
     });
     let mut stack = vec![0; STACK_BYTES + size_of_val(&pointers[..])];
     let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    // SAFETY: the child makes system calls on memory that this thread, which does not run meanwhile, has prepared, and
-    // ends by executing the worker or without unwinding, since nothing there panics. All signals are blocked until they
-    // are what the worker is to have, and none has a handler by then. Its stack is larger than a path, a part of the
-    // witness's status and the list of words, which execvp(3) copies.
+    // SAFETY: the child makes system calls on memory that this thread, which does not run meanwhile, has
+    // prepared, and ends by executing the worker or without unwinding, since nothing there panics. All
+    // signals are blocked until they are what the worker is to have, and none has a handler by then. Its
+    // stack is larger than a path, a part of the witness's status and the list of words, which execvp(3)
+    // copies.
     let worker = unsafe { clone(child, &mut stack, flags, Some(libc::SIGCHLD)) };
     // From here on only the worker has it, so that its end can be seen.
     drop(stderr);

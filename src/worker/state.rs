@@ -1,4 +1,4 @@
-//! What is known of the worker while it runs: shared by whoever runs it and whoever reports it.
+//! The worker's state, written by its supervisor and read by status and metrics.
 
 use super::Exit;
 use std::{
@@ -10,52 +10,53 @@ use std::{
     },
 };
 
-/// What the status tells of the worker; written by whoever runs it.
+/// The worker's program, process id and exit status.
 ///
-/// Both are written once, the process id first: who sees the exit status sees that, too. Who tells of both asks for the
-/// exit status once, since the worker may end meanwhile.
+/// The process id is written before the exit status, each once, so a reader of the exit status sees the
+/// process id, too. A report that contains both reads the exit status once, because the worker may end
+/// meanwhile.
 #[derive(Debug)]
 pub struct WorkerState {
     program: String,
-    /// 0 until it runs.
+    /// 0 before the worker is started.
     pid: AtomicU32,
     exit: OnceLock<Exit>,
 }
 
 impl WorkerState {
-    /// A worker that does not run yet, by its program's name or path.
+    /// The state before the start of this program, a name or a path.
     pub fn new(program: &OsStr) -> Self {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
         Self { program: name, pid: AtomicU32::new(0), exit: OnceLock::new() }
     }
 
-    /// The name of its program, without the path.
+    /// The program's name, without the path.
     pub fn program(&self) -> &str {
         &self.program
     }
 
-    /// Its process id; none before it runs.
+    /// The process id; none before the start.
     pub fn pid(&self) -> Option<u32> {
         Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
     }
 
-    /// The worker runs.
+    /// Records that the worker has been started.
     pub fn started(&self, pid: u32) {
         self.pid.store(pid, Ordering::Relaxed);
     }
 
-    /// The worker has ended.
+    /// Records that the worker has ended.
     pub fn ended(&self, exit: Exit) {
-        // It ends only once.
+        // It is called only once.
         let _ = self.exit.set(exit);
     }
 
-    /// How it has ended, if it has.
+    /// The exit status; none before the worker has ended.
     pub fn exit(&self) -> Option<Exit> {
         self.exit.get().copied()
     }
 
-    /// Whether it was spawned and has not ended, of which this is what is known.
+    /// Whether it has been started and has not ended, given the exit status that was read.
     pub fn is_running(&self, exit: Option<Exit>) -> bool {
         self.pid().is_some() && exit.is_none()
     }

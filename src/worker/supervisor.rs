@@ -19,8 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The longest time between the first and the last process of a group getting the same signal: systemd signals the
-/// processes of a unit one after the other. A signal that was sent to the sidecar alone is delayed by this.
+/// The longest time between the first and the last process of a group getting the same signal: systemd
+/// signals the processes of a unit one after the other. A signal that was sent to the sidecar alone is
+/// delayed by this.
 const GROUP_SPREAD: Duration = Duration::from_millis(50);
 
 /// Interval of looking at the witness during that time, in milliseconds.
@@ -37,7 +38,8 @@ pub(crate) struct Supervisor<'a> {
     /// Signals in the queue at the worker's start that it did not get, though they were sent to the group.
     missed: Mask,
     undecided: Vec<Undecided>,
-    /// Signals that the witness discarded before the sidecar had read its own copy, and until when they count.
+    /// Signals that the witness discarded before the sidecar had read its own copy, and until when they
+    /// count.
     discarded: (Mask, Instant),
 }
 
@@ -54,7 +56,8 @@ struct Undecided {
 impl<'a> Supervisor<'a> {
     /// Starts the worker. Without a witness every signal is passed on.
     ///
-    /// The worker is killed when the calling thread ends, so this is called from the one that lives as long as the process.
+    /// The worker is killed when the calling thread ends, so this is called from the one that lives as long
+    /// as the process.
     ///
     /// # Errors
     ///
@@ -66,8 +69,9 @@ impl<'a> Supervisor<'a> {
     ) -> Result<Self, SpawnError> {
         let witness = witness.filter(Witness::has_started);
         let early: Vec<_> = iter::from_fn(|| signals.next()).collect();
-        // Only after the sidecar's own signals have been read: a signal that comes in between stays in the queue and is
-        // unknown to the witness, so it is passed on. The other way round a stale one would remain in the witness.
+        // Only after the sidecar's own signals have been read: a signal that comes in between stays in the
+        // queue and is unknown to the witness, so it is passed on. The other way round a stale one would
+        // remain in the witness.
         if let Some(witness) = witness.as_ref().filter(|witness| witness.pending() != 0) {
             witness.discard();
         }
@@ -101,8 +105,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Passes on what was sent before the worker existed, even to the whole group: what had been read by then, and of
-    /// what is in the queue the first of each that the worker missed.
+    /// Passes on what was sent before the worker existed, even to the whole group: what had been read by
+    /// then, and of what is in the queue the first of each that the worker missed.
     fn pass_on_early(&mut self) {
         for event in mem::take(&mut self.early) {
             self.note(event, true);
@@ -121,7 +125,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The witness may be killed like any process. Then every signal is passed on: twice is better than never.
+    /// The witness may be killed like any process. Then every signal is passed on: twice is better than
+    /// never.
     fn mark_reaped(&mut self, ended: Pid) {
         if let Some(witness) = self.witness.take_if(|witness| witness.is(ended)) {
             witness.mark_reaped();
@@ -161,7 +166,8 @@ impl<'a> Supervisor<'a> {
         let shares_group = getpgid(Some(self.worker)) == Ok(getpgrp());
         let mut matched = 0;
         self.undecided.retain(|Undecided { sent, is_early, deadline }| {
-            // A terminal signals its foreground group only. A worker in another group is not meant to get that.
+            // A terminal signals its foreground group only. A worker in another group is not meant to get
+            // that.
             let may_know = !is_early && (shares_group || sent.is_from_kernel());
             let is_seen = !is_early && seen & bit(sent.number) != 0;
             if is_seen {
@@ -181,7 +187,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Makes the witness discard what is pending. What comes while it does so is kept here, apart from `known`.
+    /// Makes the witness discard what is pending. What comes while it does so is kept here, apart from
+    /// `known`.
     fn discard(&mut self, known: Mask) {
         if let Some(witness) = &self.witness {
             let now = Instant::now();
@@ -202,7 +209,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// A SIGCONT discards pending stop signals (POSIX, 2.4.1). Passed on afterwards, one would stop the worker again.
+    /// A SIGCONT discards pending stop signals (POSIX, 2.4.1). Passed on afterwards, one would stop the
+    /// worker again.
     fn forget_stops(&mut self) {
         self.undecided.retain(|undecided| !undecided.sent.number.stops());
     }

@@ -1,17 +1,17 @@
 //! Distinguishes a signal to the whole process group from one to the sidecar alone.
 //!
-//! A signal to the group (from Snakepit, a supervisor or systemd) reaches the worker directly. If the sidecar passed it
-//! on as well, the worker would get it twice. The kernel reports both kinds of signal alike. So the sidecar forks a second
-//! process, the witness, which stays in the same group with all signals blocked. A signal that is pending there was sent
-//! to both. The sidecar reads this from `/proc`: a signal is pending from the moment at which it is sent, so the answer
-//! does not depend on when the witness is scheduled.
+//! A signal to the group (from Snakepit, a supervisor or systemd) reaches the worker directly. If the sidecar
+//! passed it on as well, the worker would get it twice. The kernel reports both kinds of signal alike. So the
+//! sidecar forks a second process, the witness, which stays in the same group with all signals blocked. A
+//! signal that is pending there was sent to both. The sidecar reads this from `/proc`: a signal is pending
+//! from the moment at which it is sent, so the answer does not depend on when the witness is scheduled.
 //!
-//! systemd signals the processes of a unit one after the other, and the witness may get a signal some time before or after
-//! the sidecar. So the sidecar waits for a while before it concludes that a signal was sent to it alone, and the
-//! witness discards after a second what the sidecar did not ask about.
+//! systemd signals the processes of a unit one after the other, and the witness may get a signal some time
+//! before or after the sidecar. So the sidecar waits for a while before it concludes that a signal was sent
+//! to it alone, and the witness discards after a second what the sidecar did not ask about.
 //!
-//! The witness is forked before any thread and before the worker. So a group's signal that the worker got was sent when
-//! the witness was there, too.
+//! The witness is forked before any thread and before the worker. So a group's signal that the worker got was
+//! sent when the witness was there, too.
 
 use super::{helper::fork_with, number::Number};
 use nix::{
@@ -30,8 +30,8 @@ use nix::{
 };
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-/// Time after which the witness discards a signal that nobody asked about, in milliseconds: longer than the sidecar
-/// waits for a signal to appear.
+/// Time after which the witness discards a signal that nobody asked about, in milliseconds: longer than the
+/// sidecar waits for a signal to appear.
 const DISCARD_AFTER_MS: u16 = 1000;
 
 /// Time within which the witness has to answer, in milliseconds.
@@ -49,14 +49,16 @@ pub(crate) struct Witness {
     pid: Pid,
     /// Once it has been waited for, the number may belong to another process.
     reaped: bool,
-    /// Open from the start, so that it refers to this process only and clients cannot use up the descriptors first.
+    /// Open from the start, so that it refers to this process only and clients cannot use up the descriptors
+    /// first.
     status: OwnedFd,
     requests: OwnedFd,
     answers: OwnedFd,
 }
 
 impl Witness {
-    /// Forks the process. All signals have to be blocked, and there must be no other thread and no worker yet.
+    /// Forks the process. All signals have to be blocked, and there must be no other thread and no worker
+    /// yet.
     ///
     /// # Errors
     ///
@@ -72,8 +74,9 @@ impl Witness {
         Ok(Self { pid, reaped: false, status, requests, answers })
     }
 
-    /// Waits until the witness has closed the descriptors that it inherited; false if it fails to. The worker's
-    /// peers have to see end-of-file and EPIPE when the worker closes its descriptors, so this comes before its start.
+    /// Waits until the witness has closed the descriptors that it inherited; false if it fails to. The
+    /// worker's peers have to see end-of-file and EPIPE when the worker closes its descriptors, so this comes
+    /// before its start.
     pub(super) fn has_started(&self) -> bool {
         self.answer().is_some()
     }
@@ -105,8 +108,8 @@ impl Witness {
         }
     }
 
-    /// Discards what is pending for it, so that the next signal of the same number is recognised as a new one. Returns
-    /// what was pending, which includes signals that came after the last look.
+    /// Discards what is pending for it, so that the next signal of the same number is recognised as a new
+    /// one. Returns what was pending, which includes signals that came after the last look.
     pub(super) fn discard(&self) -> Mask {
         let mut late = 0;
         // An answer that came too late would be taken for the next one.
@@ -150,7 +153,8 @@ fn ready(fd: BorrowedFd<'_>, timeout: PollTimeout) -> bool {
     poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout).is_ok_and(|count| count > 0)
 }
 
-/// The main loop of the witness. It reads requests from 0, writes answers to 1, and returns when requests end.
+/// The main loop of the witness. It reads requests from 0, writes answers to 1, and returns when requests
+/// end.
 fn watch() {
     // The end of requests suffices unless the witness is stopped.
     let _ = prctl::set_pdeathsig(Signal::SIGKILL);
@@ -215,7 +219,7 @@ mod tests {
 
     #[test]
     fn pending_signals_are_found_however_the_status_is_divided() {
-        let status = b"Name:\tx\nGroups:\t1 2\n\nSigPnd:\t0000000000000001\nShdPnd:\t80000000f0004002\nSigBlk:\tffff\n";
+        let status = b"Name:\tx\n\nSigPnd:\t0000000000000001\nShdPnd:\t80000000f0004002\nSigBlk:\tffff\n";
         for first in 0..status.len() {
             let (head, tail) = status.split_at(first);
             let mut line = PendingLine::default();

@@ -1,8 +1,8 @@
 """A signal to the group in the first milliseconds, while the wrapper starts the worker, arrives once.
 
-The signals are real-time ones, which queue, and are blocked from the start, so a worker that gets one twice has two in its
-queue. After them a last signal is sent to the wrapper alone. Once the worker has that, all that came before it is
-decided, so nothing has to be waited for.
+The signals are real-time ones, which queue, and are blocked from the start, so a worker that gets one twice has two in
+its queue. After them a last signal is sent to the wrapper alone. Once the worker has that, all signals that came before
+it have been decided about, so nothing has to be waited for.
 """
 
 import os

@@ -104,7 +104,7 @@ class Helpers(Case):
 
     @row("a signal to all whose command line matches arrives once")
     def test_command_line(self):
-        """As `pkill -f` sends it: the wrapper's command line ends with the worker's, and the witness has the wrapper's."""
+        """As `pkill -f` does. The wrapper's command line ends with the worker's, and the witness has the wrapper's."""
         name = uuid.uuid4().hex
         counter = self.start(worker("counter", name), Counter)
         witness = self.witness(counter)

@@ -9,7 +9,7 @@ import time
 import unittest
 
 from counting import Counter
-from harness import GRACE, goes_on, row
+from harness import GRACE, goes_on, needs_wrapper, row
 from running import Case, inline, worker
 
 SI_KERNEL = 128
@@ -41,6 +41,17 @@ class Terminal(Case):
         self.assertEqual(counter.count_after(signal.SIGINT, lambda: counter.kill(signal.SIGINT))[0], 1)
         self.assertNotEqual(counter.codes(signal.SIGINT)[-1], SI_KERNEL)
         self.key(counter, CTRL_C, signal.SIGINT)
+
+    @row("Ctrl-C and Ctrl-\\ arrive once")
+    @needs_wrapper
+    def test_key_does_not_reach_a_worker_outside_the_foreground_group(self):
+        """Without the wrapper it would not get it either."""
+        counter = self.start(worker("counter", "--own-group"), Counter, terminal=True)
+        counter.type(CTRL_C)
+        time.sleep(GRACE)
+        counter.kill(signal.SIGUSR1)
+        counter.wait_seen(signal.SIGUSR1)
+        self.assertEqual(counter.seen(), [signal.SIGUSR1])
 
     @row("exit code; death by the same signal")
     def test_deadly_keys(self):
