@@ -37,6 +37,7 @@ use telemetry_sidecar::{
         listener::Listener,
         unix_socket::{SocketFile, SocketMode},
     },
+    system::value::Period,
 };
 
 /// How long anything may take.
@@ -63,13 +64,9 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
         access: Access::load(AccessFiles::default()).expect("no files"),
         limits: ClientLimits {
             connections: 16,
-            streams: 8,
             subscribers: 8,
-            controls_per_second: 1000,
-            header_bytes: 16 * 1024,
-            handshake_timeout: PATIENCE,
-            keepalive_interval: None,
-            keepalive_timeout: PATIENCE,
+            handshake_timeout: Period(PATIENCE),
+            keepalive_interval: Period(Duration::ZERO),
         },
         drain_timeout: Some(PATIENCE),
         linger: Duration::ZERO,

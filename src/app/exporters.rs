@@ -13,6 +13,7 @@ use crate::{
     hub::Hub,
     net::{listener::Listener, unix_socket::SocketMode},
     pipeline::record::Recorder,
+    system::option::Given,
     worker::state::WorkerState,
 };
 use std::{env, net::SocketAddr, sync::Arc, time::Duration};
@@ -37,16 +38,16 @@ pub struct Started {
 pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> {
     let Context { hub, .. } = context;
     let mut started = Started::default();
-    if let Some(path) = &export.jsonl {
-        let file = open_output("--export-jsonl", path)?;
+    if let Some(file) = &export.jsonl {
+        let file = open_output(file)?;
         jsonl::start(hub.export(jsonl::NAME, LIMITS), file).map_err(|error| no_thread(&error))?;
     }
     if let Some(settings) = &export.prometheus {
-        let wrong = |cause: String| format!("--export-prometheus: '{}': {cause}", settings.address);
+        let Given { value: address, origin } = &settings.address;
         let Listener::Tcp { socket, address, .. } =
-            Listener::bind(&settings.address, SocketMode::default()).map_err(wrong)?
+            Listener::bind(address, SocketMode::default()).map_err(|cause| origin.error(cause))?
         else {
-            return Err(wrong("expected HOST:PORT".into()));
+            return Err(origin.error("expected HOST:PORT"));
         };
         let feed = Feed::new(hub.export_unsampled(prometheus::NAME, LIMITS));
         let own = Own::new(Arc::clone(hub), context.worker.cloned(), context.recorder.cloned());

@@ -3,25 +3,53 @@
 mod account;
 mod decode;
 mod exporters;
-pub mod ready_file;
+mod ready_file;
 mod replay;
 mod session;
 mod socket_files;
 mod tail;
 mod wrap;
 
-use crate::{config::Task, worker::Exit};
+use crate::{
+    cli::{self, Cli, Parsed, reference},
+    config::{self, Task},
+    system::fd::write_all,
+    worker::Exit,
+};
+use std::{ffi::OsString, io};
 
-/// Does what was asked for. A worker is not to inherit these environment variables.
+/// Does what a command line says, program name first.
 ///
 /// # Errors
 ///
 /// What went wrong, in one line, before anything was started or with nothing left running.
-pub fn run(task: Task, environment_names: &[String]) -> Result<Exit, String> {
-    match task {
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String> {
+    match cli::parse(arguments) {
+        Ok(Parsed::Text(text)) => {
+            // With colours if stdout is a terminal.
+            let _ = text.print();
+            Ok(Exit::Code(0))
+        }
+        Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, &environment_names),
+        Err(refused) => {
+            refused.ready_file.as_ref().map_or(Ok(()), ready_file::remove_stale)?;
+            Err(refused.error.to_string())
+        }
+    }
+}
+
+/// A worker must not inherit these environment variables.
+fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
+    cli.ready_file().map_or(Ok(()), ready_file::remove_stale)?;
+    match config::resolve(cli).map_err(|error| error.to_string())? {
         Task::Wrap(task) => wrap::run(*task, environment_names),
         Task::Replay(task) => replay::run(*task),
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(address, access) => tail::run(&address, &access),
+        Task::Completions(shell) => {
+            // Nobody misses what nobody reads.
+            let _ = write_all(io::stdout(), &reference::completions(shell));
+            Ok(Exit::Code(0))
+        }
     }
 }

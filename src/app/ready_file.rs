@@ -1,11 +1,11 @@
 //! The file that says where the sidecar listens.
 
-use crate::net::listener::Listener;
+use crate::{net::listener::Listener, system::option::Given};
 use std::{
     fmt::Write as _,
     fs::{self, File},
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process,
 };
 
@@ -15,22 +15,21 @@ use std::{
 /// # Errors
 ///
 /// If it is there and cannot be removed.
-pub fn remove_stale(path: &Path) -> Result<(), String> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("--ready-file: '{}': {error}", path.display()))
-        }
+pub(super) fn remove_stale(file: &Given<PathBuf>) -> Result<(), String> {
+    match fs::remove_file(&file.value) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file.origin.error(error)),
         _ => Ok(()),
     }
 }
 
 /// Writes the file beside its place and renames it, so that nobody reads half of it. Others may be able to write to
 /// that directory, as to /tmp: what has the temporary name is never written through.
-pub(super) fn write(path: &Path, listeners: &[Listener]) -> Result<(), String> {
+pub(super) fn write(file: &Given<PathBuf>, listeners: &[Listener]) -> Result<(), String> {
     let mut lines = String::new();
     for listener in listeners {
         let _ = writeln!(lines, "{}", listener.ready_line());
     }
+    let path = &file.value;
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", process::id()));
     let temporary = PathBuf::from(temporary);
@@ -41,6 +40,6 @@ pub(super) fn write(path: &Path, listeners: &[Listener]) -> Result<(), String> {
         .and_then(|()| fs::rename(&temporary, path));
     written.map_err(|error| {
         let _ = fs::remove_file(&temporary);
-        format!("--ready-file: '{}': {error}", path.display())
+        file.origin.error(error)
     })
 }

@@ -21,7 +21,7 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
     let socket_files = SocketFiles::default();
     end_on_signals(&socket_files)?;
     // Log lines are printed between reads.
-    let log = log::start(config.serve.log, || {});
+    let log = log::start(config.serve.serving.log(), || {});
     let session = Session::start(&mut config.serve, None, &socket_files, &log)?;
     let need_subscriber = config.wait_for_subscribers > 0;
     let publisher =
@@ -35,7 +35,7 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
     }
     session.hub.wait_until_delivered(need_subscriber);
     let summary = session.finish();
-    if config.serve.log.level > Level::Off {
+    if config.serve.serving.log().level > Level::Off {
         pipeline.print_last(&summary);
     }
     result.map(|()| Exit::Code(0))
@@ -43,11 +43,9 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
 
 /// What is appended to a recording would be read, and appended again.
 fn refuse_to_append(recordings: &[Recording], serve: &Serve) -> Result<(), String> {
-    for (option, path) in [("--record", &serve.record), ("--export-jsonl", &serve.export.jsonl)] {
-        if let Some(path) = path
-            && recordings.iter().any(|recording| recording.is_at(path))
-        {
-            return Err(format!("{option}: '{}': it is one of the recordings to replay", path.display()));
+    for file in [&serve.source.record, &serve.export.jsonl].into_iter().flatten() {
+        if recordings.iter().any(|recording| recording.is_at(&file.value)) {
+            return Err(file.origin.error("it is one of the recordings to replay"));
         }
     }
     Ok(())

@@ -6,15 +6,19 @@ use crate::{
     grpc::{auth::Access, server::Server, service::status::StatusService},
     hub::Hub,
     input::{decode::Decoder, dialect, splitter::Splitter},
-    net::{address::ResolvedAddress, listener::Listener},
+    net::listener::Listener,
     pipeline::{Parts, Publisher, passthrough::Passthrough, record::Recorder},
-    system::{fd::open_append, log},
+    system::{
+        fd::open_append,
+        log,
+        option::{Given, Several},
+    },
     worker::{startup::was_closed, state::WorkerState},
 };
 use std::{
     fs::File,
     io::{self, Stderr, Write as _},
-    path::Path,
+    path::PathBuf,
     sync::Arc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -39,33 +43,30 @@ impl Session {
         log: &log::Lines,
     ) -> Result<Self, String> {
         let access = Access::load(std::mem::take(&mut config.access))?;
-        let bind = |address: &ResolvedAddress| {
-            Listener::bind(address, config.socket_mode)
-                .map_err(|cause| format!("--listen: '{address}': {cause}"))
-        };
         let mut listeners = Vec::new();
-        for address in &config.listen {
-            let mut listener = bind(address)?;
+        for Given { value: address, origin } in &config.listen {
+            let listener = Listener::bind(address, config.socket_mode);
+            let mut listener = listener.map_err(|cause| origin.error(cause))?;
             // The next one may fail.
             socket_files.add(listener.take_file());
             listeners.push(listener);
         }
 
-        let recorder = config.record.as_deref().map(start_recording).transpose()?;
+        let recorder = config.source.record.as_ref().map(start_recording).transpose()?;
         let hub = Hub::new(config.controls.clone(), config.limits);
         let context = exporters::Context {
             hub: &hub,
             worker: worker.as_ref(),
             recorder: recorder.as_ref(),
-            drain_timeout: config.drain_timeout,
-            linger: config.linger,
+            drain_timeout: config.serving.drain_timeout.0,
+            linger: config.serving.linger.0,
         };
         let exporters = exporters::start(&config.export, &context)?;
         if config.disabled && config.export.any() {
             tracing::info!("--disabled: exporters stay disabled, too, and export nothing");
         }
         // Nothing that was recorded is to be lost, however slow a subscriber is.
-        let drain_timeout = worker.is_some().then_some(config.drain_timeout);
+        let drain_timeout = worker.is_some().then_some(config.serving.drain_timeout.0);
         let server = Server {
             hub: Arc::clone(&hub),
             status: StatusService {
@@ -77,30 +78,31 @@ impl Session {
             access,
             limits: config.client_limits,
             drain_timeout,
-            linger: config.linger,
+            linger: config.serving.linger.0,
         };
-        if let Some(path) = &config.ready_file {
-            ready_file::write(path, &listeners)?;
+        if let Some(file) = &config.serving.ready_file {
+            ready_file::write(file, &listeners)?;
         }
-        if config.announce {
+        if config.serving.announces() {
             announce(&listeners);
         }
         for listener in &listeners {
             tracing::info!("listening at {listener}");
         }
         let server = start_serving(server, listeners)?;
-        Ok(Self { hub, recorder, server, drain_timeout: config.drain_timeout, log: log.clone() })
+        Ok(Self { hub, recorder, server, drain_timeout: config.serving.drain_timeout.0, log: log.clone() })
     }
 
     /// What a pipeline of this session is made of.
     pub fn parts<P: Publisher>(&self, config: &mut Serve, publisher: P) -> Parts<P, Stderr> {
+        let metadata = Several::flatten(std::mem::take(&mut config.source.metadata));
         Parts {
             splitter: Splitter::new(
                 &dialect::SNAKEPIT,
                 config.framing.embedded,
                 config.framing.max_line_bytes,
             ),
-            decoder: Decoder::new(&dialect::SNAKEPIT, std::mem::take(&mut config.metadata)),
+            decoder: Decoder::new(&dialect::SNAKEPIT, metadata.map(|given| given.value).collect()),
             publisher,
             // Where stderr was closed Rust has put /dev/null.
             passthrough: if was_closed(2) {
@@ -126,13 +128,13 @@ impl Session {
     }
 }
 
-fn start_recording(path: &Path) -> Result<Arc<Recorder>, String> {
-    let file = open_output("--record", path)?;
+fn start_recording(file: &Given<PathBuf>) -> Result<Arc<Recorder>, String> {
+    let file = open_output(file)?;
     Ok(Arc::new(Recorder::start(file).map_err(|error| no_thread(&error))?))
 }
 
-pub(super) fn open_output(option: &str, path: &Path) -> Result<File, String> {
-    open_append(path).map_err(|error| format!("{option}: '{}': {error}", path.display()))
+pub(super) fn open_output(file: &Given<PathBuf>) -> Result<File, String> {
+    open_append(&file.value).map_err(|error| file.origin.error(error))
 }
 
 fn start_serving(server: Server, listeners: Vec<Listener>) -> Result<JoinHandle<()>, String> {

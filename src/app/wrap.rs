@@ -9,7 +9,10 @@ use super::{session::Session, socket_files::SocketFiles};
 use crate::{
     config::Wrap,
     pipeline::{Pipeline, live, publisher::Dropping, wake::Wake},
-    system::log::{self, Level},
+    system::{
+        log::{self, Level},
+        option::Given,
+    },
     worker::{
         Exit, copier,
         signals::Signals,
@@ -46,7 +49,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     let finished = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(system)?);
     let log = {
         let wake = Arc::clone(&wake);
-        log::start(config.serve.log, move || wake.notify())
+        log::start(config.serve.serving.log(), move || wake.notify())
     };
     // A panic must not be printed into the worker's output. Only its location is logged: the message may
     // quote what the worker printed.
@@ -55,13 +58,12 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         tracing::info!("panic at {}", location.as_deref().unwrap_or("an unknown location"));
     }));
     let worker_state = Arc::new(WorkerState::new(&config.program));
-    let (pipe, worker_stderr) = stderr_pipe(config.pipe_size).map_err(|error| {
-        let Some(size) = config.pipe_size else { return system(error) };
+    let pipe_size = config.serve.source.pipe_size.clone();
+    let (pipe, worker_stderr) = stderr_pipe(pipe_size.as_ref().map(|size| size.value)).map_err(|error| {
+        let Some(Given { origin, .. }) = &pipe_size else { return system(error) };
         match error {
-            Errno::EPERM => {
-                format!("--pipe-size: '{size}': more than this user may have (/proc/sys/fs/pipe-max-size)")
-            }
-            error => format!("--pipe-size: '{size}': {error}"),
+            Errno::EPERM => origin.error("more than this user may have (/proc/sys/fs/pipe-max-size)"),
+            error => origin.error(error),
         }
     })?;
     // Clients can take all descriptors from the moment at which they are served.
@@ -72,10 +74,10 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
         pipeline: Pipeline::new(session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)))),
         session,
         pipe,
-        fixed_size: config.pipe_size.is_some(),
+        fixed_size: pipe_size.is_some(),
         wake: Arc::clone(&wake),
         finished: Arc::clone(&finished),
-        summary_wanted: config.serve.log.level > Level::Off,
+        summary_wanted: config.serve.serving.log().level > Level::Off,
     };
     thread::Builder::new()
         .name("stderr".into())

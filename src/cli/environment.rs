@@ -1,37 +1,11 @@
-//! What was given in the environment: what can be repeated is one a line there.
+//! Options in the environment.
 
-use super::{Export, Options};
-use clap::{ArgMatches, Command, parser::ValueSource};
+use super::{Cli, UsageError, hint};
+use clap::{Command, CommandFactory as _};
+use std::env;
 
-/// What a command line has to do with the environment.
-#[derive(Debug)]
-pub struct Environment {
-    /// The variables that this program reads: a worker does not inherit them.
-    pub names: Vec<String>,
-    /// The options whose values are from there, and their variables.
-    used: Vec<(String, String)>,
-}
-
-impl Environment {
-    /// Looks which options of this command line are from the environment.
-    pub(super) fn new(names: Vec<String>, command: &Command, matches: &ArgMatches) -> Self {
-        let options = command.get_arguments().filter_map(|argument| {
-            let used = is_used(matches, argument.get_id().as_str());
-            let variable = argument.get_env().filter(|_| used)?.to_str()?;
-            Some((format!("--{}", argument.get_long()?), variable.to_owned()))
-        });
-        Self { used: options.collect(), names }
-    }
-
-    /// An error that begins with an option, or with several, begins with their variables where those were set: with
-    /// what somebody has typed.
-    pub fn blame(&self, error: &str) -> String {
-        let (options, cause) = error.split_once(": ").unwrap_or((error, ""));
-        let variable = |option| self.used.iter().find(|(used, _)| used == option).map(|(_, name)| &**name);
-        let typed: Vec<_> = options.split(", ").map(|option| variable(option).unwrap_or(option)).collect();
-        if cause.is_empty() { error.to_owned() } else { format!("{}: {cause}", typed.join(", ")) }
-    }
-}
+/// What the names of all variables of this program start with.
+const PREFIX: &str = "TELEMETRY_SIDECAR_";
 
 /// The variables of all options, those of subcommands included.
 pub(super) fn names(command: &Command) -> Vec<String> {
@@ -40,26 +14,16 @@ pub(super) fn names(command: &Command) -> Vec<String> {
     own.chain(command.get_subcommands().flat_map(names)).collect()
 }
 
-/// One value a line for what can be repeated and comes from the environment.
-pub(super) fn split_lines(options: &mut Options, matches: &ArgMatches) {
-    let Options { listen, allow, deny, metadata, export, .. } = options;
-    let Export { metric_kind, metric_label, .. } = export;
-    for (name, words) in [
-        ("listen", listen),
-        ("allow", allow),
-        ("deny", deny),
-        ("metadata", metadata),
-        ("metric_kind", metric_kind),
-        ("metric_label", metric_label),
-    ] {
-        if is_used(matches, name) {
-            *words = words.iter().flat_map(super::Word::lines).collect();
-        }
+/// Refuses a variable that is meant for this program and that no option has. An empty one counts as unset.
+pub(super) fn check(names: &[String]) -> Result<(), UsageError> {
+    let unknown = env::vars_os().find_map(|(name, value)| {
+        let name = name.to_string_lossy();
+        let is_unknown =
+            name.starts_with(PREFIX) && !value.is_empty() && !names.iter().any(|known| *known == name);
+        is_unknown.then(|| name.into_owned())
+    });
+    match unknown {
+        Some(name) => Err(hint::for_variable(&name, PREFIX, names, &Cli::command()).into()),
+        None => Ok(()),
     }
-}
-
-/// Whether an option's value is from its variable.
-fn is_used(matches: &ArgMatches, option: &str) -> bool {
-    // It panics at names that it does not know, such as those of options that no value came to.
-    matches.try_contains_id(option).is_ok() && matches.value_source(option) == Some(ValueSource::EnvVariable)
 }

@@ -1,219 +1,251 @@
-//! The command line: clap's structures, and every way of getting it wrong as one line.
+//! The command line: options, subcommands, help, and every mistake as one line.
 //!
-//! Nothing is acted on here and nothing is looked up; `config` makes values of the words. Options are also read
-//! from the environment, with these rules: an empty value is none, switches are 0/1/true/false, options that can
-//! be repeated take one value a line, and only wrapping and `replay` read it at all.
+//! Options are defined with clap, each in one place: flag, environment variable, default, value parser, help and
+//! heading. Those of exporters and of clients' access are in the rooms that they configure. Help, the man page,
+//! completions and `docs/options.md` come from the same definitions.
+//!
+//! Options are also read from the environment: an empty value means unset, switches are 0/1/true/false, options that
+//! can be repeated have one value on each line, and only wrapping and `replay` read it.
 
-mod access;
+pub mod args;
 mod environment;
-mod export;
-mod fault;
-mod options;
-pub mod word;
+mod error;
+mod hint;
+#[doc(hidden)]
+pub mod reference;
 
-pub use access::{Access, Client, Limits};
-pub use environment::Environment;
-pub use export::Export;
-pub use options::{Lines, Options};
-pub use word::Word;
+pub use error::UsageError;
 
-use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, error::ErrorKind};
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
+use crate::system::option::Given;
+use args::{DecodeArgs, ReplayArgs, ServeArgs, TailArgs};
+use clap::{
+    Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    builder::styling::{AnsiColor, Styles},
+    error::ErrorKind,
 };
-use word::{FromVariable, switch};
+use clap_complete::Shell;
+use std::{ffi::OsString, path::PathBuf};
 
+/// The subcommands that `--help` lists.
 const SUBCOMMANDS: [&str; 3] = ["replay", "decode", "tail"];
 
-/// The values that may begin with a minus: what is wrong with them is better said than that there is no such option.
+/// The subcommands, hidden ones included, that do not read the environment.
+const WITHOUT_ENVIRONMENT: [&str; 3] = ["decode", "tail", "completions"];
+
+/// Values that may begin with a minus: an error about the value is better than one about an unknown option.
 const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
 
-/// Run a worker and stream the telemetry it prints.
+/// The options that `-h` shows, so that it fits on a screen.
+const COMMON: [&str; 16] = [
+    "listen",
+    READY_FILE,
+    "quiet",
+    "verbose",
+    "embedded",
+    "metadata",
+    "record",
+    "export_jsonl",
+    "export_otlp",
+    "otlp_endpoint",
+    "export_prometheus",
+    "export_statsd",
+    "allow",
+    "deny",
+    "wait_for_subscribers",
+    "pace",
+];
+
+const READY_FILE: &str = "ready_file";
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default());
+
+/// Run a worker and stream the telemetry that it prints.
 ///
-/// Takes the lines `TELEMETRY:{"event": …}` out of the worker's stderr, passes everything else through, and
-/// serves the events on the gRPC stream snakepit.bridge.BridgeService/StreamTelemetry.
+/// Takes the lines `TELEMETRY:{"event": …}` out of the worker's stderr, passes everything else through, and serves the
+/// events on the gRPC stream snakepit.bridge.BridgeService/StreamTelemetry.
 #[derive(Debug, Parser)]
 #[command(
     name = crate::system::log::PROGRAM,
     version,
+    styles = STYLES,
     max_term_width = 100,
     override_usage = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...\n       \
         telemetry-sidecar replay [OPTIONS] FILE...\n       \
         telemetry-sidecar decode [OPTIONS] [FILE]...\n       \
         telemetry-sidecar tail [OPTIONS] ADDRESS",
-    after_help = "Every option of wrapping and of replay can also be set as TELEMETRY_SIDECAR_<NAME>: empty means \
-        unset, switches are 0 or 1, -v a count, options that can be repeated take one value a line.\n\n\
-        Exit status: the worker's; death by a signal is passed on. 127 if the command is not found, 126 if it \
-        cannot be run, 125 if the sidecar itself fails.",
+    after_help = "Examples:\n  \
+        telemetry-sidecar -- python worker.py\n  \
+        telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py\n  \
+        telemetry-sidecar tail 127.0.0.1:4400\n  \
+        telemetry-sidecar decode run.log\n\n\
+        All options: telemetry-sidecar --help",
+    after_long_help = "Every option of wrapping and of replay can also be set as an environment variable \
+        TELEMETRY_SIDECAR_<NAME>, such as TELEMETRY_SIDECAR_READY_FILE: an empty value means unset, options without a \
+        value take 0, 1, true or false, options that can be repeated take one value on each line. The command line \
+        overrides the environment, and the worker does not inherit these variables.\n\n\
+        A duration has a unit: 500ms, 20s, 1h 30m.\n\n\
+        Exit status: the worker's, and a worker's death by a signal is passed on. 127 if the command is not found, 126 \
+        if it cannot be run, 125 if the sidecar fails or its options are wrong.",
     args_conflicts_with_subcommands = true,
     args_override_self = true,
     disable_help_subcommand = true
 )]
 pub struct Cli {
-    /// What to do other than to wrap a worker.
     #[command(subcommand)]
-    pub subcommand: Option<Sub>,
+    pub(crate) subcommand: Option<Sub>,
 
-    /// The worker's command line.
+    /// The worker's command line
     #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
+    pub(crate) command: Vec<OsString>,
 
-    /// The options of wrapping.
     #[command(flatten)]
-    pub options: Options,
+    pub(crate) serve: ServeArgs,
 }
 
 impl Cli {
-    /// The file that is to say where the sidecar listens.
-    pub fn ready_file(&self) -> Option<&Path> {
-        let options = match &self.subcommand {
-            None => &self.options,
-            Some(Sub::Replay { options, .. }) => options,
+    /// The file that is to have the addresses of the listeners, as its option or variable and its path.
+    pub fn ready_file(&self) -> Option<&Given<PathBuf>> {
+        let serve = match &self.subcommand {
+            None => &self.serve,
+            Some(Sub::Replay(args)) => &args.serve,
             Some(_) => return None,
         };
-        options.ready_file.as_deref()
+        serve.serving.ready_file.as_ref()
     }
 }
 
-/// The subcommands.
 #[derive(Debug, Subcommand)]
-pub enum Sub {
-    /// Serve recorded stderr as if a worker wrote it.
+pub(crate) enum Sub {
+    /// Serve recorded stderr as if a worker wrote it
     ///
     /// Every event is delivered: a full queue is waited for. Ordinary lines go to stderr as they would live.
-    Replay {
-        /// Start when so many are subscribed [default: 1; 0 with exporters and no --listen]
-        #[arg(long, value_name = "N", env = "TELEMETRY_SIDECAR_WAIT_FOR_SUBSCRIBERS")]
-        wait_for_subscribers: Option<Word>,
+    Replay(Box<ReplayArgs>),
 
-        /// Keep the recorded time between events
-        #[arg(long, env = "TELEMETRY_SIDECAR_PACE", value_parser = FromVariable(switch))]
-        pace: bool,
+    /// Print the events of recorded stderr as JSON lines
+    Decode(DecodeArgs),
 
-        /// Recorded stderr; "-" is standard input
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
+    /// Subscribe to a running sidecar and print its events as JSON lines
+    Tail(Box<TailArgs>),
 
-        /// The options of serving.
-        #[command(flatten)]
-        options: Box<Options>,
-    },
-
-    /// Print the events of recorded stderr as JSON lines.
-    Decode {
-        /// What to look for.
-        #[command(flatten)]
-        lines: Lines,
-
-        /// Recorded stderr; "-" or none is standard input
-        #[arg(value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
-
-    /// Subscribe to a running sidecar and print its events as JSON lines.
-    Tail {
-        /// HOST:PORT, or unix:PATH
-        #[arg(value_name = "ADDRESS")]
-        address: Word,
-
-        /// How to get in.
-        #[command(flatten)]
-        client: Client,
-    },
+    /// Print completions for a shell
+    #[command(hide = true)]
+    Completions { shell: Shell },
 }
 
-/// What a command line comes to.
+/// The outcome of parsing.
 #[derive(Debug)]
 pub enum Parsed {
-    /// Something to do.
-    Run(Box<Cli>, Environment),
-    /// A text that was asked for: help or the version.
-    Text(String),
+    /// Something to do, and the environment variables that a worker must not inherit.
+    Run(Box<Cli>, Vec<String>),
+    /// Help or the version, to be printed.
+    Text(clap::Error),
+}
+
+/// A command line that is wrong.
+#[derive(Debug)]
+pub struct Refused {
+    /// What is wrong with it.
+    pub error: UsageError,
+    /// The file that would have the addresses of the listeners. A stale one has to go even so: whoever waits for it must
+    /// not take it for this sidecar's.
+    pub ready_file: Option<Given<PathBuf>>,
+}
+
+impl From<UsageError> for Refused {
+    fn from(error: UsageError) -> Self {
+        Self { error, ready_file: None }
+    }
 }
 
 /// Parses a command line, program name first.
 ///
 /// # Errors
 ///
-/// What is wrong with it, in one line.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, String> {
-    let mut arguments: Vec<_> = arguments.into_iter().collect();
-    let mut command = Cli::command();
-    if arguments.get(1).is_some_and(|word| word == "help") {
-        arguments = help(arguments)?;
-    }
+/// What is wrong with it.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refused> {
+    let arguments = help(arguments.into_iter().collect())?;
+    let is_first = |name: &&str| arguments.get(1).is_some_and(|word| word == name);
+    let subcommand = SUBCOMMANDS.into_iter().find(is_first);
+    let reads_environment = !WITHOUT_ENVIRONMENT.iter().any(is_first);
+
+    let command = Cli::command();
     let names = environment::names(&command);
-    let first = arguments.get(1);
-    let subcommand = SUBCOMMANDS.into_iter().find(|name| first.is_some_and(|word| word == name));
-    forgotten_equals_sign(&arguments, subcommand)?;
-    let ignores_environment = matches!(subcommand, Some("decode" | "tail"));
-    // At the top level a subcommand's variables are not for wrapping.
-    let for_subcommand = subcommand.is_some();
-    command = command.mut_args(|argument| known(argument, !for_subcommand));
-    for name in SUBCOMMANDS {
-        command = command.mut_subcommand(name, |sub| {
-            sub.disable_version_flag(true).mut_args(|argument| known(argument, !ignores_environment))
-        });
-    }
-
-    let parsed = command
-        .try_get_matches_from_mut(&arguments)
-        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (mut cli, matches) = match parsed {
-        Ok(parsed) => parsed,
+    let mut command = prepared(command, subcommand, reads_environment);
+    let parsed =
+        command.try_get_matches_from_mut(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => {
+            if reads_environment && let Err(error) = environment::check(&names) {
+                return Err(Refused { error, ready_file: cli.ready_file().cloned() });
+            }
+            Ok(Parsed::Run(Box::new(cli), names))
+        }
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            return Ok(Parsed::Text(error.render().to_string()));
+            // The help shows what is documented, of the same command line.
+            let shown = reference::documented(Cli::command()).try_get_matches_from(&arguments).err();
+            let same = shown.filter(|shown| shown.kind() == error.kind());
+            Ok(Parsed::Text(same.unwrap_or(error)))
         }
-        Err(error) => return Err(fault::one_line(&error, &command, subcommand, &arguments)),
-    };
-    let (given, matches) = match matches.subcommand() {
-        Some((name, matches)) => (command.find_subcommand(name).unwrap_or(&command), matches),
-        None => (&command, &matches),
-    };
-    let options = match &mut cli.subcommand {
-        Some(Sub::Replay { options, .. }) => options,
-        _ => &mut cli.options,
-    };
-    environment::split_lines(options, matches);
-    let environment = Environment::new(names, given, matches);
-    Ok(Parsed::Run(Box::new(cli), environment))
+        Err(error) => {
+            let error = error::one_line(&error, &command, subcommand, &arguments);
+            Err(Refused { error, ready_file: ready_file(&arguments, subcommand, reads_environment) })
+        }
+    }
 }
 
-/// The same with `help` as the word that it is in other programs.
-fn help(arguments: Vec<OsString>) -> Result<Vec<OsString>, String> {
-    let mut words = arguments.into_iter();
-    let program = words.next().unwrap_or_default();
-    let subcommand = words.nth(1);
+/// The same command line with the word `help` replaced by `--help`.
+fn help(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
+    if arguments.get(1).is_none_or(|word| word != "help") {
+        return Ok(arguments);
+    }
+    let subcommand = arguments.get(2).cloned();
     if let Some(word) = subcommand.as_ref().filter(|word| !SUBCOMMANDS.iter().any(|name| word == name)) {
-        return Err(format!("help: '{}': expected one of {}", word.display(), SUBCOMMANDS.join(", ")));
+        let names = SUBCOMMANDS.join(", ");
+        return Err(format!("help: '{}': expected one of {names}", word.display()).into());
     }
-    Ok([program].into_iter().chain(subcommand).chain(["--help".into()]).collect())
+    arguments.truncate(1);
+    arguments.extend(subcommand.into_iter().chain(["--help".into()]));
+    Ok(arguments)
 }
 
-/// An endpoint after `--export-otlp` would be taken for something else: it may have none.
-fn forgotten_equals_sign(arguments: &[OsString], subcommand: Option<&str>) -> Result<(), String> {
-    // A recording may have a colon in its name.
-    let mark = match subcommand {
-        None => ":",
-        Some("replay") => "://",
-        Some(_) => return Ok(()),
-    };
-    let words = arguments.iter().take_while(|word| *word != "--");
-    let next = words.skip_while(|word| *word != "--export-otlp").nth(1);
-    match next.and_then(|word| word.to_str()) {
-        Some(word) if word.contains(mark) && !word.starts_with('-') => {
-            Err(format!("--export-otlp: write --export-otlp={word}"))
+/// The definitions as they are parsed: with variables only where they are read and not empty.
+fn prepared(command: Command, subcommand: Option<&str>, reads_environment: bool) -> Command {
+    match subcommand {
+        Some(name) => {
+            command.mut_args(|argument| prepared_option(argument, false)).mut_subcommand(name, |sub| {
+                sub.mut_args(|argument| prepared_option(argument, reads_environment))
+            })
         }
-        _ => Ok(()),
+        None => command.mut_args(|argument| prepared_option(argument, reads_environment)),
     }
 }
 
-/// An option without its variable where that is not read, or is empty.
-fn known(argument: Arg, reads_environment: bool) -> Arg {
+fn prepared_option(argument: Arg, reads_environment: bool) -> Arg {
     let names = argument.get_value_names().unwrap_or_default();
     let is_number = names.iter().any(|name| NUMBERS.contains(&name.as_str()));
     let argument = if is_number { argument.allow_hyphen_values(true) } else { argument };
     let is_empty = argument.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
     if reads_environment && !is_empty { argument } else { argument.env(None::<&str>) }
+}
+
+/// The ready file of a command line on which only values are wrong.
+fn ready_file(
+    arguments: &[OsString],
+    subcommand: Option<&str>,
+    reads_environment: bool,
+) -> Option<Given<PathBuf>> {
+    let lenient = |argument: Arg| match argument.get_action() {
+        ArgAction::Set | ArgAction::Append if argument.get_id() != READY_FILE => {
+            argument.value_parser(clap::value_parser!(OsString))
+        }
+        _ => argument,
+    };
+    let command = prepared(Cli::command(), subcommand, reads_environment);
+    let command = command.mut_args(lenient).mut_subcommands(|sub| sub.mut_args(lenient));
+    let matches = command.try_get_matches_from(arguments).ok()?;
+    let matches = matches.subcommand().map_or(&matches, |(_, matches)| matches);
+    matches.try_get_one(READY_FILE).ok()?.cloned()
 }

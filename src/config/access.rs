@@ -1,33 +1,25 @@
-//! Who is let in, what clients may take, and that nobody else can come by accident.
+//! Who may connect: certificates and keys go in pairs, and an address that other hosts can reach needs protection.
 
+use super::UsageError;
 use crate::{
-    cli::{
-        self,
-        word::{COUNT, duration, some_time, whole},
-    },
-    control::PatternLimits,
-    grpc::{auth::AccessFiles, limits::ClientLimits},
+    cli::args::ClientArgs,
+    grpc::{args::AccessArgs, auth::AccessFiles},
     net::{
         address::{Address, ResolvedAddress},
         source_file::SourceFile,
         tls::TlsFiles,
         tokens::TokenFile,
-        unix_socket::SocketMode,
     },
+    system::option::Given,
 };
 use std::path::PathBuf;
 
-/// The name of an option that the sidecar and `tail` have in common.
-const TLS_CERT: &str = "--tls-cert";
-const TLS_KEY: &str = "--tls-key";
-const AUTH_TOKEN_FILE: &str = "--auth-token-file";
-
-/// How `tail` gets in.
+/// How `tail` connects.
 #[derive(Debug)]
 pub struct ClientAccess {
     /// Speak TLS.
     pub tls: Option<ClientTls>,
-    /// Bring the first of these.
+    /// Send the first of these tokens.
     pub tokens: Option<TokenFile>,
 }
 
@@ -40,35 +32,27 @@ pub struct ClientTls {
     pub identity: Option<(SourceFile, SourceFile)>,
 }
 
-/// The files that say who is let in.
-///
-/// An address that other hosts can reach needs TLS, and something that tells who they are.
-pub(super) fn access(
-    options: cli::Access,
-    listen: &[ResolvedAddress],
-) -> Result<(AccessFiles, SocketMode), String> {
-    let mode = options.listen_mode.parse("--listen-mode", str::parse)?;
-    let tls = match (pair(options.tls_cert, options.tls_key)?, options.tls_client_ca) {
+/// The files that decide who may connect to these addresses.
+pub(super) fn server(args: AccessArgs, listen: &[Given<ResolvedAddress>]) -> Result<AccessFiles, UsageError> {
+    let tls = match (pair(args.tls_cert, args.tls_key)?, args.tls_client_ca) {
         (Some((certificate, key)), client_ca) => {
-            let client_ca = client_ca.map(|path| SourceFile::public("--tls-client-ca", path));
-            Some(TlsFiles { certificate, key, client_ca })
+            Some(TlsFiles { certificate, key, client_ca: client_ca.map(public) })
         }
         (None, None) => None,
-        (None, Some(path)) => {
-            let path = path.display();
-            return Err(format!("--tls-client-ca: '{path}': give {TLS_CERT} and {TLS_KEY} as well"));
+        (None, Some(client_ca)) => {
+            return Err(client_ca.origin.error("give --tls-cert and --tls-key as well").into());
         }
     };
-    let files = AccessFiles { tls, tokens: options.auth_token_file.map(token_file) };
-    if !options.insecure {
+    let files = AccessFiles { tls, tokens: args.auth_token_file.map(token_file) };
+    if !args.insecure {
         for address in listen {
-            protected(address, &files).map_err(|cause| format!("--listen: '{address}': {cause}"))?;
+            protected(&address.value, &files).map_err(|cause| address.origin.error(cause))?;
         }
     }
-    Ok((files, mode))
+    Ok(files)
 }
 
-/// Refuses an address at which anybody could come in, or listen to others.
+/// Refuses an address at which other hosts could subscribe without authentication, or read the traffic.
 fn protected(address: &ResolvedAddress, files: &AccessFiles) -> Result<(), String> {
     let missing = match &files.tls {
         Some(TlsFiles { client_ca, .. }) if client_ca.is_some() || files.tokens.is_some() => return Ok(()),
@@ -83,60 +67,41 @@ fn protected(address: &ResolvedAddress, files: &AccessFiles) -> Result<(), Strin
     ))
 }
 
-/// How `tail` is to get in at this address.
-pub(super) fn client(options: cli::Client, address: &Address) -> Result<ClientAccess, String> {
-    let identity = pair(options.tls_cert, options.tls_key)?;
-    let tls = match (options.tls_ca, identity) {
-        (Some(path), _) if matches!(address, Address::Unix(_)) => {
-            return Err(format!("--tls-ca: '{}': a unix socket has no TLS", path.display()));
+/// How `tail` connects to this address.
+pub(super) fn client(args: ClientArgs, address: &Address) -> Result<ClientAccess, UsageError> {
+    let identity = pair(args.tls_cert, args.tls_key)?;
+    let tls = match (args.tls_ca, identity) {
+        (Some(ca), _) if matches!(address, Address::Unix(_)) => {
+            return Err(ca.origin.error("a unix socket has no TLS").into());
         }
-        (Some(path), identity) => Some(ClientTls { ca: SourceFile::public("--tls-ca", path), identity }),
+        (Some(ca), identity) => Some(ClientTls { ca: public(ca), identity }),
         (None, None) => None,
-        (None, Some((certificate, _))) => return Err(certificate.error("give --tls-ca as well")),
+        (None, Some((certificate, _))) => return Err(certificate.error("give --tls-ca as well").into()),
     };
-    Ok(ClientAccess { tls, tokens: options.auth_token_file.map(token_file) })
+    Ok(ClientAccess { tls, tokens: args.auth_token_file.map(token_file) })
 }
 
 /// A certificate and its key: both or none.
 fn pair(
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-) -> Result<Option<(SourceFile, SourceFile)>, String> {
-    let certificate = certificate.map(|path| SourceFile::public(TLS_CERT, path));
-    let key = key.map(|path| SourceFile::secret(TLS_KEY, path));
+    certificate: Option<Given<PathBuf>>,
+    key: Option<Given<PathBuf>>,
+) -> Result<Option<(SourceFile, SourceFile)>, UsageError> {
     match (certificate, key) {
-        (Some(certificate), Some(key)) => Ok(Some((certificate, key))),
+        (Some(certificate), Some(key)) => Ok(Some((public(certificate), secret(key)))),
         (None, None) => Ok(None),
-        (Some(certificate), None) => Err(certificate.error(format_args!("give {TLS_KEY} as well"))),
-        (None, Some(key)) => Err(key.error(format_args!("give {TLS_CERT} as well"))),
+        (Some(certificate), None) => Err(certificate.origin.error("give --tls-key as well").into()),
+        (None, Some(key)) => Err(key.origin.error("give --tls-cert as well").into()),
     }
 }
 
-fn token_file(path: PathBuf) -> TokenFile {
-    TokenFile(SourceFile::secret(AUTH_TOKEN_FILE, path))
+fn public(file: Given<PathBuf>) -> SourceFile {
+    SourceFile::public(file.origin.name().to_owned(), file.value)
 }
 
-/// What clients may take.
-pub(super) fn client_limits(options: &cli::Limits) -> Result<ClientLimits, String> {
-    let keepalive_interval = options.keepalive_interval.parse("--keepalive-interval", duration)?;
-    let controls_per_second = &options.max_controls_per_second;
-    Ok(ClientLimits {
-        connections: options.max_connections.parse("--max-connections", whole(COUNT))?,
-        streams: options.max_streams.parse("--max-streams", whole(COUNT))?,
-        subscribers: options.max_subscribers.parse("--max-subscribers", whole(COUNT))?,
-        controls_per_second: controls_per_second.parse("--max-controls-per-second", whole(COUNT))?,
-        header_bytes: options.max_header_bytes.parse("--max-header-bytes", whole(COUNT))?,
-        handshake_timeout: options.handshake_timeout.parse("--handshake-timeout", some_time)?,
-        keepalive_interval: (!keepalive_interval.is_zero()).then_some(keepalive_interval),
-        keepalive_timeout: options.keepalive_timeout.parse("--keepalive-timeout", some_time)?,
-    })
+fn secret(file: Given<PathBuf>) -> SourceFile {
+    SourceFile::secret(file.origin.name().to_owned(), file.value)
 }
 
-/// How many patterns a subscription may hold.
-pub(super) fn pattern_limits(options: &cli::Limits) -> Result<PatternLimits, String> {
-    Ok(PatternLimits {
-        count: options.max_patterns.parse("--max-patterns", whole(COUNT))?,
-        bytes: options.max_pattern_bytes.parse("--max-pattern-bytes", whole(COUNT))?,
-        wildcards: options.max_wildcards.parse("--max-wildcards", whole(COUNT))?,
-    })
+fn token_file(file: Given<PathBuf>) -> TokenFile {
+    TokenFile(secret(file))
 }

@@ -7,6 +7,7 @@
 //!                     └→ otlp (spans) ───────────────────────────┴→ otlp (metrics)
 //! ```
 
+pub mod args;
 pub mod event;
 pub mod feed;
 pub mod jsonl;

@@ -16,6 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
@@ -28,6 +29,17 @@ use tokio_util::{either::Either, io::InspectReader, sync::CancellationToken};
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024;
 /// HTTP/2 window of a connection in bytes. It bounds the unread data; each reader bounds what it has read.
 const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+
+/// Open requests of a connection. HTTP/2 clients know the limit and wait; a request that is opened all the same is
+/// refused. It is the minimum that RFC 9113 recommends (section 6.5.2).
+const MAX_STREAMS: u32 = 100;
+
+/// The headers of a request, as HTTP/2 counts them (RFC 9113, section 6.5.2): what most servers allow. More is refused
+/// with 431.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+
+/// How long a peer may take to answer a keepalive ping. It is the default of gRPC, and of hyper.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Length of the client's preface and the header of its SETTINGS frame, which come first (RFC 9113, section 3.4).
 const GREETING_BYTES: usize = 24 + 9;
@@ -47,7 +59,7 @@ impl Connections {
     /// Serves a connection until one side closes it.
     pub async fn serve(&self, socket: Socket, peer: String) {
         log::limited!(DEBUG, %peer, "connected");
-        let begin_by = Instant::now() + self.limits.handshake_timeout;
+        let begin_by = Instant::now() + self.limits.handshake_timeout.0;
         let secured = tokio::select! {
             secured = timeout_at(begin_by, self.secure(socket.clone())) => secured,
             () = self.end.cancelled() => return,
@@ -122,16 +134,15 @@ impl Connections {
     /// Configures HTTP/2 with the limits. h2 limits rapid resets (CVE-2023-44487) itself: it closes the connection at the
     /// twentieth request that was reset before it was accepted.
     fn http2(&self) -> http2::Builder<TokioExecutor> {
-        let limits = &self.limits;
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams)
-            .max_header_list_size(limits.header_bytes)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .keep_alive_interval(limits.keepalive_interval)
-            .keep_alive_timeout(limits.keepalive_timeout);
+            .keep_alive_interval(self.limits.keepalive_interval())
+            .keep_alive_timeout(KEEPALIVE_TIMEOUT);
         http2
     }
 }

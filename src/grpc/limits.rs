@@ -1,11 +1,28 @@
-//! What clients may take.
+//! What clients may take: the options that limit it.
 
+use crate::system::{
+    option::value,
+    value::{COUNT, Period, duration, integer_in, nonzero_duration},
+};
+use clap::Args;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// What clients may take of the sidecar, each alone or all together.
+/// More than the consumers of one worker, and at 512 KiB each a bound on memory.
+const MAX_CONNECTIONS: u32 = 256;
+
+/// Half of the connections, so that status and health are always served. Each may queue `--queue-bytes`.
+const MAX_SUBSCRIBERS: u32 = 128;
+
+/// Enough for TLS over a slow link; a connection that sends nothing is closed before it holds its permit for long.
+const HANDSHAKE_TIMEOUT: Period = Period(Duration::from_secs(5));
+
+/// Finds a dead peer within a minute, and keeps the state of NATs and load balancers alive.
+const KEEPALIVE_INTERVAL: Period = Period(Duration::from_secs(30));
+
+/// Limits on clients, each alone or all together.
 ///
-/// What they make it hold in memory is bounded, whoever they are:
+/// What they make the sidecar hold in memory is bounded, whoever they are:
 ///
 /// - a connection: what is on its way in, 512 KiB at most (see `connection`);
 /// - an open request: its headers for as long as it takes to look at them and, unless it is refused, what has come of
@@ -14,26 +31,66 @@ use tokio::sync::Semaphore;
 /// - a subscriber: its queue, 64 KiB of controls that wait, or as much as one may have by the
 ///   [pattern limits](crate::control::PatternLimits::control_bytes) (270 KB), and its patterns, twice as much as they
 ///   allow.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Limits")]
 pub struct ClientLimits {
-    /// The most connections at a time, over all listeners.
+    /// Connections at a time, over all listeners; further ones are closed at once
+    #[arg(
+        long = "max-connections",
+        value_name = "N",
+        default_value_t = MAX_CONNECTIONS,
+        env = "TELEMETRY_SIDECAR_MAX_CONNECTIONS",
+        value_parser = value(integer_in::<u32>(COUNT))
+    )]
     pub connections: u32,
-    /// The most open requests of a connection.
-    pub streams: u32,
-    /// The most telemetry streams at a time.
+
+    /// Telemetry streams at a time; further ones are refused with RESOURCE_EXHAUSTED
+    #[arg(
+        long = "max-subscribers",
+        value_name = "N",
+        default_value_t = MAX_SUBSCRIBERS,
+        env = "TELEMETRY_SIDECAR_MAX_SUBSCRIBERS",
+        value_parser = value(integer_in::<u32>(COUNT))
+    )]
     pub subscribers: u32,
-    /// How many controls of a subscriber are applied each second, long ones and those with much to match counting more
-    /// than once; more wait.
-    pub controls_per_second: u32,
-    /// The most bytes of a request's headers, as HTTP/2 counts them (RFC 9113, section 6.5.2).
-    pub header_bytes: u32,
-    /// How long a new connection may take until HTTP/2 has begun, TLS included, and a request other than telemetry to
-    /// come whole.
-    pub handshake_timeout: Duration,
-    /// How long a connection may be silent until it is asked whether it is alive; `None` never asks.
-    pub keepalive_interval: Option<Duration>,
-    /// How long it may take to answer that.
-    pub keepalive_timeout: Duration,
+
+    /// Time for a connection to complete TLS and to begin HTTP/2, and for a short request to arrive
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value_t = HANDSHAKE_TIMEOUT,
+        env = "TELEMETRY_SIDECAR_HANDSHAKE_TIMEOUT",
+        value_parser = value(nonzero_duration)
+    )]
+    pub handshake_timeout: Period,
+
+    /// Interval between HTTP/2 keepalive pings; 0s disables them
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value_t = KEEPALIVE_INTERVAL,
+        env = "TELEMETRY_SIDECAR_KEEPALIVE_INTERVAL",
+        value_parser = value(duration)
+    )]
+    pub keepalive_interval: Period,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        Self {
+            connections: MAX_CONNECTIONS,
+            subscribers: MAX_SUBSCRIBERS,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            keepalive_interval: KEEPALIVE_INTERVAL,
+        }
+    }
+}
+
+impl ClientLimits {
+    /// The interval between keepalive pings; `None` if they are disabled.
+    pub fn keepalive_interval(&self) -> Option<Duration> {
+        Some(self.keepalive_interval.0).filter(|interval| !interval.is_zero())
+    }
 }
 
 /// A semaphore with `limit` permits, or as many as a semaphore can have.

@@ -9,6 +9,7 @@
 //! Access control: the accept loop checks the user of a unix socket's peer, TLS the certificate, the router
 //! the token.
 
+pub mod args;
 pub mod auth;
 mod connection;
 pub mod limits;

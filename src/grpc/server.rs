@@ -47,7 +47,7 @@ impl Server {
         let end = CancellationToken::new();
         let access = Arc::new(self.access);
         let telemetry = Telemetry::new(Arc::clone(&self.hub), &self.limits);
-        let requests = Requests::new(self.limits.handshake_timeout, end.clone());
+        let requests = Requests::new(self.limits.handshake_timeout.0, end.clone());
         let services = Services::new(telemetry, self.status, Arc::clone(&access), requests);
         let limit = ConnectionLimit {
             permits: Arc::new(permits(self.limits.connections)),
@@ -134,16 +134,7 @@ mod tests {
             status: StatusService { hub: Arc::clone(&hub), worker: None, recorder: None, prometheus: None },
             hub,
             access: Access::load(AccessFiles::default()).unwrap(),
-            limits: ClientLimits {
-                connections: 10,
-                streams: 10,
-                subscribers: 10,
-                controls_per_second: 10,
-                header_bytes: 16 * 1024,
-                handshake_timeout: Duration::from_secs(5),
-                keepalive_interval: Some(Duration::from_secs(30)),
-                keepalive_timeout: Duration::from_secs(20),
-            },
+            limits: ClientLimits::default(),
             drain_timeout: Some(Duration::from_millis(500)),
             linger,
         }

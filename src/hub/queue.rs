@@ -7,13 +7,13 @@ use std::{collections::VecDeque, ops::Range, sync::Arc};
 /// Runs of frames up to this size are copied together into one chunk; longer ones are handed on as they are.
 const SMALL_RUN_BYTES: usize = 4 * 1024;
 
-/// Which event a full queue gives up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Which event a full queue drops. The comments are the values' help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum WhenFull {
-    /// The one that comes.
+    /// The one that has just come
     #[default]
     DropNewest,
-    /// The one that has waited longest.
+    /// The one that has waited longest
     DropOldest,
 }
 

@@ -19,15 +19,15 @@ use std::ops::Range;
 /// Starts the event object. The prefix and this byte are the marker of an embedded event.
 const OBJECT_START: u8 = b'{';
 
-/// What to do with an event that starts in mid-line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What to do with an event that starts in mid-line. The comments are the values' help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Embedded {
-    /// Deliver the event and pass the line through unchanged.
+    /// Deliver the event and pass the line through unchanged
     #[default]
     Copy,
-    /// Deliver the event and remove its bytes and its newline from the line.
+    /// Deliver the event and remove its bytes and its newline from the line
     Strip,
-    /// Find events only at the start of a line.
+    /// Find events only at the start of a line
     Ignore,
 }
 

@@ -17,6 +17,7 @@ use nix::{
     unistd::geteuid,
 };
 use std::{
+    fmt,
     fs::{self, File, Metadata, OpenOptions},
     io,
     os::{
@@ -53,6 +54,12 @@ impl Default for SocketMode {
     /// The owner's alone.
     fn default() -> Self {
         Self(0o600)
+    }
+}
+
+impl fmt::Display for SocketMode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:04o}", self.0)
     }
 }
 

@@ -82,13 +82,13 @@ impl Level {
     }
 }
 
-/// How a line of the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How a line of the log looks. The comments are the values' help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Format {
-    /// `telemetry-sidecar: MESSAGE`, and fields as `name=value`.
+    /// `telemetry-sidecar: MESSAGE`, and fields as `name=value`
     #[default]
     Text,
-    /// A JSON object with timestamp, level, message, fields and target.
+    /// A JSON object with timestamp, level, message, fields and target
     Json,
 }
 

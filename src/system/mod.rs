@@ -1,5 +1,7 @@
-//! What the operating system gives, for every room: descriptors, the log's line queue, and locks.
+//! What the operating system gives, for every room: descriptors, the log's line queue, locks, and options.
 
 pub mod fd;
 pub mod log;
+pub mod option;
 pub(crate) mod sync;
+pub mod value;

@@ -17,6 +17,7 @@ pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
 
 /// Flags of HEADERS; the first also of DATA, and of PING and SETTINGS as an answer's.
 pub const END_STREAM: u8 = 1;

@@ -28,6 +28,7 @@
 //! still waiting.
 
 pub mod answer;
+pub mod args;
 pub mod attributes;
 pub mod client;
 pub mod convert;
@@ -44,33 +45,16 @@ pub mod retry;
 mod run;
 pub mod spans;
 
-use super::{
-    feed::{self, Feed},
-    metrics::sample::Measures,
-};
+pub use args::Settings;
+
+use super::feed::{self, Feed};
 use crate::worker::state::WorkerState;
 use client::Authorities;
-use endpoint::Endpoint;
 use environment::Environment;
 use std::{io, sync::Arc, time::Duration};
 
 /// The exporter's name in the books.
 pub const NAME: &str = "otlp";
-
-/// The options of the command line; the standard environment variables say the rest.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Where to send; none is what the environment says, or the default.
-    pub endpoint: Option<Endpoint>,
-    /// Whether only `traceparent` makes spans children of others.
-    pub flat: bool,
-    /// After how much time without an end a span is sent as incomplete.
-    pub span_timeout: Duration,
-    /// What is measured.
-    pub measures: Measures,
-    /// How many series a metric may have.
-    pub max_series: usize,
-}
 
 /// What an exporter starts with.
 pub struct Start {

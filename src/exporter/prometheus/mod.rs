@@ -9,6 +9,7 @@
 //! the worker's exit status included.
 
 mod accept;
+pub mod args;
 mod exemplar;
 mod names;
 pub mod own;
@@ -17,11 +18,10 @@ mod process;
 pub mod series;
 mod server;
 
-use super::{
-    feed::{self, Feed},
-    metrics::sample::Measures,
-};
-use crate::net::{accept::Acceptor, address::ResolvedAddress};
+pub use args::Settings;
+
+use super::feed::{self, Feed};
+use crate::net::accept::Acceptor;
 use own::Own;
 use page::{Format, Page};
 use series::{Metrics, REJECT_REASONS};
@@ -35,17 +35,6 @@ use tokio::{sync::Notify, time::timeout};
 
 /// The exporter's name in the books.
 pub const NAME: &str = "prometheus";
-
-/// The options of the command line.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Where to serve.
-    pub address: ResolvedAddress,
-    /// What is measured.
-    pub measures: Measures,
-    /// How many series a metric may have.
-    pub max_series: usize,
-}
 
 /// Starts the thread. It serves until the process ends; after the stream's end it is done as soon as everything is
 /// counted or, if it is to linger, has been scraped or `linger` is over.

@@ -113,11 +113,12 @@ fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Measures, Metrics, Own, State},
+        super::{Metrics, Own, State},
         *,
     };
     use crate::{
         control::Controls,
+        exporter::metrics::sample::Measures,
         hub::{Hub, Limits, WhenFull},
     };
     use std::sync::Mutex;

@@ -15,7 +15,7 @@
 //! Names consist of letters, digits, `_`, `-` and `.`; every other character becomes `_`, so that a line can never be
 //! parsed as more than one metric.
 
-use super::settings::{Dialect, Prefix, is_name_char};
+use super::args::{Dialect, Prefix, is_name_char};
 use crate::exporter::metrics::sample::{Kind, Sample, Subject};
 use std::fmt::Write as _;
 

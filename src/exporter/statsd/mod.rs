@@ -9,14 +9,14 @@
 //! own: `datagrams` sent and `unsent`, samples that are `invalid` because the protocol cannot say them, and lines that
 //! are `oversized`, longer than a datagram.
 
+pub mod args;
 mod lines;
 mod packets;
 mod sender;
-mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use settings::{Dialect, Prefix, Settings, Target};
+pub use args::{Dialect, Prefix, Settings, Target};
 
 use super::{
     event::Event,

@@ -6,8 +6,8 @@
 
 use super::{
     Counts,
+    args::Dialect,
     lines::{Line, Type, write},
-    settings::Dialect,
 };
 use std::collections::{BTreeMap, VecDeque};
 

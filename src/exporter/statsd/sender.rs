@@ -4,7 +4,7 @@
 //! UDP a refusal is reported by the next send at the earliest, if at all. A unix socket reports at once that its server is
 //! down, so the send is retried once with a new socket: a server that has already restarted misses nothing.
 
-use super::settings::Target;
+use super::args::Target;
 use crate::{net::address::HostPort, system::log};
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 use tokio::{

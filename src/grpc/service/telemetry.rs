@@ -31,6 +31,10 @@ use tonic::{Status, body::Body};
 /// The path of the method.
 pub const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
 
+/// Controls of a subscriber that are applied each second, and as many at once. Long ones, and those with many patterns in
+/// force, count more than once. People and consoles send a few; the worker waits while patterns are evaluated.
+const CONTROLS_PER_SECOND: u32 = 1000;
+
 /// Tracks the telemetry streams of one connection, to decide how it is closed. Relaxed atomics are enough: the serving
 /// thread alone uses it, and only hyper's bounds require `Sync`.
 #[derive(Debug, Default)]
@@ -56,13 +60,11 @@ impl StreamTracker {
 pub struct Telemetry {
     hub: Arc<Hub>,
     permits: Arc<Semaphore>,
-    controls_per_second: u32,
 }
 
 impl Telemetry {
     pub fn new(hub: Arc<Hub>, limits: &ClientLimits) -> Self {
-        let permits = Arc::new(permits(limits.subscribers));
-        Self { hub, permits, controls_per_second: limits.controls_per_second }
+        Self { hub, permits: Arc::new(permits(limits.subscribers)) }
     }
 
     /// Answers StreamTelemetry: subscribes, and reads controls beside the stream.
@@ -74,7 +76,7 @@ impl Telemetry {
             return Status::resource_exhausted("the limit of --max-subscribers is reached").into_http();
         };
         let subscription = Arc::new(self.hub.subscribe(peer));
-        let throttle = Throttle::per_second(self.controls_per_second, Instant::now().into_std());
+        let throttle = Throttle::per_second(CONTROLS_PER_SECOND, Instant::now().into_std());
         let reader = tokio::spawn(controls::read(request, Arc::downgrade(&subscription), throttle));
         streams.open.fetch_add(1, Ordering::Relaxed);
         let streams = Arc::clone(streams);

@@ -5,8 +5,8 @@ mod unfinished;
 use crate::support::{
     PATIENCE, Sidecar, StatusClient,
     http2::{
-        DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS, dial, frame,
-        read_frame, stream_telemetry, write_frame,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+        dial, frame, read_frame, stream_telemetry, write_frame,
     },
     line, wait_for,
 };
@@ -96,17 +96,17 @@ async fn one_connection_too_many_is_closed_until_another_goes() {
 
 #[test]
 fn one_stream_too_many_of_a_connection_is_refused() {
-    let sidecar = Sidecar::wrap_echo(&["--max-streams", "3"]);
+    let sidecar = Sidecar::wrap_echo(&[]);
     let mut stream = dial(sidecar.port());
     stream.write_all(PREFACE).unwrap();
     let settings = read_until(&mut stream, |frame| frame.kind == SETTINGS).payload;
-    assert!(settings.chunks(6).any(|setting| setting == [0, 3, 0, 0, 0, 3]), "{settings:?}");
+    assert!(settings.chunks(6).any(|setting| setting == [0, 3, 0, 0, 0, 100]), "{settings:?}");
     write_frame(&mut stream, SETTINGS, 1, 0, &[]);
-    for id in [1, 3, 5, 7] {
+    for id in (1..=201).step_by(2) {
         write_frame(&mut stream, HEADERS, END_HEADERS, id, &stream_telemetry(&[]));
     }
     let refused = read_until(&mut stream, |frame| frame.kind == RST_STREAM);
-    assert_eq!((refused.id, &*refused.payload), (7, &REFUSED_STREAM.to_be_bytes()[..]));
+    assert_eq!((refused.id, &*refused.payload), (201, &REFUSED_STREAM.to_be_bytes()[..]));
     drop(stream);
     sidecar.finish().expect_code(0);
 }
@@ -130,11 +130,11 @@ async fn one_subscriber_too_many_is_refused_until_another_leaves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn controls_that_come_too_fast_wait_and_none_is_lost() {
-    let mut sidecar = Sidecar::wrap_echo(&["--max-controls-per-second", "10"]);
+    let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut status = StatusClient::new(sidecar.channel().await);
     let mut flood = sidecar.subscribe().await;
     let start = Instant::now();
-    for _ in 0..30 {
+    for _ in 0..3_000 {
         flood.control(Control::Toggle(TelemetryToggle { enabled: true })).await;
     }
     flood.control(filter(vec!["last".into()])).await;
@@ -146,14 +146,14 @@ async fn controls_that_come_too_fast_wait_and_none_is_lost() {
     let applied = books.subscribers[0].controls_applied;
     // A second's worth at once, and one more to begin with.
     assert!(
-        f64::from(u32::try_from(applied).unwrap()) <= 11.0 + 10.0 * start.elapsed().as_secs_f64(),
+        f64::from(u32::try_from(applied).unwrap()) <= 1_001.0 + 1_000.0 * start.elapsed().as_secs_f64(),
         "{applied}"
     );
     sidecar.write([line("a", 1, ""), line("b", 2, ""), line("last", 3, "")].concat());
     assert_eq!(other.next().await.timestamp_ns, 2);
 
     drop(other);
-    wait_for_controls(&mut status, 31, 0).await;
+    wait_for_controls(&mut status, 3_001, 0).await;
     assert!(start.elapsed() >= Duration::from_millis(1_900), "{:?}", start.elapsed());
     sidecar.write([line("c", 4, ""), line("last", 5, "")].concat());
     while flood.next().await.timestamp_ns != 5 {}
@@ -163,20 +163,20 @@ async fn controls_that_come_too_fast_wait_and_none_is_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_patterns_or_longer_or_wilder_ones_are_refused_and_counted() {
-    let mut sidecar =
-        Sidecar::wrap_echo(&["--max-patterns", "3", "--max-pattern-bytes", "10", "--max-wildcards", "4"]);
+    let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut status = StatusClient::new(sidecar.channel().await);
     let mut subscriber = sidecar.subscribe().await;
     let sampling =
         |event_patterns| Control::Sampling(TelemetrySamplingUpdate { sampling_rate: 0.0, event_patterns });
-    let many = vec!["b".to_owned(); 4];
-    let long = vec!["b".to_owned(), "12345678901".to_owned()];
-    let wild = vec!["b*".to_owned(), "?*".to_owned(), "[c]".to_owned()];
+    let many = vec!["b".to_owned(); 1025];
+    let long = vec!["b".to_owned(), "1".repeat(257)];
+    let wild = vec!["?".repeat(228); 9];
     for patterns in [many, long, wild] {
         subscriber.control(filter(patterns.clone())).await;
         subscriber.control(sampling(patterns)).await;
     }
-    let fitting = ["b", "c", "1234567890"].map(ToOwned::to_owned).to_vec();
+    let fitting: Vec<_> =
+        (0..1022).map(|index| format!("p{index}")).chain(["b".into(), "1".repeat(256)]).collect();
     subscriber.control(filter(fitting.clone())).await;
     wait_for_controls(&mut status, 1, 6).await;
     sidecar.write([line("a", 1, ""), line("b", 2, "")].concat());
@@ -190,12 +190,15 @@ async fn more_patterns_or_longer_or_wilder_ones_are_refused_and_counted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_that_are_too_long_are_refused_and_their_connection_goes_on() {
-    let mut sidecar = Sidecar::wrap_echo(&["--max-header-bytes", "2000"]);
+    let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut stream = dial(sidecar.port());
     stream.write_all(PREFACE).unwrap();
     let value = "z".repeat(120);
-    let long = [("x", &*value); 20];
-    write_frame(&mut stream, HEADERS, END_HEADERS | END_STREAM, 1, &stream_telemetry(&long));
+    let headers = stream_telemetry(&[("x", &*value); 140]);
+    // A frame has 16 KiB at most.
+    let (first, rest) = headers.split_at(16_000);
+    write_frame(&mut stream, HEADERS, END_STREAM, 1, first);
+    write_frame(&mut stream, CONTINUATION, END_HEADERS, 1, rest);
     // 431, or the stream is reset: either way it is over.
     let over = read_until(&mut stream, |frame| frame.id == 1);
     assert!(over.kind == RST_STREAM || over.flags & END_STREAM != 0, "{}", over.kind);
@@ -230,8 +233,7 @@ async fn a_connection_that_does_not_begin_is_closed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_does_not_answer_is_found_dead() {
-    let mut sidecar =
-        Sidecar::wrap_echo(&["--keepalive-interval", "100ms", "--keepalive-timeout", "5s", "-vv"]);
+    let mut sidecar = Sidecar::wrap_echo(&["--keepalive-interval", "100ms", "-vv"]);
     let mut alive = sidecar.subscribe().await;
     let mut dead = open_stream(sidecar.port());
     let only_one = |status: &GetStatusResponse| (status.subscribers.len(), status.departed_count) == (1, 1);

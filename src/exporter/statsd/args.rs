@@ -1,21 +1,73 @@
-//! The options of the command line.
+//! The options of StatsD, and what they come to.
 
 use crate::{
     exporter::metrics::sample::Measures,
     net::{address::HostPort, unix_socket::check_length},
+    system::option::{one_of, value},
 };
+use clap::{Args, ValueEnum};
 use std::{
     fmt,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
+/// Names start with the name of the pooler whose workers are counted.
+const PREFIX: &str = "snakepit";
+
+/// The options of the command line.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Exporters")]
+pub struct StatsdArgs {
+    /// Send metrics to a StatsD server: udp://HOST:PORT, or unix:PATH (a datagram socket)
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "TELEMETRY_SIDECAR_EXPORT_STATSD",
+        value_parser = value(str::parse::<Target>)
+    )]
+    export_statsd: Option<Target>,
+
+    /// Dialect that the StatsD server understands
+    #[arg(
+        long,
+        value_name = "DIALECT",
+        value_enum,
+        default_value_t,
+        env = "TELEMETRY_SIDECAR_STATSD_DIALECT",
+        value_parser = one_of::<Dialect>()
+    )]
+    statsd_dialect: Dialect,
+
+    /// Prefix of the names of StatsD metrics; a dot for none
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = PREFIX,
+        env = "TELEMETRY_SIDECAR_STATSD_PREFIX",
+        value_parser = value(str::parse::<Prefix>)
+    )]
+    statsd_prefix: Prefix,
+}
+
+impl StatsdArgs {
+    /// What to send, if the exporter is on.
+    pub fn settings(self, measures: &Measures) -> Option<Settings> {
+        Some(Settings {
+            target: self.export_statsd?,
+            dialect: self.statsd_dialect,
+            prefix: self.statsd_prefix,
+            measures: measures.clone(),
+        })
+    }
+}
+
 /// What to send where.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where to send.
     pub target: Target,
-    /// What the server understands.
+    /// The server's dialect.
     pub dialect: Dialect,
     /// What names start with.
     pub prefix: Prefix,
@@ -73,25 +125,14 @@ impl fmt::Display for Target {
     }
 }
 
-/// What a server understands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A dialect of the StatsD protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Dialect {
-    /// Etsy's StatsD: no tags.
+    /// Etsy's original: no tags
+    #[default]
     Statsd,
-    /// Datadog's: tags.
+    /// Datadog's: tags from --metric-label, histograms
     Dogstatsd,
-}
-
-impl FromStr for Dialect {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        match word {
-            "statsd" => Ok(Self::Statsd),
-            "dogstatsd" => Ok(Self::Dogstatsd),
-            _ => Err("expected statsd or dogstatsd".into()),
-        }
-    }
 }
 
 /// What names start with: nothing, or a word with a dot behind it.

@@ -1,5 +1,7 @@
 //! `--export-jsonl`: every event as a JSON line, appended to a file by a thread of its own.
 
+pub mod args;
+
 use super::{event, feed::stand_back};
 use crate::{
     event::json,

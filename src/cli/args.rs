@@ -1,0 +1,357 @@
+//! The options of wrapping and of the subcommands that are not defined in the room that they configure.
+
+use crate::{
+    control::PatternLimits,
+    exporter::args::ExportArgs,
+    grpc::{args::AccessArgs, limits::ClientLimits},
+    hub::WhenFull,
+    input::splitter::Embedded,
+    net::address::Address,
+    system::{
+        log::{self, Format, Level},
+        option::{Given, Several, named, one_of, path, repeated, value},
+        value::{COUNT, Period, SIZE, duration, integer_in, ratio, switch},
+    },
+};
+use clap::{ArgAction, Args};
+use std::{path::PathBuf, time::Duration};
+
+/// Any free port, which only this host can reach.
+const LISTEN: &str = "127.0.0.1:0";
+
+/// The largest message that gRPC clients accept by default; a telemetry line is about as long as its message.
+const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
+
+/// A second's worth of events of a busy worker.
+const QUEUE_CAPACITY: usize = 1024;
+
+/// Holds four of the longest lines.
+const QUEUE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Every trace: less is a choice of the subscriber.
+const SAMPLING_RATE: f64 = 1.0;
+
+/// Enough for a subscriber on the same network, and unnoticeable at the end of a job.
+const DRAIN_TIMEOUT: Period = Period(Duration::from_millis(500));
+
+/// By default nobody waits for a subscriber that may never come.
+const LINGER: Period = Period(Duration::ZERO);
+
+/// The options of wrapping and of `replay`. Each group has a heading; exporters come before limits.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) serving: ServingArgs,
+    #[command(flatten)]
+    pub(crate) framing: Framing,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) export: ExportArgs,
+    #[command(flatten)]
+    pub(crate) subscriptions: SubscriptionArgs,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) limits: ClientLimits,
+}
+
+/// Where and how long to serve.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Serving")]
+pub struct ServingArgs {
+    /// Serve gRPC at HOST:PORT (0: any free port) or unix:PATH; repeatable
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = LISTEN,
+        env = "TELEMETRY_SIDECAR_LISTEN",
+        value_parser = repeated(str::parse::<Address>)
+    )]
+    pub listen: Vec<Several<Address>>,
+
+    /// Write the port of each listener, or unix:PATH, to this file
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "TELEMETRY_SIDECAR_READY_FILE",
+        value_parser = path(),
+        long_help = "Write a line for each listener to this file before the worker starts: its port, or unix:PATH. A \
+            file of this name is removed at the start, even if the start then fails"
+    )]
+    pub ready_file: Option<Given<PathBuf>>,
+
+    /// Do not print the line GRPC_READY:PORT on stderr
+    #[arg(short, long, env = "TELEMETRY_SIDECAR_QUIET", value_parser = value(switch))]
+    pub quiet: bool,
+
+    /// Time for queued events to be delivered after the worker's end
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value_t = DRAIN_TIMEOUT,
+        env = "TELEMETRY_SIDECAR_DRAIN_TIMEOUT",
+        value_parser = value(duration),
+        long_help = "Time for queued events to be delivered after the worker's end. In a replay it applies to \
+            OpenTelemetry and --record only: subscribers are waited for without limit"
+    )]
+    pub drain_timeout: Period,
+
+    /// Time to wait after the worker's end for a first subscriber and for a last scrape
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value_t = LINGER,
+        env = "TELEMETRY_SIDECAR_LINGER",
+        value_parser = value(duration)
+    )]
+    pub linger: Period,
+
+    /// Log to stderr; -vv for more
+    #[arg(
+        short,
+        long,
+        action = ArgAction::Count,
+        env = "TELEMETRY_SIDECAR_VERBOSE",
+        value_parser = value(integer_in::<u8>(0..=u8::MAX as u64)),
+        long_help = "Log to stderr, between the worker's lines; -vv for more. The variable is a count"
+    )]
+    pub verbose: u8,
+
+    /// Format of the log
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        env = "TELEMETRY_SIDECAR_LOG_FORMAT",
+        value_parser = one_of::<Format>()
+    )]
+    pub log_format: Format,
+}
+
+impl ServingArgs {
+    /// Whether to announce a port that the system chose.
+    pub fn announces(&self) -> bool {
+        !self.quiet && self.ready_file.is_none()
+    }
+
+    /// What to log, and how.
+    pub fn log(&self) -> log::Settings {
+        log::Settings { level: Level::from_count(self.verbose), format: self.log_format }
+    }
+}
+
+/// What counts as telemetry.
+#[derive(Debug, Clone, Copy, Args)]
+#[command(next_help_heading = "Telemetry lines")]
+pub struct Framing {
+    /// What to do with an event that starts in mid-line, such as behind a progress bar
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        default_value_t,
+        env = "TELEMETRY_SIDECAR_EMBEDDED",
+        value_parser = one_of::<Embedded>()
+    )]
+    pub embedded: Embedded,
+
+    /// Longest telemetry line, prefix and newline included; a longer one passes through
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = MAX_LINE_BYTES,
+        env = "TELEMETRY_SIDECAR_MAX_LINE_BYTES",
+        value_parser = value(integer_in::<usize>(SIZE))
+    )]
+    pub max_line_bytes: usize,
+}
+
+/// What else to do with the worker's stderr.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Telemetry lines")]
+pub struct SourceArgs {
+    /// Add this to the metadata of every event that does not have the key; repeatable
+    #[arg(
+        long,
+        value_name = "KEY=VALUE",
+        env = "TELEMETRY_SIDECAR_METADATA",
+        value_parser = repeated(key_value)
+    )]
+    pub metadata: Vec<Several<(String, String)>>,
+
+    /// Append the worker's raw stderr to this file, for replay
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TELEMETRY_SIDECAR_RECORD",
+        value_parser = path(),
+        long_help = "Append the worker's raw stderr to this file, for replay. Recording stops for good rather than slow \
+            the worker. A FIFO needs a reader within 2 s of the start"
+    )]
+    pub record: Option<Given<PathBuf>>,
+
+    /// Size of the worker's stderr pipe [default: grows to 1 MiB while reads fill it]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        env = "TELEMETRY_SIDECAR_PIPE_SIZE",
+        // What the system call takes.
+        value_parser = named(integer_in::<usize>(1..=i32::MAX as u64)),
+        long_help = "Size of the worker's stderr pipe, which the system rounds up to a power of two and at least a page; \
+            without root at most /proc/sys/fs/pipe-max-size [default: grows to 1 MiB while reads fill it]"
+    )]
+    pub pipe_size: Option<Given<usize>>,
+}
+
+/// What subscriptions start with, and what may wait for them.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Subscriptions")]
+pub struct SubscriptionArgs {
+    /// Events that a subscription starts with: a glob over the name; repeatable [default: all]
+    #[arg(long, value_name = "GLOB", env = "TELEMETRY_SIDECAR_ALLOW", value_parser = repeated(glob))]
+    pub allow: Vec<Several<String>>,
+
+    /// Events that a subscription starts without: a glob over the name; repeatable
+    #[arg(long, value_name = "GLOB", env = "TELEMETRY_SIDECAR_DENY", value_parser = repeated(glob))]
+    pub deny: Vec<Several<String>>,
+
+    /// Share of traces that a subscription starts with, 0 to 1
+    #[arg(
+        long,
+        value_name = "R",
+        default_value_t = SAMPLING_RATE,
+        env = "TELEMETRY_SIDECAR_SAMPLING_RATE",
+        value_parser = value(ratio)
+    )]
+    pub sampling_rate: f64,
+
+    /// Start subscriptions disabled; exporters stay disabled
+    #[arg(long, env = "TELEMETRY_SIDECAR_DISABLED", value_parser = value(switch))]
+    pub disabled: bool,
+
+    /// Events that may wait for each subscriber
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = QUEUE_CAPACITY,
+        env = "TELEMETRY_SIDECAR_QUEUE_CAPACITY",
+        value_parser = value(integer_in::<usize>(COUNT))
+    )]
+    pub queue_capacity: usize,
+
+    /// Bytes that may wait for each subscriber
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = QUEUE_BYTES,
+        env = "TELEMETRY_SIDECAR_QUEUE_BYTES",
+        value_parser = value(integer_in::<usize>(SIZE))
+    )]
+    pub queue_bytes: usize,
+
+    /// Which event a full queue drops
+    #[arg(
+        long,
+        value_name = "WHICH",
+        value_enum,
+        default_value_t,
+        env = "TELEMETRY_SIDECAR_WHEN_FULL",
+        value_parser = one_of::<WhenFull>()
+    )]
+    pub when_full: WhenFull,
+}
+
+/// The options of `replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// Recorded stderr; "-" is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) replay: PlaybackArgs,
+
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+/// How to replay.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Replay")]
+pub struct PlaybackArgs {
+    /// Start when this many have subscribed [default: 1; 0 with exporters and no --listen]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "TELEMETRY_SIDECAR_WAIT_FOR_SUBSCRIBERS",
+        value_parser = named(integer_in::<usize>(0..=*COUNT.end()))
+    )]
+    pub wait_for_subscribers: Option<Given<usize>>,
+
+    /// Keep the recorded time between events
+    #[arg(long, env = "TELEMETRY_SIDECAR_PACE", value_parser = value(switch))]
+    pub pace: bool,
+}
+
+/// The options of `decode`.
+#[derive(Debug, Args)]
+pub struct DecodeArgs {
+    /// Recorded stderr; "-" or none is standard input
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) framing: Framing,
+}
+
+/// The options of `tail`.
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// Sidecar to subscribe to: HOST:PORT or unix:PATH
+    #[arg(value_name = "ADDRESS", value_parser = named(str::parse::<Address>))]
+    pub address: Given<Address>,
+
+    #[command(flatten)]
+    pub(crate) client: ClientArgs,
+}
+
+/// How a client connects.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Security")]
+pub struct ClientArgs {
+    /// Connect over TLS to a server whose certificate one of these authorities signed (PEM)
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    pub tls_ca: Option<Given<PathBuf>>,
+
+    /// Client certificate (PEM)
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    pub tls_cert: Option<Given<PathBuf>>,
+
+    /// Private key of --tls-cert (PEM)
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    pub tls_key: Option<Given<PathBuf>>,
+
+    /// Send the first bearer token of this file
+    #[arg(long, value_name = "FILE", value_parser = path())]
+    pub auth_token_file: Option<Given<PathBuf>>,
+}
+
+fn key_value(word: &str) -> Result<(String, String), String> {
+    match word.split_once('=') {
+        Some(("", _)) => Err("the key is empty".into()),
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("expected KEY=VALUE".into()),
+    }
+}
+
+fn glob(word: &str) -> Result<String, String> {
+    match word.len() {
+        0 => Err("an empty glob matches no event".into()),
+        length if length > PatternLimits::DEFAULT.bytes => {
+            Err(format!("expected a glob of at most {} bytes", PatternLimits::DEFAULT.bytes))
+        }
+        _ => Ok(word.to_owned()),
+    }
+}

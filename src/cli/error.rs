@@ -1,0 +1,83 @@
+//! What is wrong with a command line, in one line that names the option or the variable.
+
+use super::hint;
+use clap::{
+    Command, Error,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use std::{ffi::OsString, fmt};
+
+/// Why a command line is refused, in one line. The exit status is 125.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl From<String> for UsageError {
+    fn from(line: String) -> Self {
+        Self(line)
+    }
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// `<option, variable or word>: <cause>`
+pub(super) fn one_line(
+    error: &Error,
+    command: &Command,
+    subcommand: Option<&str>,
+    arguments: &[OsString],
+) -> UsageError {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(" or "),
+        _ => String::new(),
+    };
+    // clap calls them "--listen <ADDRESS>..." and "<FILE>...".
+    let bare = |argument: String| {
+        let word = argument.split(' ').next().unwrap_or_default();
+        word.trim_end_matches("...").trim_matches(['<', '>', '[', ']']).to_owned()
+    };
+    let argument = context(ContextKind::InvalidArg);
+    let line = match error.kind() {
+        ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument if !argument.starts_with('-') => {
+            let word = context(ContextKind::InvalidSubcommand) + &argument;
+            match value_missing_before(&word, arguments) {
+                Some(option) => format!("{}: a value is missing", option.display()),
+                None => hint::for_word(&word, subcommand),
+            }
+        }
+        ErrorKind::UnknownArgument => {
+            hint::for_option(&bare(argument), &context(ContextKind::SuggestedArg), command, subcommand)
+        }
+        // One of this crate's parsers has written it.
+        ErrorKind::ValueValidation if error.get(ContextKind::Custom).is_some() => {
+            context(ContextKind::Custom)
+        }
+        ErrorKind::InvalidValue if !context(ContextKind::InvalidValue).is_empty() => {
+            let (value, possible) = (context(ContextKind::InvalidValue), context(ContextKind::ValidValue));
+            format!("{}: '{value}': expected {possible}", bare(argument))
+        }
+        ErrorKind::InvalidValue => format!("{}: a value is missing", bare(argument)),
+        ErrorKind::TooManyValues => format!("{}: takes no value", bare(argument)),
+        ErrorKind::MissingRequiredArgument => format!("{}: missing (see --help)", bare(argument)),
+        _ => {
+            let text = error.render().to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.strip_prefix("error: ").unwrap_or(line).to_owned()
+        }
+    };
+    UsageError(line)
+}
+
+/// The option that has taken the dashes in front of this word for its value, which may begin with a minus.
+fn value_missing_before<'a>(word: &str, arguments: &'a [OsString]) -> Option<&'a OsString> {
+    arguments.windows(3).find_map(|words| match words {
+        [option, dashes, next] if dashes == "--" && next == word => Some(option),
+        _ => None,
+    })
+}

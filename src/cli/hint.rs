@@ -1,0 +1,166 @@
+//! What may have been meant by a word, an option or a variable that does not exist.
+
+use super::SUBCOMMANDS;
+use crate::{net::address::Address, system::option::either};
+use clap::{Arg, Command};
+
+const SYNTAX: &str = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...";
+
+/// Names of other programs' options, and words that people look for, with what they are here.
+const ALIASES: [(&str, &str); 44] = [
+    ("address", "--listen"),
+    ("auth", "--auth-token-file"),
+    ("bind", "--listen"),
+    ("ca", "--tls-client-ca"),
+    ("cacert", "--tls-client-ca"),
+    ("cert", "--tls-cert"),
+    ("copy", "--embedded copy"),
+    ("debug", "--verbose"),
+    ("dogstatsd", "--statsd-dialect dogstatsd"),
+    ("endpoint", "--otlp-endpoint"),
+    ("exclude", "--deny"),
+    ("filter", "--allow or --deny"),
+    ("grpc", "--listen"),
+    ("host", "--listen"),
+    ("ignore", "--embedded ignore"),
+    ("include", "--allow"),
+    ("json", "--export-jsonl"),
+    ("jsonl", "--export-jsonl"),
+    ("keepalive", "--keepalive-interval"),
+    ("key", "--tls-key"),
+    ("label", "--metric-label"),
+    ("labels", "--metric-label"),
+    ("log", "--verbose"),
+    ("metrics", "--export-prometheus"),
+    ("mode", "--embedded"),
+    ("opentelemetry", "--export-otlp"),
+    ("otel", "--export-otlp"),
+    ("otlp", "--export-otlp"),
+    ("port", "--listen 127.0.0.1:PORT"),
+    ("prometheus", "--export-prometheus"),
+    ("rate", "--sampling-rate"),
+    ("sample", "--sampling-rate"),
+    ("silent", "--quiet"),
+    ("socket", "--listen unix:PATH"),
+    ("statsd", "--export-statsd"),
+    ("strip", "--embedded strip"),
+    ("tag", "--metadata"),
+    ("tags", "--metadata"),
+    ("timeout", "--drain-timeout"),
+    ("tls", "--tls-cert"),
+    ("token", "--auth-token-file"),
+    ("unix", "--listen unix:PATH"),
+    ("url", "--otlp-endpoint"),
+    ("wait", "--linger"),
+];
+
+/// A word where none belongs.
+pub(super) fn for_word(word: &str, subcommand: Option<&str>) -> String {
+    if subcommand == Some("tail") {
+        return format!("{word}: unexpected, tail takes one ADDRESS");
+    }
+    if SUBCOMMANDS.contains(&word) {
+        return format!("{word}: a subcommand comes first, its options after it");
+    }
+    if ["exec", "run", "start", "wrap"].contains(&word) {
+        return format!("{word}: no such subcommand, leave it out: {SYNTAX}");
+    }
+    if word == "version" {
+        return format!("{word}: no such subcommand, did you mean --version?");
+    }
+    if word.contains("://") {
+        return format!("{word}: unexpected, write --export-otlp --otlp-endpoint {word}");
+    }
+    if matches!(word.parse(), Ok(Address::Tcp(_))) {
+        return format!("{word}: unexpected, write --listen {word} to serve there");
+    }
+    if let Some(name) = nearest(word, SUBCOMMANDS) {
+        return format!("{word}: did you mean {name}? A worker's command needs -- before it");
+    }
+    let word = if word.is_empty() { "''" } else { word };
+    format!("{word}: put -- before the worker's command: {SYNTAX}")
+}
+
+/// An option that this subcommand does not have. `similar` is what clap found.
+pub(super) fn for_option(option: &str, similar: &str, command: &Command, subcommand: Option<&str>) -> String {
+    let has = |command: &Command| command.get_arguments().any(|argument| is_spelt(argument, option));
+    let subcommands = command.get_subcommands().filter(|sub| !sub.is_hide_set() && has(sub));
+    let homes = has(command).then_some("wrapping").into_iter().chain(subcommands.map(Command::get_name));
+    let homes: Vec<_> = homes.collect();
+    // All have --help, and only the program itself has --version.
+    let is_version = option == "--version" || option == "-V";
+    if !homes.is_empty() && !is_version {
+        return format!("{option}: an option of {}", homes.join(" and "));
+    }
+    let here = subcommand.and_then(|name| command.find_subcommand(name)).unwrap_or(command);
+    let meant = option.strip_prefix("--").and_then(|name| meant(name, here));
+    match meant.unwrap_or_else(|| similar.to_owned()) {
+        meant if meant.is_empty() || is_version => format!("{option}: no such option (see --help)"),
+        meant => format!("{option}: no such option, did you mean {meant}? (see --help)"),
+    }
+}
+
+/// A variable that no option has.
+pub(super) fn for_variable(variable: &str, prefix: &str, names: &[String], command: &Command) -> String {
+    let word = variable.strip_prefix(prefix).unwrap_or(variable).to_ascii_lowercase().replace('_', "-");
+    let meant = meant(&word, command).and_then(|meant| {
+        let option = meant.strip_prefix("--")?.split(' ').next()?.replace('-', "_").to_ascii_uppercase();
+        Some(format!("{prefix}{option}"))
+    });
+    let near = || nearest(variable, names.iter().map(String::as_str)).map(ToOwned::to_owned);
+    match meant.or_else(near) {
+        Some(name) => format!("{variable}: no such variable, did you mean {name}?"),
+        None => format!("{variable}: no such variable (see --help)"),
+    }
+}
+
+/// The options that a name may stand for: by its meaning elsewhere, or because they have all of its parts.
+fn meant(name: &str, command: &Command) -> Option<String> {
+    let longs: Vec<_> = command.get_arguments().filter_map(Arg::get_long).collect();
+    let exists = |meant: &&str| {
+        let option = meant.split(' ').next().and_then(|option| option.strip_prefix("--"));
+        option.is_some_and(|option| longs.contains(&option))
+    };
+    let alias = |name: &str| {
+        let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+        alias.map(|(_, meant)| *meant).filter(exists).map(ToOwned::to_owned)
+    };
+    let with_all_parts = || {
+        let has = |long: &&&str| name.split('-').all(|part| long.split('-').any(|other| other == part));
+        let options: Vec<_> = longs.iter().filter(has).map(|long| format!("--{long}")).collect();
+        (1..=3).contains(&options.len()).then(|| either(&options))
+    };
+    alias(name).or_else(with_all_parts)
+}
+
+fn is_spelt(argument: &Arg, option: &str) -> bool {
+    match option.strip_prefix("--") {
+        Some(long) => argument.get_long() == Some(long),
+        None => {
+            argument.get_short().is_some_and(|short| option.strip_prefix('-') == Some(&short.to_string()))
+        }
+    }
+}
+
+/// The word that is closest to this one, if it differs in at most a quarter of its characters or in two.
+fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    let with_distance = words.into_iter().map(|other| (distance(word, other), other));
+    let (distance, nearest) = with_distance.min_by_key(|(distance, _)| *distance)?;
+    (distance <= (nearest.len() / 8).max(2)).then_some(nearest)
+}
+
+/// The number of characters to insert, remove or replace to make one word of another.
+fn distance(from: &str, to: &str) -> usize {
+    let to: Vec<_> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (index, char) in from.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, other) in to.iter().enumerate() {
+            let replaced = diagonal + usize::from(char != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}

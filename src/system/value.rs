@@ -1,0 +1,119 @@
+//! Values that options have in common: numbers, durations, switches. Errors say what was expected.
+
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+/// How many of something there may be.
+pub const COUNT: RangeInclusive<u64> = 1..=u32::MAX as u64;
+
+/// How many bytes something may have: a TiB is more than the memory of any machine that this runs on.
+pub const SIZE: RangeInclusive<u64> = 1..=1 << 40;
+
+/// Longer durations are mistakes, and adding them to a clock could overflow.
+pub const MAX_DURATION: Duration = Duration::from_secs(100 * 31_557_600);
+
+/// A duration that displays itself in the form in which it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period(pub Duration);
+
+impl fmt::Display for Period {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(formatter)
+    }
+}
+
+/// A duration, which may be zero.
+///
+/// # Errors
+///
+/// What was expected.
+pub fn duration(word: &str) -> Result<Period, String> {
+    let duration = humantime::parse_duration(word)
+        .map_err(|_| "expected a duration with a unit, such as 20s or 500ms".to_owned())?;
+    if duration > MAX_DURATION { Err("expected at most 100 years".into()) } else { Ok(Period(duration)) }
+}
+
+/// A duration that is not zero.
+///
+/// # Errors
+///
+/// What was expected.
+pub fn nonzero_duration(word: &str) -> Result<Period, String> {
+    match duration(word)? {
+        Period(Duration::ZERO) => Err("expected a duration of more than 0s".into()),
+        period => Ok(period),
+    }
+}
+
+/// A whole number in a range.
+pub fn integer_in<N: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<N, String> + Clone + Send + Sync + 'static {
+    move |word| {
+        let number = word.parse().ok().filter(|number| range.contains(number));
+        let number = number.and_then(|number| N::try_from(number).ok());
+        number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
+    }
+}
+
+/// A number from 0 to 1.
+///
+/// # Errors
+///
+/// What was expected.
+pub fn ratio(word: &str) -> Result<f64, String> {
+    let number = word.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "expected a number from 0 to 1".into())
+}
+
+/// The variable of an option that takes no value.
+///
+/// # Errors
+///
+/// What was expected.
+pub fn switch(word: &str) -> Result<bool, String> {
+    match word {
+        "1" | "true" => Ok(true),
+        "0" | "false" => Ok(false),
+        _ => Err("expected 0, 1, true or false".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_within_their_range() {
+        for text in ["", "x", "-1", "0", "1.5", "4294967296", "18446744073709551616"] {
+            let error = integer_in::<u32>(COUNT)(text).unwrap_err();
+            assert_eq!(error, "expected a whole number from 1 to 4294967295", "{text}");
+        }
+        for (text, number) in [("1", 1), ("4294967295", u32::MAX)] {
+            assert_eq!(integer_in(COUNT)(text), Ok(number));
+        }
+        for text in ["", "x", "-0.1", "1.1", "NaN", "inf"] {
+            assert!(ratio(text).unwrap_err().contains("from 0 to 1"), "{text}");
+        }
+        assert_eq!((ratio("0"), ratio("1e-1"), ratio("1")), (Ok(0.0), Ok(0.1), Ok(1.0)));
+    }
+
+    #[test]
+    fn a_duration_has_a_unit_and_a_maximum() {
+        for word in ["", "5", "-1s", "soon", "99999999999999999999s"] {
+            assert!(duration(word).unwrap_err().contains("with a unit, such as 20s"), "{word}");
+        }
+        assert!(duration("100years").is_ok());
+        for word in ["101years", "10000000000000000000s"] {
+            assert!(duration(word).unwrap_err().contains("100 years"), "{word}");
+        }
+        assert_eq!(duration("0s"), Ok(Period(Duration::ZERO)));
+        assert!(nonzero_duration("0s").is_err());
+    }
+
+    #[test]
+    fn durations_are_displayed_as_they_are_given() {
+        for text in ["0s", "500ms", "5s", "10m"] {
+            assert_eq!(duration(text).unwrap().to_string(), text);
+        }
+    }
+}
