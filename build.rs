@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("telemetry_sidecar.bin"), sidecar.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(sidecar)?;
 
-    // OTLP's messages; the exporter has its own client. Without comments, whose examples would be taken for doc tests.
+    // OTLP's messages; the exporter has its own client. Without comments, whose examples would be taken for
+    // doc tests.
     let collector = "opentelemetry/proto/collector";
     let otlp = protox::compile(
         [

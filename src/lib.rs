@@ -1,33 +1,67 @@
-//! A wrapper put in front of a worker's command line: it takes the telemetry that the worker prints to stderr out
-//! of it and serves it as a gRPC stream, for workers that can print a line and no more.
+//! A wrapper for a worker's command line. It takes the telemetry lines that the worker prints to stderr out
+//! of that stream and serves them as gRPC, for workers that can do no more than print a line.
 //!
-//! # A tour, along the flow of the data
+//! The program is `telemetry-sidecar`; see the README for its use. This library contains all of it, so that
+//! tests, benchmarks and fuzz targets can use its parts.
+//!
+//! # Flow of the data
 //!
 //! ```text
-//! live | replay → splitter ─┬→ passthrough (stderr)
-//!                           └→ decode → batch → hub ─┬→ grpc (subscribers)
-//!                                                    └→ exporter
+//! worker's pipe | recording → splitter ─┬→ pass-through (stderr)
+//!                                       └→ decoder → batch → hub ─┬→ gRPC subscribers
+//!                                                                 └→ exporters
 //! ```
 //!
-//! - [`pipeline::live`] reads a worker's pipe, [`pipeline::recording`] recorded files; both feed the same [`pipeline`].
-//! - [`input::splitter`] finds telemetry in the bytes. It is pure: no input, no output, no clock.
-//! - [`pipeline::passthrough`] writes everything else to stderr, whatever state that is in.
-//! - [`input::decode`] turns a line's JSON into an encoded event, once; a [batch](event::batch) holds many, ready to send.
-//! - [`hub`] fans batches out to consumers, each with its [`control`]s and a bounded queue. It knows neither gRPC
-//!   nor exporters.
-//! - [`grpc`] serves subscribers, [`exporter`] carries events elsewhere, [`pipeline::record`] keeps the raw bytes.
-//! - [`system::fd`] opens and writes what options name and streams that were inherited.
-//! - [`worker`] starts the process, passes signals on, and leaves as it left.
-//! - [`cli`] parses words, [`config`] makes values of them, [`app`] wires everything and ends it in order.
+//! # Layout
 //!
-//! # What holds throughout
+//! A file uses its own room and rooms of lower rank. So rooms never form a circle, an exporter does not use
+//! `grpc`, and the hub does not know its outputs. `tests/library/architecture.rs` reads this table and checks
+//! it.
 //!
-//! - Every byte, line and event is accounted for ([`event::stats`]); the books balance at every batch's boundary.
-//! - After the worker is spawned no fault of the sidecar's ends it or changes its exit status.
-//! - Memory is bounded by the line limit and the queues, whatever the worker writes and whoever does not read.
-//! - Nothing asynchronous touches the standard descriptors; only one thread writes stderr.
-
-#![deny(missing_docs)]
+//! ```text
+//! rank  room      contents
+//!    0  system    descriptors, the log, locks
+//!    0  event     protobuf types, batches, gRPC framing, JSON form, counters
+//!    1  control   filters and sampling rates of a consumer, globs
+//!    1  worker    start, signals, supervision and exit of the worker
+//!    2  hub       fan-out of batches to consumers
+//!    2  net       addresses, listeners, Unix sockets, TLS, tokens
+//!    2  input     splitter, decoder, dialect of telemetry lines
+//!    3  pipeline  sources, pass-through, recording, publishing
+//!    4  grpc      the gRPC server and its services
+//!    4  exporter  JSON Lines, OTLP, Prometheus, StatsD
+//!    5  cli       options and subcommands
+//!    6  config    checks between options
+//!    7  app       the order of start and drain
+//!    8  main      parse, run, exit code
+//! ```
+//!
+//! Where to start reading:
+//!
+//! - [`pipeline`] connects a source ([`pipeline::live`] or [`pipeline::recording`]) with the splitter, the
+//!   decoder and the hub.
+//! - [`input::splitter`] finds telemetry lines in a byte stream; [`input::decode`] turns the JSON of a line
+//!   into an encoded event; [`input::dialect`] is what such lines look like.
+//! - [`event::batch`] holds many encoded events in one allocation.
+//! - [`hub`] gives each batch to all consumers. Each has its filters ([`control`]) and a bounded queue.
+//! - [`worker`] starts the worker, forwards signals, and exits as the worker exited.
+//! - [`app`] starts the parts and drains them in order.
+//!
+//! # Invariants
+//!
+//! - Every byte, line and event is counted ([`event::stats`]), and the counters add up after every batch.
+//! - Once the worker runs, no failure of the sidecar ends it or changes its exit status.
+//! - Memory is bounded by the line limit and the queues, whatever the worker writes and however slowly others
+//!   read.
+//! - `input` and `control` do no input or output and read no clock.
+//! - An event is encoded once. Subscribers and exporters share its bytes.
+//! - Only one thread writes to stderr, and no asynchronous code uses the standard descriptors.
+//!
+//! # Stability
+//!
+//! The command line, the `.proto` files and the names of metrics are the interface of this project. The
+//! modules below are its implementation: they are public for this package's own binary, tests, benchmarks and
+//! fuzz targets, and change without notice.
 
 pub mod app;
 pub mod cli;

@@ -1,8 +1,8 @@
 //! Batches of events. An event is encoded once, as a gRPC message that is ready to send.
 //!
-//! A [frame](super::frame) is a length-prefixed gRPC message that is not compressed, a `TelemetryEvent`. The frames of a
-//! batch are one allocation that all consumers share. The batch also has what filters need of each event: its dotted
-//! name and correlation id. Names repeat, so most are stored once.
+//! A [frame](super::frame) is a length-prefixed gRPC message that is not compressed, a `TelemetryEvent`. The
+//! frames of a batch are one allocation that all consumers share. The batch also has what filters need of
+//! each event: its dotted name and correlation id. Names repeat, so most are stored once.
 
 use super::frame::{PREFIX_BYTES, Prefix};
 use bytes::Bytes;
@@ -180,8 +180,8 @@ impl BatchBuilder {
         self.frames.get_mut(start..).unwrap_or_default()
     }
 
-    /// Adds the message of this length that was written to [`spare`](Self::spare). Its last bytes are the correlation
-    /// id. Returns false and adds nothing if the message is larger than [`MAX_MESSAGE_BYTES`].
+    /// Adds the message of this length that was written to [`spare`](Self::spare). Its last bytes are the
+    /// correlation id. Returns false and adds nothing if the message is larger than [`MAX_MESSAGE_BYTES`].
     pub fn finish(&mut self, message_bytes: usize, event: Event<'_>) -> bool {
         let prefix = self.frames.get_mut(self.end..).and_then(|rest| rest.first_chunk_mut::<PREFIX_BYTES>());
         match (prefix, u32::try_from(message_bytes)) {

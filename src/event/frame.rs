@@ -1,5 +1,5 @@
-//! gRPC's framing: each message follows a prefix of five bytes, which are 1 if the message is compressed or 0, and its
-//! length, big-endian: <https://grpc.github.io/grpc/core/md_doc__p_r_o_t_o_c_o_l-_h_t_t_p2.html>.
+//! gRPC's framing: each message follows a prefix of five bytes, which are 1 if the message is compressed or
+//! 0, and its length, big-endian: <https://grpc.github.io/grpc/core/md_doc__p_r_o_t_o_c_o_l-_h_t_t_p2.html>.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
@@ -46,8 +46,8 @@ pub fn messages(mut frames: Bytes) -> impl Iterator<Item = Bytes> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Skipped;
 
-/// Collects chunks of any size and splits them into messages. Memory is bounded: a message that is compressed or too long
-/// is discarded as it arrives.
+/// Collects chunks of any size and splits them into messages. Memory is bounded: a message that is compressed
+/// or too long is discarded as it arrives.
 #[derive(Debug)]
 pub(crate) struct Deframer {
     max_message_bytes: usize,
@@ -58,13 +58,14 @@ pub(crate) struct Deframer {
 }
 
 impl Deframer {
-    /// A deframer that skips messages longer than `max_message_bytes` and has room while less than `max_buffered_bytes`
-    /// are buffered, or less than the next message needs.
+    /// A deframer that skips messages longer than `max_message_bytes` and has room while less than
+    /// `max_buffered_bytes` are buffered, or less than the next message needs.
     pub(crate) fn new(max_message_bytes: usize, max_buffered_bytes: usize) -> Self {
         Self { max_message_bytes, max_buffered_bytes, unread: BytesMut::new(), to_skip: 0 }
     }
 
-    /// Whether another chunk may be added. This holds until the next message is complete, whatever its length.
+    /// Whether another chunk may be added. This holds until the next message is complete, whatever its
+    /// length.
     pub(crate) fn has_room(&self) -> bool {
         let next = match Prefix::split(&self.unread) {
             Some((prefix, _)) if self.is_readable(prefix) => prefix.length as usize,
@@ -81,8 +82,8 @@ impl Deframer {
         self.unread.put(chunk);
     }
 
-    /// The length of what [`next`](Self::next) returns, 0 for a skipped message; `None` if the next message is not
-    /// complete.
+    /// The length of what [`next`](Self::next) returns, 0 for a skipped message; `None` if the next message
+    /// is not complete.
     pub(crate) fn next_length(&self) -> Option<usize> {
         let (prefix, rest) = Prefix::split(&self.unread)?;
         if !self.is_readable(prefix) {

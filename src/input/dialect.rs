@@ -50,7 +50,8 @@ impl Entry {
 }
 
 /// The lines that Snakepit's workers print:
-/// `TELEMETRY:{"event": "a.b", "measurements": {…}, "metadata": {…}, "timestamp_ns": 1, "correlation_id": "c"}`.
+/// `TELEMETRY:{"event": "a.b", "measurements": {…}, "metadata": {…},
+/// "timestamp_ns": 1, "correlation_id": "c"}`.
 pub static SNAKEPIT: Dialect = Dialect {
     prefix: b"TELEMETRY:",
     metadata_correlation_id: "correlation_id",

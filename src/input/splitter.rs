@@ -1,16 +1,17 @@
 //! Finds telemetry lines in a byte stream. The result is the same for every chunking of the input.
 //!
 //! The caller owns a buffer with the bytes that are still needed, appends what it reads, and calls
-//! [`Splitter::split`]. The splitter reports to a [`Handler`] which ranges of the buffer pass through, and gives it
-//! telemetry lines and candidates for embedded events; the handler decodes them and returns whether they are
-//! events. `split` returns how many bytes the caller may remove from the front of the buffer.
+//! [`Splitter::split`]. The splitter reports to a [`Handler`] which ranges of the buffer pass through, and
+//! gives it telemetry lines and candidates for embedded events; the handler decodes them and returns whether
+//! they are events. `split` returns how many bytes the caller may remove from the front of the buffer.
 //!
-//! Bytes are held back only while they may still be telemetry: a line that starts with a part of the dialect's prefix,
-//! or with all of it, up to its newline; and with [`Embedded::Strip`] also the bytes from a marker (the prefix and a
-//! `{`) in mid-line up to the newline. With [`Embedded::Copy`] such bytes pass at once, and the buffer keeps a copy of
-//! them. In both cases nothing longer than the line limit is kept.
+//! Bytes are held back only while they may still be telemetry: a line that starts with a part of the
+//! dialect's prefix, or with all of it, up to its newline; and with [`Embedded::Strip`] also the bytes from a
+//! marker (the prefix and a `{`) in mid-line up to the newline. With [`Embedded::Copy`] such bytes pass at
+//! once, and the buffer keeps a copy of them. In both cases nothing longer than the line limit is kept.
 //!
-//! One vectorised search for the prefix finds line starts and markers alike. Other bytes are not split into lines.
+//! One vectorised search for the prefix finds line starts and markers alike. Other bytes are not split into
+//! lines.
 
 use super::dialect::Dialect;
 use memchr::{memchr, memmem};
@@ -33,15 +34,15 @@ pub enum Embedded {
 
 /// Receives what the splitter finds, in the order of the stream.
 pub trait Handler {
-    /// A line starts with the prefix; `json` is the rest of it, with the newline if there is one. If the handler
-    /// returns true (it is an event), the line is removed; otherwise it passes through.
+    /// A line starts with the prefix; `json` is the rest of it, with the newline if there is one. If the
+    /// handler returns true (it is an event), the line is removed; otherwise it passes through.
     fn telemetry_line(&mut self, json: &[u8]) -> bool;
 
     /// A line that starts with the prefix is longer than the limit and passes through.
     fn oversized_line(&mut self);
 
-    /// A marker is in mid-line; `json` follows the prefix, up to and with the newline. The handler returns whether it
-    /// is an event.
+    /// A marker is in mid-line; `json` follows the prefix, up to and with the newline. The handler returns
+    /// whether it is an event.
     fn embedded(&mut self, json: &[u8]) -> bool;
 
     /// This range of the buffer passes through.
@@ -80,8 +81,8 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// A splitter at the start of a stream. Telemetry longer than `max_line_bytes`, counted with prefix and newline,
-    /// passes through undecoded.
+    /// A splitter at the start of a stream. Telemetry longer than `max_line_bytes`, counted with prefix and
+    /// newline, passes through undecoded.
     pub fn new(dialect: &'static Dialect, embedded: Embedded, max_line_bytes: usize) -> Self {
         let marker = [dialect.prefix, &[OBJECT_START]].concat();
         Self {
@@ -96,11 +97,11 @@ impl Splitter {
         }
     }
 
-    /// Processes the buffer: the bytes that the last call left, followed by newly read bytes. `end` means that the
-    /// stream ends here; the splitter is then ready for another stream.
+    /// Processes the buffer: the bytes that the last call left, followed by newly read bytes. `end` means
+    /// that the stream ends here; the splitter is then ready for another stream.
     ///
-    /// Returns how many bytes at the front of the buffer are no longer needed. Of the others, [`held`](Self::held)
-    /// bytes have not been passed yet.
+    /// Returns how many bytes at the front of the buffer are no longer needed. Of the others,
+    /// [`held`](Self::held) bytes have not been passed yet.
     pub fn split(&mut self, buffer: &[u8], end: bool, handler: &mut impl Handler) -> usize {
         loop {
             let proceed = match self.state {
@@ -122,8 +123,8 @@ impl Splitter {
         done
     }
 
-    /// How many bytes are held back at the end of a buffer of this length, which the bytes that `split` returned were
-    /// removed from.
+    /// How many bytes are held back at the end of a buffer of this length, which the bytes that `split`
+    /// returned were removed from.
     pub fn held(&self, buffer_len: usize) -> usize {
         buffer_len.saturating_sub(self.passed)
     }
@@ -230,8 +231,8 @@ impl Splitter {
         found.or(end.then_some(buffer.len()))
     }
 
-    /// The candidate at `start` is longer than the limit and its line has not ended: continue with the next marker in
-    /// the buffer.
+    /// The candidate at `start` is longer than the limit and its line has not ended: continue with the next
+    /// marker in the buffer.
     fn slide(&mut self, buffer: &[u8], start: usize) {
         let from = start + 1;
         let next = match self.embedded {

@@ -1,7 +1,7 @@
 //! A position in the JSON of a line, for the shape path and the fast path.
 //!
-//! A method moves past what it reads, or returns [`None`] to leave the line to a slower path. Nothing here reports an
-//! error.
+//! A method moves past what it reads, or returns [`None`] to leave the line to a slower path. Nothing here
+//! reports an error.
 #![allow(
     clippy::inline_always,
     reason = "measured: positions stay in registers only if everything is one function"

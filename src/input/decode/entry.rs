@@ -1,6 +1,7 @@
 //! Reads a value and writes its map entry, for the shape path and the fast path.
 //!
-//! The usual values are handled inline, so that positions stay in registers. The others are handled out of line.
+//! The usual values are handled inline, so that positions stay in registers. The others are handled out of
+//! line.
 #![allow(
     clippy::inline_always,
     reason = "measured: positions stay in registers only if everything is one function"
@@ -62,8 +63,8 @@ pub(super) fn rest_of_id<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     Some(id)
 }
 
-/// Runs a step in a separate function that gets copies of the positions. With references to them the positions could
-/// not stay in registers.
+/// Runs a step in a separate function that gets copies of the positions. With references to them the
+/// positions could not stay in registers.
 #[inline(always)]
 pub(super) fn out_of_line<'a, 'b>(
     cursor: &mut Cursor<'a>,

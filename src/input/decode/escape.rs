@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-/// The text of a string from its raw form (between the quotes). Invalid UTF-8 and lone surrogates become U+FFFD.
+/// The text of a string from its raw form (between the quotes). Invalid UTF-8 and lone surrogates become
+/// U+FFFD.
 pub(super) fn unescape(raw: &[u8]) -> Cow<'_, str> {
     let Some(first) = memchr::memchr(b'\\', raw) else {
         return String::from_utf8_lossy(raw);
@@ -24,7 +25,8 @@ pub(super) fn unescape(raw: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The character of the escape sequence at the start of `text`, and the sequence's length. None if it is invalid.
+/// The character of the escape sequence at the start of `text`, and the sequence's length. None if it is
+/// invalid.
 pub(super) fn escape(text: &[u8]) -> Option<(char, usize)> {
     match text {
         [b'\\', b'u', rest @ ..] => {

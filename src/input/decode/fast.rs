@@ -1,8 +1,8 @@
 //! The path for lines as workers usually print them: one pass that writes wire bytes as it reads.
 //!
-//! It accepts known keys, each once, in any order; strings of valid UTF-8, with escapes only in metadata; integers that
-//! fit an int64; decimals; true, false and null. For anything else it returns [`None`], and the slow path starts again
-//! from the beginning of the line.
+//! It accepts known keys, each once, in any order; strings of valid UTF-8, with escapes only in metadata;
+//! integers that fit an int64; decimals; true, false and null. For anything else it returns [`None`], and the
+//! slow path starts again from the beginning of the line.
 #![allow(
     clippy::inline_always,
     reason = "measured: positions stay in registers only if everything is one function"

@@ -1,9 +1,9 @@
 //! A scanner for JSON text. It validates and finds values, without recursion and without building a tree.
 //!
-//! The grammar is RFC 8259's plus the bare `NaN`, `Infinity` and `-Infinity` that Python's `json.dumps` writes.
-//! Otherwise it is as strict as serde_json and Python's `json.loads`, except that strings may contain invalid
-//! UTF-8 and lone surrogates, which [`unescape`](super::escape::unescape) replaces, and that nesting may be of any
-//! depth.
+//! The grammar is RFC 8259's plus the bare `NaN`, `Infinity` and `-Infinity` that Python's `json.dumps`
+//! writes. Otherwise it is as strict as serde_json and Python's `json.loads`, except that strings may contain
+//! invalid UTF-8 and lone surrogates, which [`unescape`](super::escape::unescape) replaces, and that nesting
+//! may be of any depth.
 
 use super::{escape::short_escape, text::run_length};
 
@@ -79,8 +79,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Scans a value of any depth. Open containers take one byte each on the heap, so deep nesting cannot overflow
-    /// the stack.
+    /// Scans a value of any depth. Open containers take one byte each on the heap, so deep nesting cannot
+    /// overflow the stack.
     fn value(&mut self) -> Result<Value<'a>, NotJson> {
         self.skip_space();
         let start = self.at;

@@ -3,9 +3,10 @@
 //! Three paths produce the same result:
 //!
 //! - `shapes` knows the structure of earlier lines and reads only the values.
-//! - `fast` makes one pass over lines as workers usually print them and writes wire bytes as it reads. Everything rare
-//!   (most escapes, nested values, repeated keys, large numbers, errors) it leaves to `slow`.
-//! - `slow` validates the whole line first and then picks the values. Only this path reports why a line is malformed.
+//! - `fast` makes one pass over lines as workers usually print them and writes wire bytes as it reads.
+//!   Everything rare (most escapes, nested values, repeated keys, large numbers, errors) it leaves to `slow`.
+//! - `slow` validates the whole line first and then picks the values. Only this path reports why a line is
+//!   malformed.
 //!
 //! Property tests compare the three paths.
 
@@ -60,8 +61,9 @@ impl Decoder {
         }
     }
 
-    /// Decodes what follows the prefix in a line, with or without the newline, and adds the event to the batch.
-    /// `now_ns`, the time of reading in nanoseconds since the Unix epoch, is the timestamp of an event without one.
+    /// Decodes what follows the prefix in a line, with or without the newline, and adds the event to the
+    /// batch. `now_ns`, the time of reading in nanoseconds since the Unix epoch, is the timestamp of an event
+    /// without one.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! Common JSON numbers: integers that fit an int64, and decimal fractions without exponent.
 //!
-//! Every function reads at the start of a text and returns how many bytes it read, or [`None`] to leave the number to
-//! the slow path.
+//! Every function reads at the start of a text and returns how many bytes it read, or [`None`] to leave the
+//! number to the slow path.
 #![allow(clippy::inline_always, reason = "measured: an inlined number takes half the time of a call")]
 
 use super::{text::padded, wire::Measurement};
@@ -31,8 +31,8 @@ const TENS: [u64; 32] = {
 /// How many bytes are read for one number: a multiple of eight above [`MAX_EXACT_DIGITS`].
 const WINDOW_BYTES: usize = 3 * 8;
 
-/// Reads a number. The caller checks the byte after it: if that is a letter or a point, the number continues and the
-/// result is not valid.
+/// Reads a number. The caller checks the byte after it: if that is a letter or a point, the number continues
+/// and the result is not valid.
 #[inline(always)]
 pub(super) fn number(text: &[u8]) -> Option<(Measurement<'static>, usize)> {
     let (sign, whole, digits) = whole_part(text)?;

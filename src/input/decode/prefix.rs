@@ -36,8 +36,8 @@ impl Map {
 
 /// The bytes of a map entry before the length of its value.
 pub(super) trait EntryPrefix {
-    /// Writes the prefix and returns its length, which is below [`PREFIX_BYTES`]. The byte of the entry's length, and
-    /// the bytes after the prefix, have no meaning yet.
+    /// Writes the prefix and returns its length, which is below [`PREFIX_BYTES`]. The byte of the entry's
+    /// length, and the bytes after the prefix, have no meaning yet.
     fn write(&self, block: &mut [u8; PREFIX_BYTES]) -> u8;
 }
 

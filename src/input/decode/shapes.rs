@@ -1,11 +1,12 @@
 //! The path for lines whose structure is known: workers print the same few events again and again.
 //!
-//! A shape is everything that two such lines have in common: the name, the keys, and all text around the values. A line
-//! that has the literal text of a shape in the right positions is decoded by reading its values only; the wire bytes
-//! between them were prepared when the shape was learned. A line that does not match goes to the fast path.
+//! A shape is everything that two such lines have in common: the name, the keys, and all text around the
+//! values. A line that has the literal text of a shape in the right positions is decoded by reading its
+//! values only; the wire bytes between them were prepared when the shape was learned. A line that does not
+//! match goes to the fast path.
 //!
-//! Learning a shape costs several times as much as decoding a line, and pays off only if such lines come again. The
-//! first [`LEARN_FIRST`] lines of unknown shape are learned, and then one in [`LEARN_ONE_IN`].
+//! Learning a shape costs several times as much as decoding a line, and pays off only if such lines come
+//! again. The first [`LEARN_FIRST`] lines of unknown shape are learned, and then one in [`LEARN_ONE_IN`].
 
 use super::{
     fast,
@@ -23,7 +24,8 @@ const LEARN_FIRST: u64 = 64;
 /// The learning budget afterwards, so that a worker may change what it prints.
 const LEARN_ONE_IN: u64 = 256;
 
-/// After more than [`LEARN_FIRST`] unknown lines in a row only one line in this many is compared with the shapes.
+/// After more than [`LEARN_FIRST`] unknown lines in a row only one line in this many is compared with the
+/// shapes.
 const COMPARE_ONE_IN: u64 = 32;
 
 /// At most this many shapes with the same hash are compared with a line.
@@ -82,7 +84,8 @@ impl Shapes {
         self.last = index;
     }
 
-    /// Counts a line of unknown shape that the fast path has decoded, and learns its shape if the budget allows it.
+    /// Counts a line of unknown shape that the fast path has decoded, and learns its shape if the budget
+    /// allows it.
     pub(super) fn learn(&mut self, input: &fast::Input<'_>) {
         self.unknown += 1;
         self.unknown_in_a_row += 1;

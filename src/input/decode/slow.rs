@@ -1,6 +1,7 @@
 //! The path for every line: validate all of it, remember the values of the known keys, then read them.
 //!
-//! Because the whole line is scanned first, the last of repeated keys wins and a malformed line writes nothing.
+//! Because the whole line is scanned first, the last of repeated keys wins and a malformed line writes
+//! nothing.
 
 use super::{
     escape::unescape,
@@ -66,8 +67,8 @@ pub(super) fn decode(
 
     let timestamp_ns = timestamp.and_then(self::timestamp_ns);
     let fields = Fields { name: name.as_bytes(), correlation_id: correlation_id.as_bytes(), timestamp_ns };
-    // A message takes at most six times the length of its line: an invalid byte becomes three, and a correlation id in
-    // metadata is written twice. A message above the limit does not fit and is rejected.
+    // A message takes at most six times the length of its line: an invalid byte becomes three, and a
+    // correlation id in metadata is written twice. A message above the limit does not fit and is rejected.
     let capacity = (5 * message_capacity(json, extra_metadata)).min(MAX_MESSAGE_BYTES);
     let mut out = Writer::new(batch.spare(capacity).get_mut(..capacity).unwrap_or_default());
     let mut write = || {

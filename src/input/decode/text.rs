@@ -25,15 +25,16 @@ impl<'a> ShortText<'a> {
     }
 }
 
-/// The bytes before the first quote, backslash or control character, or all bytes. None if they are not UTF-8.
+/// The bytes before the first quote, backslash or control character, or all bytes. None if they are not
+/// UTF-8.
 #[inline]
 pub(super) fn plain_run(text: &[u8]) -> Option<&[u8]> {
     let (length, ascii) = run_length(text);
     text.get(..length).filter(|run| ascii || str::from_utf8(run).is_ok())
 }
 
-/// The number of bytes before the first quote, backslash or control character, or of all bytes, and whether they
-/// are ASCII.
+/// The number of bytes before the first quote, backslash or control character, or of all bytes, and whether
+/// they are ASCII.
 #[inline]
 pub(super) fn run_length(text: &[u8]) -> (usize, bool) {
     let (mut length, mut ascii) = (0, true);
@@ -41,8 +42,8 @@ pub(super) fn run_length(text: &[u8]) -> (usize, bool) {
         let rest = text.get(length..).unwrap_or_default();
         let (special, beyond_ascii) = match (rest.first_chunk(), text.last_chunk()) {
             (Some(chunk), _) => classify(*chunk),
-            // Read the last 32 bytes again and shift out those that are done. The bits after the text are set, so
-            // that its end counts as the end of the run.
+            // Read the last 32 bytes again and shift out those that are done. The bits after the text are
+            // set, so that its end counts as the end of the run.
             (None, Some(chunk)) => {
                 let (special, beyond_ascii) = classify(*chunk);
                 let known = CHUNK_BYTES - rest.len();
@@ -70,7 +71,8 @@ pub(super) fn short_string(text: &[u8]) -> Option<ShortText<'_>> {
     ShortText::new(chunk, first_quote(quotes, special)?)
 }
 
-/// The content of a string that is ASCII, has no escapes, and ends within two chunks. `text` is at least one chunk.
+/// The content of a string that is ASCII, has no escapes, and ends within two chunks. `text` is at least one
+/// chunk.
 #[inline]
 pub(super) fn ascii_string(text: &[u8]) -> Option<&[u8]> {
     let (quotes, special) = quotes_and_special(text.first_chunk()?);
@@ -90,8 +92,8 @@ pub(super) fn ascii_string(text: &[u8]) -> Option<&[u8]> {
     (length < 2 * CHUNK_BYTES).then(|| text.get(..length))?
 }
 
-/// Two masks with one bit for each byte of a chunk: quotes, and everything that is not plain ASCII text (quotes,
-/// backslashes, control characters, bytes above 0x7F).
+/// Two masks with one bit for each byte of a chunk: quotes, and everything that is not plain ASCII text
+/// (quotes, backslashes, control characters, bytes above 0x7F).
 #[inline]
 fn quotes_and_special(bytes: &[u8; CHUNK_BYTES]) -> (u32, u32) {
     let chunk: i8x32 = i8x32::new(bytes.map(u8::cast_signed));
@@ -102,7 +104,8 @@ fn quotes_and_special(bytes: &[u8; CHUNK_BYTES]) -> (u32, u32) {
     (quotes.to_bitmask(), (quotes | others).to_bitmask())
 }
 
-/// The position of the first quote if nothing special precedes it; the chunk's length if nothing special is found.
+/// The position of the first quote if nothing special precedes it; the chunk's length if nothing special is
+/// found.
 #[inline]
 fn first_quote(quotes: u32, special: u32) -> Option<u8> {
     let first = special & special.wrapping_neg();
@@ -112,8 +115,8 @@ fn first_quote(quotes: u32, special: u32) -> Option<u8> {
     (quotes & first == first).then_some(length)
 }
 
-/// Two masks with one bit for each byte of a chunk: bytes that end a run of text (quotes, backslashes, control
-/// characters), and bytes that are not ASCII.
+/// Two masks with one bit for each byte of a chunk: bytes that end a run of text (quotes, backslashes,
+/// control characters), and bytes that are not ASCII.
 #[inline]
 fn classify(chunk: [u8; CHUNK_BYTES]) -> (u32, u32) {
     let chunk = u8x32::new(chunk);

@@ -1,11 +1,11 @@
 //! Writes the fields of a `TelemetryEvent` as protobuf wire bytes:
 //! <https://protobuf.dev/programming-guides/encoding/>.
 //!
-//! The field numbers are those of `proto/snakepit_bridge.proto`. Fields may have any order on the wire. Like prost,
-//! this omits a timestamp of 0 and an empty correlation id.
+//! The field numbers are those of `proto/snakepit_bridge.proto`. Fields may have any order on the wire. Like
+//! prost, this omits a timestamp of 0 and an empty correlation id.
 //!
-//! A length precedes its content. One byte is reserved for it and filled in after the content is written. Content of
-//! 128 bytes or more is then moved up, because its length takes more than one byte.
+//! A length precedes its content. One byte is reserved for it and filled in after the content is written.
+//! Content of 128 bytes or more is then moved up, because its length takes more than one byte.
 
 use super::{
     prefix::{EntryPrefix, MAP_KEY, MAP_VALUE, Map, PREFIX_BYTES, bytes_tag},
@@ -34,8 +34,8 @@ pub(super) enum Measurement<'a> {
     Null,
 }
 
-/// Writes to a buffer of fixed size. Every method returns [`None`] if the buffer is full. Names, keys and text values
-/// are UTF-8.
+/// Writes to a buffer of fixed size. Every method returns [`None`] if the buffer is full. Names, keys and
+/// text values are UTF-8.
 #[derive(Debug, Default)]
 pub(super) struct Writer<'a> {
     buffer: &'a mut [u8],
@@ -123,7 +123,8 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
-    /// Writes an entry except its value, which is short, and returns the entry's block and the value's position in it.
+    /// Writes an entry except its value, which is short, and returns the entry's block and the value's
+    /// position in it.
     #[inline]
     fn short_entry(
         &mut self,
@@ -134,7 +135,8 @@ impl<'a> Writer<'a> {
         let length = prefix.write(block.first_chunk_mut()?);
         // The length is below PREFIX_BYTES. The remainder lets the compiler drop bounds checks.
         let prefix_len = usize::from(length) % PREFIX_BYTES;
-        // The entry's length does not count its tag and itself (2 bytes), but does count the value's length (1 byte).
+        // The entry's length does not count its tag and itself (2 bytes), but does count the value's length
+        // (1 byte).
         block[1] = length.wrapping_sub(2 - 1).wrapping_add(value_len);
         block[prefix_len] = value_len;
         self.at += prefix_len + 1 + usize::from(value_len);
