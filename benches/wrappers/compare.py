@@ -95,7 +95,7 @@ def collect(module, path):
 
 def outcomes(words, modules, sidecar):
     """Every outcome of one wrapper."""
-    environment = {**os.environ, "SIDECAR": str(sidecar), "TRANSPARENCY_PATIENCE": str(PATIENCE)}
+    environment = {**os.environ, "SIDECAR": str(sidecar), "TRANSPARENCY_TIMEOUT": str(PATIENCE)}
     environment.pop("SIDECAR_WRAPPER", None)
     if words is not None:
         environment["SIDECAR_WRAPPER"] = words

@@ -1,4 +1,4 @@
-"""Counting the signals that a worker gets."""
+"""Counts the signals that a worker gets."""
 
 import os
 import time
@@ -8,7 +8,7 @@ from running import Run, worker
 
 
 class Counter(Run):
-    """A worker that reports every signal, ready to be sent some."""
+    """A worker that reports every signal, once it is ready."""
 
     def __init__(self, command=None, **options):
         super().__init__(command or worker("counter"), **options)
@@ -19,14 +19,14 @@ class Counter(Run):
             raise
 
     def seen(self, number=None):
-        """All it saw so far, or all of this signal."""
+        """All signals that it has reported, or all of this number."""
         return [n for n in self.facts("signal") if number in (None, n)]
 
     def wait_seen(self, number, times=1, limit=None):
         wait_until(f"signal {number} seen {times} times", lambda: len(self.seen(number)) >= times, limit)
 
     def count_after(self, number, send, limit=None):
-        """Does something that sends this signal; (how often it was seen, seconds the sending took)."""
+        """Calls `send`, which sends this signal. Returns the number of deliveries and the time it took."""
         before = len(self.seen(number))
         began = time.monotonic()
         send()
@@ -36,7 +36,7 @@ class Counter(Run):
         return len(self.seen(number)) - before, took
 
     def codes(self, number):
-        """The si_code of each."""
+        """The si_code of each signal of this number."""
         return [code for n, code in zip(self.facts("signal"), self.facts("code")) if n == number]
 
     def group(self, number):
@@ -44,6 +44,6 @@ class Counter(Run):
         os.killpg(self.pid, number)
 
     def end(self):
-        """Lets it go; its exit status."""
-        self.tell("go")
+        """Lets the worker exit, and returns the exit status."""
+        self.release("go")
         return self.wait()

@@ -1,8 +1,8 @@
-"""What the transparency tests share: the wrapper under test, limits, the rows' names, and looking at processes.
+"""Shared by the transparency tests: the wrapper under test, time limits, row titles, states of processes.
 
 The wrapper is the binary that the environment's SIDECAR names, run with `-q --`; or the command line in
-SIDECAR_WRAPPER: `tini --` is another wrapper, `env` is none at all, because it executes the command in its own place.
-Without a wrapper every row must pass: that is what shows that a row tests transparency and not an implementation.
+SIDECAR_WRAPPER: `tini --` is another wrapper, `env` is none, because it executes the command in its own place. Without
+a wrapper every row must pass. This shows that a row tests transparency and not an implementation.
 `cargo test` runs everything. By hand, in this folder:
 
     SIDECAR=../../target/debug/telemetry-sidecar python3 -m unittest -v test_group_signals
@@ -10,8 +10,8 @@ Without a wrapper every row must pass: that is what shows that a row tests trans
 
 TRANSPARENCY_LONG=1 repeats more and waits longer.
 
-Nothing here sleeps to be right. Tests wait for events, with limits that only a failure reaches; "exactly once" is shown
-by waiting until it was seen once, then GRACE for a late second, then counting.
+No test depends on a fixed sleep to pass. Tests wait for events, with limits that only a failure reaches. "Exactly once"
+is checked by waiting for the first delivery, then GRACE for a late second one, then counting.
 """
 
 import faulthandler
@@ -26,14 +26,14 @@ import time
 import unittest
 from pathlib import Path
 
-# How long anything may take before a test gives up; and after that, when the run has failed already.
-PATIENCE = float(os.environ.get("TRANSPARENCY_PATIENCE", 30))
-IMPATIENCE = 1.5
-# How long a second delivery of a signal may lag behind the first and still be noticed.
+# Time limit of each wait, and a shorter one for the waits after the first failure.
+TIMEOUT = float(os.environ.get("TRANSPARENCY_TIMEOUT", 30))
+TIMEOUT_AFTER_FAILURE = 1.5
+# How long a test waits for a second delivery of a signal after the first.
 GRACE = 0.15
-# What "soon" and "at once" mean: far more than needed on an idle machine, far less than a worker's life.
+# The limit for "soon" and "at once": far more than needed on an idle machine, far less than a worker's life.
 SOON = 4.0
-# The full measure of what repeats or waits for long.
+# Whether tests repeat more often and wait longer.
 LONG = os.environ.get("TRANSPARENCY_LONG", "0") not in ("", "0")
 
 SIDECAR = os.environ.get("SIDECAR")
@@ -81,9 +81,9 @@ def give_up(why):
 
 
 def limited(limit):
-    """A limit in seconds, PATIENCE if there is none."""
-    limit = PATIENCE if limit is None else limit
-    return min(limit, IMPATIENCE) if given_up else limit
+    """This limit in seconds, TIMEOUT if it is None."""
+    limit = TIMEOUT if limit is None else limit
+    return min(limit, TIMEOUT_AFTER_FAILURE) if given_up else limit
 
 
 def wait_until(what, condition, limit=None):
@@ -97,7 +97,7 @@ def wait_until(what, condition, limit=None):
 
 
 def stat(pid):
-    """(state, parent, group, session) of a process; None if it is gone or a zombie."""
+    """(state, parent, group, session) of a process; None if it has ended or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -106,17 +106,17 @@ def stat(pid):
 
 
 def state(pid):
-    """The letter that the system has for it: T is stopped; "-" is gone or a zombie."""
+    """The letter of its state: T is stopped; "-" stands for ended or a zombie."""
     return (stat(pid) or "-")[0]
 
 
 def goes_on(pid):
-    """It lives and is not stopped."""
+    """Whether it exists and is not stopped."""
     return state(pid) in "RSD"
 
 
 def is_asleep(pid):
-    """Every thread of it waits for something."""
+    """Whether all of its threads sleep."""
     try:
         threads = [Path(f"/proc/{pid}/task/{name}/stat").read_text() for name in os.listdir(f"/proc/{pid}/task")]
     except OSError:
@@ -125,6 +125,6 @@ def is_asleep(pid):
 
 
 def is_full(pipe):
-    """There is no room for more than what may be left free of the first page and the last one."""
+    """Whether it is full, apart from what may be left free of the first page and the last one."""
     (unread,) = struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))
     return unread > fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) - 2 * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""One gRPC call, of the sidecar's GetStatus, by hand: enough of HTTP/2 to ask and to see an answer."""
+"""One gRPC call of the sidecar's GetStatus, with as much of HTTP/2 as that needs."""
 
 import socket
 import struct
@@ -23,15 +23,15 @@ def text(value):
     return bytes([len(value)]) + value.encode()
 
 
-def books(port, limit):
-    """The answer's message, as bytes; empty if there is none."""
+def get_status(port, limit):
+    """The message of the response as bytes; empty if there is none."""
     with socket.create_connection(("127.0.0.1", port), limit) as connection, connection.makefile("rb") as reader:
         fields = b"".join(b"\0" + text(name) + text(value) for name, value in REQUEST.items())
         connection.sendall(
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
             + frame(SETTINGS, 0, 0)
             + frame(HEADERS, END_HEADERS, 1, fields)
-            # A message of no bytes, not compressed.
+            # An empty message, not compressed.
             + frame(DATA, END_STREAM, 1, bytes(5))
         )
         message = b""

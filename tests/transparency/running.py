@@ -28,7 +28,7 @@ def fresh():
 
 
 def inline(code, *arguments):
-    """A worker that is a few lines of Python, with `report` and `wait_for` and what workers/inline.py imports."""
+    """A worker of a few lines of Python, with `report`, `wait_for` and what workers/inline.py imports."""
     return [sys.executable, "-S", str(HERE / "workers/inline.py"), code, *map(str, arguments)]
 
 
@@ -38,17 +38,17 @@ def worker(name, *arguments):
 
 
 def command(pid):
-    """What a process is, for people."""
+    """A process's id and command line, for error messages."""
     with contextlib.suppress(OSError):
         return pid, Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")[:-1]
-    return pid, "gone"
+    return pid, "ended"
 
 
 class Run:
     """A command running behind the wrapper (or behind `prefix`) with a folder of its own to report to.
 
     group: "session" makes it a session leader, "group" a group leader in the test's session, None neither.
-    terminal: it gets a terminal for streams, which is then its controlling terminal; `master` is the other side.
+    terminal: its streams are a terminal, which is its controlling terminal; `master` is the other side.
     setup: called between fork and exec.
     """
 
@@ -93,19 +93,19 @@ class Run:
         """The first report under this key, waiting for it."""
         return wait_until(f"the worker's report of '{key}'", lambda: self.facts(key), limit)[0]
 
-    def tell(self, name):
-        """Lets the worker go on that waits for this word."""
+    def release(self, name):
+        """Lets the worker continue that waits for this name."""
         (self.folder / name).touch()
 
     def family(self):
-        """Every living process of this run: by its environment, by descent, by group and by session."""
+        """All processes of this run that have not ended: by environment, descent, group and session."""
         found, parents = set(), {}
         for entry in os.listdir("/proc"):
             if not entry.isdigit() or not (facts := stat(entry)):
                 continue
             pid = int(entry)
             _, parents[pid], group, session = facts
-            # Once it has been waited for, its number may be another's.
+            # Once it has been waited for, its number may belong to another process.
             itself = pid == self.pid and self.process.returncode is None
             if itself or self.has_mark(pid) or (pid != self.pid and self.pid in (group, session)):
                 found.add(pid)
@@ -114,7 +114,7 @@ class Run:
         return sorted(found - {os.getpid()})
 
     def nothing_left(self, limit=None):
-        """Waits until none of its processes lives."""
+        """Waits until all of its processes have ended."""
         try:
             wait_until("the end of all its processes", lambda: not self.family(), limit)
         except AssertionError as error:
@@ -131,11 +131,11 @@ class Run:
         os.kill(self.pid, number)
 
     def is_stuck(self, pipe):
-        """Its output fills this pipe, and none of its processes does anything."""
+        """Whether its output fills this pipe and all of its processes sleep."""
         return is_full(pipe) and all(map(is_asleep, self.family()))
 
     def next_status(self, limit=None):
-        """The next change of state that the parent is told of, as (what, code or signal)."""
+        """The next change of state that waitpid reports, as (what, code or signal)."""
 
         def poll():
             pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
@@ -150,18 +150,18 @@ class Run:
         return ("killed", os.WTERMSIG(status)) if os.WIFSIGNALED(status) else ("exited", os.WEXITSTATUS(status))
 
     def wait(self, limit=None):
-        """The exit status, as `subprocess` has it."""
+        """The exit status, as `subprocess` reports it."""
         try:
             return self.process.wait(limited(limit))
         except subprocess.TimeoutExpired:
-            return give_up("it does not end")
+            return give_up("the process does not end")
 
     def finish(self):
         """The exit status, stdout and stderr, once all of them have ended."""
         try:
             stdout, stderr = self.process.communicate(timeout=limited(None))
         except subprocess.TimeoutExpired:
-            return give_up("it, or its output, does not end")
+            return give_up("the process or its output does not end")
         return self.process.returncode, stdout, stderr
 
     def type(self, text):

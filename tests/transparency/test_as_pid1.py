@@ -1,4 +1,4 @@
-"""As the first process of a container: it reaps, and leaves with codes, because no signal ends a first process."""
+"""As PID 1 of a container the wrapper reaps orphans and exits with codes because signals do not end PID 1."""
 
 import contextlib
 import os
@@ -61,28 +61,28 @@ class AsPid1(Case):
         wait_until("the orphans", lambda: len(run.facts("parent")) == 10)
         self.assertEqual(run.facts("parent"), [1] * 10)
         before = len(run.family())
-        run.tell("end")
+        run.release("end")
         wait_until("the orphans' end", lambda: len(run.family()) <= before - 10)
 
         def none():
             before = len(run.facts("zombies"))
-            run.tell("again")
+            run.release("again")
             wait_until("the count", lambda: len(run.facts("zombies")) > before)
             return run.facts("zombies")[-1] == 0
 
         wait_until("no zombies", none)
-        run.tell("go")
-        run.tell("again")
+        run.release("go")
+        run.release("again")
         self.assertEqual(run.wait(), 7)
 
     @row("PID 1: zombies reaped, orphans adopted")
-    def test_of_a_shell(self):
-        """The issue's own words: an orphan ends before the worker does, and its status is not the worker's."""
+    def test_status_of_an_orphan_is_not_the_workers(self):
+        """An orphan ends before the worker does. Its status is not the worker's."""
         run = self.begin(["sh", "-c", "(sh -c 'sleep 0.2; exit 9' &); sleep 0.6; exit 3"])
         self.assertEqual(run.finish()[0], 3)
 
     @row("PID 1: zombies reaped, orphans adopted")
-    def test_living_orphans_hold_nothing(self):
+    def test_running_orphans_do_not_delay_the_exit(self):
         run = self.begin(["sh", "-c", "(sleep 1000 >/dev/null 2>&1 &); exit 4"])
         self.assertEqual(run.wait(), 4)
         run.nothing_left()
@@ -107,7 +107,7 @@ class AsPid1(Case):
 
     @row("PID 1: signals reach the worker, once")
     def test_group(self):
-        """A container's first process leads a session as well."""
+        """PID 1 of a container leads a session as well."""
         run = self.begin(None, Counter, leader=["setsid"])
         first = self.first(run)
         for attempt in range(5):

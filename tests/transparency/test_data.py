@@ -1,4 +1,4 @@
-"""What the worker writes and reads: all of it, in order, at once."""
+"""All that the worker writes and reads arrives, in order and at once."""
 
 import hashlib
 import os
@@ -11,8 +11,8 @@ import time
 import unittest
 from pathlib import Path
 
-from harness import GRACE, LONG, PATIENCE, SIDECAR, SOON, row, sidecar_only, wait_until
-from rpc import books
+from harness import GRACE, LONG, SIDECAR, SOON, TIMEOUT, row, sidecar_only, wait_until
+from rpc import get_status
 from running import Case, inline, worker
 
 MEGABYTE = 1 << 20
@@ -25,7 +25,7 @@ class Tail(Case):
         cls.addClassCleanup(cls.folder.cleanup)
 
     def stderr_arrives(self, size, ending, reader=lambda run: run.process.stderr.read()):
-        """Random bytes that the worker writes to stderr are those that come out."""
+        """The random bytes that the worker writes to stderr arrive unchanged."""
         path = f"{self.folder.name}/{size}"
         if not os.path.exists(path):
             Path(path).write_bytes(os.urandom(size))
@@ -53,7 +53,7 @@ class Tail(Case):
 
     @row("the tail is never lost")
     def test_slow_reader(self):
-        """It reads nothing until all is full that can be, then little at a time."""
+        """The reader reads nothing until all buffers are full, then a little at a time."""
 
         def slowly(run):
             pipe = run.process.stderr.fileno()
@@ -61,7 +61,7 @@ class Tail(Case):
             data = b""
             while part := os.read(pipe, 10_000):
                 data += part
-                # What makes it slow; nothing depends on how slow.
+                # This makes the reader slow. The result does not depend on how slow.
                 time.sleep(0.001)
             return data
 
@@ -69,7 +69,7 @@ class Tail(Case):
 
     @row("stdout and stderr on one pipe: each whole and in its order")
     def test_order(self):
-        """Between the two the order may differ behind a wrapper that reads stderr; how often, it says."""
+        """Behind a wrapper that reads stderr, lines of stdout and stderr may swap. It prints how often."""
         code = "for n in range(2000): os.write(1, b'o%d\\n' % n); os.write(2, b'e%d\\n' % n)"
         status, stdout, _ = self.run_to_end(inline(code), stderr=subprocess.STDOUT)
         self.assertEqual(status, 0)
@@ -91,9 +91,9 @@ class Prompt(Case):
     def test_partial_output(self):
         run = self.start(inline("os.write(2, b'50%\\r'); wait_for('go'); os.write(2, b'password: '); wait_for('end')"))
         self.assertEqual(self.next_bytes(run, 4), b"50%\r")
-        run.tell("go")
+        run.release("go")
         self.assertEqual(self.next_bytes(run, 10), b"password: ")
-        run.tell("end")
+        run.release("end")
         self.assertEqual(run.finish(), (0, b"", b""))
 
     @row("what may become telemetry is held until the next byte or the end")
@@ -105,7 +105,7 @@ class Prompt(Case):
                 run = self.start(inline(code, rest))
                 run.fact("held")
                 self.assertEqual(select.select([run.process.stderr], [], [], GRACE)[0], [])
-                run.tell("go")
+                run.release("go")
                 expected = b"b" if "event" in rest else b"TELEM" + rest.encode()
                 self.assertEqual(run.finish(), (4, b"", expected))
 
@@ -143,7 +143,7 @@ class Streams(Case):
 class Downstream(Case):
     @row("downstream closed: exit code unchanged")
     def test_closed(self):
-        """`W worker 2>&1 >/dev/null | head -1`, of a worker that does not mind."""
+        """`W worker 2>&1 >/dev/null | head -1`, with a worker that ignores the closed pipe."""
         code = """
 signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 for n in range(20000):
@@ -160,15 +160,15 @@ os._exit(9)
 
     @row("downstream closed: exit code unchanged")
     @sidecar_only
-    def test_closed_unseen(self):
-        """The worker's pipe is the sidecar's, so one that would mind never knows."""
+    def test_closed_pipe_does_not_reach_the_worker(self):
+        """The worker writes to the sidecar's pipe, so it does not get SIGPIPE."""
         run = self.start(["sh", "-c", "seq 1000000 >&2; exit 9"], stdout=subprocess.DEVNULL)
         run.process.stderr.readline()
         run.process.stderr.close()
         self.assertEqual(run.wait(), 9)
 
     def write_unread(self, prefix=None):
-        """A worker that writes 8 MB and tells how far it is, while nobody reads."""
+        """A worker that writes 8 MB and reports its progress, while its output is not read."""
         code = """
 chunk = bytes(range(256)) * 256
 for n in range(128):
@@ -180,7 +180,7 @@ os._exit(6)
 """
         run = self.start(inline(code), prefix=prefix)
         pipe = run.process.stderr.fileno()
-        # One that is never made to wait gets to the end.
+        # A worker that never has to wait reaches the end.
         wait_until("its being stuck", lambda: run.is_stuck(pipe) or len(run.facts("written")) == 128)
         self.assertLess(len(run.facts("written")), 128, "it was not made to wait")
         return run
@@ -195,11 +195,11 @@ os._exit(6)
 
     @row("downstream not read: gRPC goes on")
     @sidecar_only
-    def test_not_read_and_asked(self):
+    def test_status_is_served_while_output_is_not_read(self):
         with tempfile.TemporaryDirectory() as folder:
             ready = f"{folder}/ready"
             run = self.write_unread([SIDECAR, "-q", "--ready-file", ready, "--"])
-            wait_until("the books", lambda: books(int(Path(ready).read_text()), PATIENCE))
+            wait_until("the status", lambda: get_status(int(Path(ready).read_text()), TIMEOUT))
             self.read_all(run)
 
 

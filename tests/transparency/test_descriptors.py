@@ -1,4 +1,4 @@
-"""Descriptors: the worker has those of the wrapper, as they were, and the wrapper keeps none of them."""
+"""The worker has the descriptors that the wrapper inherited, unchanged; the wrapper keeps none of them."""
 
 import contextlib
 import fcntl
@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from harness import PATIENCE, SOON, W, needs_wrapper, row, sidecar_only, wait_until
+from harness import SOON, TIMEOUT, W, needs_wrapper, row, sidecar_only, wait_until
 from running import Case, inline, worker
 
 
@@ -28,7 +28,7 @@ class Closing(Case):
         run = self.start(inline("os.write(1, b'text'); os.close(1); report(closed=1); wait_for('go'); os._exit(7)"))
         run.fact("closed")
         self.assertTrue(ends(run.process.stdout.fileno()))
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.wait(), 7)
 
     def test_stdin(self):
@@ -42,11 +42,11 @@ class Closing(Case):
                 return True
 
         wait_until("EPIPE", broken, SOON)
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.wait(), 7)
 
     def test_others(self):
-        """A pipe in each direction at other numbers."""
+        """A pipe in each direction on other descriptors."""
         code = """
 reader, writer = map(int, ARGUMENTS)
 os.write(writer, os.read(reader, 4))
@@ -65,17 +65,17 @@ wait_for("go")
         self.assertTrue(ends(our_read))
         with self.assertRaises(BrokenPipeError):
             os.write(our_write, b"x")
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.wait(), 0)
         os.close(our_read)
         os.close(our_write)
 
     def test_after_its_end(self):
-        """Its end closes them too, before or with the wrapper's end."""
+        """The worker's end closes them too, no later than the wrapper's end."""
         reader, writer = os.pipe()
         run = self.start(["sh", "-c", f"echo text >&{writer}"], pass_fds=[writer])
         os.close(writer)
-        self.assertTrue(ends(reader, PATIENCE))
+        self.assertTrue(ends(reader, TIMEOUT))
         os.close(reader)
         self.assertEqual(run.wait(), 0)
 
@@ -90,7 +90,7 @@ class Same(Case):
         direct, wrapped = self.descriptors(prefix=[], **options), self.descriptors(**options)
         stderr, own = wrapped.pop(2, None), direct.pop(2, None)
         self.assertEqual(direct, wrapped)
-        # The sidecar's pipe, blocking and kept over exec; another wrapper leaves it as it is.
+        # The sidecar's pipe is blocking and without close-on-exec. Other wrappers leave stderr as it is.
         if stderr != own:
             self.assertTrue(stderr and stderr[0].startswith("pipe:"), stderr)
             self.assertEqual(stderr[1:], [os.O_WRONLY, 0])
@@ -105,7 +105,7 @@ class Same(Case):
 
     @row("descriptors closed in the parent stay closed in the worker")
     def test_closed_in_a_shell(self):
-        """The listing of the issue: by a program that opens it at the lowest free number."""
+        """A program that opens the directory gets the lowest free descriptor."""
         script = 'exec "$@" <&-'
         listings = [
             self.run_to_end(["sh", "-c", script, "sh", *prefix, "ls", "/proc/self/fd"], prefix=[], stderr=2)
@@ -122,7 +122,7 @@ class Same(Case):
         high = fcntl.fcntl(writer, fcntl.F_DUPFD, 700)
         os.set_blocking(reader, False)
         passed = [folder, null, reader, high]
-        # Python closes what is not passed; here all is to be inherited that may be.
+        # Python closes what is not passed.
         self.same(stdin=null, stdout=writer, pass_fds=passed)
         for descriptor in [*passed, writer]:
             os.close(descriptor)
@@ -142,7 +142,7 @@ class Same(Case):
                 run.fact("ready")
                 self.assertEqual(os.read(pipes[2][0], 100), b"some text\n")
                 during = [fcntl.fcntl(descriptor, fcntl.F_GETFL) for descriptor in theirs]
-                run.tell("go")
+                run.release("go")
                 self.assertEqual(run.wait(), 0)
                 after = [fcntl.fcntl(descriptor, fcntl.F_GETFL) for descriptor in theirs]
                 self.assertEqual((during, after), (before, before))
@@ -157,14 +157,14 @@ class Same(Case):
         run = self.start(["sh", "-c", "seq 200000 >&2; exit 7"], stderr=writer)
         os.close(writer)
         # The pipe is full, so writes are refused.
-        wait_until("its being stuck", lambda: run.is_stuck(reader))
+        wait_until("full pipes", lambda: run.is_stuck(reader))
         with open(reader, "rb") as stream:
             self.assertEqual(stream.read(), b"".join(b"%d\n" % number for number in range(1, 200001)))
         self.assertEqual(run.wait(), 7)
 
     @row("the wrapper keeps no copy of inherited descriptors")
     @needs_wrapper
-    def test_no_copy(self):
+    def test_wrapper_closes_its_copies(self):
         pipes = [os.pipe() for _ in range(3)]
         run = self.start(worker("idle"), stdin=pipes[0][0], stdout=pipes[1][1], pass_fds=[pipes[2][0], pipes[2][1]])
         theirs = {os.readlink(f"/proc/self/fd/{pipe[0]}") for pipe in pipes}
@@ -176,11 +176,11 @@ class Same(Case):
             return {other: kept for other in others if (kept := theirs & set(open_files(other).values()))}
 
         try:
-            # They may be given up a moment after the worker's start.
-            wait_until("its giving them up", lambda: not keepers(), SOON)
+            # The wrapper may close them a moment after the worker's start.
+            wait_until("the wrapper to close them", lambda: not keepers(), SOON)
         except AssertionError:
             self.fail(f"kept by {keepers()}; the wrapper is {run.pid}, stdin, stdout and others are {theirs}")
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.wait(), 7)
         for descriptor in itertools.chain(*pipes):
             os.close(descriptor)

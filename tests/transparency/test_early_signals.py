@@ -35,7 +35,7 @@ class Queue(Run):
         os.killpg(self.pid, number)
 
     def seen(self):
-        """All real-time signals that the worker gets before the last one, sorted."""
+        """All real-time signals that the worker got before the last one, sorted."""
         self.fact("ready")
         self.kill(LAST)
         wait_until("the last signal", lambda: LAST in self.facts("signal"))

@@ -1,4 +1,4 @@
-"""A probe's report of all it was started with is the same, direct and wrapped, but for process numbers."""
+"""A worker's view of how it was started is the same with and without a wrapper, apart from process ids."""
 
 import ctypes
 import os
@@ -22,7 +22,7 @@ class Environment(Case):
     def report(self, prefix, command=None, **options):
         run = self.start(command or worker("probe"), prefix=prefix, **options)
         run.finish()
-        # What is this run's own.
+        # These differ from run to run.
         unlike = {str(run.folder): "<folder>", run.mark.decode(): "<mark>"}
         facts = run.fact("facts")
         for own, common in unlike.items():
@@ -75,12 +75,12 @@ class Environment(Case):
         self.assertEqual((facts["Groups"].strip(), facts["securebits"]), ("4 5", 0x5))
 
     def test_bytes_in_the_environment(self):
-        """Not every variable is text."""
+        """Variables that are not text."""
         facts = self.same(group=None, env={"BYTES": os.fsdecode(b"\xff\xfe"), "SNAKEPIT_PROCESS_GROUP": "0"})
         self.assertIn("BYTES=\xff\xfe", facts["environment"])
 
     def test_session_and_group(self):
-        """They are the wrapper's, whether it leads them or not."""
+        """They are the wrapper's, whether it is their leader or not."""
         for group in ("session", "group", None):
             with self.subTest(started_as=group):
                 facts, run = self.report(W, group=group)
@@ -92,7 +92,7 @@ class Environment(Case):
                 self.assertEqual((facts["session"], facts["group"]), expected[group])
 
     def test_first_argument(self):
-        """argv[0] is what was given, not where it was found; arguments are bytes, some of them empty."""
+        """argv[0] is the given name, not the path that was found. Arguments are bytes and may be empty."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         os.symlink(sys.executable, f"{folder.name}/interpreter")
@@ -103,7 +103,7 @@ class Environment(Case):
             "../" + os.path.basename(folder.name) + "/interpreter": {"cwd": folder.name},
         }.items():
             with self.subTest(name=name):
-                # Python itself looks the command up in this process's own PATH.
+                # Popen searches the command in this process's own PATH.
                 command = ["env", name, *probe] if W in ([], ["env"]) else [name, *probe]
                 facts, _ = self.report(W, command=command, group=None, **options)
                 self.assertEqual(facts["arguments"], [name, *probe[:5], "\xff", "a b\n", ""])

@@ -1,4 +1,4 @@
-"""A command that cannot be run: 127 if it is not found, 126 otherwise, 125 for the wrapper's own; one line says why."""
+"""Exit codes 127 (not found), 126 (not executable) and 125 (the wrapper's failure), each with one line."""
 
 import os
 import resource
@@ -14,7 +14,7 @@ USER = 54321
 
 
 @row("exec failure: 127, 126; one line says why")
-@unittest.skipIf(W == [], "nobody would return a status")
+@unittest.skipIf(W == [], "without a wrapper no process returns a status")
 class ExecFailures(Case):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -46,7 +46,7 @@ class ExecFailures(Case):
         self.fails(126, "/etc/passwd/x")
 
     def test_found_later_in_path(self):
-        """A file that may not be executed hides none of that name later in the path."""
+        """A file that is not executable does not hide one of the same name later in PATH."""
         self.script("first/command", "#!/bin/sh\nexit 3\n", 0o644)
         self.script("second/command", "#!/bin/sh\nexit 4\n", 0o755)
         path = f"{self.folder}/first:{self.folder}/second:{os.environ['PATH']}"
@@ -76,7 +76,7 @@ class OwnFailures(Case):
 
     @unittest.skipUnless(os.geteuid() == 0, "needs a user without other processes")
     def test_process_limit(self):
-        """With more and more processes permitted: 125 until the worker can be started, and nothing is left."""
+        """With a rising limit: 125 until the worker can be started, and no process is left."""
         statuses, messages = [], []
         for limit in range(1, 20):
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness import row, state, wait_until
 from running import Case
 
-# What ends a process that does not handle it: all but CHLD, CONT, URG and WINCH, and what stops.
+# The signals that end a process without a handler: all but CHLD, CONT, URG, WINCH and the stop signals.
 DEADLY = [*range(1, 17), *range(24, 28), 29, 30, 31, 34, 50, 64]
 
 
@@ -36,7 +36,7 @@ class ExitStatus(Case):
                 self.assertEqual(run.wait(), -number)
 
     def test_a_signal_during_startup(self):
-        """It kills the worker, or what is to become the worker; nothing hangs and nothing is left."""
+        """It ends the wrapper or the worker. Nothing hangs, and no process is left."""
         for attempt in range(30):
             with self.subTest(attempt=attempt):
                 run = self.start(["sleep", "1000"])
@@ -84,7 +84,7 @@ class CoreDump(Case):
         self.assertEqual((self.count(":", prefix=[]), self.count(":")), (1, 1))
 
     def test_no_core_dump(self):
-        """The worker dumps none or elsewhere, and then neither does the wrapper."""
+        """If the worker dumps no core, or elsewhere, the wrapper dumps none."""
         self.assertEqual((self.count("ulimit -c 0"), self.count('cd "$TRANSPARENCY_FOLDER"')), (0, 0))
 
 

@@ -1,4 +1,4 @@
-"""What the worker leaves behind: it holds nothing up, and what it still writes is not lost."""
+"""Processes that outlive the worker delay nothing, and their later output is not lost."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ import unittest
 from harness import GRACE, SIDECAR, SOON, goes_on, row, sidecar_only, wait_until
 from running import Case, inline
 
-# A worker that ends with 5 and leaves a process that writes to stderr when it is told to.
+# A worker that exits with 5 and leaves a process that writes to stderr later.
 LEAVES = """
 if os.fork():
     report(left=1)
@@ -31,12 +31,12 @@ os.write(2, b"later\\n" * 100000)
 
 class Grandchildren(Case):
     def left(self, *closed, **options):
-        """The run, its worker gone and its status known, and the grandchild."""
+        """The run, after its worker's end, and the grandchild."""
         run = self.start(inline(LEAVES, *closed), **options)
         grandchild = run.fact("grandchild")
         run.fact("left")
         began = time.monotonic()
-        # The grandchild lives until it is told to go, so this shows that nothing waits for it.
+        # The grandchild waits to be released, so this shows that nothing waits for it.
         self.assertEqual(run.wait(), 5)
         self.assertLess(time.monotonic() - began, SOON)
         self.assertTrue(goes_on(grandchild))
@@ -47,21 +47,21 @@ class Grandchildren(Case):
         run, _ = self.left()
         stderr = run.process.stderr
         self.assertEqual(select.select([stderr], [], [], GRACE)[0], [], "it is neither ended nor written to")
-        run.tell("go")
+        run.release("go")
         self.assertEqual(stderr.readline(), b"late\n")
-        run.tell("more")
+        run.release("more")
         self.assertTrue(stderr.read() == b"later\n" * 100000)
 
     @row("status at once though a grandchild holds stderr; its later lines are not lost")
     def test_to_a_file(self):
         with tempfile.TemporaryFile() as file:
             run, _ = self.left(stderr=file)
-            run.tell("go")
+            run.release("go")
             wait_until("it in the file", lambda: os.pread(file.fileno(), 100, 0) == b"late\n")
 
     @row("status at once though a grandchild holds stderr; its later lines are not lost")
     def test_to_a_full_disk(self):
-        """What it writes is lost as it would be, and it is told of that no more than by a wrapper that is still there."""
+        """What it writes is lost, and it sees no error, as with a wrapper that still runs."""
         with open("/dev/full", "wb") as full:
             code = """
 if os.fork():
@@ -80,13 +80,13 @@ report(alive=1)
             run = self.start(inline("import errno" + code), stderr=full)
             run.fact("left")
             self.assertEqual(run.wait(), 5)
-            run.tell("go")
+            run.release("go")
             run.fact("alive")
             run.nothing_left()
 
     @row("status at once though a grandchild holds stderr; its later lines are not lost")
-    def test_of_a_shell(self):
-        """The issue's own words, and how long its parent's `wait` takes."""
+    def test_exit_does_not_wait_for_a_grandchild(self):
+        """The parent's `wait` does not take as long as the grandchild."""
         began = time.monotonic()
         run = self.start(["sh", "-c", "(sleep 5; echo late >&2) & exit 5"])
         self.assertEqual(run.wait(), 5)
@@ -94,7 +94,7 @@ report(alive=1)
 
     @row("what is left of the wrapper holds nothing but stderr")
     def test_other_descriptors(self):
-        """stdout and the like end with the last process of the worker's that has them."""
+        """stdout and other descriptors are closed with the last process of the worker's that has them."""
         reader, writer = os.pipe()
         run, grandchild = self.left(0, 1, writer, stdin=subprocess.PIPE, pass_fds=[writer])
         os.close(writer)
@@ -107,14 +107,14 @@ report(alive=1)
 
     @row("what is left of the wrapper holds nothing but stderr")
     def test_it_ends(self):
-        """With the grandchild, or when stderr's reader goes."""
+        """It ends with the grandchild, or when stderr has no reader."""
         for reader_goes in (True, False):
             with self.subTest(reader_goes=reader_goes):
                 run, grandchild = self.left()
                 if reader_goes:
                     run.process.stderr.close()
                     for word in ("go", "more"):
-                        run.tell(word)
+                        run.release(word)
                 else:
                     os.kill(grandchild, signal.SIGKILL)
                 run.nothing_left()
@@ -129,12 +129,12 @@ report(alive=1)
         with socket.socket() as again:
             again.bind(("127.0.0.1", port))
         self.assertTrue(goes_on(grandchild))
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.process.stderr.readline(), b"late\n")
 
     @row("a parent's wait for all its children is not held")
     def test_wait_for_all(self):
-        """Nothing is left that is a child of the wrapper's parent."""
+        """No process that is left is a child of the wrapper's parent."""
         run, grandchild = self.left()
         with self.assertRaises(ChildProcessError):
             os.waitpid(run.pid, os.WNOHANG)
@@ -181,7 +181,7 @@ os.write(2, b"late\\n")
         expected = b"tail\n" * 200000 + b"last\n"
         self.assertTrue(run.process.stderr.read(len(expected)) == expected)
         self.assertEqual(run.wait(), 5)
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.process.stderr.read(), b"late\n")
 
 

@@ -1,4 +1,4 @@
-"""A signal to the whole group is handled by the worker once, and one to the wrapper alone still arrives."""
+"""The worker gets a signal to the whole group once, and one to the wrapper alone as well."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ class GroupSignals(Case):
 
     @row("a signal to the group arrives once")
     def test_group_of_a_shell(self):
-        """A group leader that is no session leader."""
+        """The wrapper leads a group and no session."""
         counter = self.start(None, Counter, group="group")
         for number in SIGNALS:
             with self.subTest(signal=number):
@@ -54,7 +54,7 @@ class GroupSignals(Case):
 
     @row("a signal to the wrapper alone, beside such, arrives once and soon")
     def test_alone_after_group(self):
-        """What was taken for a second delivery must not be remembered."""
+        """A signal to the group must not suppress a later one to the wrapper alone."""
         counter = self.start(None, Counter)
         for attempt in range(3):
             with self.subTest(attempt=attempt):
@@ -70,7 +70,7 @@ class GroupSignals(Case):
 
     @row("a group's signal reaches a worker that left the group")
     def test_worker_in_a_group_of_its_own(self):
-        """It gets none of the group's signals itself, so the wrapper's is its only one."""
+        """It gets only what the wrapper passes on."""
         counter = self.start(worker("counter", "--own-group"), Counter)
         for number in SIGNALS:
             with self.subTest(signal=number):
@@ -79,7 +79,7 @@ class GroupSignals(Case):
 
     @row("exit code; death by the same signal")
     def test_deadly(self):
-        """The parent sees the same death, and nothing of the group is left."""
+        """The parent sees death by the same signal, and no process of the group is left."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
             with self.subTest(signal=number):
                 run = self.start(["sleep", "1000"])

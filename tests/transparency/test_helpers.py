@@ -1,4 +1,4 @@
-"""What the wrapper has beside the worker: processes that may be killed, and be refused what they ask for."""
+"""The wrapper's helper processes may be killed, stopped, or run in a sandbox that refuses system calls."""
 
 import ctypes
 import os
@@ -19,9 +19,9 @@ PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 CLOSE_RANGE = 436
 EPERM = 1
 
-# Run as the first process of a namespace: it kills the witness, gives its number to another process, lets the worker end,
-# and says whether the other one is still there.
-NUMBER_GIVEN_AGAIN = """
+# Runs as PID 1 of a namespace: it kills the witness, gives its process id to another process, lets the
+# worker end, and prints whether the other process still runs.
+REUSED_ID = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
 
@@ -43,7 +43,7 @@ until(lambda: comm(witness) is None)
 Path("/proc/sys/kernel/ns_last_pid").write_text(str(witness - 1))
 other = subprocess.Popen(["sleep", "1000"])
 if other.pid != witness:
-    sys.exit("another number")
+    sys.exit("another process id")
 sidecar.stdin.close()
 status = sidecar.wait()
 print(status, other.poll())
@@ -52,7 +52,7 @@ other.kill()
 
 
 def refuse_close_range():
-    """Answers close_range with EPERM, as a sandbox may that does not know it."""
+    """Refuses close_range with EPERM, like a sandbox that does not know it."""
     program = (
         (0x20, 0, 0, 0),  # load the system call's number
         (0x15, 0, 1, CLOSE_RANGE),  # another one: skip the next
@@ -104,7 +104,7 @@ class Helpers(Case):
 
     @row("a signal to all whose command line matches arrives once")
     def test_command_line(self):
-        """As `pkill -f` does. The wrapper's command line ends with the worker's, and the witness has the wrapper's."""
+        """As `pkill -f` does. The wrapper's command line ends with the worker's; the witness has the same."""
         name = uuid.uuid4().hex
         counter = self.start(worker("counter", name), Counter)
         witness = self.witness(counter)
@@ -144,10 +144,10 @@ class Helpers(Case):
         self.assertEqual(counter.end(), 7)
 
     @row("what the wrapper has beside it may be killed")
-    @unittest.skipUnless(UNSHARE and os.geteuid() == 0, "giving a process's number again is not permitted here")
-    def test_number_given_again(self):
-        """The number of a witness that is gone may be anybody's."""
-        command = [*UNSHARE, "python3", "-c", NUMBER_GIVEN_AGAIN, SIDECAR]
+    @unittest.skipUnless(UNSHARE and os.geteuid() == 0, "choosing a process id is not permitted here")
+    def test_reused_process_id_of_the_witness(self):
+        """After the witness's end its process id may belong to another process, which is not killed."""
+        command = [*UNSHARE, "python3", "-c", REUSED_ID, SIDECAR]
         status, stdout, stderr = self.run_to_end(command, prefix=[])
         self.assertEqual((status, stdout), (0, b"0 None\n"), stderr)
 
@@ -163,7 +163,7 @@ class Helpers(Case):
         run = self.start(inline(LEAVES), setup=refuse_close_range)
         run.fact("left")
         self.assertEqual(run.wait(), 5)
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.process.stderr.readline(), b"late\n")
 
 

@@ -9,7 +9,7 @@ import unittest
 from harness import CATCHABLE, W, row
 from running import Case, inline
 
-# A program that leaves all signals as they are; grep handles faults.
+# A program that changes no signals; grep installs handlers.
 STATUS = ["sed", "-n", "/^Sig[BIC]/p; /^...Pnd/p", "/proc/self/status"]
 SHOWN = 5
 
@@ -19,7 +19,7 @@ RESERVED = 0b11 << 31
 
 
 def ignored(status):
-    """The signals that a process ignores, as bits."""
+    """The mask of the signals that a process ignores."""
     return int(re.search(r"SigIgn:\s+(\w+)", status)[1], 16) & ~RESERVED
 
 
@@ -71,7 +71,7 @@ class Inheritance(Case):
 
     @row("inherited signal dispositions are restored exactly")
     def test_nohup(self):
-        """Of coreutils, before the wrapper."""
+        """nohup of coreutils starts the wrapper."""
         direct = self.run_to_end(["nohup", *STATUS], prefix=[])
         wrapped = self.run_to_end(["nohup", *W, *STATUS], prefix=[])
         self.assertEqual(direct[:2], wrapped[:2])
@@ -102,7 +102,7 @@ class Inheritance(Case):
 
     @row("inherited signal mask is restored exactly")
     def test_pending(self):
-        """A signal that was already waiting when the wrapper was executed waits in the worker."""
+        """A signal that is pending when the wrapper is executed is pending in the worker."""
 
         def pend():
             blocking(signal.SIGUSR1)()
@@ -129,7 +129,7 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
 
     @row("SIGCHLD ignored or blocked by the parent: still the worker's code")
     def test_inherited_child(self):
-        """A child that the process had before it executed the wrapper is not the wrapper's to mistake."""
+        """A child from before the wrapper was executed is not mistaken for the worker."""
         script = 'sh -c "sleep 0.2; exit 9" & exec "$@"'
         command = ["sh", "-c", script, "sh", *W, "sh", "-c", "sleep 0.6; exit 7"]
         self.assertEqual(self.run_to_end(command, prefix=[])[0], 7)

@@ -1,4 +1,4 @@
-"""Under an interactive shell: background, Ctrl-Z, jobs, fg, bg, and the status in the end."""
+"""Under an interactive shell: background, Ctrl-Z, jobs, fg, bg, and the exit status."""
 
 import os
 import re
@@ -32,9 +32,9 @@ class JobControl(Case):
         self.ask("true")
 
     def ask(self, command):
-        """What the shell prints for this."""
+        """Runs a command in the shell, and returns what it prints."""
         self.asked += 1
-        # What is typed is shown as well; it does not contain what is waited for.
+        # The terminal echoes what is typed. That does not contain the text that is waited for.
         self.shell.type(f"{command}; echo an''swer={self.asked}=\n")
         return self.shell.expect(f"answer={self.asked}=")
 
@@ -67,7 +67,7 @@ class JobControl(Case):
             self.assertEqual(self.foreground(), self.shell.pid)
         self.assertRegex(self.ask("jobs"), "Running")
         self.assertTrue(goes_on(pid))
-        self.shell.tell("go")
+        self.shell.release("go")
         self.shell.type("wait %1\n")
         self.assertEqual(self.status(), 7)
 
@@ -90,7 +90,7 @@ class JobControl(Case):
             self.assertRegex(self.ask("jobs"), r"\[1\]\+ +Stopped")
         self.shell.type("fg\n")
         wait_until("the worker resumed", lambda: goes_on(pid))
-        self.shell.tell("go")
+        self.shell.release("go")
         self.until_shell()
         self.assertEqual(self.status(), 7)
         self.assertNotRegex(self.ask("jobs"), "Stopped|Running")
@@ -118,16 +118,16 @@ class JobControl(Case):
         self.shell.type(f"{shlex.join([*W, 'cat'])} &\n")
 
         def job():
-            # The wrapper's own helper reads nothing: it does not have to stop.
+            # The witness does not read the terminal, so it does not stop.
             members = [pid for pid in self.shell.family() if pid != self.shell.pid and not is_witness(pid)]
             return members if members and all(state(pid) == "T" for pid in members) else None
 
         members = wait_until("the job stopped", job)
-        wait_until("the shell told", lambda: "Stopped" in self.ask("jobs"))
+        wait_until("the shell to report it", lambda: "Stopped" in self.ask("jobs"))
         self.shell.type("fg\n")
         wait_until("the job in the foreground", lambda: self.foreground() == stat(members[0])[2])
         self.shell.type("so''me text\n")
-        # Once as typed, once as cat's.
+        # Once as the echo, once as output of cat.
         self.shell.expect("so''me text")
         self.shell.expect("so''me text")
         self.shell.type(CTRL_D)

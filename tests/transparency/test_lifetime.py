@@ -1,4 +1,4 @@
-"""The worker does not outlive the wrapper, and nothing of the wrapper's outlives the worker."""
+"""The worker does not outlive the wrapper, and no process of the wrapper outlives the worker."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import unittest
 from harness import LONG, SOON, row, sidecar_only, stat
 from running import Case, inline, worker
 
-# Snakepit's workers make a session of their own only if they are told that nobody did it for them.
+# A Snakepit worker creates a session of its own only if this variable asks for it.
 SNAKEPIT = """
 if os.environ.get("SNAKEPIT_PROCESS_GROUP") == "1":
     try:
@@ -35,7 +35,7 @@ class Killed(Case):
         run.fact("ready")
         run.kill(signal.SIGKILL)
         self.assertEqual(run.wait(), -signal.SIGKILL)
-        # Not the worker alone: whatever the wrapper had beside it as well.
+        # Neither the worker nor the wrapper's helper processes.
         run.nothing_left(SOON)
 
     def test_at_once(self):
@@ -44,7 +44,7 @@ class Killed(Case):
                 self.killed(self.start(worker("idle")))
 
     def test_after_a_while(self):
-        """Whichever thread started the worker, it is to live as long as the process."""
+        """The thread that starts the worker has to exist as long as the process."""
         run = self.start(worker("idle"))
         pid = run.fact("ready")
         ends = time.monotonic() + (60 if LONG else 3)
@@ -74,7 +74,7 @@ class Killed(Case):
                 run.nothing_left(SOON)
 
     def test_busy_worker(self):
-        """One that writes to stderr all the time, whose output nobody reads."""
+        """A worker that writes to stderr all the time, while its output is not read."""
         run = self.start(inline("report(ready=1)\nwhile True: os.write(2, b'some output\\n' * 1000)"))
         self.killed(run)
 
@@ -131,20 +131,20 @@ class Snakepit(Case):
                 self.killed_with_its_group(run)
 
     def test_session_leader(self):
-        """It cannot become what it is already."""
+        """A session leader leads its group already."""
         run = self.start(inline(SNAKEPIT), env={"SNAKEPIT_PROCESS_GROUP": "1"})
         run.fact("ready")
         self.killed_with_its_group(run)
 
     @sidecar_only
-    def test_worker_is_told(self):
+    def test_workers_variable_says_that_it_is_done(self):
         run = self.start(inline(SNAKEPIT), group=None, env={"SNAKEPIT_PROCESS_GROUP": "1"})
         self.assertEqual(run.fact("variable"), "0")
         self.assertEqual(run.fact("group"), run.pid)
         self.killed_with_its_group(run)
 
     def test_otherwise_untouched(self):
-        """Any other value, and none, change nothing."""
+        """Other values and an unset variable change nothing."""
         for value in (None, "0", "", "yes"):
             with self.subTest(value=value):
                 env = {} if value is None else {"SNAKEPIT_PROCESS_GROUP": value}
@@ -152,7 +152,7 @@ class Snakepit(Case):
                 self.assertEqual(run.fact("ready") and run.facts("variable"), [value])
                 self.assertEqual(stat(run.pid)[2], os.getpgrp())
                 self.assertEqual(run.facts("group"), [os.getpgrp()])
-                run.tell("go")
+                run.release("go")
                 self.assertEqual(run.wait(), 0)
 
 

@@ -1,4 +1,4 @@
-"""A signal to the wrapper alone reaches the worker, once."""
+"""A signal to the wrapper alone reaches the worker once."""
 
 import ctypes
 import os
@@ -29,7 +29,7 @@ class SingleSignals(Case):
                     self.assertTrue(goes_on(counter.pid), "the wrapper has stopped")
                     sent.append(number)
                 except (AssertionError, ProcessLookupError):
-                    # The next ones need a wrapper that lives.
+                    # The next signals need a wrapper that runs.
                     counter, sent = None, []
                     raise
         counter = counter or self.start(None, Counter)
@@ -39,13 +39,13 @@ class SingleSignals(Case):
 
     @row("every catchable signal to the wrapper reaches the worker, once")
     def test_child(self):
-        """SIGCHLD is like any other when somebody sends it."""
+        """SIGCHLD that a process sends is passed on like any other signal."""
         counter = self.start(None, Counter)
         self.assertEqual(counter.count_after(signal.SIGCHLD, lambda: counter.kill(signal.SIGCHLD))[0], 1)
 
     @row("every catchable signal to the wrapper reaches the worker, once")
     def test_one_after_another(self):
-        """The same signal again is another one, however soon."""
+        """The same signal, sent again soon after, is passed on again."""
         counter = self.start(None, Counter)
         for count in range(1, 21):
             began = time.monotonic()
@@ -76,7 +76,7 @@ class SingleSignals(Case):
 
     @row("a timer set before the start")
     def test_alarm(self):
-        """An alarm outlives exec, as in `perl -e 'alarm 10; exec @ARGV'`; the kernel sends it to the process alone."""
+        """An alarm survives exec: `perl -e 'alarm 10; exec @ARGV'`. The kernel signals the process alone."""
 
         def alarm():
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
@@ -89,7 +89,7 @@ class SingleSignals(Case):
 
     @row("an ignored or blocked signal")
     def test_ignored(self):
-        """One that the parent has ignored does no harm."""
+        """A signal that the parent ignores has no effect."""
         code = "report(ready=1); wait_for('go'); os._exit(5)"
         numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGRTMIN)
 
@@ -102,18 +102,18 @@ class SingleSignals(Case):
         for number in numbers:
             run.kill(number)
         time.sleep(GRACE)
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.wait(), 5)
 
     @row("an ignored or blocked signal")
     def test_ignored_and_handled(self):
-        """The worker may handle what its parent ignored."""
+        """The worker may handle a signal that its parent ignores."""
         counter = self.start(None, Counter, setup=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN))
         self.assertEqual(counter.count_after(signal.SIGTERM, lambda: counter.kill(signal.SIGTERM))[0], 1)
 
     @row("an ignored or blocked signal")
     def test_blocked(self):
-        """One that the parent has blocked waits until the worker unblocks it."""
+        """A signal that the parent blocks is pending until the worker unblocks it."""
         code = """
 report(ready=os.getpid())
 wait_for('go')
@@ -128,17 +128,17 @@ wait_for('end')
         pid = run.fact("ready")
         run.kill(signal.SIGTERM)
         wait_until("it pending in the worker", lambda: is_pending(pid, signal.SIGTERM))
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.fact("pending"), [signal.SIGTERM])
         run.fact("handled")
-        run.tell("end")
+        run.release("end")
         self.assertEqual(run.wait(), 0)
         self.assertEqual(run.facts("handled"), [1])
 
     @row("every catchable signal to the wrapper reaches the worker, once")
     @needs_wrapper
     def test_no_orphan(self):
-        """After a deadly signal nothing is left."""
+        """After a signal that ends the worker no process is left."""
         for number in (1, 2, 3, 10, 12, 15, 34, 64):
             with self.subTest(signal=number):
                 run = self.start(inline("report(ready=1); wait_for('never')"))

@@ -1,4 +1,4 @@
-"""Stopping and continuing, as a parent sees it that waits for both."""
+"""Stops and continues, as seen by a parent that waits for both."""
 
 import os
 import signal
@@ -14,11 +14,11 @@ CONTINUED = ("continued", signal.SIGCONT)
 
 class Stopping(Case):
     def begin(self, command, kind=Run):
-        """A group leader in the test's session: a group that its parent could continue, so it may be stopped."""
+        """A group leader in the test's session. Its parent could continue the group, so it can be stopped."""
         return self.start(command, kind, group="group")
 
     def continue_to(self, run):
-        """Continues it; what comes next. The parent is told of the continuing itself if there is time."""
+        """Continues it, and returns the next change. The continuing is reported if there is time."""
         run.kill(signal.SIGCONT)
         seen = run.next_status()
         return run.next_status() if seen == CONTINUED else seen
@@ -42,7 +42,7 @@ class Stopping(Case):
 
     @row("a worker that stops itself is seen stopped, by the same signal")
     def test_stops_in_its_handler(self):
-        """As editors do: they tidy the terminal, then stop."""
+        """Like an editor, which restores the terminal and then stops."""
         code = """
 def handle(*_):
     report(handled=1)
@@ -57,12 +57,12 @@ os._exit(7)
         run.kill(signal.SIGTSTP)
         self.assertEqual(run.next_status(), ("stopped", signal.SIGSTOP))
         self.assertEqual(run.facts("handled"), [1])
-        run.tell("go")
+        run.release("go")
         self.assertEqual(self.continue_to(run), ("exited", 7))
 
     @row("a worker that stops itself is seen stopped, by the same signal")
     def test_in_a_session_of_its_own(self):
-        """Nobody could continue it there, so the system lets nothing but SIGSTOP stop it."""
+        """No process could continue it there, so only SIGSTOP stops it."""
         for number in STOPPING[1:]:
             with self.subTest(signal=number):
                 run = self.start(["sh", "-c", f"kill -{number} $$; exit 3"])
@@ -83,7 +83,7 @@ os._exit(7)
                 run.kill(signal.SIGCONT)
                 self.assertEqual(run.next_status(), CONTINUED)
                 wait_until("the worker continued", lambda: goes_on(pid))
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.next_status(), ("exited", 7))
 
     @row("STOP and CONT to the group")
@@ -98,7 +98,7 @@ os._exit(7)
                 os.killpg(run.pid, signal.SIGCONT)
                 self.assertEqual(run.next_status(), CONTINUED)
                 wait_until("the worker continued", lambda: goes_on(pid))
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.next_status(), ("exited", 7))
 
     @row("STOP and CONT to the group")
@@ -118,7 +118,7 @@ os._exit(7)
             with self.subTest(signal=number):
                 self.assertEqual(run.count_after(number, lambda: run.kill(number))[0], 1)
                 self.assertTrue(goes_on(run.pid))
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.next_status(), ("exited", 7))
 
     @row("signals while stopped arrive when it goes on")

@@ -1,4 +1,4 @@
-"""A terminal's own signals: each reaches the worker once, from the kernel."""
+"""Signals of the terminal: each reaches the worker once, from the kernel."""
 
 import fcntl
 import os
@@ -35,7 +35,7 @@ class Terminal(Case):
 
     @row("Ctrl-C and Ctrl-\\ arrive once")
     def test_key_and_kill(self):
-        """A signal from elsewhere arrives as well, and is no key."""
+        """A signal from another process arrives as well, with its own si_code."""
         counter = self.counter()
         self.key(counter, CTRL_C, signal.SIGINT)
         self.assertEqual(counter.count_after(signal.SIGINT, lambda: counter.kill(signal.SIGINT))[0], 1)
@@ -75,7 +75,7 @@ class Terminal(Case):
 
     @row("the terminal's hang-up arrives once")
     def test_hang_up(self):
-        """The kernel sends it to the session's leader, not to the group; so the wrapper alone gets it."""
+        """The kernel sends it to the session's leader, not to the group, so only the wrapper gets it."""
         counter = self.counter()
         os.close(counter.master)
         counter.master = None
@@ -87,7 +87,7 @@ class Terminal(Case):
 
     @row("Ctrl-Z leaves running what handles it")
     def test_handled_stop(self):
-        """A worker with a handler for it does not stop, so nothing does."""
+        """A worker with a handler does not stop, so neither does the wrapper."""
         counter = self.counter()
         for attempt in range(3):
             with self.subTest(attempt=attempt):
@@ -97,7 +97,7 @@ class Terminal(Case):
 
     @row("the terminal is the worker's")
     def test_streams(self):
-        """It reads and writes the terminal, and its settings are kept."""
+        """The worker reads and writes the terminal, and its settings are kept."""
         code = """
 import termios
 settings = termios.tcgetattr(0)
@@ -112,7 +112,7 @@ wait_for("go")
         run.type("typed\n")
         run.expect("<typed>")
         self.assertTrue(run.fact("same"))
-        run.tell("go")
+        run.release("go")
         self.assertEqual(run.wait(), 0)
 
 

@@ -1,4 +1,4 @@
-"""A signal to each process of a unit in turn, as systemd sends it, is handled by the worker once."""
+"""The worker gets a signal once that is sent to each process of a unit in turn, as systemd does."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from counting import Counter
 from harness import row
 from running import Case
 
-# systemd's kill of a unit's processes takes less than this from the first to the last.
+# The longest time in seconds that systemd takes from the first process of a unit to the last.
 WITHIN = 0.020
 REPEATS = 10
 ORDERS = {
@@ -29,11 +29,11 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 @row("a signal to each process in turn arrives once")
 class UnitSignals(Case):
     def each_in_turn(self, counter, number, order, gap):
-        """Signals every process of the unit; if this process was too slow at it, does so again."""
+        """Signals every process of the unit, and again if this process was too slow."""
         for _ in range(20):
             members = counter.family()
             others = [pid for pid in members if pid not in (counter.pid, counter.worker)]
-            # Without a wrapper these two are one.
+            # Without a wrapper both are the same process.
             pids = list(dict.fromkeys(order(counter.pid, counter.worker, others)))
 
             def send():

@@ -1,6 +1,6 @@
-"""Reports every signal it gets, one by one, with who sent it and how, until told to go.
+"""Reports every signal it gets, one by one, with its sender and code, until it is released.
 
-All are blocked and taken with sigtimedwait, so each that arrives is seen, and stopping ones do not stop it.
+All are blocked and taken with sigtimedwait, so none is missed, and stop signals do not stop it.
 With `--own-group` it leaves its process group first, if it can.
 """
 
@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 
-from common import report, told
+from common import is_released, report
 
 
 class Info(ctypes.Structure):
@@ -35,7 +35,7 @@ if "--own-group" in sys.argv:
         pass
 report(ready=os.getpid())
 while True:
-    ending = told("go")
+    ending = is_released("go")
     info = Info()
     while libc.sigtimedwait(everything, ctypes.byref(info), ctypes.byref(Time(0, 0 if ending else 20_000_000))) > 0:
         report(signal=info.number, code=info.code, pid=info.pid, value=info.value)

@@ -1,4 +1,4 @@
-"""Reports its open descriptors: number, what it is, flags and offset. It opens none before it has looked."""
+"""Reports its open descriptors: number, target, flags and close-on-exec. It opens none before that."""
 
 import fcntl
 import os
@@ -8,7 +8,7 @@ for name in os.listdir("/proc/self/fd"):
     try:
         target = os.readlink(f"/proc/self/fd/{name}")
     except OSError:
-        # The listing's own, closed by now.
+        # The descriptor of the listing itself, closed by now.
         continue
     flags, kept = fcntl.fcntl(int(name), fcntl.F_GETFL), fcntl.fcntl(int(name), fcntl.F_GETFD)
     found.append([int(name), target, flags, kept])

@@ -1,4 +1,4 @@
-"""Echoes frames as Erlang ports have them with {packet, 4}: a length of four bytes, big-endian, then that many."""
+"""Echoes frames of Erlang ports with {packet, 4}: a big-endian length of four bytes, then that many."""
 
 import struct
 import sys

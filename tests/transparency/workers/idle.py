@@ -1,4 +1,4 @@
-"""Says that it is ready, waits until it is told to go, and exits with 7; signals do what they do by default."""
+"""Reports that it is ready, waits to be released, and exits with 7. Signals have their default effect."""
 
 import os
 import signal

@@ -1,9 +1,9 @@
-"""Leaves orphans and reports who adopts them, and whether they are reaped when they end."""
+"""Leaves orphans, and reports which process adopts them and whether they are reaped."""
 
 import os
 import sys
 
-from common import report, told, wait_for
+from common import is_released, report, wait_for
 
 ORPHANS = 10
 
@@ -37,7 +37,7 @@ if (middle := os.fork()) == 0:
     os._exit(0)
 os.waitpid(middle, 0)
 report(ready=os.getpid())
-while not told("go"):
+while not is_released("go"):
     report(zombies=len(zombies()))
     wait_for("again")
     os.unlink(f"{os.environ['TRANSPARENCY_FOLDER']}/again")

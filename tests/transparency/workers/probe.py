@@ -1,4 +1,4 @@
-"""Reports all that a process can find out about how it was started."""
+"""Reports everything that a process can see about how it was started."""
 
 import ctypes
 import os
@@ -9,7 +9,7 @@ from common import report
 
 libc = ctypes.CDLL(None)
 SELF = Path("/proc/self")
-# Of prctl: what is inherited. The signal at the parent's death is not in it, a wrapper has to set that.
+# The inherited values of prctl. The signal on the parent's death is not: a wrapper has to set it.
 PRCTL = {"dumpable": 3, "keep capabilities": 7, "securebits": 27, "timer slack": 30, "no new privs": 39}
 STATUS = """
 Umask Uid Gid Groups Threads SigPnd ShdPnd SigBlk SigIgn SigCgt CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs
