@@ -21,7 +21,7 @@ use std::{
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use support::{BINARY, Sidecar, StatusClient, Subscriber, line, wait_for};
+use support::{BINARY, Sidecar, StatusClient, Subscriber, http2::PREFACE, line, wait_for};
 use telemetry_sidecar::event::proto::bridge::{
     TelemetryEventFilter, TelemetrySamplingUpdate, TelemetryToggle, telemetry_control::Control,
 };
@@ -35,7 +35,7 @@ const ROUND: Duration = Duration::from_secs(2);
 const SLACK_KIB: u64 = 24 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_happens_the_books_balance() {
+async fn counters_balance_under_random_load_and_failures() {
     let number = |name: &str| std::env::var(name).ok().map(|word| word.parse::<u64>().expect(name));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
     let mut seed = number("SOAK_SEED").unwrap_or(u64::try_from(now).unwrap());
@@ -234,7 +234,7 @@ fn spawn_faults(port: u16, rng: &mut Rng, over: &Arc<AtomicBool>) -> JoinSet<()>
         faults.spawn_blocking(move || {
             let held = Mutex::new(Vec::new());
             while !over.load(Ordering::Relaxed) {
-                strangers(port, &mut rng, &held);
+                garbage(port, &mut rng, &held);
             }
         });
     }
@@ -276,15 +276,14 @@ fn some_control(rng: &mut Rng) -> Control {
 }
 
 /// Connects and says nothing, nonsense, or half of what is expected; some connections stay for a while.
-fn strangers(port: u16, rng: &mut Rng, held: &Mutex<Vec<TcpStream>>) {
+fn garbage(port: u16, rng: &mut Rng, held: &Mutex<Vec<TcpStream>>) {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return };
     let garbage: Vec<u8> = (0..rng.usize(0..2000)).map(|_| rng.u8(..)).collect();
-    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let _ = match rng.u32(0..4) {
         0 => Ok(()),
         1 => stream.write_all(&garbage),
-        2 => stream.write_all(&preface[..rng.usize(0..preface.len())]),
-        _ => stream.write_all(&[&preface[..], &garbage].concat()),
+        2 => stream.write_all(&PREFACE[..rng.usize(0..PREFACE.len())]),
+        _ => stream.write_all(&[PREFACE, &garbage].concat()),
     };
     let mut held = held.lock().unwrap();
     held.push(stream);

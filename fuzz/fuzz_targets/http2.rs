@@ -41,7 +41,7 @@ use telemetry_sidecar::{
 };
 
 /// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is served, and where.
 struct Served {
@@ -65,10 +65,10 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
         limits: ClientLimits {
             connections: 16,
             subscribers: 8,
-            handshake_timeout: Period(PATIENCE),
+            handshake_timeout: Period(TIMEOUT),
             keepalive_interval: Period(Duration::ZERO),
         },
-        drain_timeout: Some(PATIENCE),
+        drain_timeout: Some(TIMEOUT),
         linger: Duration::ZERO,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
@@ -85,8 +85,8 @@ fuzz_target!(|data: &[u8]| {
         _ => [PREFACE, &frame(HEADERS, END_HEADERS, 1, &stream_telemetry(&[]))].concat(),
     };
     let mut stream = UnixStream::connect(path).expect("connect");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+    stream.set_write_timeout(Some(TIMEOUT)).expect("a timeout");
     // The other side may have hung up already.
     let _ = stream.write_all(&[&before[..], rest].concat());
     let mut batch = BatchBuilder::default();
@@ -100,7 +100,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let start = Instant::now();
     while !hub.snapshot().subscribers.is_empty() {
-        assert!(start.elapsed() < PATIENCE, "a subscription stays: {:?}", hub.snapshot());
+        assert!(start.elapsed() < TIMEOUT, "a subscription stays: {:?}", hub.snapshot());
         thread::yield_now();
     }
     assert!(hub.snapshot().balances(), "{:?}", hub.snapshot());

@@ -1,6 +1,6 @@
 //! Several exporters at once: what happens to one is nothing to the others, to subscribers or to the worker.
 
-use crate::support::{PATIENCE, Sidecar, assert_balanced, wait_for};
+use crate::support::{Sidecar, TIMEOUT, assert_balanced, wait_for};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
     fs::File,
@@ -19,7 +19,7 @@ fn worker(event: &str) -> String {
 
 /// A server that adds up what it is told of one counter, until an empty datagram comes.
 fn count(socket: UdpSocket, series: &'static str) -> JoinHandle<u64> {
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     thread::spawn(move || {
         let mut bytes = vec![0; 65536];
         let mut sum = 0;
@@ -48,7 +48,7 @@ async fn when_done(sidecar: &Sidecar, also: impl Fn(&GetStatusResponse) -> bool)
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_stuck_holds_up_nobody() {
+async fn a_stuck_exporter_does_not_delay_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("statsd");
     let _stuck = UnixDatagram::bind(&path).unwrap();
@@ -65,7 +65,7 @@ async fn one_that_is_stuck_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_cannot_write_holds_up_nobody() {
+async fn an_exporter_that_cannot_write_does_not_delay_the_others() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let end = socket.try_clone().unwrap();
     let to = socket.local_addr().unwrap();
@@ -81,7 +81,7 @@ async fn one_that_cannot_write_holds_up_nobody() {
 
 /// The shortest events there are: what stands beside them counts, too.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_for_a_stuck_one_is_bounded_in_events_as_well() {
+async fn the_queue_of_a_stuck_exporter_is_bounded_in_events() {
     const MOST: u64 = 16 * 1024 * 1024 / 64;
     const SENT: u64 = 300_000;
     let builder = Sidecar::command(&[
@@ -109,7 +109,7 @@ async fn what_waits_for_a_stuck_one_is_bounded_in_events_as_well() {
 
 /// All there are: a collector that is not there, a stuck StatsD server, Prometheus and a file, which have everything.
 #[tokio::test(flavor = "multi_thread")]
-async fn all_at_once() {
+async fn all_exporters_run_at_the_same_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("statsd");
     let _stuck = UnixDatagram::bind(&path).unwrap();

@@ -1,6 +1,6 @@
 //! `--export-statsd`: the bytes that arrive, and servers that are absent, late, started again or stuck.
 
-use crate::support::{PATIENCE, Sidecar, line, wait_for};
+use crate::support::{Sidecar, TIMEOUT, line, wait_for};
 use std::{
     fs,
     net::UdpSocket,
@@ -22,7 +22,7 @@ impl Server {
     /// One on UDP, and its address.
     fn udp() -> (Self, String) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         let address = format!("udp://{}", socket.local_addr().unwrap());
         (Self::Udp(socket), address)
     }
@@ -30,7 +30,7 @@ impl Server {
     /// One on a unix socket.
     fn unix(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self::Unix(socket)
     }
 
@@ -71,7 +71,7 @@ async fn books(sidecar: &Sidecar) -> Consumer {
 }
 
 #[test]
-fn dogstatsd_gets_tags_over_udp_and_unix() {
+fn dogstatsd_receives_tags_over_udp_and_unix_sockets() {
     let expected =
         "snakepit.tool.run.duration:12.5|ms|#result:ok,tool:a_b\nsnakepit.tool.run.stop:1|c|#tool:a_b";
     let (_folder, path, over_unix) = socket();
@@ -89,7 +89,7 @@ fn dogstatsd_gets_tags_over_udp_and_unix() {
 }
 
 #[test]
-fn statsd_gets_no_tags_and_absolute_gauges() {
+fn statsd_receives_no_tags_and_absolute_gauges() {
     let (server, address) = Server::udp();
     let words = ["--export-statsd", &address, "--statsd-prefix", "app", "--metric-label", "tool"];
     let sampled = ["--metric-kind", "*.hits=counter", "--sampling-rate", "0"];
@@ -104,7 +104,7 @@ fn statsd_gets_no_tags_and_absolute_gauges() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_books_say_what_became_of_numbers() {
+async fn the_counters_show_the_result_of_every_measurement() {
     let (server, address) = Server::udp();
     let mut sidecar = Sidecar::wrap_echo(&options(&address));
     let too_long = "x".repeat(2000);
@@ -121,7 +121,7 @@ async fn the_books_say_what_became_of_numbers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_absent_server_costs_nothing_and_is_found_when_it_comes() {
+async fn metrics_are_sent_once_an_absent_server_starts() {
     let (_folder, path, address) = socket();
     let mut sidecar = Sidecar::wrap_echo(&[&options(&address)[..], &["-v"]].concat());
     sidecar.write(STOP.repeat(1000));
@@ -140,7 +140,7 @@ async fn an_absent_server_costs_nothing_and_is_found_when_it_comes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_absent_udp_server_is_noticed() {
+async fn send_errors_of_an_absent_udp_server_are_counted() {
     // Nobody else uses this address.
     let mut sidecar = Sidecar::wrap_echo(&options("udp://127.91.7.4:47114"));
     let refused = async || {
@@ -152,7 +152,7 @@ async fn an_absent_udp_server_is_noticed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_started_again_misses_nothing() {
+async fn a_restarted_server_receives_all_later_metrics() {
     let (_folder, path, address) = socket();
     let mut sidecar = Sidecar::wrap_echo(&options(&address));
     for number in 0..3 {
@@ -167,7 +167,7 @@ async fn a_server_that_is_started_again_misses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_never_reads_holds_up_nobody() {
+async fn a_server_that_never_reads_delays_nothing() {
     const EVENTS: usize = 20_000;
     let (_folder, path, address) = socket();
     let stuck = Server::unix(&path);
@@ -183,7 +183,7 @@ async fn a_server_that_never_reads_holds_up_nobody() {
 }
 
 #[test]
-fn a_name_that_nobody_knows_holds_up_nobody() {
+fn a_host_name_that_cannot_be_resolved_delays_nothing() {
     let address = "udp://nowhere.invalid:8125";
     let mut sidecar = Sidecar::wrap_echo(&["-v", "--export-statsd", address]);
     sidecar.write(STOP);

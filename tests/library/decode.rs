@@ -81,7 +81,7 @@ proptest! {
     }
 
     #[test]
-    fn a_line_almost_like_one_seen_before(
+    fn all_paths_agree_on_a_line_similar_to_an_earlier_one(
         (whole, damaged) in prop_oneof![whole_and_damaged(), (lines(), lines())],
         metadata in decoder(),
     ) {
@@ -91,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn values_differ_in_lines_of_one_shape(line in lines(), values in vec("[0-9]{1,20}|[a-z]{1,40}", 1..10)) {
+    fn all_paths_agree_on_lines_of_one_shape_with_other_values(line in lines(), values in vec("[0-9]{1,20}|[a-z]{1,40}", 1..10)) {
         let text = String::from_utf8_lossy(&line);
         // Runs of digits and letters are values often enough, and what is left of the line is then its shape.
         let changed: Vec<_> = values.iter().map(|value| replace_last_run(&text, value)).collect();
@@ -174,7 +174,7 @@ fn the_name_is_split_at_every_dot() {
 }
 
 #[test]
-fn measurements_that_are_integers() {
+fn integers_become_integer_measurements() {
     for (json, int) in [
         ("5", 5),
         ("-0", 0),
@@ -188,7 +188,7 @@ fn measurements_that_are_integers() {
 }
 
 #[test]
-fn measurements_that_are_floats() {
+fn floats_become_float_measurements() {
     let beyond = "9".repeat(400);
     for (json, float) in [
         ("1.0", 1.0),
@@ -214,7 +214,7 @@ fn measurements_that_are_floats() {
 }
 
 #[test]
-fn measurements_that_are_text_or_nothing() {
+fn strings_arrays_and_objects_become_text_measurements() {
     for json in [r#"[1, {"a":[]}]"#, "{}", r#"{ "a" :NaN,"a": 1e5 }"#] {
         assert_eq!(measured(json), Some(StringValue(json.into())));
     }
@@ -224,7 +224,7 @@ fn measurements_that_are_text_or_nothing() {
 }
 
 #[test]
-fn metadata_is_text_as_written() {
+fn metadata_values_keep_their_json_text() {
     for json in ["true", "null", "1.50", "-0", "1e999", r#"{"a":  [1,"\u00e9"]}"#, "NaN"] {
         assert_eq!(described(json), json);
     }
@@ -232,7 +232,7 @@ fn metadata_is_text_as_written() {
 }
 
 #[test]
-fn what_is_not_unicode_is_replaced() {
+fn invalid_utf8_and_lone_surrogates_are_replaced() {
     for (json, text) in [
         (&b"\"\\ud800\""[..], "\u{fffd}"),
         (b"\"\\udc00\\ud800x\"", "\u{fffd}\u{fffd}x"),
@@ -246,7 +246,7 @@ fn what_is_not_unicode_is_replaced() {
 }
 
 #[test]
-fn times() {
+fn timestamps_are_read_or_replaced_by_the_time_of_reading() {
     for (json, timestamp_ns) in [
         ("1698234567890123456", Some(1_698_234_567_890_123_456)),
         ("0", Some(0)),
@@ -273,7 +273,7 @@ fn times() {
 }
 
 #[test]
-fn correlation_ids() {
+fn correlation_ids_come_from_the_event_or_its_metadata() {
     for (members, id) in [
         (r#""correlation_id": "a""#, "a"),
         (r#""correlation_id": "a", "metadata": {"correlation_id": "b"}"#, "a"),
@@ -307,7 +307,7 @@ fn missing_unknown_and_repeated_keys() {
 }
 
 #[test]
-fn reasons_of_malformed_lines() {
+fn malformed_lines_have_the_right_reason() {
     let table: [(Malformed, &[&str]); 11] = [
         (Json, &["", " ", "{", r#"{"event": "a"} x"#, r#"{"event": "a",}"#, r"{'event': 'a'}"]),
         (Json, &[r#"{"event": "a", "x": [1}}"#, r#"{"event": "a", "x": {"y": 1]}"#, r#"{"event": "a"]"#]),
@@ -336,7 +336,7 @@ fn reasons_of_malformed_lines() {
 }
 
 #[test]
-fn metadata_of_the_sidecars_own_is_added_where_a_key_is_missing() {
+fn metadata_from_options_is_added_if_the_key_is_missing() {
     let own = [("a", "1"), ("b", "2"), ("correlation_id", "3")];
     let own = own.map(|(key, value)| (key.into(), value.into()));
     for metadata in [r#"{"a": "x"}"#, r#"{"\u0061": "x"}"#] {
@@ -349,14 +349,14 @@ fn metadata_of_the_sidecars_own_is_added_where_a_key_is_missing() {
 }
 
 #[test]
-fn metadata_of_the_sidecars_own_given_twice_does_not_depend_on_the_path() {
+fn repeated_metadata_options_give_the_same_result_on_all_paths() {
     let own = [("a", "1"), ("a", "2")].map(|(key, value)| (key.into(), value.into()));
     let outcome = by_all_paths(&own, br#"{"event": "e"}"#);
     assert!(outcome.is_ok(), "{}", outcome.unwrap_err());
 }
 
 #[test]
-fn a_message_that_clients_would_refuse_is_oversized() {
+fn a_message_over_the_grpc_limit_is_oversized() {
     let line = |byte: &[u8], count| {
         [br#"{"event": "e", "metadata": {"m": ""#, &byte.repeat(count)[..], br#""}}"#].concat()
     };
@@ -373,7 +373,7 @@ fn a_message_that_clients_would_refuse_is_oversized() {
 }
 
 #[test]
-fn an_id_of_bytes_that_are_not_utf8_has_room() {
+fn a_correlation_id_of_invalid_utf8_fits_after_replacement() {
     // Each becomes three, and stands in the metadata and as the id.
     let line =
         [br#"{"event": "e", "metadata": {"correlation_id": ""#, &b"\xff".repeat(100_000)[..], br#""}}"#];
@@ -383,7 +383,7 @@ fn an_id_of_bytes_that_are_not_utf8_has_room() {
 }
 
 #[test]
-fn nesting_needs_no_stack() {
+fn deep_nesting_does_not_overflow_the_stack() {
     for (open, close) in [("[", "]"), (r#"{"a":"#, "}")] {
         let depth = 100_000;
         let nested = format!("{}1{}", open.repeat(depth), close.repeat(depth));

@@ -49,7 +49,7 @@ fn stats(hub: &Hub) -> ConsumerStats {
 }
 
 #[test]
-fn the_backlog_goes_to_the_first_subscriber_alone() {
+fn only_the_first_subscriber_receives_the_backlog() {
     let hub = hub(2);
     hub.publish(batch(&["a", "b", "c"]), &StreamStats::default());
     let (first, second) = (hub.subscribe("first"), hub.subscribe("second"));
@@ -73,7 +73,7 @@ fn closing_ends_a_subscription_after_its_last_event() {
 }
 
 #[test]
-fn what_a_consumer_leaves_behind_is_abandoned() {
+fn events_queued_at_unsubscription_count_as_abandoned() {
     let hub = hub(10);
     let (exporter, subscriber) = (hub.export("file", limits(10)), hub.subscribe(""));
     hub.publish(batch(&["a", "b"]), &StreamStats::default());
@@ -149,7 +149,7 @@ fn waiting_for_delivery_waits_for_acknowledgements() {
 }
 
 #[test]
-fn waiting_publication_gives_up_nothing() {
+fn publication_that_waits_drops_nothing() {
     let hub = hub(1);
     let subscription = hub.subscribe("");
     let publisher = std::thread::spawn({

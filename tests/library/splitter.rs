@@ -112,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn ignoring_and_copying_differ_in_embedded_events_only((max, streams) in streams()) {
+    fn ignore_and_copy_differ_only_in_embedded_events((max, streams) in streams()) {
         for stream in &streams {
             let mut copied = Reader::new(Embedded::Copy, max);
             let mut ignored = Reader::new(Embedded::Ignore, max);
@@ -126,7 +126,7 @@ proptest! {
 }
 
 #[test]
-fn a_line_end_may_be_read_in_two_pieces() {
+fn crlf_may_be_split_between_two_reads() {
     for mode in MODES {
         let mut reader = Reader::new(mode, 200);
         assert_eq!(reader.after(b"one\r"), "one\r");
@@ -137,7 +137,7 @@ fn a_line_end_may_be_read_in_two_pieces() {
 }
 
 #[test]
-fn what_may_become_telemetry_is_held_until_the_next_byte_or_the_end() {
+fn possible_telemetry_is_held_until_the_next_byte_or_the_end() {
     for mode in MODES {
         let mut reader = Reader::new(mode, 200);
         assert_eq!(reader.after(b"TELEM"), "");
@@ -152,7 +152,7 @@ fn what_may_become_telemetry_is_held_until_the_next_byte_or_the_end() {
 }
 
 #[test]
-fn a_progress_bar_appears_at_once() {
+fn a_progress_bar_passes_without_delay() {
     for mode in MODES {
         let mut reader = Reader::new(mode, 200);
         for bar in [&b"\r 50%|#####     |"[..], b"\r 51%", b"|##### ", b"    |", b"\r"] {
@@ -162,7 +162,7 @@ fn a_progress_bar_appears_at_once() {
 }
 
 #[test]
-fn an_event_behind_a_progress_bar_is_held_by_strip_alone() {
+fn only_strip_holds_an_event_after_a_progress_bar() {
     for (mode, expected) in [
         (Embedded::Copy, ["\r 50% TELEM", "ETRY:{\"event\"", ":\"a\"}", "\n\r 60%"]),
         (Embedded::Strip, ["\r 50% ", "", "", "\r 60%"]),
@@ -195,7 +195,7 @@ fn the_newline_counts_towards_the_limit() {
 }
 
 #[test]
-fn a_line_over_the_limit_appears_before_it_ends() {
+fn an_oversized_line_passes_before_its_newline() {
     let mut reader = Reader::new(Embedded::Copy, 50);
     assert_eq!(reader.after(&event_of(50)), "");
     assert_eq!(reader.after(b" "), [&event_of(50)[..], b" "].concat()[..]);
@@ -203,7 +203,7 @@ fn a_line_over_the_limit_appears_before_it_ends() {
 }
 
 #[test]
-fn eight_markers_of_a_line_are_tried() {
+fn at_most_eight_markers_of_a_line_are_decoded() {
     for (before, embedded) in [(7, 1), (8, 0)] {
         let mut reader = Reader::new(Embedded::Strip, 1000);
         let broken = MARKER.repeat(before);

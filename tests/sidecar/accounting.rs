@@ -1,5 +1,6 @@
-//! The books balance: thousands of events through subscribers that toggle, filter, sample, stall, leave and come
-//! back, with every equation checked through GetStatus all the while, and every count against a model.
+//! The counters add up: thousands of events go to subscribers that toggle, filter, sample, stall, unsubscribe
+//! and subscribe again. Every equation is checked through GetStatus throughout, and every count against a
+//! model.
 
 use crate::support::{Sidecar, StatusClient, Subscriber, fixture, line, wait_for};
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 const NAMES: [&str; 3] = ["tool.execution.start", "tool.execution.stop", "python.call.start"];
 
-/// What a subscriber is expected to have been offered, and what became of it before its queue.
+/// The expected counts of a subscriber: events offered, and those excluded before its queue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Expected {
     offered: u64,
@@ -22,7 +23,7 @@ struct Expected {
     controls: u64,
 }
 
-/// The controls of the model, simpler than the real ones.
+/// The model's controls, simpler than the real ones.
 #[derive(Debug, Clone)]
 struct Model {
     enabled: bool,
@@ -53,12 +54,12 @@ impl Model {
     }
 }
 
-/// The test as the worker, and what it has written.
+/// The worker's side of the test: what it has written so far.
 struct Play {
     sidecar: Sidecar,
     status: StatusClient,
     written: u64,
-    /// By subscriber id, those present.
+    /// Connected subscribers by id.
     models: HashMap<u64, Model>,
 }
 
@@ -69,11 +70,12 @@ impl Play {
         Self { sidecar, status, written: 0, models: HashMap::new() }
     }
 
-    /// Writes events and waits until they are accounted for.
+    /// Writes events and waits until they are counted.
     async fn events(&mut self, count: usize) -> GetStatusResponse {
         for _ in 0..count {
             let name = NAMES[usize::try_from(self.written).unwrap() % NAMES.len()];
-            // Long, so that a client's windows (2 MiB for tonic) do not hide that it does not read.
+            // Long events, so that a client that does not read cannot buffer them in its windows (2 MiB for
+            // tonic).
             let correlation_id = format!("trace-{}-{:0>1000}", self.written / 2, "");
             self.sidecar.write(line(name, usize::try_from(self.written).unwrap(), &correlation_id));
             self.written += 1;
@@ -86,7 +88,7 @@ impl Play {
         wait_for("all events to be read", async || self.status.get().await, read).await
     }
 
-    /// Subscribes; what waits is handed over.
+    /// Subscribes; a waiting backlog is replayed.
     async fn subscribe(&mut self) -> (u64, Subscriber) {
         let waiting = self.status.get().await.backlog.unwrap().waiting;
         let subscriber = self.sidecar.subscribe().await;
@@ -116,7 +118,7 @@ impl Play {
         wait_for("a control to be applied", async || self.status.get().await, is_applied).await;
     }
 
-    /// Ends a subscription and waits until it is among the departed.
+    /// Ends a subscription and waits until its counters have moved to those of disconnected subscribers.
     async fn leave(&mut self, id: u64, subscriber: Subscriber) -> Expected {
         drop(subscriber);
         let gone = |status: &GetStatusResponse| status.subscribers.iter().all(|present| present.id != id);
@@ -124,7 +126,7 @@ impl Play {
         self.models.remove(&id).unwrap().expected
     }
 
-    /// Compares the account of everyone present with the model.
+    /// Compares the counters of all connected subscribers with the model.
     #[track_caller]
     fn check(&self, status: &GetStatusResponse) {
         assert_eq!(status.subscribers.len(), self.models.len());
@@ -160,16 +162,16 @@ fn only(name: &str) -> Control {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_equation_holds_while_it_runs_and_at_the_end() {
+async fn the_counters_always_add_up() {
     let options = ["--queue-capacity", "500", "--queue-bytes", "1000000", "--drain-timeout", "30s"];
     let mut play = Play::new(&options).await;
 
-    // Nobody is there: the backlog takes 500 and drops the rest.
+    // Without subscribers the backlog keeps 500 events and drops the rest.
     let status = play.events(700).await;
     let backlog = status.backlog.unwrap();
     assert_eq!((backlog.taken_in, backlog.waiting, backlog.dropped), (700, 500, 200));
 
-    // One who reads all, one who toggles, one who filters, one who samples, and one who never reads.
+    // Five subscribers: one reads everything, one toggles, one filters, one samples, and one never reads.
     let (_, mut reader) = play.subscribe().await;
     let (toggler_id, mut toggler) = play.subscribe().await;
     let (filterer_id, mut filterer) = play.subscribe().await;
@@ -191,7 +193,7 @@ async fn every_equation_holds_while_it_runs_and_at_the_end() {
         tokio::join!(rest.0, rest.1, rest.2, rest.3)
     };
     let play_on = async {
-        // Far more than the staller's queue and windows hold.
+        // Far more events than fit in the stalled subscriber's queue and windows.
         for _ in 0..10 {
             let status = play.events(500).await;
             play.check(&status);
@@ -201,7 +203,8 @@ async fn every_equation_holds_while_it_runs_and_at_the_end() {
         assert!(stalled.dropped > 0, "{stalled:#?}");
         assert_eq!(stalled.queued, 500, "{stalled:#?}");
 
-        // The staller leaves: what it had waiting is abandoned. Another one comes for a while.
+        // The stalled subscriber disconnects: its queued events are abandoned. Another one connects for a
+        // while.
         let left = play.leave(staller_id, staller).await;
         let status = play.status.get().await;
         let departed = status.departed.clone().unwrap();
@@ -223,7 +226,7 @@ async fn every_equation_holds_while_it_runs_and_at_the_end() {
     };
     let ((all, toggled, filtered, sampled), (last, play)) = tokio::join!(readers, play_on);
 
-    // What the clients have is what the books say was to be kept, less what the books say was dropped.
+    // The clients have received the events that the counters show as kept, except those shown as dropped.
     for (id, got) in [(1, all), (toggler_id, toggled), (filterer_id, filtered), (sampler_id, sampled)] {
         let kept = play.models[&id].expected.kept;
         let account = find(&last, id);
@@ -247,7 +250,7 @@ async fn drop_oldest_keeps_the_newest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_is_full_at_either_bound_and_an_empty_one_takes_any_event() {
+async fn a_queue_is_bounded_in_events_and_bytes_and_accepts_one_event_of_any_size() {
     let mut play = Play::new(&["--queue-bytes", "1000"]).await;
     let padding = "x".repeat(5000);
     play.sidecar.write(line("a", 1, &padding));

@@ -1,4 +1,4 @@
-//! Replaying recordings: everything is delivered, however slow the subscriber.
+//! Replaying recordings: everything is delivered, even to a slow subscriber.
 
 use crate::support::{
     BINARY, Builder, Sidecar,
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A replay of this log, serving on a port that is told.
+/// A replay of this log that serves on a free port.
 fn replay(options: &[&str], log: &str) -> Builder {
     let words = [&["replay", "--ready-file", "{dir}/ready"], options, &["{dir}/log"]].concat();
     let builder = Sidecar::command(&words);
@@ -40,7 +40,7 @@ async fn every_event_is_delivered_to_a_slow_subscriber() {
     assert_eq!(sidecar.finish().expect_code(0).stderr(), "text\n".repeat(count));
 }
 
-/// HTTP/2 has taken everything, and the subscriber has let it send only the beginning.
+/// HTTP/2 has accepted everything, but the subscriber's window allowed only the beginning to be sent.
 #[test]
 fn the_end_waits_for_a_subscriber_with_a_small_window() {
     let count = 100;
@@ -55,7 +55,7 @@ fn the_end_waits_for_a_subscriber_with_a_small_window() {
     sidecar.finish().expect_code(0);
 }
 
-/// As it ends any program, but for the sockets.
+/// A signal ends a replay like any other program, and its sockets are removed.
 #[test]
 fn a_signal_ends_it_and_the_sockets_go() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
@@ -63,7 +63,7 @@ fn a_signal_ends_it_and_the_sockets_go() {
             let words = ["--listen", "unix:{dir}/s", "--listen", "127.0.0.1:0"];
             let mut sidecar = replay(&words, &line("a", 1, "")).start();
             let port = sidecar.ready_lines()[1].parse().unwrap();
-            // It never reads, so that the end waits for it.
+            // This subscriber never reads, so the replay cannot complete.
             let stuck = subscribed.then(|| RawStream::open(port, "5S", 0));
             let socket = sidecar.path("s");
             assert!(socket.exists());
@@ -74,7 +74,7 @@ fn a_signal_ends_it_and_the_sockets_go() {
             drop(stuck);
         }
     }
-    // Whoever started it wants it to live.
+    // SIGHUP is ignored by the parent, so it does not end the replay.
     let ignoring = format!(
         "trap '' HUP; exec '{BINARY}' replay -q --ready-file \"$0/ready\" --wait-for-subscribers 1 \"$0/log\""
     );
@@ -127,7 +127,7 @@ async fn when_the_subscriber_leaves_the_next_one_gets_what_is_left() {
     let mut first = sidecar.subscribe().await;
     first.next().await;
     drop(first);
-    // What was in the first one's queue has gone with it, and is accounted for.
+    // The first subscriber's queue was discarded and counted.
     let get = async || sidecar.status().await;
     let status = wait_for("the first to leave", get, |status| status.departed_count == 1).await;
     let departed = status.departed.unwrap();
@@ -156,7 +156,7 @@ fn files_are_streams_of_their_own_and_dash_is_stdin() {
     let words =
         ["replay", "-q", "--wait-for-subscribers", "0", "--export-jsonl", "{dir}/events", "{dir}/log", "-"];
     let builder = Sidecar::command(&words);
-    // A telemetry line needs no newline at the end of its file.
+    // The last telemetry line of a file needs no newline.
     fs::write(builder.path("log"), "text without newline").unwrap();
     let mut sidecar = builder.start();
     sidecar.write(line("a", 1, "").trim_end());
@@ -167,14 +167,14 @@ fn files_are_streams_of_their_own_and_dash_is_stdin() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pace_keeps_the_recorded_time_between_events() {
-    // A line without a time of its own does not wait.
+    // A line without a timestamp is replayed without delay.
     let at = |ms: usize| line("a", 1_700_000_000_000_000_000 + ms * 1_000_000, "");
     let log = [&at(0), "TELEMETRY:{\"event\": \"b\"}\n", &at(400), &at(200), &at(500)].concat();
     let sidecar = replay(&["--pace"], &log).start();
     let started = Instant::now();
     let mut subscriber = sidecar.subscribe().await;
     assert_eq!(subscriber.rest().await.len(), 5);
-    // It starts with the subscription. The upper bound is the machine's business.
+    // Replaying starts with the subscription. There is no upper bound, because the machine may be slow.
     assert!(started.elapsed() >= Duration::from_millis(500), "{:?}", started.elapsed());
     drop(subscriber);
     sidecar.finish().expect_code(0);

@@ -1,7 +1,7 @@
-//! Who is let in: TLS, certificates and tokens that change, and what is refused before a worker starts.
+//! TLS, certificates and tokens that change, and configurations that prevent the worker's start.
 
 use crate::support::{
-    PATIENCE, Sidecar, Subscriber,
+    Sidecar, Subscriber, TIMEOUT,
     certificates::Authority,
     connect,
     http2::{END_HEADERS, END_STREAM, HEADERS, PREFACE, dial, read_frame, stream_telemetry, write_frame},
@@ -28,7 +28,7 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 const TLS: [&str; 4] = ["--tls-cert", "{dir}/cert.pem", "--tls-key", "{dir}/key.pem"];
 const TOKENS: [&str; 2] = ["--auth-token-file", "{dir}/tokens"];
 
-/// Starts a sidecar that echoes what it is told, with files that its options name.
+/// Starts a sidecar whose worker echoes its stdin, with the files that the options name.
 fn start(options: &[&[&str]], write_files: impl FnOnce(&Path)) -> Sidecar {
     let serve = ["-vv", "--ready-file", "{dir}/ready"];
     let words = [&serve, &*options.concat(), &["--", "sh", "-c", "exec cat >&2"]].concat();
@@ -37,7 +37,7 @@ fn start(options: &[&[&str]], write_files: impl FnOnce(&Path)) -> Sidecar {
     builder.start()
 }
 
-/// A request that brings a token.
+/// A request with this bearer token, or with none.
 fn bringing<T>(token: Option<&str>, message: T) -> Request<T> {
     let mut request = Request::new(message);
     if let Some(token) = token {
@@ -58,7 +58,7 @@ async fn status(channel: Channel, token: Option<&str>) -> Result<GetStatusRespon
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tls_serves_those_who_trust_the_authority_and_nobody_without_tls() {
+async fn only_tls_clients_that_trust_the_authority_are_served() {
     let authority = Authority::new();
     let mut sidecar = start(&[&TLS], |dir| authority.issue().write(dir));
     let port = sidecar.port();
@@ -81,13 +81,13 @@ async fn tls_serves_those_who_trust_the_authority_and_nobody_without_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_does_not_end_holds_up_nobody_and_is_cut_off() {
+async fn an_unfinished_handshake_delays_nobody_and_times_out() {
     let authority = Authority::new();
     let mut sidecar = start(&[&TLS, &["--handshake-timeout", "3s"]], |dir| authority.issue().write(dir));
     let port = sidecar.port();
     let mut silent = dial(port);
     let mut half = dial(port);
-    // A record of 512 bytes, of which one comes.
+    // A TLS record of 512 bytes, of which one byte is sent.
     half.write_all(b"\x16\x03\x01\x02\x00\x01").unwrap();
     let mut subscriber = Subscriber::open(authority.connect(port, None).await.unwrap()).await;
     sidecar.write(line("a", 1, ""));
@@ -101,7 +101,7 @@ async fn a_handshake_that_does_not_end_holds_up_nobody_and_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_client_ca_a_client_needs_a_certificate_that_it_signed() {
+async fn a_client_ca_requires_certificates_that_it_signed() {
     let (servers, clients) = (Authority::new(), Authority::new());
     let sidecar = start(&[&TLS, &["--tls-client-ca", "{dir}/ca.pem"]], |dir| {
         servers.issue().write(dir);
@@ -110,7 +110,7 @@ async fn with_a_client_ca_a_client_needs_a_certificate_that_it_signed() {
     let port = sidecar.port();
     let known = servers.connect(port, Some(&clients.issue())).await.unwrap();
     let subscriber = Subscriber::open(known).await;
-    // With TLS 1.3 a client may believe that it is connected before its certificate was looked at.
+    // With TLS 1.3 a client may consider itself connected before the server has verified its certificate.
     for stranger in [None, Some(servers.issue())] {
         if let Ok(channel) = servers.connect(port, stranger.as_ref()).await {
             assert!(stream(channel, None).await.is_err());
@@ -121,7 +121,7 @@ async fn with_a_client_ca_a_client_needs_a_certificate_that_it_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn new_certificates_are_taken_and_broken_ones_told_of() {
+async fn new_certificates_are_loaded_and_invalid_ones_reported() {
     let (old, new) = (Authority::new(), Authority::new());
     let mut sidecar = start(&[&TLS], |dir| old.issue().write(dir));
     let port = sidecar.port();
@@ -131,7 +131,7 @@ async fn new_certificates_are_taken_and_broken_ones_told_of() {
     assert!(old.connect(port, None).await.is_ok());
     sidecar.wait_for_stderr("there is no certificate in it (PEM); the previous contents stay in force");
     let pair = new.issue();
-    // The certificate without its key, as a tool that writes one after the other leaves it.
+    // Only the certificate is replaced, as by a tool that writes the two files one after the other.
     fs::write(sidecar.path("cert.pem"), &pair.certificate).unwrap();
     assert!(old.connect(port, None).await.is_ok());
     sidecar
@@ -140,7 +140,7 @@ async fn new_certificates_are_taken_and_broken_ones_told_of() {
     pair.write(&sidecar.path(""));
     assert!(new.connect(port, None).await.is_ok());
     assert!(old.connect(port, None).await.is_err());
-    // Who is there stays.
+    // Established connections stay open.
     sidecar.write(line("a", 7, ""));
     assert_eq!(subscriber.next().await.timestamp_ns, 7);
     drop(subscriber);
@@ -151,7 +151,7 @@ async fn new_certificates_are_taken_and_broken_ones_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_token_nothing_is_answered_but_health() {
+async fn without_a_token_only_health_checks_are_answered() {
     let sidecar = start(&[&TOKENS, &["--listen", "127.0.0.1:0", "--listen", "unix:{dir}/s"]], |dir| {
         fs::write(dir.join("tokens"), "right\n").unwrap();
     });
@@ -176,13 +176,13 @@ async fn without_a_token_nothing_is_answered_but_health() {
         assert!(status(channel, Some("right")).await.is_ok());
         drop(events);
     }
-    // The answer is all headers, which are the trailers as well.
+    // The response consists only of headers, which are also its trailers.
     let mut by_hand = dial(sidecar.port());
     by_hand.write_all(PREFACE).unwrap();
     write_frame(&mut by_hand, HEADERS, END_HEADERS, 1, &stream_telemetry(&[]));
     let answer = std::iter::from_fn(|| read_frame(&mut by_hand)).find(|frame| frame.id == 1).unwrap();
     assert_eq!((answer.kind, answer.flags & END_STREAM), (HEADERS, END_STREAM));
-    // Who was refused has never been subscribed.
+    // A refused client was never subscribed.
     let channel = sidecar.channel().await;
     let books = status(channel.clone(), Some("right")).await.unwrap();
     assert_eq!(books.subscribers.len() as u64 + books.departed_count, 2);
@@ -203,11 +203,11 @@ async fn tokens_change_with_their_file() {
     assert!(accepts("old").await && !accepts("new").await);
     fs::write(sidecar.path("tokens"), "old\nnew\n").unwrap();
     assert!(accepts("old").await && accepts("new").await);
-    // As a tool does that renames a whole file into place.
+    // As a tool that renames a complete file into place.
     fs::write(sidecar.path("next"), "new\n").unwrap();
     fs::rename(sidecar.path("next"), sidecar.path("tokens")).unwrap();
     assert!(!accepts("old").await && accepts("new").await);
-    // Nothing to replace it by.
+    // A removed file does not change the tokens.
     fs::write(sidecar.path("tokens"), "\n").unwrap();
     assert!(!accepts("old").await && accepts("new").await);
     sidecar.wait_for_stderr("there is no token in it");
@@ -216,7 +216,7 @@ async fn tokens_change_with_their_file() {
 }
 
 #[test]
-fn tail_gets_in_with_a_certificate_and_a_token() {
+fn tail_authenticates_with_a_certificate_and_a_token() {
     let authority = Authority::new();
     let ca = ["--tls-client-ca", "{dir}/ca.pem"];
     let mut sidecar = start(&[&TLS, &TOKENS, &ca], |dir| {
@@ -237,7 +237,7 @@ fn tail_gets_in_with_a_certificate_and_a_token() {
     assert!(tail.wait_for_stdout(expected.len()).starts_with(expected));
     for (words, cause) in [
         (&["tail", &address][..], "failed"),
-        // Whether the server's alert or the end of its connection is seen first is a matter of luck.
+        // The client may see the server's alert or the end of the connection first.
         (&with_ca, ""),
         (&with_certificate, "a token is required"),
     ] {
@@ -261,7 +261,7 @@ fn tail_gets_in_with_a_certificate_and_a_token() {
 }
 
 #[test]
-fn files_that_cannot_be_used_start_no_worker() {
+fn unusable_files_prevent_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     authority.issue().write(dir.path());
@@ -293,7 +293,7 @@ fn files_that_cannot_be_used_start_no_worker() {
 }
 
 #[test]
-fn an_address_that_others_can_reach_needs_tls_and_something_that_tells_who_they_are() {
+fn a_reachable_address_needs_tls_and_authentication() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new();
     authority.issue().write(dir.path());
@@ -317,7 +317,7 @@ fn an_address_that_others_can_reach_needs_tls_and_something_that_tells_who_they_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_log_has_nothing_of_the_workers_and_files_are_the_users_alone() {
+async fn the_log_contains_no_secrets_and_files_are_private() {
     let options = ["--record", "{dir}/record", "--export-jsonl", "{dir}/events", "--metadata", "k=secret-a"];
     let mut sidecar = start(&[&options, &TOKENS], |dir| {
         fs::write(dir.join("tokens"), "secret-b\n").unwrap();
@@ -331,7 +331,7 @@ async fn the_log_has_nothing_of_the_workers_and_files_are_the_users_alone() {
     let response = BridgeServiceClient::new(channel.clone()).stream_telemetry(request).await.unwrap();
     let mut events = response.into_inner();
     sidecar.write("TELEMETRY:{\"event\": \"secret-d\", \"metadata\": {\"secret-e\": \"secret-f\"}}\n");
-    let event = tokio::time::timeout(PATIENCE, events.message()).await.unwrap().unwrap().unwrap();
+    let event = tokio::time::timeout(TIMEOUT, events.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(event.event_parts, ["secret-d"]);
     for name in ["record", "events"] {
         let mode = fs::metadata(sidecar.path(name)).unwrap().permissions().mode();

@@ -1,4 +1,4 @@
-//! Serving: what a subscriber gets, how streams end, and that no client delays the exit.
+//! Serving: events that a subscriber receives, how streams end, and that no client delays the exit.
 
 use crate::support::{
     Sidecar, Subscriber, connect,
@@ -13,9 +13,9 @@ use telemetry_sidecar::event::proto::bridge::{
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscriber_gets_what_the_worker_prints_and_the_stream_ends_with_ok() {
+async fn a_subscriber_receives_all_events_and_the_stream_ends_with_ok() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
-    // Headers come though the worker is silent: opening would wait for them.
+    // The response headers arrive although the worker is silent: opening waits for them.
     let mut subscriber = sidecar.subscribe().await;
     sidecar.write(
         "TELEMETRY:{\"event\": \"tool.execution.stop\", \"measurements\": {\"duration\": 5, \"share\": NaN}, \
@@ -34,7 +34,7 @@ async fn a_subscriber_gets_what_the_worker_prints_and_the_stream_ends_with_ok() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn events_that_came_before_wait_for_the_first_subscriber_even_after_the_end() {
+async fn the_backlog_waits_for_the_first_subscriber_after_the_worker_exits() {
     let mut sidecar = Sidecar::wrap_echo(&["--linger", "60s"]);
     sidecar.write(line("early", 1, ""));
     sidecar.close_stdin();
@@ -46,7 +46,7 @@ async fn events_that_came_before_wait_for_the_first_subscriber_even_after_the_en
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn starting_state_comes_from_the_command_line() {
+async fn the_initial_controls_come_from_the_command_line() {
     let options = ["--allow", "tool.*", "--deny", "*.stop", "--metadata", "region=eu"];
     let mut sidecar = Sidecar::wrap_echo(&options);
     let mut subscriber = sidecar.subscribe().await;
@@ -69,7 +69,7 @@ async fn starting_state_comes_from_the_command_line() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_control_too_long_to_read_is_refused_and_the_next_one_applied() {
+async fn an_oversized_control_is_refused_and_the_next_one_is_applied() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut subscriber = sidecar.subscribe().await;
     let deny = |glob: String| Control::Filter(TelemetryEventFilter { allow: vec![], deny: vec![glob] });
@@ -87,7 +87,7 @@ async fn a_control_too_long_to_read_is_refused_and_the_next_one_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_unix_socket_serves_the_same() {
+async fn the_service_is_the_same_on_a_unix_socket() {
     let mut sidecar = Sidecar::wrap_echo(&["--listen", "127.0.0.1:0", "--listen", "unix:{dir}/s"]);
     let address = sidecar.ready_lines()[1].clone();
     let mut over_unix = Subscriber::open(connect(&address).await).await;
@@ -119,7 +119,7 @@ async fn a_grpc_timeout_does_not_end_the_stream() {
     );
     let mut stream = RawStream::open(sidecar.port(), "1S", 1 << 30);
     let everything = stream.read_to_end();
-    // It went on for three seconds.
+    // The stream continued for three seconds.
     assert_eq!(everything.messages, 6, "{everything:?}");
     assert!(everything.ended_with_trailers, "{everything:?}");
     drop(stream);
@@ -164,7 +164,7 @@ fn connections_without_a_subscription_do_not_delay_the_exit() {
 async fn a_subscriber_that_never_reads_delays_the_exit_by_the_drain_timeout_at_most() {
     let mut sidecar = Sidecar::wrap_echo(&["-v", "--drain-timeout", "300ms"]);
     let subscriber = sidecar.subscribe().await;
-    // More than a client's windows hold.
+    // More than fits in a client's windows.
     for count in 0..4_000 {
         sidecar.write(line("a", count, &format!("{:0>1000}", 0)));
     }
@@ -174,7 +174,7 @@ async fn a_subscriber_that_never_reads_delays_the_exit_by_the_drain_timeout_at_m
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_signal_ends_the_draining_at_once_with_the_workers_status() {
+async fn a_signal_ends_the_drain_with_the_status_of_the_worker() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let mut sidecar = Sidecar::wrap(&["-v", "--drain-timeout", "600s"], "cat >&2; exit 9");
         let subscriber = sidecar.subscribe().await;
@@ -189,13 +189,13 @@ async fn a_signal_ends_the_draining_at_once_with_the_workers_status() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slow_reader_gets_everything_that_was_queued() {
+async fn a_slow_subscriber_receives_all_queued_events() {
     let mut sidecar = Sidecar::wrap_echo(&["--drain-timeout", "600s", "--queue-capacity", "100000"]);
     let mut stream = RawStream::open(sidecar.port(), "5S", 1 << 30);
     for count in 0..2_000 {
         sidecar.write(line("a", count, &format!("{:0>1000}", 0)));
     }
-    // The reader starts only when the worker is gone.
+    // Reading starts after the worker has exited.
     sidecar.end_worker().await;
     let everything = stream.read_to_end();
     assert_eq!(everything.messages, 2_000, "{everything:?}");
@@ -205,8 +205,8 @@ async fn a_slow_reader_gets_everything_that_was_queued() {
 }
 
 #[test]
-fn the_exit_waits_for_nothing_when_there_is_nothing_to_wait_for() {
-    // A drain timeout longer than the test's patience: waiting for it would fail.
+fn the_exit_is_immediate_without_clients() {
+    // The drain timeout is longer than the test's: waiting for it would fail.
     run(&["-q", "--drain-timeout", "600s", "--", "sh", "-c", "echo 'TELEMETRY:{\"event\":\"a\"}' >&2"])
         .expect_code(0);
 }

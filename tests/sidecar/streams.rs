@@ -1,4 +1,4 @@
-//! Streams and files that are not what one would like: non-blocking, full, with nobody at the other end.
+//! Unusual streams and files: non-blocking, full, or without a peer.
 
 use crate::support::{
     BINARY, Sidecar, line,
@@ -21,23 +21,23 @@ use std::{
 
 const COUNT: usize = 5_000;
 
-/// The smallest pipe there is.
+/// The smallest possible pipe.
 const PIPE_BYTES: libc::c_int = 4096;
 
-/// A log of many events, more than a pipe holds.
+/// A log with more events than fit in a pipe.
 fn log() -> String {
     (0..COUNT).map(|count| line("a.b", count, &"x".repeat(50))).collect()
 }
 
-/// How many bytes wait in a pipe.
+/// The number of bytes in a pipe.
 fn bytes_in(pipe: &impl AsRawFd) -> libc::c_int {
     let mut bytes = 0;
-    // SAFETY: it writes one int through the pointer, which is valid for that.
+    // SAFETY: the call writes one int through the pointer, which is valid for that.
     assert_eq!(unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut bytes) }, 0);
     bytes
 }
 
-/// What comes out of a non-blocking stdout that is not read before it is full.
+/// The output of a command with a non-blocking stdout that is read only when it is full.
 #[track_caller]
 fn stdout_of(words: &[&str]) -> Vec<u8> {
     let builder = Sidecar::command(words);
@@ -92,12 +92,12 @@ fn a_fifo_that_is_read_gets_everything() {
     mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     fs::write(builder.path("log"), log()).unwrap();
     let sidecar = builder.start();
-    // It comes a little later than the sidecar.
+    // The worker's output may follow a little after the sidecar's exit.
     assert!(fs::read(&fifo).unwrap() == log().into_bytes());
     sidecar.finish().expect_code(0);
 }
 
-/// The command that may mount file systems of its own, if this is permitted.
+/// A command that may mount file systems in its own namespace, if this is permitted.
 fn unshare() -> Option<&'static [&'static str]> {
     let ways: [&[&str]; 2] = [&["unshare", "-m"], &["unshare", "-rm"]];
     let works = |way: &&&[&str]| {
@@ -118,7 +118,7 @@ fn whole_lines_on_a_full_disk_are_delivered() {
     let disk = dir.path().join("disk");
     fs::create_dir(&disk).unwrap();
     fs::write(dir.path().join("log"), log()).unwrap();
-    // More comes when it is full; what stands there is then counted.
+    // More is written only when the disk is full; its content is then counted.
     let script = r#"mount -t tmpfs -o size=100k none "$1/disk" &&
         "$0" -vq --drain-timeout 60s --export-jsonl "$1/disk/lines" -- sh -c 'cat "$0" >&2; cat "$0" >&2' "$1/log" &&
         grep -c '}$' "$1/disk/lines"; grep -vc '}$' "$1/disk/lines"; true"#;

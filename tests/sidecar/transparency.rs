@@ -1,17 +1,19 @@
-//! The worker must not be able to tell: the real binary, observed from outside by the Python of `tests/transparency/`.
+//! Transparency: the worker cannot detect the sidecar. The Python tests in `tests/transparency/` observe the
+//! binary from outside.
 //!
-//! Each test here is a file there. They need Python 3.10 or later with its standard library, because a pseudo-terminal,
-//! wait statuses and a signal's sender are at hand there; without it they say so and pass.
+//! Each test here runs one file there. They are written in Python because it gives access to
+//! pseudo-terminals, wait statuses and the sender of a signal. They need Python 3.10 or later with its
+//! standard library; without python3 they print that they are skipped, and pass.
 
 use crate::support::dispositions;
 use std::{io::ErrorKind, path::PathBuf, process::Command};
 
-/// Where the Python is.
+/// The directory of the Python tests.
 fn folder() -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests", "transparency"].iter().collect()
 }
 
-/// Runs one file of tests.
+/// Runs one file of Python tests.
 fn run(module: &str) {
     dispositions::reset();
     let output = Command::new("python3")
@@ -44,7 +46,7 @@ macro_rules! modules {
         })*
 
         #[test]
-        fn no_file_is_forgotten() {
+        fn every_python_file_is_run() {
             let mut files: Vec<_> = folder()
                 .read_dir()
                 .unwrap()

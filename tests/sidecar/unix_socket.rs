@@ -1,7 +1,7 @@
-//! Unix sockets: who may connect, and whose file is whose.
+//! Unix sockets: access, and ownership of the socket file.
 
 use crate::support::{
-    PATIENCE, Sidecar,
+    Sidecar, TIMEOUT,
     http2::PREFACE,
     refusal::{expect_one_line, expect_words, refused, refused_without},
     wait_until,
@@ -26,21 +26,21 @@ use std::{
     thread,
 };
 
-/// Somebody who is neither root nor, when tests run as root, the sidecar's user.
+/// A user id that is neither root nor, if tests run as root, the sidecar's user.
 const STRANGER: u32 = 65_534;
 
-/// Whether a client of this user, or of this process's, gets HTTP/2's first bytes.
+/// Whether a client with this user id, or that of this process, receives the first bytes of HTTP/2.
 fn is_served(path: &Path, uid: Option<u32>) -> bool {
     let path = path.to_owned();
     let client = thread::spawn(move || {
         if let Some(uid) = uid {
-            // SAFETY: the system call, unlike the C library's function of that name, changes this thread alone.
+            // SAFETY: the system call changes only this thread, unlike the C library's function of that name.
             let changed = unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) };
             assert_eq!(changed, 0);
         }
         let mut stream = UnixStream::connect(path).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        // It may be closed already.
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
+        // The connection may be closed already.
         let _ = stream.write_all(PREFACE);
         stream.read_exact(&mut [0; 9]).is_ok()
     });
@@ -51,13 +51,13 @@ fn serving(options: &[&str]) -> Sidecar {
     let words = [&["-vv", "--listen", "unix:{dir}/s"], options].concat();
     let sidecar = Sidecar::wrap_echo(&words);
     sidecar.ready_lines();
-    // Otherwise a stranger would not get as far as the socket.
+    // Otherwise another user could not reach the socket file.
     fs::set_permissions(sidecar.path(""), Permissions::from_mode(0o755)).unwrap();
     sidecar
 }
 
 #[test]
-fn the_mode_is_what_was_asked_for_from_the_first_moment() {
+fn the_socket_is_created_with_the_requested_mode() {
     for (mode, expected) in [("0600", "600\n"), ("660", "660\n"), ("0777", "777\n"), ("0", "0\n")] {
         let words = ["-q", "--listen", "unix:{dir}/s", "--listen-mode", mode];
         let words = [&words[..], &["--", "stat", "-c", "%a", "{dir}/s"]].concat();
@@ -70,7 +70,7 @@ fn the_mode_is_what_was_asked_for_from_the_first_moment() {
 }
 
 #[test]
-fn the_workers_umask_is_not_touched() {
+fn the_umask_of_the_worker_is_unchanged() {
     let words =
         ["-q", "--listen", "unix:{dir}/s", "--listen-mode", "0666", "--", "sh", "-c", "umask 1>&2; umask"];
     let outside = std::process::Command::new("sh").args(["-c", "umask"]).output().unwrap().stdout;
@@ -83,7 +83,7 @@ fn only_the_same_user_and_root_are_served_unless_others_may_write() {
     let path = sidecar.path("s");
     assert!(is_served(&path, None));
     if geteuid().is_root() {
-        // Somebody has widened it meanwhile.
+        // Another process widens the permissions.
         fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
         assert!(!is_served(&path, Some(STRANGER)));
         sidecar.wait_for_stderr("user 65534 is not this one (see --listen-mode)");
@@ -120,7 +120,7 @@ fn a_symlink_is_neither_followed_nor_removed() {
 }
 
 #[test]
-fn what_has_taken_the_sockets_place_stays() {
+fn a_file_that_replaced_the_socket_is_kept() {
     for is_socket in [true, false] {
         let sidecar = serving(&[]);
         let path = sidecar.path("s");
@@ -134,7 +134,7 @@ fn what_has_taken_the_sockets_place_stays() {
     }
 }
 
-/// A socket of the test's own that does not listen yet.
+/// A bound socket that does not listen yet.
 fn bound(path: &Path) -> OwnedFd {
     let flags = SockFlag::SOCK_CLOEXEC;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None).unwrap();
@@ -142,7 +142,7 @@ fn bound(path: &Path) -> OwnedFd {
     socket
 }
 
-/// Between binding and listening a socket looks as if nobody listened any more.
+/// Between bind and listen a socket is indistinguishable from a stale one.
 #[test]
 fn sidecars_that_start_at_the_same_time_take_turns() {
     let words = ["-q", "--ready-file", "{dir}/ready", "--listen", "unix:{dir}/s", "--", "true"];
@@ -168,7 +168,7 @@ fn sidecars_that_start_at_the_same_time_take_turns() {
 }
 
 #[test]
-fn a_listener_that_is_slow_to_accept_is_not_waited_for() {
+fn a_listener_with_a_full_backlog_counts_as_in_use() {
     let builder = Sidecar::command(&["-q", "--listen", "unix:{dir}/s", "--", "true"]);
     let path = builder.path("s");
     let slow = bound(&path);

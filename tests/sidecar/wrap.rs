@@ -1,4 +1,4 @@
-//! Wrapping a worker: what it sees, what its parent sees, and what comes out where.
+//! Wrapping a worker: its view, its parent's view, and the destination of each output.
 
 use crate::support::{BINARY, Sidecar, fixture, line, run, wait_for, wait_until};
 use nix::sys::signal::Signal;
@@ -10,21 +10,21 @@ use std::{
 };
 
 #[test]
-fn the_exit_code_is_the_workers() {
+fn the_sidecar_exits_with_the_exit_code_of_the_worker() {
     for code in [0, 1, 42, 127, 255] {
         run(&["-q", "--", "sh", "-c", &format!("exit {code}")]).expect_code(code);
     }
 }
 
 #[test]
-fn death_by_a_signal_is_passed_on() {
+fn a_worker_killed_by_a_signal_ends_the_sidecar_with_that_signal() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL, Signal::SIGSEGV, Signal::SIGPIPE] {
         run(&["-q", "--", "sh", "-c", &format!("kill -{} $$", signal as i32)]).expect_signal(signal as i32);
     }
 }
 
 #[test]
-fn the_status_is_known_though_the_parent_ignores_sigchld() {
+fn the_exit_code_is_correct_if_the_parent_ignores_sigchld() {
     let script = format!("trap '' CHLD; exec '{BINARY}' -q -- sh -c 'exit 3'");
     let status = std::process::Command::new("sh").args(["-c", &script]).status().unwrap();
     assert_eq!(status.code(), Some(3));
@@ -43,7 +43,7 @@ fn json_lines_may_share_stdout_with_the_worker() {
     ];
     let mut builder = Sidecar::command(&[&words[..], &["some output", "{\"event\":\"a\"}"]].concat());
     let path = builder.path("stdout");
-    // A file has one position for all who inherit it, unless somebody opens it anew.
+    // Inherited descriptors of a file share one position, unless the file is opened again.
     builder = builder.stdout(fs::File::create(&path).unwrap().into());
     builder.start().finish_reading(&path, |stdout| {
         assert_eq!(stdout.lines().count(), 3, "{stdout}");
@@ -52,7 +52,7 @@ fn json_lines_may_share_stdout_with_the_worker() {
 }
 
 #[test]
-fn a_command_that_cannot_be_run_is_said_in_one_line() {
+fn a_command_that_cannot_be_executed_is_reported_in_one_line() {
     let not_found = run(&["-q", "--", "/nonexistent/worker"]);
     assert!(
         not_found
@@ -70,7 +70,7 @@ fn a_command_that_cannot_be_run_is_said_in_one_line() {
         let expected = format!("telemetry-sidecar: '{shown}': not found in PATH\n");
         assert_eq!(finished.expect_code(127).stderr(), expected);
     }
-    // The system says that there is no such file, but it is not this one that is missing.
+    // The system reports a missing file, but the missing file is the interpreter.
     let builder = Sidecar::command(&["-q", "--", "{dir}/script"]);
     fs::write(builder.path("script"), "#!/nonexistent/interpreter\n").unwrap();
     fs::set_permissions(builder.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -79,7 +79,7 @@ fn a_command_that_cannot_be_run_is_said_in_one_line() {
 }
 
 #[test]
-fn stdin_and_stdout_are_the_workers_own() {
+fn the_worker_inherits_stdin_and_stdout() {
     let mut sidecar = Sidecar::wrap_command(&[], &["cat"]);
     let everything: Vec<u8> = (0..=255).cycle().take(300_000).collect();
     sidecar.write(&everything);
@@ -109,7 +109,7 @@ fn signals_reach_the_worker() {
 }
 
 #[test]
-fn what_is_not_telemetry_passes_byte_for_byte() {
+fn ordinary_output_passes_byte_for_byte() {
     let mut input =
         b"first\r\n\0\xff\xfe\r 10%\r 20%\n\n\nTELEM\nTELEMETRY_ERROR: x\n telemetry:{}\nTELEMETRY: no\n"
             .to_vec();
@@ -121,7 +121,7 @@ fn what_is_not_telemetry_passes_byte_for_byte() {
 }
 
 #[test]
-fn telemetry_lines_are_taken_out() {
+fn telemetry_lines_are_removed_from_stderr() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     sidecar.write(format!("a\n{}b\n{}{}c", line("x", 1, ""), line("y", 2, ""), line("z", 3, "")));
     assert_eq!(sidecar.finish().expect_code(0).stderr(), "a\nb\nc");
@@ -142,14 +142,14 @@ fn an_event_in_mid_line_is_copied_stripped_or_ignored() {
 }
 
 #[test]
-fn output_is_prompt_and_only_what_may_be_telemetry_is_held() {
+fn only_possible_telemetry_is_delayed() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     sidecar.write("\r 50%");
     sidecar.wait_for_stderr("\r 50%");
     sidecar.write("\npassword: ");
     sidecar.wait_for_stderr("password: ");
     sidecar.write("\nTELEM");
-    // What follows in the same line could only pass after it.
+    // The rest of the line could pass only after the held bytes.
     sidecar.write("ENT\n");
     sidecar.wait_for_stderr("TELEMENT\n");
     sidecar.write("TELEM");
@@ -157,7 +157,7 @@ fn output_is_prompt_and_only_what_may_be_telemetry_is_held() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn held_bytes_are_counted_until_they_are_decided() {
+async fn held_bytes_are_counted() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     sidecar.write("a\nTELEMETRY:{");
     let held = |status: &telemetry_sidecar::event::proto::sidecar::GetStatusResponse| {
@@ -176,7 +176,7 @@ async fn held_bytes_are_counted_until_they_are_decided() {
 }
 
 #[test]
-fn a_closed_stderr_changes_nothing_for_the_worker() {
+fn a_closed_stderr_does_not_affect_the_worker() {
     let (reader, writer) = std::io::pipe().unwrap();
     let script = "cat >&2; echo still here; exit 3";
     let words = ["-q", "--export-jsonl", "{dir}/events", "--", "sh", "-c", script];
@@ -191,7 +191,7 @@ fn a_closed_stderr_changes_nothing_for_the_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_loses_only_what_did_not_fit() {
+async fn on_a_full_disk_only_the_bytes_that_do_not_fit_are_lost() {
     let full: OwnedFd = fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into();
     let words = ["--ready-file", "{dir}/ready", "--", "sh", "-c", "exec cat >&2"];
     let mut sidecar = Sidecar::command(&words).stderr(Stdio::from(full)).start();
@@ -202,18 +202,18 @@ async fn a_full_disk_loses_only_what_did_not_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_of_stderr_who_does_not_read_stops_the_worker_but_not_the_stream() {
+async fn a_blocked_stderr_blocks_the_worker_but_not_the_stream() {
     let (reader, writer) = std::io::pipe().unwrap();
     let words = ["--ready-file", "{dir}/ready", "--", "sh", "-c", "exec cat >&2"];
     let mut sidecar = Sidecar::command(&words).stderr(writer.into()).start();
     let mut subscriber = sidecar.subscribe().await;
-    // More than the pipe holds: the sidecar blocks in writing.
+    // More than fits in the pipe: the sidecar blocks in write.
     sidecar.write("x".repeat(100_000));
     sidecar.write("\n".to_owned() + &line("after", 1, ""));
     let get = async || sidecar.status().await.stream.unwrap();
     let blocked = wait_for("held bytes", get, |stream| stream.bytes_held > 0).await;
     assert_eq!(blocked.bytes_dropped, 0);
-    // Reading goes on where it stopped, and nothing is lost.
+    // After the reader continues, nothing has been lost.
     let mut all = Vec::new();
     let drained = std::thread::spawn(move || {
         std::io::Read::read_to_end(&mut &reader, &mut all).unwrap();
@@ -226,7 +226,7 @@ async fn a_reader_of_stderr_who_does_not_read_stops_the_worker_but_not_the_strea
 }
 
 #[test]
-fn a_stderr_inherited_non_blocking_loses_nothing_and_stays_so() {
+fn a_non_blocking_stderr_loses_nothing_and_stays_non_blocking() {
     let (reader, writer) = std::io::pipe().unwrap();
     let flags = nix::fcntl::OFlag::O_NONBLOCK;
     nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(flags)).unwrap();
@@ -247,14 +247,14 @@ fn a_stderr_inherited_non_blocking_loses_nothing_and_stays_so() {
 }
 
 #[test]
-fn a_worker_may_close_its_stderr_and_live_on() {
+fn a_worker_may_close_its_stderr_and_continue() {
     let finished = Sidecar::wrap(&[], "echo last >&2; exec 2>&-; cat; exit 4").finish();
     assert_eq!(finished.expect_code(4).stderr(), "last\n");
 }
 
 #[test]
-fn a_grandchild_that_holds_stderr_does_not_hold_the_exit() {
-    // The grandchild ends when its stdin, which this test holds, does.
+fn a_grandchild_with_stderr_open_does_not_delay_the_exit() {
+    // The grandchild exits when its stdin, which this test holds open, is closed.
     let mut sidecar = Sidecar::wrap(&[], "cat <&0 >/dev/null & echo done >&2; exit 5");
     sidecar.wait_for_stderr("done\n");
     wait_until("the exit", || sidecar.has_exited());
@@ -262,7 +262,7 @@ fn a_grandchild_that_holds_stderr_does_not_hold_the_exit() {
 }
 
 #[test]
-fn what_the_worker_wrote_last_is_not_lost() {
+fn the_last_output_of_the_worker_is_not_lost() {
     for _ in 0..20 {
         let finished = run(&["-q", "--", "sh", "-c", "head -c 300000 /dev/zero >&2"]);
         assert_eq!(finished.expect_code(0).stderr.len(), 300_000);
@@ -290,7 +290,7 @@ fn a_recording_replays_to_the_same_events_and_bytes() {
 }
 
 #[test]
-fn a_recording_on_a_full_disk_stops_and_the_worker_goes_on() {
+fn a_recording_stops_on_a_full_disk_and_the_worker_continues() {
     let mut sidecar = Sidecar::wrap_echo(&["-v", "--record", "/dev/full"]);
     sidecar.write("text\n");
     let finished = sidecar.finish();
@@ -305,7 +305,7 @@ fn the_log_is_written_between_the_workers_lines() {
     sidecar.wait_for_stderr("started: sh\n");
     sidecar.write("in mid-line");
     sidecar.wait_for_stderr("in mid-line");
-    // There is something to say of this, but not now.
+    // The closed connection is logged, but not in the middle of a line of the worker.
     drop(std::net::TcpStream::connect(("127.0.0.1", sidecar.port())).unwrap());
     let finished = sidecar.finish();
     let stderr = finished.expect_code(0).stderr();
@@ -338,7 +338,7 @@ fn the_json_log_has_one_object_a_line_and_no_event_of_another_crate() {
 }
 
 #[test]
-fn decode_ends_quietly_when_its_reader_goes_away() {
+fn decode_exits_silently_on_a_broken_pipe() {
     let mut log = tempfile::NamedTempFile::new().unwrap();
     for count in 0..20_000 {
         log.write_all(line("x", count, "").as_bytes()).unwrap();

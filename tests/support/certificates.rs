@@ -1,10 +1,10 @@
-//! Certificates made for a test, and clients that speak TLS.
+//! Certificates for tests, and TLS clients.
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use std::{fs, path::Path};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error, Identity};
 
-/// Signs certificates.
+/// A certificate authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate and its private key, in PEM.
@@ -20,12 +20,12 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Its own certificate, in PEM.
+    /// The authority's certificate, in PEM.
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// A certificate for a server at this host, or for a client.
+    /// A certificate for a server on this host, or for a client.
     pub fn issue(&self) -> Pair {
         let mut parameters =
             CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
@@ -36,7 +36,7 @@ impl Authority {
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }
 
-    /// Connects to a port of this host whose certificate has to be from this authority.
+    /// Connects to a local port whose certificate must be signed by this authority.
     pub async fn connect(&self, port: u16, identity: Option<&Pair>) -> Result<Channel, Error> {
         let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(self.pem()));
         if let Some(Pair { certificate, key }) = identity {
@@ -48,7 +48,7 @@ impl Authority {
 }
 
 impl Pair {
-    /// Writes both to the files `cert.pem` and `key.pem`.
+    /// Writes the files `cert.pem` and `key.pem`.
     pub fn write(&self, dir: &Path) {
         fs::write(dir.join("cert.pem"), &self.certificate).unwrap();
         fs::write(dir.join("key.pem"), &self.key).unwrap();

@@ -1,6 +1,6 @@
-//! Talking gRPC to a sidecar: subscribers, and the books.
+//! gRPC clients of a sidecar: subscribers and GetStatus.
 
-use super::{PATIENCE, Sidecar, wait_until};
+use super::{Sidecar, TIMEOUT, wait_until};
 use std::{path::PathBuf, time::Instant};
 use telemetry_sidecar::event::proto::{
     bridge::{
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
 
-/// The books.
+/// The answer to GetStatus.
 pub type Status = GetStatusResponse;
 
 impl Sidecar {
@@ -42,7 +42,7 @@ pub async fn connect(uri: &str) -> Channel {
     endpoint.connect().await.unwrap_or_else(|error| panic!("{uri}: {error:?}"))
 }
 
-/// Asks for the books.
+/// A client of GetStatus.
 #[derive(Clone)]
 pub struct StatusClient(SidecarClient<Channel>);
 
@@ -51,7 +51,7 @@ impl StatusClient {
         Self(SidecarClient::new(channel))
     }
 
-    /// The books, which must balance.
+    /// Requests the status, whose counters must add up.
     pub async fn get(&mut self) -> GetStatusResponse {
         let status = self.0.get_status(GetStatusRequest {}).await.unwrap().into_inner();
         assert_balanced(&status);
@@ -59,7 +59,7 @@ impl StatusClient {
     }
 }
 
-/// Checks every equation of the books.
+/// Checks every equation of the counters.
 #[track_caller]
 pub fn assert_balanced(status: &GetStatusResponse) {
     let stream = status.stream.unwrap();
@@ -107,14 +107,14 @@ impl Subscriber {
 
     /// The next event.
     pub async fn next(&mut self) -> TelemetryEvent {
-        let event = tokio::time::timeout(PATIENCE, self.events.message()).await.expect("no event comes");
+        let event = tokio::time::timeout(TIMEOUT, self.events.message()).await.expect("no event comes");
         event.unwrap().expect("the stream has ended")
     }
 
     /// All events until the stream ends, which must be with status OK.
     pub async fn rest(&mut self) -> Vec<TelemetryEvent> {
         let mut rest = Vec::new();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match tokio::time::timeout(left, self.events.message()).await.expect("the stream does not end") {

@@ -1,16 +1,16 @@
-//! HTTP/2 by hand, for clients that do what no library does.
+//! A raw HTTP/2 client that can send what no library sends. Tests and the fuzz target `http2` share it.
 
-use super::PATIENCE;
+use super::TIMEOUT;
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     time::Instant,
 };
 
-/// What HTTP/2 starts with, and an empty SETTINGS frame.
+/// The client preface, and an empty SETTINGS frame.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-/// Kinds of frames.
+/// Frame types.
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
@@ -19,7 +19,7 @@ pub const PING: u8 = 6;
 pub const WINDOW_UPDATE: u8 = 8;
 pub const CONTINUATION: u8 = 9;
 
-/// Flags of HEADERS; the first also of DATA, and of PING and SETTINGS as an answer's.
+/// Flags of HEADERS. END_STREAM is also a flag of DATA; its value is ACK on PING and SETTINGS.
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
@@ -31,20 +31,20 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Whether it asks to be told that somebody is there.
+    /// Whether the frame is a PING that expects an answer.
     pub fn is_question(&self) -> bool {
         self.kind == PING && self.flags & 1 == 0
     }
 }
 
-/// A connection that has said nothing yet.
+/// Connects without sending anything.
 pub fn dial(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_read_timeout(Some(TIMEOUT)).unwrap();
     stream
 }
 
-/// The bytes of a frame.
+/// An encoded frame.
 pub fn frame(kind: u8, flags: u8, id: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &id.to_be_bytes(), payload].concat()
@@ -54,7 +54,7 @@ pub fn write_frame(stream: &mut TcpStream, kind: u8, flags: u8, id: u32, payload
     stream.write_all(&frame(kind, flags, id, payload)).unwrap();
 }
 
-/// The next frame, or nothing at the connection's end.
+/// The next frame, or nothing at the end of the connection.
 pub fn read_frame(stream: &mut TcpStream) -> Option<Frame> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).ok()?;
@@ -65,12 +65,12 @@ pub fn read_frame(stream: &mut TcpStream) -> Option<Frame> {
     Some(Frame { kind: head[3], flags: head[4], id, payload })
 }
 
-/// The headers of a request for StreamTelemetry, with others beside.
+/// The headers of a StreamTelemetry request, with additional ones.
 pub fn stream_telemetry(others: &[(&str, &str)]) -> Vec<u8> {
     call("/snakepit.bridge.BridgeService/StreamTelemetry", others)
 }
 
-/// The headers of a gRPC request, with others beside.
+/// The headers of a gRPC request, with additional ones.
 pub fn call(path: &str, others: &[(&str, &str)]) -> Vec<u8> {
     let mut headers = vec![0x83, 0x86]; // :method POST, :scheme http
     let fields = [
@@ -89,10 +89,10 @@ pub fn call(path: &str, others: &[(&str, &str)]) -> Vec<u8> {
     headers
 }
 
-/// A client that speaks just enough HTTP/2 to open a stream and to read when it wants to.
+/// A client that opens a stream and reads only on request.
 pub struct RawStream(pub TcpStream);
 
-/// What a stream brought.
+/// The content of a stream.
 #[derive(Debug, Default)]
 pub struct Everything {
     pub messages: usize,
@@ -100,7 +100,8 @@ pub struct Everything {
 }
 
 impl RawStream {
-    /// Opens StreamTelemetry with this `grpc-timeout` and windows of this many bytes, and waits until it is subscribed.
+    /// Opens StreamTelemetry with this `grpc-timeout` and windows of this many bytes; waits for the
+    /// subscription.
     pub fn open(port: u16, grpc_timeout: &str, window: u32) -> Self {
         let mut stream = dial(port);
         let window = window.to_be_bytes();
@@ -112,17 +113,17 @@ impl RawStream {
         }
         let headers = stream_telemetry(&[("grpc-timeout", grpc_timeout)]);
         write_frame(&mut stream, HEADERS, END_HEADERS, 1, &headers);
-        // Headers come back: it is subscribed.
+        // The response headers confirm the subscription.
         while read_frame(&mut stream).is_some_and(|frame| frame.kind != HEADERS) {}
         Self(stream)
     }
 
-    /// What is left of the stream.
+    /// Reads the rest of the stream.
     pub fn read_to_end(&mut self) -> Everything {
         self.read_slowly(0)
     }
 
-    /// The same, but only so many bytes are asked for at a time.
+    /// Reads the rest of the stream with a flow-control window of this size.
     pub fn read_slowly(&mut self, window: u32) -> Everything {
         let more = |stream: &mut TcpStream, bytes: u32| {
             if window > 0 {
@@ -134,7 +135,7 @@ impl RawStream {
         more(&mut self.0, window);
         let mut everything = Everything::default();
         let mut data = Vec::new();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while let Some(frame) = read_frame(&mut self.0) {
             assert!(Instant::now() < deadline, "the stream does not end: {everything:?}");
             match frame.kind {

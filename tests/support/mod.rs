@@ -1,4 +1,4 @@
-//! Starting the real binary in tests, talking to it, and telling everything when something is wrong.
+//! Starting and controlling the binary in tests, with details when an assertion fails.
 
 #![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
@@ -19,12 +19,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long anything may take before a test gives up. Nothing takes that long; machines may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The limit for any single wait. Normal waits are far shorter; the machine may be busy.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits for a condition.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !condition() {
         assert!(Instant::now() < deadline, "gave up waiting: {what}");
         thread::sleep(Duration::from_millis(2));
@@ -37,7 +37,7 @@ pub async fn wait_for<T: Debug>(
     mut get: impl AsyncFnMut() -> T,
     condition: impl Fn(&T) -> bool,
 ) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let value = get().await;
         if condition(&value) {
@@ -56,7 +56,6 @@ pub fn line(event: &str, count: usize, correlation_id: &str) -> String {
     )
 }
 
-/// The path of a fixture.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
 }

@@ -1,6 +1,6 @@
-//! The real binary: started, watched and ended.
+//! Processes of the binary: start, observation and end.
 
-use super::{PATIENCE, dispositions, wait_until};
+use super::{TIMEOUT, dispositions, wait_until};
 use nix::{sys::signal::Signal, unistd::Pid};
 use std::{
     fs,
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_telemetry-sidecar");
 
-/// A command that ran to its end.
+/// The result of a command that has exited.
 #[derive(Debug)]
 pub struct Finished {
     pub command: String,
@@ -35,14 +35,14 @@ impl Finished {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    /// Fails, telling everything, unless it exited with this code.
+    /// Fails with all details unless the exit code is this one.
     #[track_caller]
     pub fn expect_code(&self, code: i32) -> &Self {
         assert!(self.status.code() == Some(code), "expected exit code {code} of {}", self.describe());
         self
     }
 
-    /// Fails, telling everything, unless it was killed by this signal.
+    /// Fails with all details unless this signal killed the process.
     #[track_caller]
     pub fn expect_signal(&self, signal: i32) -> &Self {
         assert!(
@@ -58,7 +58,7 @@ impl Finished {
     }
 }
 
-/// Runs the binary to its end with nothing on stdin.
+/// Runs the binary until it exits, with /dev/null as stdin.
 pub fn run(arguments: &[&str]) -> Finished {
     Sidecar::command(arguments).stdin(Stdio::null()).start().finish()
 }
@@ -73,7 +73,7 @@ pub struct Sidecar {
     stderr: Collected,
 }
 
-/// Collects a pipe's bytes as they come.
+/// Collects the bytes of a pipe in a thread.
 struct Collected {
     bytes: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -102,7 +102,7 @@ impl Collected {
     }
 }
 
-/// A sidecar to be started.
+/// A sidecar that is not started yet.
 pub struct Builder {
     command: Command,
     dir: TempDir,
@@ -149,8 +149,8 @@ impl Builder {
 }
 
 impl Sidecar {
-    /// The binary with these arguments and pipes for all three streams. `{dir}` in an argument is a temporary
-    /// directory of its own.
+    /// The binary with these arguments and pipes for all three streams. `{dir}` in an argument stands for the
+    /// sidecar's own temporary directory.
     pub fn command(arguments: &[&str]) -> Builder {
         let dir = tempfile::tempdir().unwrap();
         let mut command = Command::new(BINARY);
@@ -159,18 +159,18 @@ impl Sidecar {
         Builder { command, dir }
     }
 
-    /// Wraps a shell script, serving on a port that [`port`](Self::port) tells.
+    /// Wraps a shell script and serves on a free port, see [`port`](Self::port).
     pub fn wrap(options: &[&str], script: &str) -> Self {
         Self::wrap_command(options, &["sh", "-c", script])
     }
 
-    /// Wraps a command, serving on a port that [`port`](Self::port) tells.
+    /// Wraps a command and serves on a free port, see [`port`](Self::port).
     pub fn wrap_command(options: &[&str], command: &[&str]) -> Self {
         let words = [&["--ready-file", "{dir}/ready"], options, &["--"], command].concat();
         Self::command(&words).start()
     }
 
-    /// Wraps a worker that writes to stderr what the test [writes](Self::write) to it, until that ends.
+    /// Wraps a worker that copies its stdin, see [`write`](Self::write), to stderr.
     pub fn wrap_echo(options: &[&str]) -> Self {
         Self::wrap(options, "exec cat >&2")
     }
@@ -187,14 +187,14 @@ impl Sidecar {
         nix::sys::signal::kill(self.pid(), signal).unwrap();
     }
 
-    /// The lines of the ready file, waiting for it.
+    /// Waits for the ready file and returns its lines.
     pub fn ready_lines(&self) -> Vec<String> {
         let path = self.path("ready");
         wait_until("the ready file", || path.exists());
         fs::read_to_string(path).unwrap().lines().map(ToOwned::to_owned).collect()
     }
 
-    /// The port it serves on.
+    /// The port that the sidecar serves on.
     pub fn port(&self) -> u16 {
         self.ready_lines()[0].parse().unwrap()
     }
@@ -208,7 +208,7 @@ impl Sidecar {
         self.stdin = None;
     }
 
-    /// Waits until stderr holds this.
+    /// Waits until stderr contains this text.
     pub fn wait_for_stderr(&self, what: &str) {
         let what = what.as_bytes();
         wait_until("output on stderr", || {
@@ -216,12 +216,12 @@ impl Sidecar {
         });
     }
 
-    /// What stderr holds so far.
+    /// The bytes on stderr so far.
     pub fn stderr_so_far(&self) -> Vec<u8> {
         self.stderr.bytes.lock().unwrap().clone()
     }
 
-    /// Waits until stdout holds this many bytes, and returns them.
+    /// Waits until stdout has this many bytes, and returns all of them.
     pub fn wait_for_stdout(&self, at_least: usize) -> String {
         wait_until("output on stdout", || self.stdout.bytes.lock().unwrap().len() >= at_least);
         String::from_utf8_lossy(&self.stdout.bytes.lock().unwrap()).into_owned()
@@ -231,10 +231,10 @@ impl Sidecar {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits for the process alone, not for its output to end.
+    /// Waits only for the process, not for the end of its output.
     pub fn wait(&mut self) -> ExitStatus {
         self.close_stdin();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
@@ -244,7 +244,7 @@ impl Sidecar {
         }
     }
 
-    /// Closes stdin and waits for the end.
+    /// Closes stdin and waits for exit and the end of the output.
     pub fn finish(mut self) -> Finished {
         let status = self.wait();
         Finished {
@@ -255,14 +255,14 @@ impl Sidecar {
         }
     }
 
-    /// Waits for the end and shows what a file then holds.
+    /// Waits for the exit and passes the content of a file to `check`.
     pub fn finish_reading(mut self, path: &Path, check: impl FnOnce(String)) {
         self.wait();
         check(fs::read_to_string(path).unwrap());
         self.finish().expect_code(0);
     }
 
-    /// Waits for the end, after which this file must still be there.
+    /// Waits for the exit, after which this file must still exist.
     pub fn finish_keeping(mut self, path: &Path) -> Finished {
         self.wait();
         assert!(path.exists(), "{} is gone", path.display());
@@ -273,7 +273,7 @@ impl Sidecar {
 impl Drop for Sidecar {
     fn drop(&mut self) {
         if !self.has_exited() {
-            // A test that failed: let it go, and with it the worker.
+            // The test failed: kill the sidecar, and thereby end the worker.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }

@@ -1,19 +1,20 @@
-//! What is wrong with a command line is said in one line, and no worker starts.
+//! Command lines that must be refused: one line is printed, and no worker is started.
 
 use super::{Finished, Sidecar};
 
-/// Runs something wrong, with a worker that would leave a file behind, and returns the one line it says.
+/// Runs a command line that must be refused, with a worker that would create a file. Returns the line
+/// printed.
 #[track_caller]
 pub fn refused(options: &[&str]) -> String {
     let words = [options, &["--", "touch", "{dir}/started"]].concat();
     refused_without(Sidecar::command(&words).start(), "started")
 }
 
-/// What a sidecar says that is to end with one line, and without this file.
+/// The line printed by a sidecar that must exit with an error and without creating this file.
 #[track_caller]
 pub fn refused_without(mut sidecar: Sidecar, file: &str) -> String {
     sidecar.wait();
-    // The folder goes with the sidecar.
+    // The directory is removed with the sidecar.
     let is_there = sidecar.path(file).exists();
     let finished = sidecar.finish();
     assert!(!is_there, "there is a file '{file}': {}", finished.describe());

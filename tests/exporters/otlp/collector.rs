@@ -1,6 +1,6 @@
 //! An OpenTelemetry collector that does as it is told: it takes requests, refuses them in every way, or says nothing.
 
-use crate::support::{PATIENCE, wait_until};
+use crate::support::{TIMEOUT, wait_until};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::{HeaderMap, Request, Response, header::RETRY_AFTER};
@@ -155,7 +155,7 @@ impl Collector {
     /// The latest state of a metric, waiting for it.
     #[track_caller]
     pub fn wait_for_metric(&self, name: &str) -> Metric {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let metrics = self.received().into_iter().rev().flat_map(|request| request.metrics);
             if let Some(metric) = metrics.into_iter().find(|metric| metric.name == name) {

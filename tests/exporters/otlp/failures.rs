@@ -53,7 +53,7 @@ fn exactly_the_retryable_http_statuses_are_retried() {
 }
 
 #[test]
-fn servers_say_when_to_come_again() {
+fn the_retry_delay_that_a_server_requests_is_used() {
     let asked = Duration::from_secs(2);
     let cases: [(Protocol, fn() -> Reply); 4] = [
         (Protocol::Grpc, || Reply::Grpc(Code::ResourceExhausted, Some(Duration::from_secs(2)))),
@@ -80,7 +80,7 @@ fn servers_say_when_to_come_again() {
 }
 
 #[test]
-fn a_pause_longer_than_the_time_there_is_gives_up_at_once() {
+fn a_retry_delay_beyond_the_deadline_drops_the_request_at_once() {
     for (protocol, reply) in [
         (Protocol::Grpc, Reply::Grpc(Code::Unavailable, Some(Duration::from_secs(86_400)))),
         (Protocol::Http, Reply::Http(503, Some("18446744073709551615".into()))),
@@ -116,7 +116,7 @@ fn a_lost_connection_and_a_lost_answer_are_retried() {
 }
 
 #[test]
-fn a_collector_that_comes_back_gets_what_waited() {
+fn a_collector_that_restarts_receives_the_queued_spans() {
     for protocol in Protocol::BOTH {
         let collector = Collector::start(protocol, &[]);
         let port = collector.port;
@@ -134,7 +134,7 @@ fn a_collector_that_comes_back_gets_what_waited() {
 }
 
 #[test]
-fn a_collector_that_is_not_there_costs_no_more_than_the_drain_timeout() {
+fn an_unreachable_collector_delays_the_exit_by_the_drain_timeout_at_most() {
     let port = {
         let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         unused.local_addr().unwrap().port()
@@ -159,7 +159,7 @@ fn a_collector_that_is_not_there_costs_no_more_than_the_drain_timeout() {
 }
 
 #[test]
-fn a_collector_that_says_nothing_fills_the_queue_and_nothing_else() {
+fn a_collector_that_never_answers_fills_only_the_queue() {
     for protocol in Protocol::BOTH {
         let collector = Collector::start(protocol, &vec![Reply::Silence; 100]);
         let endpoint = format!("--export-otlp=http://127.0.0.1:{}", collector.port);

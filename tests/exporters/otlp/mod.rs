@@ -63,7 +63,7 @@ async fn spans_and_metrics_arrive_over_both_protocols_compressed_or_not() {
 }
 
 #[test]
-fn what_is_left_is_sent_at_the_workers_end() {
+fn pending_spans_and_metrics_are_sent_after_the_worker_exits() {
     for protocol in Protocol::BOTH {
         let collector = Collector::start(protocol, &[]);
         let mut sidecar = exporting(collector.port, protocol, &[], &[]);
@@ -84,7 +84,7 @@ fn what_is_left_is_sent_at_the_workers_end() {
 }
 
 #[test]
-fn a_replay_drops_nothing_however_slow_the_collector() {
+fn a_replay_delivers_everything_to_a_slow_collector() {
     for protocol in Protocol::BOTH {
         let collector = Collector::start(protocol, &vec![Reply::Slow(Duration::from_millis(5)); 1000]);
         let recording = (0..5000).map(|number| span("tool.run", &number.to_string())).collect();
@@ -101,7 +101,7 @@ fn a_replay_drops_nothing_however_slow_the_collector() {
 }
 
 #[test]
-fn large_events_are_cut_and_batches_stay_small() {
+fn large_events_are_truncated_and_requests_stay_below_the_limit() {
     let collector = Collector::start(Protocol::Grpc, &[]);
     let text = "x".repeat(1_000_000);
     let metadata: Vec<_> = (0..3).map(|key| format!("\"{key}\": \"{text}\"")).collect();
@@ -139,7 +139,7 @@ fn filters_and_sampling_apply() {
 }
 
 #[test]
-fn deltas_add_up() {
+fn delta_metrics_sum_to_the_total() {
     let collector = Collector::start(Protocol::Http, &[]);
     let variables = [("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")];
     let mut sidecar = exporting(collector.port, Protocol::Http, &[], &[&variables[..], &QUICK].concat());
@@ -166,7 +166,7 @@ fn deltas_add_up() {
 }
 
 #[test]
-fn variables_alone_export_nothing_and_the_worker_keeps_them() {
+fn otel_variables_alone_do_not_enable_the_exporter_and_the_worker_inherits_them() {
     let collector = Collector::start(Protocol::Grpc, &[]);
     let endpoint = format!("http://127.0.0.1:{}", collector.port);
     let script = "echo \"$OTEL_EXPORTER_OTLP_ENDPOINT $TELEMETRY_SIDECAR_EXPORT_OTLP.\"; \
@@ -184,7 +184,7 @@ fn variables_alone_export_nothing_and_the_worker_keeps_them() {
 }
 
 #[test]
-fn a_wrong_endpoint_is_refused_before_the_worker_starts_and_wrong_variables_are_told() {
+fn an_invalid_endpoint_prevents_the_start_and_invalid_variables_are_logged() {
     for word in ["localhost:4317", "ftp://a", "http://me:secret@a:4317", "http://"] {
         let finished = run(&[&format!("--export-otlp={word}"), "--", "echo", "started"]);
         finished.expect_code(125);

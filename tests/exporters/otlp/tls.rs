@@ -65,7 +65,7 @@ impl Authority {
 }
 
 #[test]
-fn over_tls_the_server_is_verified_and_so_is_the_client() {
+fn tls_verifies_server_and_client() {
     let (ours, others) = (Authority::new(), Authority::new());
     ours.issue("client");
     others.issue("client");
@@ -102,7 +102,7 @@ const NO_PEM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
 /// Otherwise somebody else would be trusted, and get headers with passwords in them.
 #[test]
-fn without_the_authority_that_is_named_nothing_starts() {
+fn an_unusable_certificate_authority_prevents_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("broken");
     let words = ["BEGIN", "END"].map(|word| format!("-----{word} CERTIFICATE-----\n"));
@@ -127,7 +127,7 @@ fn without_the_authority_that_is_named_nothing_starts() {
 }
 
 #[test]
-fn an_identity_that_cannot_be_used_is_told() {
+fn an_unusable_client_certificate_is_reported() {
     let words = ["-v", "--drain-timeout", "30s", "--export-otlp=https://localhost:1", "--", "true"];
     let with_key = |key| {
         Sidecar::command(&words)

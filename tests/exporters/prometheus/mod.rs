@@ -94,7 +94,7 @@ async fn a_scrape_shows_the_worker_and_the_sidecar_in_either_format() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_are_answered_as_http_wants_it() {
+async fn responses_conform_to_http() {
     let (sidecar, address) = serving(&[]).await;
     // One connection for all.
     let mut connection = Connection::open(&address);
@@ -117,7 +117,7 @@ async fn requests_are_answered_as_http_wants_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_client_holds_up_another_or_the_exit() {
+async fn a_slow_client_delays_neither_other_clients_nor_the_exit() {
     let (sidecar, address) = serving(&["--drain-timeout", "600s"]).await;
     let mut silent: Vec<_> = (0..40).map(|_| Connection::open(&address)).collect();
     for half in &mut silent[..20] {
@@ -137,7 +137,7 @@ async fn no_client_holds_up_another_or_the_exit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_never_pauses_is_scraped_all_the_same() {
+async fn a_busy_worker_does_not_prevent_scrapes() {
     let options = ["--export-prometheus", "127.0.0.1:0"];
     let sidecar = Sidecar::wrap(
         &options,
@@ -156,7 +156,7 @@ async fn a_worker_that_never_pauses_is_scraped_all_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn counters_are_never_sampled_but_the_other_controls_hold() {
+async fn sampling_does_not_apply_to_counters_and_other_controls_do() {
     let (mut sidecar, address) = serving(&["--sampling-rate", "0", "--deny", "secret.*"]).await;
     sidecar.write([stop(1, "x"), line("secret.stop", 1, ""), stop(1, "x")].concat());
     let page = after(2, &address);
@@ -170,7 +170,7 @@ async fn counters_are_never_sampled_but_the_other_controls_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_has_no_series_of_its_own_is_counted() {
+async fn measurements_without_a_series_are_counted() {
     let labels = ["--metric-label", "tool", "--metric-label", "a.b", "--metric-label", "a-b"];
     let (mut sidecar, address) = serving(&[&labels[..], &["--metric-series", "2"]].concat()).await;
     for tool in ["x", "y", "z"] {
@@ -193,7 +193,7 @@ async fn what_has_no_series_of_its_own_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lingering_lets_the_last_values_be_scraped_and_ends_with_that() {
+async fn linger_ends_after_a_scrape_of_the_final_values() {
     let (mut sidecar, address) = serving(&["--linger", "600s"]).await;
     // Linger waits for a first subscriber too.
     let mut subscriber = sidecar.subscribe().await;
@@ -221,14 +221,14 @@ async fn lingering_lets_the_last_values_be_scraped_and_ends_with_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_waits_for_a_scrape_that_was_not_asked_for() {
+async fn the_exit_does_not_wait_for_a_scrape_without_linger() {
     let (mut sidecar, _) = serving(&["--drain-timeout", "600s"]).await;
     sidecar.write(stop(1, "x"));
     sidecar.finish().expect_code(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replay_has_no_worker() {
+async fn a_replay_exports_no_worker_metrics() {
     let words = ["replay", "--ready-file", "{dir}/ready", "--export-prometheus", "127.0.0.1:0"];
     let log = fixture("logs/clean.log");
     let words =
@@ -243,7 +243,7 @@ async fn a_replay_has_no_worker() {
 }
 
 #[test]
-fn an_address_that_cannot_be_had_starts_no_worker() {
+fn an_unavailable_address_prevents_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (address, cause) in [
@@ -263,7 +263,7 @@ fn an_address_that_cannot_be_had_starts_no_worker() {
 }
 
 #[test]
-fn the_log_tells_the_address() {
+fn the_log_contains_the_address() {
     let finished = run(&["-v", "--export-prometheus", "127.0.0.1:0", "--", "true"]);
     let stderr = finished.expect_code(0).stderr();
     assert!(stderr.contains("telemetry-sidecar: metrics at http://127.0.0.1:"), "{stderr}");

@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(Config { failure_persistence: None, cases: 100, ..Config::default() })]
 
     #[test]
-    fn whatever_a_worker_prints_the_page_is_valid(
+    fn the_page_is_valid_for_any_names_labels_and_values(
         measures in measures(),
         max_series in 1..4_usize,
         events in vec(event(), 1..24),

@@ -4,7 +4,7 @@ use crate::support::{BINARY, Sidecar, refusal::expect_words};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, process::Command};
 
 #[test]
-fn options_come_from_the_environment_too() {
+fn options_are_read_from_the_environment() {
     let echo = r#"echo 'TELEMETRY:{"event": "a"}' >&2"#;
     let sidecar = Sidecar::command(&["--", "sh", "-c", echo])
         .env("TELEMETRY_SIDECAR_QUIET", "1")
@@ -18,7 +18,7 @@ fn options_come_from_the_environment_too() {
 }
 
 #[test]
-fn the_command_line_is_stronger_than_the_environment() {
+fn the_command_line_overrides_the_environment() {
     let sidecar = Sidecar::command(&["--sampling-rate", "1", "--", "true"])
         .env("TELEMETRY_SIDECAR_SAMPLING_RATE", "0.5")
         .env("TELEMETRY_SIDECAR_QUIET", "false")
@@ -27,7 +27,7 @@ fn the_command_line_is_stronger_than_the_environment() {
 }
 
 #[test]
-fn a_bad_value_in_the_environment_is_refused_where_it_is_read_by_its_name() {
+fn an_invalid_variable_is_reported_by_its_name() {
     let bytes = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
     for (name, value, cause) in [
         ("TELEMETRY_SIDECAR_SAMPLING_RATE", "2".into(), "'2': expected a number from 0 to 1"),
@@ -46,29 +46,29 @@ fn a_bad_value_in_the_environment_is_refused_where_it_is_read_by_its_name() {
         };
         let (code, line) = start(&["--", "true"]);
         if cause.is_empty() {
-            // It is an option of replay.
+            // An option of `replay` only.
             assert_eq!(code, 0, "{name}: {line}");
         } else {
             assert_eq!((code, line.lines().count()), (125, 1), "{name}: {line}");
             expect_words(&line, &[&format!("telemetry-sidecar: {name}: "), cause]);
         }
-        // Only wrapping and replaying read it.
+        // Other subcommands do not read the variable.
         assert_eq!(start(&["decode", "/dev/null"]), (0, String::new()), "{name}");
     }
 }
 
 #[test]
-fn an_exporter_that_a_variable_switches_off_is_none_to_wait_without() {
+fn an_exporter_disabled_by_a_variable_does_not_count_as_a_consumer() {
     let words = ["replay", "--ready-file", "{dir}/ready", "--max-subscribers", "1", "/dev/null"];
     let sidecar = Sidecar::command(&words).env("TELEMETRY_SIDECAR_EXPORT_OTLP", "0").start();
     sidecar.port();
-    // It waits for a subscriber.
+    // The replay waits for a subscriber.
     sidecar.signal(nix::sys::signal::Signal::SIGTERM);
     sidecar.finish().expect_signal(nix::libc::SIGTERM);
 }
 
 #[test]
-fn the_worker_does_not_inherit_our_variables() {
+fn the_worker_does_not_inherit_the_variables_of_the_sidecar() {
     let sidecar = Sidecar::command(&["--", "env"])
         .env("TELEMETRY_SIDECAR_QUIET", "1")
         .env("TELEMETRY_SIDECAR_EMBEDDED", "")

@@ -8,7 +8,7 @@ use crate::support::{
 use std::fs;
 
 #[test]
-fn certificates_and_keys_that_are_none_are_told_by_their_file() {
+fn invalid_certificates_and_keys_are_reported_with_their_file() {
     let (authority, other) = (Authority::new(), Authority::new());
     let Pair { certificate, key } = authority.issue();
     let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
@@ -44,7 +44,7 @@ fn certificates_and_keys_that_are_none_are_told_by_their_file() {
 }
 
 #[test]
-fn tail_says_when_one_speaks_tls_and_the_other_does_not() {
+fn tail_reports_a_tls_mismatch() {
     let authority = Authority::new();
     for (tls, words) in [(true, &["tail"][..]), (false, &["tail", "--tls-ca", "{dir}/ca.pem"])] {
         let files = ["--tls-cert", "{dir}/cert.pem", "--tls-key", "{dir}/key.pem"];

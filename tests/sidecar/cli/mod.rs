@@ -1,4 +1,4 @@
-//! The command line: what is wrong with it is said in one line, and no worker starts.
+//! The command line: errors are reported in one line, and no worker is started.
 
 mod environment;
 mod files;
@@ -83,7 +83,7 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
             &["--export-statsd", &format!("unix:/{}", "x".repeat(107))],
             &["--export-statsd", "too long for a unix socket (107 bytes at most)"],
         ),
-        // Also of an exporter that is off.
+        // Options of a disabled exporter are validated too.
         (&["--statsd-dialect", "etsy"], &["--statsd-dialect", "'etsy'", "statsd or dogstatsd"]),
         (&["--statsd-prefix", "a|b"], &["--statsd-prefix", "'a|b'", "letters, digits"]),
         (&["--otlp-span-timeout", "abc"], &["--otlp-span-timeout", "'abc'", "500ms"]),
@@ -97,7 +97,7 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--wait-for-subscribers", "1"], &["--wait-for-subscribers: an option of replay"]),
     ];
     for (options, words) in cases {
-        // What has to be at the end is told with a newline.
+        // Text that must be at the end of the line is written with a newline.
         expect_words(&(refused(options) + "\n"), words);
     }
 }
@@ -166,7 +166,7 @@ fn addresses_that_other_hosts_can_reach_need_insecure() {
 }
 
 #[test]
-fn a_stale_ready_file_goes_even_if_nothing_comes_of_the_start() {
+fn a_stale_ready_file_is_removed_even_if_the_start_fails() {
     let before = ["--ready-file", "{dir}/ready"];
     for (subcommand, rest) in [
         (&[][..], &["--pipe-size", "2147483648", "--", "true"][..]),
@@ -181,7 +181,7 @@ fn a_stale_ready_file_goes_even_if_nothing_comes_of_the_start() {
 }
 
 #[test]
-fn an_address_in_use_starts_no_worker() {
+fn an_address_in_use_prevents_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     expect_words(&refused(&["--listen", &address]), &["--listen", &address, "address in use"]);
@@ -202,7 +202,7 @@ fn help_and_version_go_to_stdout() {
 }
 
 #[test]
-fn snakepit_finds_none_of_its_own_options_in_ours() {
+fn no_option_conflicts_with_those_of_snakepit() {
     let reserved = [
         "--port",
         "--elixir-address",
@@ -217,12 +217,12 @@ fn snakepit_finds_none_of_its_own_options_in_ours() {
 }
 
 #[test]
-fn the_port_is_announced_only_when_nobody_could_know_it() {
+fn the_port_is_announced_only_if_it_was_chosen_automatically() {
     let stderr = run(&["--", "true"]).expect_code(0).stderr();
     let port = stderr.strip_prefix("GRPC_READY:").and_then(|rest| rest.strip_suffix('\n')).expect(&stderr);
     assert!(port.parse::<u16>().unwrap() > 0);
 
-    // Nobody else uses this loopback address, so the port is free.
+    // No other process uses this loopback address, so the port is free.
     for options in [
         &["--quiet"][..],
         &["--listen", "127.91.7.3:47113"],
@@ -248,7 +248,7 @@ fn the_ready_file_has_a_line_for_each_listener_before_the_worker_starts() {
 }
 
 #[test]
-fn a_stale_ready_file_is_gone_when_binding_fails() {
+fn a_stale_ready_file_is_removed_if_binding_fails() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let words = ["--listen", &address, "--ready-file", "{dir}/ready", "--", "true"];
@@ -260,17 +260,17 @@ fn a_stale_ready_file_is_gone_when_binding_fails() {
 }
 
 #[test]
-fn a_unix_socket_is_private_replaces_a_stale_one_and_goes_at_exit() {
+fn a_unix_socket_is_private_replaces_a_stale_one_and_is_removed_at_exit() {
     let builder = Sidecar::command(&["-q", "--listen", "unix:{dir}/s", "--", "stat", "-c", "%a", "{dir}/s"]);
     let socket = builder.path("s");
-    // A socket that nobody listens at any more.
+    // A stale socket: its listener is closed.
     drop(UnixListener::bind(&socket).unwrap());
     assert_eq!(builder.start().finish().expect_code(0).stdout(), "600\n");
     assert!(!socket.exists());
 }
 
 #[test]
-fn what_is_in_the_way_of_a_unix_socket_stays() {
+fn other_files_at_the_path_of_a_unix_socket_are_kept() {
     let words = ["-q", "--listen", "unix:{dir}/s", "--", "true"];
     for in_use in [true, false] {
         let builder = Sidecar::command(&words);

@@ -1,8 +1,8 @@
-//! Faults of clients. The worker never notices any of them.
+//! Failing clients. The worker is never affected.
 
 use super::long;
 use crate::support::{
-    BINARY, PATIENCE, Sidecar, Status, StatusClient, Subscriber, connect,
+    BINARY, Sidecar, Status, StatusClient, Subscriber, TIMEOUT, connect,
     http2::{PREFACE, RawStream, read_frame, write_frame},
     line, wait_for, wait_until,
 };
@@ -27,15 +27,15 @@ use telemetry_sidecar::event::proto::{
     sidecar::Consumer,
 };
 
-/// Events too long for a client's windows to hide that it does not read.
+/// Events so long that a client that does not read cannot buffer them in its windows.
 fn long_events(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|number| line("a", number, &format!("{number:0>1000}")))
 }
 
-/// `tail` as a client, which can be stopped; killed when dropped.
+/// `tail` as a client that can be stopped; killed when dropped.
 struct Tail {
     process: Option<Child>,
-    /// The hub's number of it.
+    /// Its subscriber id in the hub.
     id: u64,
 }
 
@@ -54,7 +54,8 @@ impl Tail {
         kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
     }
 
-    /// Goes on, to its end: whether it is content, and how many events it has printed.
+    /// Resumes the client and waits for its end. Returns whether it succeeded, and the number of events
+    /// printed.
     fn finish(mut self) -> (bool, u64) {
         self.signal(Signal::SIGCONT);
         let output = self.process.take().unwrap().wait_with_output().unwrap();
@@ -71,18 +72,19 @@ impl Drop for Tail {
     }
 }
 
-/// A subscriber's books while it is there.
+/// The counters of a connected subscriber.
 fn find(status: &Status, id: u64) -> Option<&Consumer> {
     status.subscribers.iter().find(|consumer| consumer.id == id)
 }
 
-/// How long a client stands still.
+/// How long a client is stopped.
 fn stall() -> Duration {
     Duration::from_secs(if long() { 60 } else { 1 })
 }
 
-/// Writes event after event for as long as `more` says so, each when the one before has come to another subscriber. That one,
-/// and the exporter, get all of them. Tells how many there were, and the books.
+/// Writes one event at a time while `more` returns true, each after another subscriber has received the one
+/// before. That subscriber and the exporter receive all of them. Returns the number of events, and the
+/// status.
 async fn stream_to_another(
     sidecar: &mut Sidecar,
     mut more: impl AsyncFnMut(&Sidecar) -> bool,
@@ -103,9 +105,9 @@ async fn stream_to_another(
     (written, status)
 }
 
-/// A client that is stopped, for a minute with `FAULTS_LONG`, where nobody asks whether it is there. The worker: nothing. The
-/// client, when it goes on: what fitted its queue, and the end with OK. Others: every event when it comes. Counted: what it
-/// lost, as dropped.
+/// A client is stopped (for a minute with `FAULTS_LONG`) without keepalive. Worker: unaffected. The client,
+/// after it is resumed: the events in its queue, and the end with OK. Others: every event without delay.
+/// Counters: its lost events are dropped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_client() {
     let mut sidecar = Sidecar::wrap_echo(&["--keepalive-interval", "0s", "--export-jsonl", "/dev/null"]);
@@ -113,7 +115,7 @@ async fn a_stopped_client() {
     tail.signal(Signal::SIGSTOP);
     let start = Instant::now();
     let goes_on = async |sidecar: &Sidecar| {
-        // What its socket takes it has as good as read.
+        // Events in its socket buffer count as delivered.
         let is_full = find(&sidecar.status().await, tail.id).unwrap().dropped > 0;
         start.elapsed() < stall() || !is_full
     };
@@ -129,11 +131,11 @@ async fn a_stopped_client() {
     assert_eq!(reading.join().unwrap(), (true, books.delivered));
 }
 
-/// The same where it is asked: by default it has half a minute and 20 seconds. The worker: nothing. The client, when it goes
-/// on: what its socket had taken, and an error. Others: every event when it comes. Counted: what it lost, as dropped, and what it
-/// had queued, as abandoned.
+/// The same with keepalive, which by default takes 30 seconds and 20 seconds. Worker: unaffected. The client,
+/// after it is resumed: the events in its socket buffer, and an error. Others: every event without delay.
+/// Counters: its lost events are dropped, the queued ones abandoned.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_client_that_is_asked_whether_it_is_there() {
+async fn a_stopped_client_is_disconnected_by_keepalive() {
     let soon: &[&str] = &["--keepalive-interval", "100ms"];
     let options = [if long() { &[] } else { soon }, &["--export-jsonl", "/dev/null"]].concat();
     let mut sidecar = Sidecar::wrap_echo(&options);
@@ -141,7 +143,7 @@ async fn a_stopped_client_that_is_asked_whether_it_is_there() {
     tail.signal(Signal::SIGSTOP);
     let start = Instant::now();
     let goes_on = async |sidecar: &Sidecar| {
-        assert!(start.elapsed() < stall() + PATIENCE, "it is still there");
+        assert!(start.elapsed() < stall() + TIMEOUT, "it is still there");
         start.elapsed() < stall() || find(&sidecar.status().await, tail.id).is_some()
     };
     let (written, status) = stream_to_another(&mut sidecar, goes_on).await;
@@ -154,7 +156,7 @@ async fn a_stopped_client_that_is_asked_whether_it_is_there() {
     sidecar.finish().expect_code(0);
 }
 
-/// A client that is killed or resets its connection is gone from the books' present; what it had queued is abandoned.
+/// A client that is killed or resets its connection is disconnected, and its queued events are abandoned.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
@@ -171,7 +173,7 @@ async fn a_reset() {
     sidecar.finish().expect_code(0);
 }
 
-/// A window of nothing: nothing is sent, memory is bounded by the queue, the exit by the drain timeout.
+/// With a window of zero nothing is sent; memory is bounded by the queue, the exit by the drain timeout.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_window_of_zero() {
     let mut sidecar = Sidecar::wrap_echo(&["--queue-bytes", "1000000", "--drain-timeout", "200ms"]);
@@ -187,7 +189,7 @@ async fn a_window_of_zero() {
     drop(stream);
 }
 
-/// Thousands of connections that come and go leave nothing behind.
+/// Thousands of short connections leave nothing behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_visits() {
     let sidecar = Sidecar::wrap_echo(&[]);
@@ -207,10 +209,10 @@ async fn ten_thousand_visits() {
     sidecar.finish().expect_code(0);
 }
 
-/// Floods of controls are applied in order, refused ones counted, and another subscriber gets its events meanwhile.
+/// Floods of controls are applied in order, refused ones are counted, and other subscribers are not delayed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_controls() {
-    // Each counts for eleven by its length and what it has to match: some ninety are applied in a second.
+    // Each control costs eleven, by its length and its patterns: about ninety are applied in a second.
     let count = if long() { 3_000 } else { 300 };
     let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut other = sidecar.subscribe().await;
@@ -242,9 +244,10 @@ async fn a_flood_of_controls() {
     sidecar.finish().expect_code(0);
 }
 
-/// Garbage instead of HTTP/2, or half of what is expected and then silence: closed or left alone, and no one is delayed.
+/// Garbage instead of HTTP/2, or an unfinished preface: the connection is closed or ignored, and nothing is
+/// delayed.
 #[tokio::test(flavor = "multi_thread")]
-async fn strangers() {
+async fn clients_of_other_protocols() {
     let mut sidecar = Sidecar::wrap_echo(&["--drain-timeout", "600s"]);
     let port = sidecar.port();
     let speak = |bytes: &[u8]| {
@@ -253,13 +256,13 @@ async fn strangers() {
         stream
     };
     for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xFF; 500], &[PREFACE, &[0xFF; 100]].concat()] {
-        // The answer is a GOAWAY at most, then the end.
+        // The answer is at most a GOAWAY, then the end.
         let mut stream = speak(garbage);
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let ended = stream.read_to_end(&mut Vec::new());
         assert!(!ended.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "{garbage:?}");
     }
-    // One byte at a time, and never the last.
+    // Prefixes of the preface, never the complete one.
     let slow: Vec<_> = (0..50).map(|number| speak(&PREFACE[..number % PREFACE.len()])).collect();
     let mut subscriber = sidecar.subscribe().await;
     sidecar.write(line("a", 1, ""));
@@ -269,7 +272,7 @@ async fn strangers() {
     drop(slow);
 }
 
-/// Paths that nobody serves, and headers of a megabyte: an error for that stream or connection alone.
+/// Unknown paths and headers of a megabyte: only that stream or connection fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_paths_and_huge_headers() {
     let sidecar = Sidecar::wrap_echo(&[]);
@@ -289,7 +292,7 @@ async fn wrong_paths_and_huge_headers() {
     sidecar.finish().expect_code(0);
 }
 
-/// A client that closes its control side at once gets its events all the same, to the end.
+/// A client that closes its control side at once still receives all events.
 #[tokio::test(flavor = "multi_thread")]
 async fn controls_closed_at_once() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
@@ -304,7 +307,8 @@ async fn controls_closed_at_once() {
     sidecar.finish().expect_code(0);
 }
 
-/// Leaving exactly when the worker ends: whichever comes first, the exit status is the worker's, and prompt.
+/// A client disconnects exactly when the worker exits: in either order the exit is prompt and has the
+/// worker's status.
 #[tokio::test(flavor = "multi_thread")]
 async fn leaving_at_the_workers_end() {
     for delay in 0..30u64 {
@@ -320,7 +324,7 @@ async fn leaving_at_the_workers_end() {
     }
 }
 
-/// Pings and settings without end are answered or refused, and do not keep others waiting.
+/// Endless pings and settings are answered or refused, and do not delay other clients.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_pings() {
     let mut sidecar = Sidecar::wrap_echo(&[]);

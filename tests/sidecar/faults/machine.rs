@@ -1,7 +1,7 @@
-//! Faults of the machine.
+//! Failures of the machine.
 
 use crate::support::{
-    BINARY, PATIENCE, Sidecar, Status, StatusClient, connect, http2::RawStream, line, wait_for, wait_until,
+    BINARY, Sidecar, Status, StatusClient, TIMEOUT, connect, http2::RawStream, line, wait_for, wait_until,
 };
 use std::{
     fs,
@@ -13,7 +13,7 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// A sidecar started by a shell that sets a limit first.
+/// A sidecar started by a shell that first sets a limit.
 fn limited(limit: &str, options: &str, script: &str) -> Command {
     let mut command = Command::new("sh");
     let start = format!("{limit}; exec '{BINARY}' {options} -- sh -c '{script}'");
@@ -21,9 +21,10 @@ fn limited(limit: &str, options: &str, script: &str) -> Command {
     command
 }
 
-/// Exports and recordings on a full disk: given up and counted; the worker and its stderr know nothing of it.
+/// Exports and recordings on a full disk stop and count their losses; the worker and its stderr are not
+/// affected.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_for_files() {
+async fn exports_and_recordings_stop_on_a_full_disk() {
     let mut sidecar = Sidecar::wrap_echo(&["--export-jsonl", "/dev/full", "--record", "/dev/full"]);
     for number in 0..100 {
         sidecar.write(line("a", number, ""));
@@ -37,9 +38,10 @@ async fn a_full_disk_for_files() {
     assert_eq!(sidecar.finish().expect_code(0).stderr(), "ordinary\n");
 }
 
-/// Out of descriptors: connections wait, the processor does not spin, and all goes on when there are some again.
+/// Without free descriptors connections wait, the sidecar does not spin, and it continues when descriptors
+/// are free.
 #[tokio::test(flavor = "multi_thread")]
-async fn out_of_descriptors() {
+async fn connections_wait_while_descriptors_are_exhausted() {
     let dir = tempfile::tempdir().unwrap();
     let ready = dir.path().join("ready");
     let options = format!("--ready-file '{}'", ready.display());
@@ -50,7 +52,7 @@ async fn out_of_descriptors() {
     let open = || fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().count();
     wait_until("descriptors to run out", || open() >= 40);
     let (start, used) = (Instant::now(), processor_time(child.id()));
-    // What is measured is a while in which nothing happens.
+    // The measurement needs an interval in which nothing happens.
     std::thread::sleep(Duration::from_secs(1));
     let share = (processor_time(child.id()) - used) / start.elapsed().as_secs_f64();
     assert!(share < 0.3, "{share} of a processor");
@@ -61,7 +63,7 @@ async fn out_of_descriptors() {
     assert!(child.wait().unwrap().success());
 }
 
-/// Seconds of processor time that a process has used.
+/// The processor time of a process in seconds.
 fn processor_time(pid: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -69,13 +71,13 @@ fn processor_time(pid: u32) -> f64 {
     ticks / 100.0
 }
 
-/// A memory limit, and a subscriber that never reads: what waits for it is bounded, so the limit is never met.
+/// A memory limit, and a subscriber that never reads: its queue is bounded, so the limit is never reached.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_memory_limit() {
     let dir = tempfile::tempdir().unwrap();
     let ready = dir.path().join("ready");
     let options = format!("--ready-file '{}' --queue-bytes 4000000 --drain-timeout 100ms", ready.display());
-    // Addresses, not memory in use: each thread reserves 64 MiB of them.
+    // The limit counts reserved addresses, not memory in use: each thread reserves 64 MiB.
     let mut child = limited("ulimit -v 400000", &options, "cat >&2; exit 6").spawn().unwrap();
     wait_until("the ready file", || ready.exists());
     let port: u16 = fs::read_to_string(&ready).unwrap().trim().parse().unwrap();
@@ -90,8 +92,8 @@ async fn a_memory_limit() {
     drop(stalled);
 }
 
-/// A library that has the system's clock run later by as many seconds as stand in a file, a number in the machine's own
-/// form. The clock that only runs forward is left alone, as it is by whoever sets the time.
+/// A preloaded library that adds to the real-time clock the number of seconds stored in a file (native byte
+/// order). As when the time is set, the monotonic clock does not change.
 const CLOCK: &str = "
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -117,11 +119,11 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 
 const DAY: i64 = 86_400;
 
-/// The system's clock, as a sidecar and its worker have it.
+/// The real-time clock of a sidecar and its worker.
 struct Clock(TempDir);
 
 impl Clock {
-    /// A clock that is right; none, which is said, where there is no C compiler.
+    /// A clock without offset. Without a C compiler the test prints that it is skipped.
     fn new() -> Option<Self> {
         let clock = Self(tempfile::tempdir().unwrap());
         fs::write(clock.path("clock.c"), CLOCK).unwrap();
@@ -140,13 +142,13 @@ impl Clock {
         self.0.path().join(name)
     }
 
-    /// Sets it to so many seconds later than it is. The file is never empty: somebody looks at it all the time.
+    /// Sets the offset in seconds. The file is written in place, so that a reader never finds it empty.
     fn set(&self, seconds: i64) {
         let file = fs::OpenOptions::new().write(true).open(self.path("seconds")).unwrap();
         file.write_all_at(&seconds.to_ne_bytes(), 0).unwrap();
     }
 
-    /// A sidecar whose worker prints what the test writes.
+    /// A sidecar whose worker prints the lines that the test writes.
     fn wrap(&self, options: &[&str]) -> Sidecar {
         let words = [&["--ready-file", "{dir}/ready"], options, &["--", "sh", "-c", "exec cat >&2"]].concat();
         Sidecar::command(&words)
@@ -156,15 +158,15 @@ impl Clock {
     }
 }
 
-/// The clock is set back by a day, forward by a year, and right again. The worker: what it would see without the sidecar. Clients
-/// and exporters: every event when it comes; one that has no time of its own has that of the clock. Counted: as ever. Only
-/// stamps are of that clock. Whatever takes a while is measured by the one that only runs forward, such as here the time that
-/// lines wait to go in one datagram.
+/// The clock is set back by a day, forward by a year, and right again. Worker: sees the same clock as without
+/// the sidecar. Clients and exporters: every event without delay; an event without a timestamp gets the
+/// clock's. Counters: unaffected. Only timestamps use the real-time clock; durations, such as the time that
+/// lines wait to be packed into a datagram, use the monotonic one.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_clock_set_back_and_forward() {
+async fn setting_the_clock_affects_only_timestamps() {
     let Some(clock) = Clock::new() else { return };
     let statsd = UdpSocket::bind("127.0.0.1:0").unwrap();
-    statsd.set_read_timeout(Some(PATIENCE)).unwrap();
+    statsd.set_read_timeout(Some(TIMEOUT)).unwrap();
     let address = format!("udp://127.0.0.1:{}", statsd.local_addr().unwrap().port());
     let mut sidecar = clock.wrap(&["--export-statsd", &address]);
     let mut subscriber = sidecar.subscribe().await;
@@ -186,10 +188,10 @@ async fn the_clock_set_back_and_forward() {
     sidecar.finish().expect_code(0);
 }
 
-/// The same while queues drain. The worker: nothing, it has ended. A client that does not read is waited for neither longer nor
-/// shorter.
+/// The clock is set while queues drain. A client that does not read delays the exit by exactly the drain
+/// timeout.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_clock_set_while_queues_drain() {
+async fn setting_the_clock_does_not_affect_the_drain_timeout() {
     const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
     let Some(clock) = Clock::new() else { return };
     for seconds in [365 * DAY, -DAY] {
@@ -208,8 +210,8 @@ async fn the_clock_set_while_queues_drain() {
     }
 }
 
-/// The user's pages for pipes are used up: the worker's pipe stays as small as the system makes it, and nothing else changes.
-/// The limit is not for root, so that it is another user's where the test is root's.
+/// The user's pipe pages are exhausted: the worker's pipe stays as small as the system creates it, and
+/// nothing else changes. The limit does not apply to root, so a test that runs as root uses another user.
 #[test]
 fn no_pages_for_pipes() {
     const USE_UP_AND_RUN: &str = r#"
@@ -240,8 +242,8 @@ sys.exit("there is no limit")
     }
 }
 
-/// Without /proc everything works but what only /proc tells. Needs a mount namespace of its own: where there may be none
-/// nothing is tested, which is said.
+/// Without /proc everything works that does not read it. Needs a mount namespace; without permission to
+/// create one the test prints that it is skipped.
 #[test]
 fn no_proc() {
     let script = format!(

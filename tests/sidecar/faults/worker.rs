@@ -1,11 +1,11 @@
-//! Faults of the worker.
+//! Failing workers.
 
 use super::long;
 use crate::support::{Sidecar, Status, line, wait_for};
 use std::{fs, fs::File, process::Stdio};
 
-/// Killed at any byte of a line. The parent sees SIGKILL and the bytes as far as they got; a line that was whole but for
-/// its newline is an event.
+/// The worker is killed at each byte of a line. The parent sees SIGKILL and the bytes written so far; a line
+/// that lacks only its newline is an event.
 #[test]
 fn killed_at_any_byte_of_a_line() {
     let event = line("a.b", 5, "c");
@@ -18,7 +18,7 @@ fn killed_at_any_byte_of_a_line() {
     }
 }
 
-/// Endless output without a newline passes, in bounded memory.
+/// Endless output without a newline passes with bounded memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_output_without_a_newline() {
     let mib: u64 = if long() { 10 * 1024 } else { 256 };
@@ -28,12 +28,12 @@ async fn endless_output_without_a_newline() {
     let all = |status: &Status| status.stream.unwrap().bytes_passed == mib << 20;
     wait_for("all to pass", async || sidecar.status().await, all).await;
     let memory = peak_memory_kib(&sidecar);
-    // Much of it is the program, without optimization.
+    // Much of it is the unoptimized program itself.
     assert!(memory < 40 * 1024, "{memory} KiB");
     sidecar.finish().expect_code(1);
 }
 
-/// Lines of 64 KiB to 100 MB: an event as long as its line and message may be; otherwise passed on and counted.
+/// Lines of 64 KiB to 100 MB: within the limits of line and message an event, otherwise passed and counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_lines() {
     let longest = if long() { 100_000_000 } else { 20_000_000 };
@@ -51,7 +51,7 @@ async fn long_lines() {
     }
 }
 
-/// Two hundred writers at once: every line that is written in one piece of at most 4096 bytes is an event.
+/// Two hundred concurrent writers: every line of at most 4096 bytes that is written at once is an event.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_writers() {
     let script = "i=0; while [ $i -lt 200 ]; do
@@ -64,7 +64,7 @@ async fn two_hundred_writers() {
     assert_eq!(sidecar.finish().expect_code(1).stderr(), "");
 }
 
-/// A worker that closes its stderr lives on, and what it prints after it was opened again is telemetry as before.
+/// A worker that closes its stderr continues, and its output after it reopens stderr is telemetry as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn stderr_closed_and_opened_again() {
     let script = "exec 3>&2 2>&-; read go; exec 2>&3; echo 'TELEMETRY:{\"event\": \"a\"}' >&2; read end";
@@ -77,9 +77,9 @@ async fn stderr_closed_and_opened_again() {
     sidecar.finish().expect_code(0);
 }
 
-/// A worker that is gone in a millisecond: its events reach whoever lingers for them.
+/// A worker that exits within a millisecond: `--linger` delivers its events.
 #[tokio::test(flavor = "multi_thread")]
-async fn gone_at_once() {
+async fn a_worker_that_exits_at_once() {
     for _ in 0..20 {
         let script = "echo 'TELEMETRY:{\"event\": \"a\"}' >&2; exit 3";
         let sidecar = Sidecar::wrap(&["--linger", "60s"], script);
@@ -89,7 +89,7 @@ async fn gone_at_once() {
     }
 }
 
-/// The most memory that a process has had at a time.
+/// The peak memory of a process.
 pub fn peak_memory_kib(sidecar: &Sidecar) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

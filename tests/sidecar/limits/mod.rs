@@ -1,9 +1,9 @@
-//! What clients may take, each limit with one that wants more, and what others notice of that: nothing.
+//! Limits on clients: each is exceeded by one client, and others are not affected.
 
 mod unfinished;
 
 use crate::support::{
-    PATIENCE, Sidecar, StatusClient,
+    Sidecar, StatusClient, TIMEOUT,
     http2::{
         CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
         dial, frame, read_frame, stream_telemetry, write_frame,
@@ -24,10 +24,10 @@ use telemetry_sidecar::event::proto::{
 };
 use tonic::{Code, Request, Status};
 
-/// The error code of a stream that may be opened again (RFC 9113, section 7).
+/// REFUSED_STREAM: the stream may be opened again (RFC 9113, section 7).
 const REFUSED_STREAM: u32 = 7;
 
-/// Whether the peer closes the connection; a reset counts.
+/// Whether the peer closes or resets the connection.
 fn is_closed(mut stream: TcpStream) -> bool {
     let mut scrap = Vec::new();
     match stream.read_to_end(&mut scrap) {
@@ -36,7 +36,7 @@ fn is_closed(mut stream: TcpStream) -> bool {
     }
 }
 
-/// Reads on until there is such a frame; pings are answered.
+/// Reads up to the first frame that satisfies the condition; answers pings.
 fn read_until(stream: &mut TcpStream, wanted: impl Fn(&Frame) -> bool) -> Frame {
     loop {
         let frame = read_frame(stream).expect("the connection was closed");
@@ -49,7 +49,7 @@ fn read_until(stream: &mut TcpStream, wanted: impl Fn(&Frame) -> bool) -> Frame 
     }
 }
 
-/// A telemetry stream by hand.
+/// A telemetry stream on a raw connection.
 fn open_stream(port: u16) -> TcpStream {
     let mut stream = dial(port);
     stream.write_all(PREFACE).unwrap();
@@ -68,7 +68,7 @@ fn filter(allow: Vec<String>) -> Control {
     Control::Filter(TelemetryEventFilter { allow, deny: vec![] })
 }
 
-/// Waits until so many controls were applied and refused.
+/// Waits until these numbers of controls were applied and refused.
 async fn wait_for_controls(status: &mut StatusClient, applied: u64, refused: u64) -> Consumer {
     let seen = |status: &GetStatusResponse| {
         let subscriber = &status.subscribers[0];
@@ -78,7 +78,7 @@ async fn wait_for_controls(status: &mut StatusClient, applied: u64, refused: u64
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_connection_too_many_is_closed_until_another_goes() {
+async fn a_connection_over_the_limit_is_closed_until_another_closes() {
     let sidecar = Sidecar::wrap_echo(&["-vv", "--max-connections", "2"]);
     let port = sidecar.port();
     let (first, second) = (open_stream(port), open_stream(port));
@@ -95,7 +95,7 @@ async fn one_connection_too_many_is_closed_until_another_goes() {
 }
 
 #[test]
-fn one_stream_too_many_of_a_connection_is_refused() {
+fn a_stream_over_the_limit_of_a_connection_is_refused() {
     let sidecar = Sidecar::wrap_echo(&[]);
     let mut stream = dial(sidecar.port());
     stream.write_all(PREFACE).unwrap();
@@ -112,7 +112,7 @@ fn one_stream_too_many_of_a_connection_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_subscriber_too_many_is_refused_until_another_leaves() {
+async fn a_subscriber_over_the_limit_is_refused_until_another_unsubscribes() {
     let mut sidecar = Sidecar::wrap_echo(&["--max-subscribers", "1"]);
     let subscriber = sidecar.subscribe().await;
     let refused = refusal(&sidecar, "x").await;
@@ -129,7 +129,7 @@ async fn one_subscriber_too_many_is_refused_until_another_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn controls_that_come_too_fast_wait_and_none_is_lost() {
+async fn controls_over_the_rate_are_delayed_and_all_applied() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut status = StatusClient::new(sidecar.channel().await);
     let mut flood = sidecar.subscribe().await;
@@ -138,13 +138,13 @@ async fn controls_that_come_too_fast_wait_and_none_is_lost() {
         flood.control(Control::Toggle(TelemetryToggle { enabled: true })).await;
     }
     flood.control(filter(vec!["last".into()])).await;
-    // Another one's are not held up, nor is anything that is sent to the first.
+    // Neither another subscriber's controls nor this subscriber's events are delayed.
     let mut other = sidecar.subscribe().await;
     other.control(filter(vec!["b".into()])).await;
     let other_is_done = |status: &GetStatusResponse| status.subscribers[1].controls_applied == 1;
     let books = wait_for("the other's control", async || status.get().await, other_is_done).await;
     let applied = books.subscribers[0].controls_applied;
-    // A second's worth at once, and one more to begin with.
+    // The burst of one second, and one initial control.
     assert!(
         f64::from(u32::try_from(applied).unwrap()) <= 1_001.0 + 1_000.0 * start.elapsed().as_secs_f64(),
         "{applied}"
@@ -162,7 +162,7 @@ async fn controls_that_come_too_fast_wait_and_none_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_patterns_or_longer_or_wilder_ones_are_refused_and_counted() {
+async fn filters_over_the_pattern_limits_are_refused_and_counted() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut status = StatusClient::new(sidecar.channel().await);
     let mut subscriber = sidecar.subscribe().await;
@@ -189,7 +189,7 @@ async fn more_patterns_or_longer_or_wilder_ones_are_refused_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_that_are_too_long_are_refused_and_their_connection_goes_on() {
+async fn oversized_headers_are_refused_and_the_connection_stays_open() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut stream = dial(sidecar.port());
     stream.write_all(PREFACE).unwrap();
@@ -199,7 +199,7 @@ async fn headers_that_are_too_long_are_refused_and_their_connection_goes_on() {
     let (first, rest) = headers.split_at(16_000);
     write_frame(&mut stream, HEADERS, END_STREAM, 1, first);
     write_frame(&mut stream, CONTINUATION, END_HEADERS, 1, rest);
-    // 431, or the stream is reset: either way it is over.
+    // Either status 431 or a reset stream.
     let over = read_until(&mut stream, |frame| frame.id == 1);
     assert!(over.kind == RST_STREAM || over.flags & END_STREAM != 0, "{}", over.kind);
     write_frame(&mut stream, HEADERS, END_HEADERS, 3, &stream_telemetry(&[]));
@@ -211,7 +211,7 @@ async fn headers_that_are_too_long_are_refused_and_their_connection_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_does_not_begin_is_closed() {
+async fn a_connection_without_a_handshake_is_closed() {
     let mut sidecar = Sidecar::wrap_echo(&["-vv", "--handshake-timeout", "2s"]);
     let port = sidecar.port();
     let mut subscriber = sidecar.subscribe().await;
@@ -224,7 +224,7 @@ async fn a_connection_that_does_not_begin_is_closed() {
         assert!(is_closed(stream));
     }
     sidecar.wait_for_stderr("no HTTP/2 within the handshake timeout");
-    // Who has begun may be silent.
+    // A client that has completed the handshake may be idle.
     sidecar.write(line("a", 1, ""));
     subscriber.next().await;
     drop(subscriber);
@@ -232,7 +232,7 @@ async fn a_connection_that_does_not_begin_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_that_does_not_answer_is_found_dead() {
+async fn a_peer_that_answers_no_ping_is_disconnected() {
     let mut sidecar = Sidecar::wrap_echo(&["--keepalive-interval", "100ms", "-vv"]);
     let mut alive = sidecar.subscribe().await;
     let mut dead = open_stream(sidecar.port());
@@ -246,7 +246,7 @@ async fn a_peer_that_does_not_answer_is_found_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_are_reset_at_once_end_their_connection_and_nobody_elses() {
+async fn rapid_resets_close_only_their_own_connection() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut other = sidecar.subscribe().await;
     let mut rapid = dial(sidecar.port());
@@ -255,7 +255,7 @@ async fn streams_that_are_reset_at_once_end_their_connection_and_nobody_elses() 
         bytes.extend(frame(HEADERS, END_HEADERS, id, &stream_telemetry(&[])));
         bytes.extend(frame(RST_STREAM, 0, id, &8u32.to_be_bytes()));
     }
-    // It may be closed before all is sent.
+    // The connection may be closed before everything is sent.
     let _ = rapid.write_all(&bytes);
     assert!(is_closed(rapid));
     sidecar.write(line("a", 1, ""));
@@ -265,15 +265,16 @@ async fn streams_that_are_reset_at_once_end_their_connection_and_nobody_elses() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_floods_does_not_starve_another() {
+async fn a_flooding_client_does_not_starve_another() {
     let mut sidecar = Sidecar::wrap_echo(&["--queue-capacity", "100000"]);
     let mut other = sidecar.subscribe().await;
     let mut flood = open_stream(sidecar.port());
     let mut answers = flood.try_clone().unwrap();
     let reading = std::thread::spawn(move || while read_frame(&mut answers).is_some() {});
     let flooding = std::thread::spawn(move || {
-        flood.set_write_timeout(Some(PATIENCE)).unwrap();
-        // As many empty controls as there is room for, and then what is always allowed, until the connection ends.
+        flood.set_write_timeout(Some(TIMEOUT)).unwrap();
+        // Empty controls as far as the window allows, then frames that are always allowed, until the
+        // connection ends.
         for _ in 0..60 {
             write_frame(&mut flood, DATA, 0, 1, &[0; 1_000]);
         }

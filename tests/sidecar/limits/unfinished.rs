@@ -1,8 +1,8 @@
-//! What is begun and not finished, and what comes faster than it is applied: little memory, and an end.
+//! Unfinished requests and floods of controls: little memory, and an end.
 
 use super::{read_until, wait_for_controls};
 use crate::support::{
-    PATIENCE, Sidecar, StatusClient,
+    Sidecar, StatusClient, TIMEOUT,
     http2::{
         DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, call, dial, read_frame,
         stream_telemetry, write_frame,
@@ -17,33 +17,33 @@ use std::{
 use telemetry_sidecar::event::proto::sidecar::GetStatusResponse;
 use tonic::Code;
 
-/// A gRPC message that does not come: the first bytes of one of 4 MiB.
+/// The first bytes of a gRPC message of 4 MiB that is never completed.
 const HALF_A_MESSAGE: [u8; 4_000] = {
     let mut bytes = [0; 4_000];
     bytes[2] = 0x40;
     bytes
 };
 
-/// A control as gRPC sends it: `toggle { enabled: true }`.
+/// A framed control: `toggle { enabled: true }`.
 const TOGGLE: &[u8] = &[0, 0, 0, 0, 4, 0x0A, 2, 8, 1];
 
-/// Begins with HTTP/2, and waits until the whole connection may be sent 512 KiB. Streams may be sent 64 KiB as long as
-/// the server's settings are not acknowledged.
+/// Starts HTTP/2 and waits until the connection window is 512 KiB. Streams have a window of 64 KiB as long as
+/// the client does not acknowledge the server's settings.
 fn begin(stream: &mut TcpStream) {
     stream.write_all(PREFACE).unwrap();
     read_until(stream, |frame| (frame.kind, frame.id) == (WINDOW_UPDATE, 0));
 }
 
-/// What the sidecar holds in memory, in KiB.
+/// The resident memory of the sidecar in KiB.
 fn memory_kib(sidecar: &Sidecar) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     resident.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Requests that are begun and not finished, on many streams: they hold next to nothing, and are refused in time.
+/// Unfinished requests on many streams use little memory and time out.
 #[tokio::test(flavor = "multi_thread")]
-async fn half_a_request_is_refused_in_time_and_takes_little_memory() {
+async fn unfinished_requests_time_out_and_use_little_memory() {
     let mut sidecar = Sidecar::wrap_echo(&["--handshake-timeout", "1s"]);
     sidecar.status().await;
     let before = memory_kib(&sidecar);
@@ -56,7 +56,7 @@ async fn half_a_request_is_refused_in_time_and_takes_little_memory() {
             write_frame(stream, DATA, 0, id, &HALF_A_MESSAGE);
         }
     }
-    // All 800 are open, and there is still an answer for others.
+    // All 800 are open, and others are still served.
     sidecar.status().await;
     let held = memory_kib(&sidecar) - before;
     assert!(held < 40 * 1024, "{held} KiB");
@@ -76,7 +76,7 @@ async fn half_a_request_is_refused_in_time_and_takes_little_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_too_long_is_refused() {
+async fn a_unary_request_over_4_kib_is_refused() {
     let sidecar = Sidecar::wrap_echo(&[]);
     let mut health = tonic_health::pb::health_client::HealthClient::new(sidecar.channel().await);
     let mut ask = async |length| {
@@ -92,7 +92,7 @@ async fn a_request_that_is_too_long_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_control_longer_than_any_may_be_is_refused_at_its_first_bytes() {
+async fn an_oversized_control_is_refused_at_its_length_prefix() {
     let sidecar = Sidecar::wrap_echo(&[]);
     let mut stream = dial(sidecar.port());
     begin(&mut stream);
@@ -112,7 +112,7 @@ async fn a_control_longer_than_any_may_be_is_refused_at_its_first_bytes() {
     sidecar.finish().expect_code(0);
 }
 
-/// A client that keeps to its windows and sends each control in a frame of its own.
+/// A client that respects flow control and sends each control in its own frame.
 struct Toggling {
     stream: TcpStream,
     window: usize,
@@ -132,7 +132,8 @@ impl Toggling {
         Self { stream, window }
     }
 
-    /// Sends so many, if the window allows it in time, and returns how many it has sent.
+    /// Sends this many controls, as far as the window allows it in the given time, and returns the number
+    /// sent.
     fn send(&mut self, count: usize, within: Duration) -> usize {
         self.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let deadline = Instant::now() + within;
@@ -157,20 +158,19 @@ impl Toggling {
         count
     }
 
-    /// Waits for an event.
     fn expect_event(&mut self) {
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         read_until(&mut self.stream, |frame| frame.kind == DATA);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_controls_in_frames_of_their_own_wait_and_all_are_applied() {
+async fn thousands_of_controls_in_separate_frames_are_all_applied() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut status = StatusClient::new(sidecar.channel().await);
     let mut client = Toggling::start(sidecar.port());
     let start = Instant::now();
-    assert_eq!(tokio::task::block_in_place(|| client.send(5_000, PATIENCE)), 5_000);
+    assert_eq!(tokio::task::block_in_place(|| client.send(5_000, TIMEOUT)), 5_000);
     wait_for_controls(&mut status, 5_000, 0).await;
     assert!(start.elapsed() >= Duration::from_millis(3_900), "{:?}", start.elapsed());
     sidecar.write(line("a", 1, ""));
@@ -180,12 +180,12 @@ async fn thousands_of_controls_in_frames_of_their_own_wait_and_all_are_applied()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_controls_is_held_back_in_the_end_and_its_connection_stays() {
+async fn a_flood_of_controls_is_slowed_by_flow_control() {
     let mut sidecar = Sidecar::wrap_echo(&[]);
     let mut client = Toggling::start(sidecar.port());
     let start = Instant::now();
     let sent = tokio::task::block_in_place(|| client.send(40_000, Duration::from_secs(5)));
-    // What may wait, a window, and what was applied meanwhile.
+    // The queue of controls, one window, and the controls applied meanwhile.
     let applied = 1_000 + usize::try_from(start.elapsed().as_millis()).unwrap();
     assert!((7_000..8_900 + applied).contains(&sent), "{sent}, {applied} applied");
     sidecar.write(line("a", 1, ""));
