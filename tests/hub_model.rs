@@ -1,8 +1,8 @@
-//! The hub's hand-overs between threads: no event is lost or taken twice, and nobody is left asleep, whatever the order.
+//! The hub under thread interleavings: in no order is an event lost, delivered twice, or a wake-up lost.
 //!
-//! It is the hub's own source, compiled here once more with loom's locks in the place of the standard library's. loom runs
-//! a model again and again, and at every lock goes on with another thread than before, until it has tried all orders with
-//! at most two switches that no thread asked for, or as many as `LOOM_MAX_PREEMPTIONS` says. It fails if all threads wait.
+//! The hub's source is compiled here again with loom's locks in place of the standard library's. loom runs a
+//! model repeatedly and switches threads at different locks, until it has tried all orders with at most two
+//! preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says. It fails if all threads are blocked.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
@@ -10,14 +10,14 @@
 #[allow(dead_code, missing_docs, reason = "it is part of another crate")]
 mod hub;
 
-/// What the hub finds as `crate::system::sync`.
+/// The hub's `crate::system::sync`.
 mod system {
     pub mod sync {
         use loom::sync::atomic::{AtomicUsize, Ordering};
         pub use loom::sync::{Condvar, Mutex, MutexGuard};
         use tokio::sync::futures::Notified;
 
-        /// Tokio's. To loom each use of it is one step, before which others may come.
+        /// tokio's. For loom each use is one step, before which other threads may run.
         #[derive(Debug)]
         pub struct Notify {
             steps: AtomicUsize,
@@ -58,7 +58,7 @@ use std::{
 };
 use telemetry_sidecar::{control, event};
 
-/// Tries a model in every order.
+/// Runs a model in every order.
 fn every_order(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(2);
@@ -69,7 +69,7 @@ fn limits(events: usize) -> Limits {
     Limits { events, bytes: 1_000_000, when_full: WhenFull::DropNewest }
 }
 
-/// A hub whose queues hold so many events.
+/// A hub with queues for this number of events.
 fn hub(events: usize) -> Arc<Hub> {
     Hub::new(Controls::default(), limits(events))
 }
@@ -87,7 +87,7 @@ fn publish(hub: &Hub, events: usize) {
     hub.publish(batch(events), &StreamStats::default());
 }
 
-/// A thread that is a task: it sleeps until it is woken.
+/// A thread as a task: it is parked until it is woken.
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -111,13 +111,13 @@ fn wait_for(future: impl Future<Output = ()>) {
     block_on(|context| future.as_mut().poll(context));
 }
 
-/// The next events, by number; none at the end.
+/// The numbers of the next events; empty at the end.
 fn next(subscription: &Subscription) -> Option<usize> {
     let frames: Option<Bytes> = block_on(|context| subscription.poll_frames(context));
     frames.map(|frames| frames.len() / (PREFIX_BYTES + 1))
 }
 
-/// How many events come until the end.
+/// The number of events until the end.
 fn rest(subscription: &Subscription) -> usize {
     std::iter::from_fn(|| next(subscription)).sum()
 }
@@ -137,7 +137,7 @@ fn what_is_published_arrives_and_then_the_end() {
             let hub = Arc::clone(&hub);
             move || {
                 publish(&hub, 1);
-                // Nobody is woken by the end alone.
+                // The end alone wakes no task.
                 hub.wait_until_delivered(true);
                 publish(&hub, 2);
                 hub.close();

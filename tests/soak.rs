@@ -1,5 +1,6 @@
-//! Random workers, subscribers and faults, round after round, from a seed that is printed. Each round ends with balanced
-//! books, every byte and event accounted for, and memory and descriptors back where they were.
+//! Random workers, subscribers and failures, in rounds, from a seed that is printed. After each round the
+//! counters add up, every byte and event is accounted for, and memory and descriptors are back at their
+//! initial level.
 //!
 //!     SOAK_SECONDS=600 cargo test --release --test soak -- --nocapture
 //!     SOAK_SEED=7 cargo test --test soak            # what failed with seed 7, again
@@ -27,11 +28,11 @@ use telemetry_sidecar::event::proto::bridge::{
 };
 use tokio::{task::JoinSet, time::sleep};
 
-/// How long faults last in a round.
+/// The duration of failures in a round.
 const ROUND: Duration = Duration::from_secs(2);
 
-/// How much more memory than before a round may leave, in KiB: a full backlog, a long line's buffer, and what the allocator
-/// keeps of all that was there in between.
+/// How much the memory may grow in a round, in KiB: a full backlog, the buffer of a long line, and memory
+/// that the allocator keeps.
 const SLACK_KIB: u64 = 24 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +74,7 @@ async fn round(mut rng: Rng) {
         "100000",
         "--export-prometheus",
         "127.0.0.1:0",
-        // Nobody listens there.
+        // No server listens at this address.
         "--export-otlp=http://127.0.0.1:9",
         "--export-statsd",
         "udp://127.0.0.1:9",
@@ -87,7 +88,7 @@ async fn round(mut rng: Rng) {
     let passed = read_with_pauses(reader, rng.fork());
     let port = sidecar.port();
     let mut status = StatusClient::new(sidecar.channel().await);
-    // The answer says that this connection is accepted, too.
+    // The answer shows that this connection was accepted, too.
     status.get().await;
     let before = Footprint::of(&sidecar);
 
@@ -102,7 +103,7 @@ async fn round(mut rng: Rng) {
         async || status.get().await,
         |status| {
             status.stream.unwrap().bytes_read == written.len() as u64 && status.subscribers.is_empty()
-            // What waits for a file may not be written in the time that there is at the end.
+            // Queued lines may remain unwritten when the drain timeout is over.
             && status.exporters.iter().all(|exporter| exporter.queued == 0)
         },
     );
@@ -111,7 +112,7 @@ async fn round(mut rng: Rng) {
         |now: &Footprint| now.sockets <= before.sockets && now.memory_kib < before.memory_kib + SLACK_KIB;
     wait_for("sockets and memory to be given back", async || Footprint::of(&sidecar), back).await;
 
-    // Some workers end, others are killed.
+    // Some workers exit, others are killed.
     let kill = rng.bool();
     if kill {
         let worker = i32::try_from(status.get().await.worker.unwrap().pid).unwrap();
@@ -134,15 +135,15 @@ async fn round(mut rng: Rng) {
     let stream = books.stream.unwrap();
     let jsonl = books.exporters.iter().find(|exporter| exporter.name == "jsonl").unwrap();
     assert_eq!(stream.events, events, "events are those that were written: {stream:#?}");
-    // A disk that is too slow may cost both, but never unseen.
+    // A slow disk may cost both, but the losses are counted.
     assert_eq!(exported as u64 + jsonl.dropped, events, "every event is exported");
     assert!(written.starts_with(&recorded), "the recording is what was written");
     assert!(recorded.len() == written.len() || books.recording.unwrap().stopped, "all of it");
-    // What was held, as it might have become telemetry, is passed at the end.
+    // Bytes that were held as possible telemetry pass at the end.
     assert_eq!(stderr.len() as u64, stream.bytes_passed + stream.bytes_held, "{stream:#?}");
 }
 
-/// How many events a recording has.
+/// The number of events in a recording.
 fn decode(recording: &std::path::Path, embedded: &str) -> u64 {
     let mut decode = Command::new(BINARY);
     decode.args(["decode", "--embedded", embedded, "--max-line-bytes", "100000"]).arg(recording);
@@ -151,7 +152,7 @@ fn decode(recording: &std::path::Path, embedded: &str) -> u64 {
     String::from_utf8(output.stdout).unwrap().lines().count() as u64
 }
 
-/// What a process takes.
+/// The resources of a process.
 #[derive(Debug)]
 struct Footprint {
     sockets: usize,
@@ -162,7 +163,7 @@ impl Footprint {
     fn of(sidecar: &Sidecar) -> Self {
         let proc = format!("/proc/{}", sidecar.pid());
         let status = fs::read_to_string(format!("{proc}/status")).unwrap();
-        // What else is open changes while the worker starts, and then no more.
+        // The number of other descriptors changes only while the worker starts.
         let links = fs::read_dir(format!("{proc}/fd"))
             .unwrap()
             .filter_map(|entry| fs::read_link(entry.ok()?.path()).ok());
@@ -172,7 +173,7 @@ impl Footprint {
     }
 }
 
-/// Reads what is passed through, not always at once.
+/// Reads the passed-through output, with pauses.
 fn read_with_pauses(mut pipe: std::io::PipeReader, mut rng: Rng) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let (mut all, mut chunk) = (Vec::new(), vec![0; 65536]);
@@ -186,7 +187,7 @@ fn read_with_pauses(mut pipe: std::io::PipeReader, mut rng: Rng) -> thread::Join
     })
 }
 
-/// Writes lines of every kind in pieces of any size, and returns all of it.
+/// Writes lines of all kinds in pieces of random size, and returns all bytes.
 async fn write_lines(sidecar: &mut Sidecar, mut rng: Rng) -> Vec<u8> {
     let until = Instant::now() + ROUND;
     let mut all = Vec::new();
@@ -195,7 +196,7 @@ async fn write_lines(sidecar: &mut Sidecar, mut rng: Rng) -> Vec<u8> {
         for _ in 0..rng.usize(0..200) {
             text.extend(some_line(&mut rng));
         }
-        // A full pipe is waited for.
+        // A full pipe blocks the writer.
         tokio::task::block_in_place(|| {
             text.chunks(rng.usize(1..20_000)).for_each(|piece| sidecar.write(piece));
         });
@@ -223,7 +224,7 @@ fn some_line(rng: &mut Rng) -> Vec<u8> {
     }
 }
 
-/// Everything that may happen at the socket, until it is over.
+/// All kinds of clients, until the round is over.
 fn spawn_faults(port: u16, rng: &mut Rng, over: &Arc<AtomicBool>) -> JoinSet<()> {
     let mut faults = JoinSet::new();
     for _ in 0..rng.usize(1..6) {
@@ -241,7 +242,7 @@ fn spawn_faults(port: u16, rng: &mut Rng, over: &Arc<AtomicBool>) -> JoinSet<()>
     faults
 }
 
-/// Subscribes again and again; reads fast, slowly or not at all; sends controls; leaves without a word.
+/// Subscribes repeatedly; reads fast, slowly or not at all; sends controls; disconnects without notice.
 async fn subscribers(port: u16, mut rng: Rng, over: Arc<AtomicBool>) {
     while !over.load(Ordering::Relaxed) {
         let channel = support::connect(&format!("http://127.0.0.1:{port}")).await;
@@ -275,7 +276,7 @@ fn some_control(rng: &mut Rng) -> Control {
     }
 }
 
-/// Connects and says nothing, nonsense, or half of what is expected; some connections stay for a while.
+/// Connects and sends nothing, garbage, or an unfinished preface; some connections stay open for a while.
 fn garbage(port: u16, rng: &mut Rng, held: &Mutex<Vec<TcpStream>>) {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return };
     let garbage: Vec<u8> = (0..rng.usize(0..2000)).map(|_| rng.u8(..)).collect();

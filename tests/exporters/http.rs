@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: what is sent is what stands there.
+//! A raw HTTP/1.1 client.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -6,10 +6,9 @@ use std::{
     time::Duration,
 };
 
-/// A connection.
 pub struct Connection(BufReader<TcpStream>);
 
-/// What a server answered.
+/// A response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -18,7 +17,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header, or nothing.
+    /// The value of a header; empty if it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
     }
@@ -31,12 +30,12 @@ impl Connection {
         Self(BufReader::new(stream))
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes unchanged.
     pub fn send(&mut self, bytes: &str) {
         self.0.get_mut().write_all(bytes.as_bytes()).unwrap();
     }
 
-    /// Sends a request with more headers, each with its newline, and reads the answer.
+    /// Sends a request with these additional header lines and reads the response.
     pub fn request(&mut self, method: &str, path: &str, headers: &str) -> Answer {
         self.send(&format!("{method} {path} HTTP/1.1\r\nHost: sidecar\r\n{headers}\r\n"));
         let mut lines = std::iter::from_fn(|| {
@@ -59,13 +58,13 @@ impl Connection {
         answer
     }
 
-    /// Whether the server has closed, waiting for it.
+    /// Waits for data and returns whether the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0]), Ok(0))
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on its own connection.
 pub fn get(address: &str, path: &str, headers: &str) -> Answer {
     Connection::open(address).request("GET", path, headers)
 }

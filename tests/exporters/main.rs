@@ -1,4 +1,4 @@
-//! Tests of the exporters: the library's, and the binary's against servers that the tests run.
+//! Tests of the exporters: of the library, and of the binary with servers that run in the tests.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 

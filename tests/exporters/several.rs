@@ -1,4 +1,4 @@
-//! Several exporters at once: what happens to one is nothing to the others, to subscribers or to the worker.
+//! Several exporters at once: a failing one affects neither the others nor subscribers nor the worker.
 
 use crate::support::{Sidecar, TIMEOUT, assert_balanced, wait_for};
 use nix::{sys::stat::Mode, unistd::mkfifo};
@@ -12,12 +12,13 @@ use telemetry_sidecar::event::proto::sidecar::{Consumer, GetStatusResponse};
 
 const EVENTS: u64 = 100_000;
 
-/// A worker that prints this so many times as fast as it can, and goes when its stdin ends.
+/// A worker that prints this event as often as `EVENTS` says, as fast as it can, and exits at the end of its
+/// stdin.
 fn worker(event: &str) -> String {
     format!("yes 'TELEMETRY:{event}' | head -n {EVENTS} >&2; exec cat")
 }
 
-/// A server that adds up what it is told of one counter, until an empty datagram comes.
+/// A server that sums up one counter until it receives an empty datagram.
 fn count(socket: UdpSocket, series: &'static str) -> JoinHandle<u64> {
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     thread::spawn(move || {
@@ -36,7 +37,7 @@ fn exporter<'a>(status: &'a GetStatusResponse, name: &str) -> &'a Consumer {
     status.exporters.iter().find(|exporter| exporter.name == name).expect(name)
 }
 
-/// The books when every exporter has taken or dropped everything, and this is so.
+/// The status once every exporter has sent or dropped all events and `also` holds.
 async fn when_done(sidecar: &Sidecar, also: impl Fn(&GetStatusResponse) -> bool) -> GetStatusResponse {
     let done = |status: &GetStatusResponse| {
         let all = |exporter: &Consumer| exporter.offered == EVENTS && exporter.queued == 0;
@@ -54,7 +55,7 @@ async fn a_stuck_exporter_does_not_delay_the_others() {
     let _stuck = UnixDatagram::bind(&path).unwrap();
     let address = format!("unix:{}", path.display());
     let words = ["--export-jsonl", "{dir}/jsonl", "--export-statsd", &address, "--drain-timeout", "600s"];
-    // Times are a line each, more than any socket holds.
+    // Timings take a line each, more than a socket holds.
     let event = r#"{"event": "a.stop", "measurements": {"duration": 5}}"#;
     let sidecar = Sidecar::wrap(&words, &worker(event));
     let status =
@@ -79,7 +80,7 @@ async fn an_exporter_that_cannot_write_does_not_delay_the_others() {
     assert_eq!(counted.join().unwrap(), EVENTS);
 }
 
-/// The shortest events there are: what stands beside them counts, too.
+/// Events of minimal size: per-event overhead counts, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_of_a_stuck_exporter_is_bounded_in_events() {
     const MOST: u64 = 16 * 1024 * 1024 / 64;
@@ -107,13 +108,14 @@ async fn the_queue_of_a_stuck_exporter_is_bounded_in_events() {
     sidecar.finish().expect_code(0);
 }
 
-/// All there are: a collector that is not there, a stuck StatsD server, Prometheus and a file, which have everything.
+/// All exporters: an unreachable collector, a stuck StatsD server, and Prometheus and a file, which receive
+/// everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn all_exporters_run_at_the_same_time() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("statsd");
     let _stuck = UnixDatagram::bind(&path).unwrap();
-    // Bound and gone: nobody else has it soon.
+    // A port that was bound and closed: it is not reused soon.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let words = [
         "--export-jsonl",

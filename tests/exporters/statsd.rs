@@ -1,4 +1,4 @@
-//! `--export-statsd`: the bytes that arrive, and servers that are absent, late, started again or stuck.
+//! `--export-statsd`: the datagrams, and servers that are absent, late, restarted or stuck.
 
 use crate::support::{Sidecar, TIMEOUT, line, wait_for};
 use std::{
@@ -12,14 +12,14 @@ use telemetry_sidecar::event::proto::sidecar::Consumer;
 const STOP: &str = "TELEMETRY:{\"event\": \"tool.run.stop\", \"measurements\": {\"duration\": 12500000}, \
                     \"metadata\": {\"tool\": \"a|b\", \"user\": \"u\"}}\n";
 
-/// A DogStatsD server without the server.
+/// The socket of a DogStatsD server.
 enum Server {
     Udp(UdpSocket),
     Unix(UnixDatagram),
 }
 
 impl Server {
-    /// One on UDP, and its address.
+    /// A server on UDP, and its address.
     fn udp() -> (Self, String) {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
@@ -27,14 +27,13 @@ impl Server {
         (Self::Udp(socket), address)
     }
 
-    /// One on a unix socket.
+    /// A server on a unix socket.
     fn unix(path: &Path) -> Self {
         let socket = UnixDatagram::bind(path).unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         Self::Unix(socket)
     }
 
-    /// The next datagram.
     fn receive(&self) -> String {
         let mut bytes = vec![0; 65536];
         let length = match self {
@@ -53,7 +52,7 @@ impl Server {
     }
 }
 
-/// A folder for a socket, and the address of the socket.
+/// A directory for a socket, and the address of the socket.
 fn socket() -> (tempfile::TempDir, PathBuf, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("statsd");
@@ -65,7 +64,7 @@ fn options(address: &str) -> [&str; 4] {
     ["--export-statsd", address, "--statsd-dialect", "dogstatsd"]
 }
 
-/// The exporter's books.
+/// The exporter's counters.
 async fn books(sidecar: &Sidecar) -> Consumer {
     sidecar.status().await.exporters.remove(0)
 }
@@ -79,11 +78,11 @@ fn dogstatsd_receives_tags_over_udp_and_unix_sockets() {
     for (server, address) in [(server, over_udp), (Server::unix(&path), over_unix)] {
         let mut sidecar = Sidecar::wrap_echo(&[&options(&address)[..], &["--metric-label", "tool"]].concat());
         sidecar.write(STOP);
-        // The worker goes on.
+        // The worker is still running.
         assert_eq!(server.receive(), expected);
         sidecar.write(STOP);
         sidecar.finish().expect_code(0);
-        // What is left goes at the end.
+        // The rest is sent at the end.
         assert_eq!(server.receive(), expected);
     }
 }
@@ -111,7 +110,7 @@ async fn the_counters_show_the_result_of_every_measurement() {
     sidecar.write(line(&too_long, 1, ""));
     sidecar.write("TELEMETRY:{\"event\": \"a\", \"measurements\": {\"b\": Infinity}}\n");
     assert_eq!(server.receive(), "snakepit.a:1|c");
-    // The long name is one of an event and of its measurement.
+    // The long name consists of an event's and a measurement's name.
     let told = |books: &Consumer| books.dropped == 1 && books.counters.contains_key("datagrams");
     let books = wait_for("the datagram to be counted", async || books(&sidecar).await, told).await;
     assert_eq!((books.name.as_str(), books.offered, books.dropped), ("statsd", 2, 1));
@@ -141,7 +140,7 @@ async fn metrics_are_sent_once_an_absent_server_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn send_errors_of_an_absent_udp_server_are_counted() {
-    // Nobody else uses this address.
+    // No other process uses this address.
     let mut sidecar = Sidecar::wrap_echo(&options("udp://127.91.7.4:47114"));
     let refused = async || {
         sidecar.write(STOP);
@@ -171,9 +170,9 @@ async fn a_server_that_never_reads_delays_nothing() {
     const EVENTS: usize = 20_000;
     let (_folder, path, address) = socket();
     let stuck = Server::unix(&path);
-    // Longer than the test's patience: waiting for it would fail.
+    // The drain timeout is longer than the test's: waiting for it would fail.
     let mut sidecar = Sidecar::wrap_echo(&[&options(&address)[..], &["--drain-timeout", "600s"]].concat());
-    // Times, which are a line each.
+    // Timings, which take a line each.
     sidecar.write(STOP.repeat(EVENTS));
     let read = |books: &Consumer| books.offered == EVENTS as u64 && books.dropped > 0;
     let books = wait_for("events to be dropped", async || books(&sidecar).await, read).await;

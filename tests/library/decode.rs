@@ -1,5 +1,5 @@
-//! Decoding: three paths with one result, the same result as serde_json's, and a test for each row of the design's
-//! table.
+//! Decoding: all three paths agree with each other and with serde_json, and each row of the table in the
+//! design has a test.
 
 use crate::support::{
     events::{damaged_lines, documents, lines, properties, soup, whole_and_damaged},
@@ -27,8 +27,8 @@ use telemetry_sidecar::{
     },
 };
 
-/// What all paths make of a line, between others that must not notice: of the first of its shape, and of one of a
-/// shape seen before.
+/// The results of all paths for a line between unaffected other lines: as the first of its shape, and as one
+/// of a known shape.
 fn by_all_paths(metadata: &[(String, String)], line: &[u8]) -> Result<Outcome, TestCaseError> {
     let lines: [&[u8]; 4] = [
         br#"{"event": "a", "metadata": {"b": "c"}}"#,
@@ -51,13 +51,13 @@ fn same(slow: &[Outcome], fast: &[Outcome], lines: &[&[u8]]) -> Result<(), TestC
     outcome::same(slow, fast, lines).map_err(TestCaseError::fail)
 }
 
-/// Decoders with and without metadata of their own.
+/// Decoders with and without metadata from options.
 fn decoder() -> impl Strategy<Value = Vec<(String, String)>> {
     let key = select(&["a", "b", "é", "correlation_id", "worker"][..]).prop_map(String::from);
     btree_map(key, "[a-z]{0,3}", 0..4).prop_map(|metadata| metadata.into_iter().collect())
 }
 
-/// Bytes of any kind.
+/// Arbitrary bytes.
 fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..40).prop_map(Bytes::from)
 }
@@ -93,7 +93,7 @@ proptest! {
     #[test]
     fn all_paths_agree_on_lines_of_one_shape_with_other_values(line in lines(), values in vec("[0-9]{1,20}|[a-z]{1,40}", 1..10)) {
         let text = String::from_utf8_lossy(&line);
-        // Runs of digits and letters are values often enough, and what is left of the line is then its shape.
+        // Runs of digits and letters are often values; the rest of the line is then its shape.
         let changed: Vec<_> = values.iter().map(|value| replace_last_run(&text, value)).collect();
         let lines: Vec<_> = [&*text].into_iter().chain(changed.iter().map(String::as_str)).map(str::as_bytes).collect();
         let new = Decoder::default;
@@ -109,7 +109,7 @@ proptest! {
     }
 }
 
-/// The text with something else in the place of its last run of digits or letters.
+/// The text with its last run of digits or letters replaced.
 fn replace_last_run(text: &str, value: &str) -> String {
     let is_of_run = |c: char| {
         if value.starts_with(|c: char| c.is_ascii_digit()) {
@@ -125,13 +125,13 @@ fn replace_last_run(text: &str, value: &str) -> String {
     [&text[..start], value, &text[end..]].concat()
 }
 
-/// What a line becomes.
+/// The result of decoding a line.
 #[track_caller]
 fn outcome(line: &[u8]) -> Outcome {
     by_all_paths(&[], line).unwrap_or_else(|error| panic!("{}: {error}", line.escape_ascii()))
 }
 
-/// What an event becomes of which these are the members beside `event`.
+/// The result of decoding an event with these members beside `event`.
 #[track_caller]
 fn with(members: &str) -> Decoded {
     outcome(format!(r#"{{"event": "e", {members}}}"#).as_bytes()).expect(members)
@@ -318,7 +318,7 @@ fn malformed_lines_have_the_right_reason() {
         (Event, &["{}", r#"{"event": ""}"#, r#"{"event": 1}"#, r#"{"event": "a", "event": ""}"#]),
         (Shape, &[r#"{"event": "a", "metadata": []}"#, r#"{"event": "a", "measurements": "x"}"#]),
         (Shape, &[r#"{"event": "a", "metadata": {}, "metadata": false}"#]),
-        // The first reason that applies.
+        // The first reason that applies is reported.
         (Json, &[r#"{"event": 1, "metadata": 2"#]),
         (Event, &[r#"{"event": null, "metadata": 1}"#]),
     ];
@@ -367,14 +367,14 @@ fn a_message_over_the_grpc_limit_is_oversized() {
     };
     assert!(outcome(&line(b"x", MAX_MESSAGE_BYTES - overhead)).is_ok());
     let one_more = outcome(&line(b"x", MAX_MESSAGE_BYTES - overhead + 1));
-    // An invalid byte becomes the three of U+FFFD.
+    // An invalid byte is replaced by the three bytes of U+FFFD.
     let expands = outcome(&line(b"\xff", MAX_MESSAGE_BYTES / 2));
     assert_eq!([one_more.err(), expands.err()], [Some(Reject::Oversized); 2]);
 }
 
 #[test]
 fn a_correlation_id_of_invalid_utf8_fits_after_replacement() {
-    // Each becomes three, and stands in the metadata and as the id.
+    // Each byte is replaced by three, once in the metadata and once in the id.
     let line =
         [br#"{"event": "e", "metadata": {"correlation_id": ""#, &b"\xff".repeat(100_000)[..], br#""}}"#];
     let event = outcome(&line.concat()).unwrap().event;

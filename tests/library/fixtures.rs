@@ -1,5 +1,5 @@
-//! The recorded cases of `fixtures/logs`: what an independent implementation makes of them is what `decode`,
-//! `replay` and the pipeline have to make of them, in every mode and however the bytes are cut.
+//! The recorded cases in `fixtures/logs`: `decode`, `replay` and the pipeline must agree with an independent
+//! implementation, in every mode and for every chunking.
 
 use crate::support::{events::difference, outcome};
 use serde_json::{Value, json};
@@ -38,10 +38,10 @@ const MODES: [(&str, Embedded); 3] =
     [("copy", Embedded::Copy), ("strip", Embedded::Strip), ("ignore", Embedded::Ignore)];
 const DEFAULT_MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
-/// What is wrong, in a line.
+/// A mismatch, described in one line.
 type Checked = Result<(), String>;
 
-/// A case in one of the modes.
+/// A case in one mode.
 struct Case {
     name: String,
     mode: &'static str,
@@ -53,7 +53,7 @@ struct Case {
     stderr: Vec<u8>,
 }
 
-/// All cases that are stored, in all modes.
+/// All stored cases in all modes.
 fn cases() -> Vec<Case> {
     let manifest = fs::read(format!("{LOGS}/cases.json")).expect("the manifest is readable");
     let manifest: Vec<Value> = serde_json::from_slice(&manifest).expect("the manifest is an array");
@@ -91,7 +91,7 @@ impl Case {
     }
 }
 
-/// Checks all cases, a few at a time, and tells of those that fail, about ten at most.
+/// Checks all cases in a few threads, and lists those that fail, up to about ten.
 fn check_all(check: impl Fn(&Case) -> Checked + Sync) {
     let (cases, next, failures) = (cases(), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
@@ -100,7 +100,7 @@ fn check_all(check: impl Fn(&Case) -> Checked + Sync) {
             if let Err(problem) = checked.unwrap_or_else(|_| Err("a panic, see above".into())) {
                 let mut failures = failures.lock().unwrap();
                 failures.push(format!("\n{}, {}: {problem}", case.name, case.mode));
-                // Enough to find out what is wrong.
+                // Enough failures to find the cause.
                 next.fetch_max(if failures.len() < 10 { 0 } else { cases.len() }, Ordering::Relaxed);
             }
         }
@@ -110,7 +110,7 @@ fn check_all(check: impl Fn(&Case) -> Checked + Sync) {
     assert!(failures.is_empty(), "{}", failures.concat());
 }
 
-/// Runs the binary on a file. It must succeed.
+/// Runs the binary with a file, which must succeed.
 fn run(subcommand: &[&str], arguments: &[String], file: &Path) -> Result<Output, String> {
     let mut command = Command::new(BINARY);
     command.args(subcommand).args(arguments).arg(file).stdin(Stdio::null());
@@ -122,7 +122,7 @@ fn run(subcommand: &[&str], arguments: &[String], file: &Path) -> Result<Output,
     Ok(output)
 }
 
-/// Replays a file to no one but `--export-jsonl`: what reached stderr, and the events.
+/// Replays a file only to `--export-jsonl`; returns stderr and the events.
 fn replay(arguments: &[String], file: &Path) -> Result<(Vec<u8>, Vec<u8>), String> {
     let dir = TempDir::new().unwrap();
     let export = dir.path().join("events.jsonl");
@@ -136,8 +136,8 @@ fn same(what: &str, expected: &[u8], got: &[u8]) -> Checked {
     difference(expected, got).map_or(Ok(()), |difference| Err(format!("{what}: {difference}")))
 }
 
-/// Compares events as JSON: integers exactly, floats by value, 0.0 unlike -0.0. With `clock`, any integer will do
-/// for a timestamp where the line had none.
+/// Compares events as JSON: integers exactly, floats by value, 0.0 and -0.0 as different. With `clock` any
+/// integer is accepted as the timestamp of a line that has none.
 fn same_events(what: &str, expected: &[u8], got: &[u8], clock: bool) -> Checked {
     let (mut expected, mut got) = (parse(expected)?, parse(got).map_err(|error| format!("{what}: {error}"))?);
     for (number, (expected, got)) in expected.iter_mut().zip(&mut got).enumerate() {
@@ -145,7 +145,7 @@ fn same_events(what: &str, expected: &[u8], got: &[u8], clock: bool) -> Checked 
             expected["timestamp_ns"] = got["timestamp_ns"].take();
             got["timestamp_ns"] = expected["timestamp_ns"].clone();
         }
-        // Written anew by the same hand, what is the same looks the same.
+        // Serialized again by the same code, equal values have equal text.
         same(
             &format!("{what}, event {number}"),
             expected.to_string().as_bytes(),
@@ -198,14 +198,14 @@ fn in_chunks(case: &Case, log: &[u8], size: usize) -> Checked {
     same("stderr", &case.stderr, &fed.stderr)
 }
 
-/// What becomes of a log.
+/// The result of a log.
 struct Fed {
     stats: StreamStats,
     events: Vec<u8>,
     stderr: Vec<u8>,
 }
 
-/// Feeds a log to a pipeline of our own.
+/// Feeds a log to a pipeline in this process.
 fn feed(splitter: Splitter, log: &[u8], size: usize) -> Result<Fed, String> {
     let mut stderr = tempfile::tempfile().unwrap();
     let mut pipeline = Pipeline::new(Parts {
@@ -236,7 +236,7 @@ fn content(file: &mut File) -> Vec<u8> {
     content
 }
 
-/// The counts in the shape of the manifest.
+/// The counts in the format of the manifest.
 fn counts(stats: &StreamStats) -> Value {
     let malformed =
         Malformed::ALL.map(|reason| (reason.name().to_owned(), stats.malformed.get(reason).into()));
@@ -250,7 +250,7 @@ fn counts(stats: &StreamStats) -> Value {
     })
 }
 
-/// Events as `decode` prints them.
+/// Events as printed by `decode`.
 #[derive(Default)]
 struct Lines(Vec<u8>);
 
@@ -269,13 +269,13 @@ impl Publisher for Lines {
     }
 }
 
-/// A telemetry line of this length, its newline included.
+/// A telemetry line of this length, including its newline.
 fn line_of(name: &str, length: usize) -> String {
     let (head, tail) = (format!("TELEMETRY:{{\"event\": \"{name}\", \"metadata\": {{\"m\": \""), "\"}}\n");
     format!("{head}{}{tail}", "x".repeat(length - head.len() - tail.len()))
 }
 
-/// What becomes of a long line between two short ones, through the binary: the events' names, and stderr.
+/// The result of a long line between two short ones, through the binary: the events' names, and stderr.
 fn big(long: &str) -> (String, Vec<u8>) {
     let dir = TempDir::new().unwrap();
     let log = dir.path().join("big.log");
@@ -314,7 +314,7 @@ fn an_event_behind_five_megabytes_of_text_is_found() {
 
 #[test]
 fn a_line_whose_message_is_too_large_passes_and_is_counted() {
-    // Each invalid byte becomes the three of U+FFFD.
+    // Each invalid byte is replaced by the three bytes of U+FFFD.
     let line = |count: usize| {
         [&b"TELEMETRY:{\"event\": \"grows\", \"metadata\": {\"m\": \""[..], &vec![0xff; count], b"\"}}\n"]
             .concat()

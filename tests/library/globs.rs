@@ -1,4 +1,4 @@
-//! Checks the glob matcher against the answers of Python's own `fnmatch` that `fixtures/globs.py` stored.
+//! Compares the glob matcher with results of Python's `fnmatch`, stored by `fixtures/globs.py`.
 
 use telemetry_sidecar::control::glob::Glob;
 

@@ -1,4 +1,4 @@
-//! What the hub promises, without threads where one will do. `hub_model.rs` has what is about threads.
+//! The hub's contract in a single thread. `hub_model.rs` tests thread interleavings.
 
 use bytes::Bytes;
 use std::{

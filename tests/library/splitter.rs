@@ -1,5 +1,5 @@
-//! The splitter against a model that sees the whole input at once: every chunking finds the same, nothing is
-//! lost, and nothing is held or kept longer than it has to be.
+//! Compares the splitter with a model that sees the whole input at once: every chunking gives the same
+//! result, nothing is lost, and nothing is held or kept longer than necessary.
 
 use crate::support::{
     events::properties,
@@ -10,14 +10,14 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use telemetry_sidecar::input::splitter::Embedded;
 
 impl Reader {
-    /// What has passed since the last call.
+    /// Reads `bytes` and returns the output that this causes.
     #[track_caller]
     fn after(&mut self, bytes: &[u8]) -> BytesMut {
         self.read(bytes, false).unwrap();
         self.found.output.split()
     }
 
-    /// What has passed since the last call, at the end of the stream.
+    /// Ends the stream and returns the output that this causes.
     #[track_caller]
     fn at_end(&mut self) -> BytesMut {
         self.read(b"", true).unwrap();
@@ -27,7 +27,7 @@ impl Reader {
 
 const EVENT: &[u8] = b"TELEMETRY:{\"event\":\"a\"}";
 
-/// A telemetry line without newline, so many bytes long, that is an event.
+/// A telemetry line of this length without newline that is an event.
 fn event_of(length: usize) -> Vec<u8> {
     let padding = length.saturating_sub(EVENT.len());
     [b"TELEMETRY:{\"event\":\"a", "b".repeat(padding).as_bytes(), b"\"}"].concat()
@@ -48,7 +48,7 @@ const TEXT: &[&[u8]] = &[
     b"\xff\xfe",
 ];
 const LINE_ENDS: &[&[u8]] = &[b"\n", b"\n", b"\n", b"\n\n", b"\r\n", b"\r"];
-/// What follows a prefix in an event.
+/// The part of an event after a prefix.
 const DECODES: &[&[u8]] = &[
     b"{\"event\":\"a\"}",
     b"  {\"event\" : \"b.c\"}\t",
@@ -66,7 +66,7 @@ const DOES_NOT: &[&[u8]] = &[
     b"{\"event\":\"a\"}x",
 ];
 
-/// Pieces that streams are made of.
+/// Pieces of streams.
 fn piece(max: usize) -> impl Strategy<Value = Vec<u8>> {
     let telemetry = |json: &[u8]| [PREFIX, json].concat();
     prop_oneof![

@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector that does as it is told: it takes requests, refuses them in every way, or says nothing.
+//! A scripted OpenTelemetry collector: it accepts requests, rejects them in every way, or does not answer.
 
 use crate::support::{TIMEOUT, wait_until};
 use bytes::Bytes;
@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-/// How it is spoken to.
+/// The protocol of the collector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     Grpc,
@@ -58,25 +58,25 @@ impl Protocol {
     }
 }
 
-/// What it does with a request of spans.
+/// Its reaction to a request with spans.
 #[derive(Debug, Clone)]
 pub enum Reply {
     Take,
-    /// Takes all but so many.
+    /// Accepts the request except this number of spans.
     Partial(i64),
-    /// Refuses with a gRPC code, maybe with a `RetryInfo`.
+    /// Rejects with a gRPC code, with a `RetryInfo` if given.
     Grpc(Code, Option<Duration>),
-    /// Refuses with an HTTP status, maybe with a `Retry-After`.
+    /// Rejects with an HTTP status, with a `Retry-After` if given.
     Http(u16, Option<String>),
     /// Never answers.
     Silence,
-    /// Takes it, after a while.
+    /// Accepts it after this time.
     Slow(Duration),
     /// Closes the connection without an answer.
     HangUp,
 }
 
-/// A request that it got.
+/// A received request.
 #[derive(Debug, Clone)]
 pub struct Received {
     pub at: Instant,
@@ -93,7 +93,7 @@ struct State {
     received: Mutex<Vec<Received>>,
 }
 
-/// A running collector; it is gone when dropped.
+/// A running collector; stopped when dropped.
 pub struct Collector {
     pub port: u16,
     state: Arc<State>,
@@ -102,7 +102,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// One that answers requests of spans by this script, then takes them, and always takes metrics.
+    /// Starts a collector that answers requests with spans by this script, accepts later ones, and accepts
+    /// all metrics.
     pub fn start(protocol: Protocol, script: &[Reply]) -> Self {
         Self::start_at(0, protocol, None, script)
     }
@@ -130,29 +131,28 @@ impl Collector {
         Self { port, state, end, thread: Some(thread) }
     }
 
-    /// All requests so far.
     pub fn received(&self) -> Vec<Received> {
         self.state.received.lock().unwrap().clone()
     }
 
-    /// Its requests of spans so far.
+    /// The requests with spans so far.
     pub fn traces(&self) -> Vec<Received> {
         self.received().into_iter().filter(|request| !request.spans.is_empty()).collect()
     }
 
-    /// All spans so far, those that it refused too.
+    /// All spans so far, including rejected ones.
     pub fn spans(&self) -> Vec<Span> {
         self.traces().into_iter().flat_map(|request| request.spans).collect()
     }
 
-    /// Waits until there were so many requests of spans, and returns them.
+    /// Waits for this number of requests with spans, and returns them.
     #[track_caller]
     pub fn wait_for_traces(&self, count: usize) -> Vec<Received> {
         wait_until("requests of spans", || self.traces().len() >= count);
         self.traces()
     }
 
-    /// The latest state of a metric, waiting for it.
+    /// Waits for a metric and returns its latest state.
     #[track_caller]
     pub fn wait_for_metric(&self, name: &str) -> Metric {
         let deadline = Instant::now() + TIMEOUT;
@@ -272,7 +272,7 @@ async fn answer(
     })
 }
 
-/// A request, decompressed and decoded: it has to be right.
+/// Decompresses and decodes a request, which must be valid.
 fn read(protocol: Protocol, path: String, headers: HeaderMap, mut body: Bytes) -> Received {
     let header = |name| headers.get(name).map(|value| value.to_str().unwrap());
     let gzip = match protocol {

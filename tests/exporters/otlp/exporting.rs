@@ -1,15 +1,15 @@
-//! Starting sidecars that export to a collector, and reading their account.
+//! Sidecars that export to a collector, and their counters.
 
 use super::collector::{Collector, Protocol};
 use crate::support::{Finished, Sidecar};
 use std::collections::BTreeMap;
 use telemetry_sidecar::exporter::otlp::proto::common::v1::{KeyValue, any_value::Value};
 
-/// As quick as it gets.
+/// The shortest intervals.
 pub const QUICK: [(&str, &str); 2] =
     [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_METRIC_EXPORT_INTERVAL", "20")];
 
-/// A sidecar that exports to a port, whose worker prints what the test writes.
+/// A sidecar that exports to a port. Its worker prints the lines that the test writes.
 pub fn exporting(port: u16, protocol: Protocol, options: &[&str], variables: &[(&str, &str)]) -> Sidecar {
     let endpoint = format!("--export-otlp=http://127.0.0.1:{port}");
     wrap(&[&["--drain-timeout", "30s", &endpoint], options].concat(), protocol, variables)
@@ -54,7 +54,7 @@ pub fn span(operation: &str, id: &str) -> String {
     line("start", at, "\"bytes\": 7") + &line("stop", at + 5_000_000, "\"duration\": 5000000")
 }
 
-/// The exporter's own counters, from the account printed at the end.
+/// The exporter's own counters from the summary printed at the end.
 pub fn counters(finished: &Finished) -> BTreeMap<String, u64> {
     let stderr = finished.stderr();
     let line = stderr.lines().find(|line| line.contains("; otlp: offered")).expect("no account");

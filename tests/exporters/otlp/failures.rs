@@ -1,4 +1,4 @@
-//! The OTLP exporter of the real binary: what it does when a collector refuses, hesitates or is not there.
+//! The OTLP exporter of the binary with a collector that rejects requests, is slow or is unreachable.
 
 use super::{
     collector::{Collector, Protocol, Received, Reply},
@@ -8,7 +8,7 @@ use crate::support::{Finished, run, wait_until};
 use std::time::{Duration, Instant, SystemTime};
 use tonic::Code;
 
-/// Sends one span to a collector with this script; tells what came and what was counted.
+/// Sends one span to a collector with this script; returns the requests and the result.
 fn one_span(protocol: Protocol, script: &[Reply], variables: &[(&str, &str)]) -> (Vec<Received>, Finished) {
     let collector = Collector::start(protocol, script);
     let mut sidecar = exporting(collector.port, protocol, &[], &[variables, &QUICK].concat());
@@ -69,11 +69,11 @@ fn the_retry_delay_that_a_server_requests_is_used() {
         let mut sidecar = exporting(collector.port, protocol, &[], &QUICK);
         sidecar.write(span("tool.run", "c"));
         collector.wait_for_traces(1);
-        // The end of the worker is no reason to come sooner.
+        // The worker's exit does not shorten the delay.
         let finished = sidecar.finish();
         let traces = collector.traces();
         let [first, second] = &traces[..] else { panic!("{reply:?}: {} requests", traces.len()) };
-        // The date was made before the sidecar was started, and has no fractions of seconds.
+        // The date was made before the sidecar started, and has no fractions of seconds.
         assert!(second.at - first.at >= asked, "{reply:?}: after {:?}", second.at - first.at);
         expect_counters(&finished, &[("spans_exported", 1), ("retries", 1)]);
     }
@@ -147,12 +147,12 @@ fn an_unreachable_collector_delays_the_exit_by_the_drain_timeout_at_most() {
         sidecar.wait_for_stderr("traces go to");
         let began = Instant::now();
         let finished = sidecar.finish();
-        // The machine may be busy; without the limit it would be half a minute.
+        // The bound allows for a busy machine; without the limit it would be half a minute.
         assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
         expect_counters(&finished, &[("spans_exported", 0), ("spans_failed", 1)]);
         finished.expect_code(0);
     }
-    // Without -v the worker's stderr is its own.
+    // Without -v the sidecar writes nothing to stderr.
     let quiet =
         run(&["-q", &format!("--export-otlp=http://127.0.0.1:{port}"), "--", "sh", "-c", "echo hello >&2"]);
     assert_eq!(quiet.stderr(), "hello\n");

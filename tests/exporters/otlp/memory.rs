@@ -1,4 +1,4 @@
-//! What the OTLP exporter remembers of traces: only what is open, and not too much of that.
+//! The memory of the OTLP exporter: only open traces are kept, and their number is limited.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -14,7 +14,8 @@ use telemetry_sidecar::{
     },
 };
 
-/// The system's allocator. It counts the bytes in use for each thread, because other tests run in other threads.
+/// The system's allocator. It counts the bytes in use for each thread, because other tests run in other
+/// threads.
 struct Counting;
 
 thread_local! {
@@ -65,7 +66,7 @@ fn a_hundred_thousand_traces_take_a_few_megabytes() {
     let before = USED.get();
     let used = || USED.get() - before;
     let mut spans = Spans::new(false, Duration::from_secs(600));
-    // As large as it is by default, and never emptied.
+    // The default size; the queue is never emptied.
     let mut queue = Queue::new(2048, false);
     let mut aggregator = Aggregator::new(1000);
     let measures = Measures::default();
@@ -82,7 +83,7 @@ fn a_hundred_thousand_traces_take_a_few_megabytes() {
         take(&mut spans, &mut queue, "stop", number);
     }
     assert!(used() < 5 * MIB, "after whole spans: {} bytes", used());
-    // A worker that never says the end.
+    // The worker never ends these spans.
     for number in 0..100_000 {
         take(&mut spans, &mut queue, "start", number);
     }

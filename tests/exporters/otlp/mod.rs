@@ -1,4 +1,4 @@
-//! The OTLP exporter of the real binary: what a collector gets.
+//! The OTLP exporter of the binary: the requests that a collector receives.
 
 mod collector;
 mod exporting;
@@ -112,7 +112,7 @@ fn large_events_are_truncated_and_requests_stay_below_the_limit() {
         )
     });
     let finished = replay(&collector, Protocol::Grpc, lines.collect(), &[]);
-    // The collector takes less than four megabytes at a time.
+    // The collector accepts less than 4 MiB at a time.
     assert_eq!(collector.spans().len(), 100);
     assert!(collector.traces().len() > 1);
     expect_counters(&finished, &[("spans_exported", 100)]);

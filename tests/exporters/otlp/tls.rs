@@ -1,4 +1,4 @@
-//! The OTLP exporter of the real binary over TLS.
+//! The OTLP exporter of the binary over TLS.
 
 use super::{
     collector::{Collector, Protocol},
@@ -14,7 +14,7 @@ use tokio_rustls::rustls::{
     RootCertStore, ServerConfig, crypto::ring, pki_types::PrivateKeyDer, server::WebPkiClientVerifier,
 };
 
-/// An authority, and files with certificates that it has signed.
+/// A certificate authority, and files with certificates that it has signed.
 struct Authority {
     dir: tempfile::TempDir,
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -44,7 +44,7 @@ impl Authority {
         (certificate, key)
     }
 
-    /// A server for localhost, that wants to know who its clients are.
+    /// A server for localhost that requires client certificates.
     fn server(&self, protocol: Protocol) -> ServerConfig {
         let (certificate, key) = self.issue("localhost");
         let mut roots = RootCertStore::empty();
@@ -97,10 +97,10 @@ fn tls_verifies_server_and_client() {
     }
 }
 
-/// Something that is no PEM.
+/// A file that is not PEM.
 const NO_PEM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
-/// Otherwise somebody else would be trusted, and get headers with passwords in them.
+/// Falling back to the system's authorities could send credentials in headers to another server.
 #[test]
 fn an_unusable_certificate_authority_prevents_the_start() {
     let dir = tempfile::tempdir().unwrap();
@@ -120,7 +120,7 @@ fn an_unusable_certificate_authority_prevents_the_start() {
             };
             let line = refused_without(start("https://localhost:1"), "started");
             expect_words(&line, &[&format!("{variable}: '{path}': "), cause]);
-            // Without TLS it is not looked at.
+            // Without TLS the file is not read.
             start("http://localhost:1").finish().expect_code(0);
         }
     }

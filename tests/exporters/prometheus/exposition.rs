@@ -1,12 +1,12 @@
-//! Reading a page of metrics as strictly as its format is written, and more so: two series that are the same, or families
-//! out of order, are an error here.
+//! A parser of metrics pages that is stricter than the formats: duplicate series and families out of order
+//! are errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is wrong with a page.
+/// A result, or a description of the error.
 pub type Checked<T> = Result<T, String>;
 
-/// A sample line in pieces.
+/// A parsed sample line.
 struct Sample<'a> {
     name: &'a str,
     labels: Vec<(&'a str, String)>,
@@ -15,14 +15,14 @@ struct Sample<'a> {
 }
 
 impl Sample<'_> {
-    /// What Prometheus knows a series by: its labels in any order, an empty one being none.
+    /// The identity of a series in Prometheus: labels in any order, without empty ones.
     fn identity(&self) -> (String, BTreeMap<String, String>) {
         let labels = self.labels.iter().filter(|(_, value)| !value.is_empty());
         (self.name.into(), labels.map(|(label, value)| ((*label).to_owned(), value.clone())).collect())
     }
 }
 
-/// The values of all series by what stands before them, such as `up{job="x"}`; `open_metrics` says which format it is.
+/// The values of all series by name and labels, such as `up{job="x"}`; `open_metrics` selects the format.
 pub fn read(page: &str, open_metrics: bool) -> Checked<BTreeMap<String, f64>> {
     let lines = page.strip_suffix('\n').ok_or("no newline at the end")?;
     let lines = if open_metrics { lines.strip_suffix("\n# EOF").ok_or("no # EOF")? } else { lines };
@@ -86,7 +86,7 @@ fn single_values(name: &str, kind: &str, samples: &[Sample<'_>]) -> Checked<()> 
     Ok(())
 }
 
-/// Each series is buckets that rise to `+Inf`, and then the count and the sum, or neither.
+/// Each series consists of buckets in ascending order up to `+Inf`, then count and sum, or neither.
 fn histogram(name: &str, samples: &[Sample<'_>]) -> Checked<()> {
     let mut samples = samples.iter().peekable();
     while let Some(first) = samples.peek() {
@@ -145,7 +145,7 @@ fn sample(line: &str) -> Checked<Sample<'_>> {
     Ok(Sample { name, labels, value: number(value)?, exemplar })
 }
 
-/// Labels up to `}`, and what follows.
+/// Parses labels up to `}`; returns them and the rest.
 fn labels(mut rest: &str) -> Checked<(Vec<(&str, String)>, &str)> {
     let mut labels: Vec<(&str, String)> = Vec::new();
     loop {

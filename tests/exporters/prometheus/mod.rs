@@ -1,4 +1,4 @@
-//! `--export-prometheus`: what a scrape of the real binary shows, and that no client holds anything up.
+//! `--export-prometheus`: the pages of the binary, and that slow clients delay nothing.
 
 #![allow(clippy::float_cmp, reason = "these numbers are exact")]
 
@@ -15,7 +15,8 @@ use std::{
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
 
-/// A sidecar that serves metrics, with a worker that writes what the test writes to it, and where they are.
+/// A sidecar that serves metrics, whose worker prints the lines that the test writes, and the metrics
+/// address.
 async fn serving(options: &[&str]) -> (Sidecar, String) {
     let sidecar = Sidecar::wrap_echo(&[&["--export-prometheus", "127.0.0.1:0"], options].concat());
     let address = sidecar.status().await.prometheus_address;
@@ -28,7 +29,7 @@ fn series(address: &str) -> BTreeMap<String, f64> {
     exposition::read(&page, false).unwrap_or_else(|error| panic!("{error}\n{page}"))
 }
 
-/// The series, once the exporter has taken so many events.
+/// The series, once the exporter has processed this number of events.
 fn after(events: u32, address: &str) -> BTreeMap<String, f64> {
     const DELIVERED: &str =
         r#"telemetry_sidecar_exporter_events_total{exporter="prometheus",outcome="delivered"}"#;
@@ -96,7 +97,7 @@ async fn a_scrape_shows_the_worker_and_the_sidecar_in_either_format() {
 #[tokio::test(flavor = "multi_thread")]
 async fn responses_conform_to_http() {
     let (sidecar, address) = serving(&[]).await;
-    // One connection for all.
+    // All requests use one connection.
     let mut connection = Connection::open(&address);
     let page = connection.request("GET", "/metrics?name[]=x", "");
     assert_eq!((page.status, page.header("connection")), (200, ""));
@@ -123,7 +124,7 @@ async fn a_slow_client_delays_neither_other_clients_nor_the_exit() {
     for half in &mut silent[..20] {
         half.send("GET /metrics HTTP/1.1\r\nHost: ");
     }
-    // These ask for more than fits into the system's buffers, and read none of it.
+    // These clients request more than fits in the socket buffers, and read nothing.
     for deaf in &mut silent[30..] {
         deaf.send(&"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000));
     }
@@ -195,7 +196,7 @@ async fn measurements_without_a_series_are_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn linger_ends_after_a_scrape_of_the_final_values() {
     let (mut sidecar, address) = serving(&["--linger", "600s"]).await;
-    // Linger waits for a first subscriber too.
+    // `--linger` waits for a first subscriber, too.
     let mut subscriber = sidecar.subscribe().await;
     let mut status = StatusClient::new(connect(&format!("http://127.0.0.1:{}", sidecar.port())).await);
     sidecar.write(stop(1, "x"));
@@ -206,7 +207,7 @@ async fn linger_ends_after_a_scrape_of_the_final_values() {
         status.worker.is_some_and(|worker| worker.exit_code == Some(0) && worker.exit_signal.is_none())
     };
     wait_for("the worker's end", async || status.get().await, ended).await;
-    // A look at the headers is no scrape.
+    // A HEAD request does not count as a scrape.
     assert_eq!(Connection::open(&address).request("HEAD", "/metrics", "").status, 200);
     assert!(!sidecar.has_exited());
     let mut connection = Connection::open(&address);

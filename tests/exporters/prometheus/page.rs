@@ -1,4 +1,4 @@
-//! Whatever a worker prints, the page is valid: names, labels and values at random, read by a strict reader.
+//! The page is valid for random names, labels and values, as checked by a strict parser.
 
 #![allow(clippy::cast_precision_loss, reason = "these numbers are small")]
 
@@ -21,7 +21,7 @@ use telemetry_sidecar::{
     },
 };
 
-/// Words that clash with each other, with suffixes, with reserved names, or with the syntax.
+/// Names that collide with each other, with suffixes, with reserved names, or with the syntax.
 #[rustfmt::skip]
 const NASTY: &[&str] = &[
     "a", "b", "a_b", "a.b", "a-b", "A", "", "_", "__", "__name__", "1", "é", "ü", "le", "quantile",
@@ -30,7 +30,7 @@ const NASTY: &[&str] = &[
     "x\ny", "q\"}", "\\", "\\n", "\0", "# EOF", "\r", "\u{2028}", "start", "stop", "exception",
 ];
 
-/// One of them, or any.
+/// One of these names, or any other.
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![8 => select(NASTY).prop_map(ToOwned::to_owned), 1 => any::<String>()]
 }
@@ -95,7 +95,7 @@ proptest! {
             }
             let text = page(&metrics, Format::Text);
             let series = exposition::read(&text, false).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
-            // No family ever goes or turns into another.
+            // No family disappears or changes its type.
             let names: Vec<_> = text.lines().filter(|line| line.starts_with("# ")).map(ToOwned::to_owned).collect();
             prop_assert!(names_before.iter().all(|name| names.contains(name)), "{names_before:?} {names:?}");
             names_before = names;
@@ -105,7 +105,7 @@ proptest! {
                 .map_err(|error| TestCaseError::fail(format!("{error}\n{open_metrics}")))?;
             prop_assert!(same.keys().eq(series.keys()), "the formats have different series");
         }
-        // Every event is counted, whatever its name.
+        // Every event is counted under any name.
         let counted: f64 = exposition::read(&page(&metrics, Format::Text), false).unwrap().iter()
             .filter(|(series, _)| series.starts_with("snakepit_events_total{")).map(|(_, value)| value).sum();
         prop_assert_eq!(counted, events.len() as f64);

@@ -1,4 +1,4 @@
-//! Lines to decode, and short words for what differs.
+//! Strategies for lines to decode, and short descriptions of differences.
 
 use bytes::Bytes;
 use proptest::{
@@ -8,12 +8,12 @@ use proptest::{
     test_runner::Config,
 };
 
-/// The default configuration, without files for failures: the smallest one is printed.
+/// The default configuration without files for failures: the smallest failing case is printed.
 pub fn properties() -> Config {
     Config { failure_persistence: None, ..Config::default() }
 }
 
-/// Where two byte strings differ first, in one short line; nothing if they are the same.
+/// The first difference of two byte strings in one short line; `None` if they are equal.
 pub fn difference(expected: &[u8], got: &[u8]) -> Option<String> {
     if expected == got {
         return None;
@@ -29,7 +29,7 @@ fn excerpt(bytes: &[u8], at: usize) -> String {
     format!("\"{}\"{more}", bytes[at..end].escape_ascii())
 }
 
-/// A way to write JSON: before and after the text, around commas, around colons.
+/// A JSON layout: text before and after the object, at commas, at colons.
 const LAYOUTS: [[&str; 4]; 6] = [
     ["", "\n", ", ", ": "],
     ["", "", ",", ":"],
@@ -39,7 +39,7 @@ const LAYOUTS: [[&str; 4]; 6] = [
     ["", " x\n", ", ", ": "],
 ];
 
-/// Lines (what follows `TELEMETRY:`) as workers print them, right and not so right.
+/// Lines (the part after `TELEMETRY:`) as workers print them, valid and slightly invalid.
 pub fn lines() -> impl Strategy<Value = Bytes> {
     let usual = vec(member(), 0..7);
     let complete = (name(), vec(member(), 0..6), any::<Index>()).prop_map(|(name, mut members, at)| {
@@ -53,17 +53,17 @@ pub fn lines() -> impl Strategy<Value = Bytes> {
     })
 }
 
-/// Any value may be where an event should be.
+/// Any JSON value in place of an event.
 pub fn documents() -> impl Strategy<Value = Bytes> {
     value().prop_map(Bytes::from)
 }
 
-/// Lines with a few bytes changed, put in or taken out, or cut off.
+/// Lines that are truncated or have a few bytes changed, inserted or removed.
 pub fn damaged_lines() -> impl Strategy<Value = Bytes> {
     whole_and_damaged().prop_map(|(_, damaged)| damaged)
 }
 
-/// A line, and the same with a few bytes changed, put in or taken out, or cut off.
+/// A line, and a copy that is truncated or has a few bytes changed, inserted or removed.
 pub fn whole_and_damaged() -> impl Strategy<Value = (Bytes, Bytes)> {
     let byte = prop_oneof![select(&b"\"\\{}[],:. -+eE019tfnuNI\n\r\t\0\x1f\x7f\xc3\xff"[..]), any::<u8>()];
     (lines(), vec((0..5, any::<bool>(), any::<Index>(), byte), 1..4)).prop_map(|(whole, damages)| {
@@ -85,7 +85,7 @@ pub fn whole_and_damaged() -> impl Strategy<Value = (Bytes, Bytes)> {
     })
 }
 
-/// Pieces of JSON in any order.
+/// Pieces of JSON in arbitrary order.
 pub fn soup() -> impl Strategy<Value = Bytes> {
     let fixed = "{ } { } [ ] , , : : 0 -0 01 1. .5 1e5 1e 1e+ - + tru \"a \" \\ \\u12 'a' \u{a0} \u{feff}";
     let fixed = select(fixed.split(' ').collect::<Vec<_>>()).prop_map(String::from);
@@ -94,7 +94,7 @@ pub fn soup() -> impl Strategy<Value = Bytes> {
         .prop_map(|pieces| pieces.concat().into())
 }
 
-/// One member of an event's object: usually what belongs there, sometimes anything.
+/// One member of an event's object, usually of the right type.
 fn member() -> impl Strategy<Value = (String, String)> {
     let of = |key: &str, value: BoxedStrategy<String>| (Just(format!("\"{key}\"")), value);
     let optional = |inner: BoxedStrategy<String>| prop_oneof![9 => inner, 1 => Just("null".into())].boxed();
@@ -111,7 +111,7 @@ fn member() -> impl Strategy<Value = (String, String)> {
     ]
 }
 
-/// Keys of events and of their maps, some of them written with escapes.
+/// Keys of events and of their maps, some of them escaped.
 fn key() -> impl Strategy<Value = String> {
     let keys =
         "event measurements metadata timestamp_ns correlation_id Event \\u0065vent meta\\u0064ata a b c é";
@@ -130,7 +130,7 @@ fn name() -> impl Strategy<Value = String> {
 fn map(values: BoxedStrategy<String>) -> BoxedStrategy<String> {
     let simple = "[a-z]{1,3}".prop_map(|key| format!("\"{key}\""));
     let layout = select(&LAYOUTS[..5]);
-    // More than sixteen keys, now and then.
+    // Sometimes more than sixteen keys.
     let size = prop_oneof![9 => 0..5usize, 1 => 14..20usize];
     (size, layout)
         .prop_flat_map(move |(size, layout)| {
@@ -140,7 +140,7 @@ fn map(values: BoxedStrategy<String>) -> BoxedStrategy<String> {
         .boxed()
 }
 
-/// Any JSON value, nested a little.
+/// Any JSON value of small depth.
 fn value() -> impl Strategy<Value = String> {
     scalar().prop_recursive(3, 12, 4, |inner| {
         let array = vec(inner.clone(), 0..4).prop_map(|values| format!("[{}]", values.join(", ")));
@@ -153,7 +153,7 @@ fn scalar() -> impl Strategy<Value = String> {
     prop_oneof![4 => number(), 4 => string(), 2 => select(WORDS).prop_map(String::from)]
 }
 
-/// Strings with all that strings may have.
+/// Strings with all kinds of content.
 fn string() -> impl Strategy<Value = String> {
     let escapes =
         r#"\n \" \\ \/ \b \f \r \t \u0041 \u00e9 \u0000 \ud83d\ude00 \ud800 \udc00\ud800 é 😀 . TELEMETRY:{"#;
@@ -166,7 +166,7 @@ fn string() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Numbers, above all where something changes; and a few that are none.
+/// Numbers, mainly at limits, and a few invalid ones.
 fn number() -> impl Strategy<Value = String> {
     let edges = "0 -0 0.0 -0.0 0e5 1.0 1E5 1e+2 2e-3 1e308 1e309 -1e999 5e-324 1e-400 0.1 9007199254740993 \
         9223372036854775807 9223372036854775808 -9223372036854775808 -9223372036854775809 9223372036854775807.0 \

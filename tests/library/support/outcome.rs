@@ -1,5 +1,5 @@
-//! What lines decode to, and what it should be. It knows nothing of where the lines are from: property tests and fuzz
-//! targets share it.
+//! Results of decoding, and the expected ones. Independent of the source of the lines: property tests and
+//! fuzz targets share this module.
 
 use super::checked::{Checked, ensure, equal};
 use prost::Message as _;
@@ -11,10 +11,10 @@ use telemetry_sidecar::{
     input::decode::{Decoder, Reject},
 };
 
-/// The time of reading.
+/// The time at which lines are read.
 pub const NOW: i64 = 4_102_444_800_000_000_001;
 
-/// The event of this number, as a subscriber would see it. Its frame must be a whole one.
+/// The event at this index, as a subscriber receives it. Its frame must be complete.
 #[track_caller]
 pub fn event(batch: &Batch, index: usize) -> TelemetryEvent {
     let frame = &batch.frames()[batch.frame_range(index..index + 1)];
@@ -24,7 +24,7 @@ pub fn event(batch: &Batch, index: usize) -> TelemetryEvent {
     TelemetryEvent::decode(message).expect("the message decodes")
 }
 
-/// An event, and what its batch says of it.
+/// An event and its batch entry.
 #[derive(Debug, Clone)]
 pub struct Decoded {
     pub event: TelemetryEvent,
@@ -35,7 +35,7 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    /// Whether what the batch says of the event is what the event says.
+    /// Checks that the batch entry agrees with the event.
     pub fn check(&self) -> Checked {
         let event = &self.event;
         equal("the name", &event.event_parts.join("."), &self.name)?;
@@ -46,7 +46,7 @@ impl Decoded {
         })
     }
 
-    /// Whether it is the same. As bytes, NaN is like NaN and 0.0 unlike -0.0.
+    /// Compares encoded events: NaN equals NaN, and 0.0 differs from -0.0.
     fn is_like(&self, other: &Self) -> bool {
         let noted = |decoded: &Self| (decoded.timestamp_ns, decoded.timestamp_given);
         self.event.encode_to_vec() == other.event.encode_to_vec()
@@ -55,10 +55,11 @@ impl Decoded {
     }
 }
 
-/// What a line becomes.
+/// The result of decoding a line.
 pub type Outcome = Result<Decoded, Reject>;
 
-/// Decodes these lines one after the other into one batch, all of them slowly or as the decoder likes.
+/// Decodes these lines in order into one batch, by the slow path only or by the path that the decoder
+/// chooses.
 #[track_caller]
 pub fn outcomes(decoder: &mut Decoder, slowly: bool, lines: &[&[u8]]) -> Vec<Outcome> {
     let mut builder = BatchBuilder::default();
@@ -89,7 +90,7 @@ pub fn outcomes(decoder: &mut Decoder, slowly: bool, lines: &[&[u8]]) -> Vec<Out
     results.into_iter().map(|result| result.map(|()| decoded())).collect()
 }
 
-/// Whether both made the same of these lines.
+/// Checks that both results are the same for all lines.
 pub fn same(slow: &[Outcome], fast: &[Outcome], lines: &[&[u8]]) -> Checked {
     for ((slow, fast), line) in slow.iter().zip(fast).zip(lines) {
         let alike = match (slow, fast) {
@@ -101,10 +102,10 @@ pub fn same(slow: &[Outcome], fast: &[Outcome], lines: &[&[u8]]) -> Checked {
     Ok(())
 }
 
-/// The table of the design once more, on top of `serde_json::Value`.
+/// The table of the design, implemented again on `serde_json::Value`.
 ///
-/// serde_json refuses some of what the sidecar accepts (NaN, `1e999`, lone surrogates, invalid UTF-8, 128 levels):
-/// such lines have example tests. And a `Value` no longer knows how a number or an array was written, so
+/// serde_json rejects some input that the sidecar accepts (NaN, `1e999`, lone surrogates, invalid UTF-8, 128
+/// levels); example tests cover it. A `Value` does not keep the text of a number or an array, so
 /// - JSON text is checked to stand in the line and to mean the same value;
 /// - `-0` is like `-0.0`, so either of what these become is fine;
 /// - an integer just below -2^63 is like the float -2^63, which as a time is in range, so either is fine.
@@ -132,7 +133,7 @@ pub mod by_serde_json {
         Ok(())
     }
 
-    /// Whether the sidecar may accept what serde_json refuses.
+    /// Whether the sidecar may accept a line that serde_json rejects.
     fn is_for_the_sidecar(line: &[u8], error: &str) -> bool {
         let errors = ["out of range", "recursion", "surrogate", "hex escape", "unicode"];
         let text = String::from_utf8_lossy(line);

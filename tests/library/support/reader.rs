@@ -1,5 +1,5 @@
-//! A reader with a splitter that checks every read, and a model that sees the whole input at once. Property tests and
-//! a fuzz target share them.
+//! A reader with a splitter that checks every read, and a model that sees the whole input at once. Property
+//! tests and a fuzz target share them.
 
 use super::checked::{Checked, ensure, equal};
 use bytes::{Bytes, BytesMut};
@@ -22,7 +22,7 @@ pub const MARKER: &[u8] = b"TELEMETRY:{";
 /// All modes.
 pub const MODES: [Embedded; 3] = [Embedded::Copy, Embedded::Strip, Embedded::Ignore];
 
-/// What is found in a stream, however it is cut.
+/// The result of a stream, independent of the chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Found {
     pub telemetry_lines: usize,
@@ -30,20 +30,20 @@ pub struct Found {
     pub malformed: usize,
     pub oversized: usize,
     pub embedded: usize,
-    /// What decoded, in order.
+    /// The decoded events, in order.
     pub events: Vec<Bytes>,
-    /// What was taken out, in order.
+    /// The removed bytes, in order.
     pub removed: Vec<Bytes>,
-    /// What passed.
+    /// The bytes that passed.
     pub output: BytesMut,
 }
 
-/// Whether it is an event, by the real decoder.
+/// Whether the decoder accepts the line.
 fn decodes(line: &[u8]) -> bool {
     Decoder::default().decode(&line[PREFIX.len()..], 0, &mut BatchBuilder::default()).is_ok()
 }
 
-/// What has to be found in a stream: line by line, as the design has it.
+/// The expected result of a stream, line by line as in the design.
 pub fn model(mode: Embedded, max: usize, stream: &[u8]) -> Found {
     let mut found = Found::default();
     for line in stream.split_inclusive(|byte| *byte == b'\n') {
@@ -82,7 +82,8 @@ pub fn model(mode: Embedded, max: usize, stream: &[u8]) -> Found {
     found
 }
 
-/// How many bytes at the end of an unfinished line may still be taken out, so must be held; no others may.
+/// The number of bytes at the end of an unfinished line that may still be removed; exactly these must be
+/// held.
 fn to_hold(mode: Embedded, max: usize, line: &[u8]) -> usize {
     let may_be = |tail: &[u8], start: &[u8]| {
         if tail.len() < start.len() {
@@ -98,25 +99,25 @@ fn to_hold(mode: Embedded, max: usize, line: &[u8]) -> usize {
     if may_be(line, PREFIX) { line.len() } else { in_mid_line().map_or(0, <[u8]>::len) }
 }
 
-/// A reader with a splitter, as the pipeline is one. Every read is checked.
+/// A reader with a splitter, like the pipeline. Every read is checked.
 pub struct Reader {
     mode: Embedded,
     max: usize,
     splitter: Splitter,
     buffer: Vec<u8>,
-    /// Of the line that the stream stands in.
+    /// The unfinished line so far.
     line: Vec<u8>,
-    /// Since the last time that it was taken out.
+    /// The results since they were last taken.
     pub found: Found,
 }
 
-/// What the splitter finds in one buffer.
+/// The results of one buffer.
 struct Sink<'a> {
     found: &'a mut Found,
     buffer: &'a [u8],
-    /// Everything before it was passed or removed.
+    /// All bytes before it were passed or removed.
     position: usize,
-    /// Whether all ranges followed one another.
+    /// Whether all ranges were in order without gaps.
     in_order: bool,
 }
 
@@ -164,8 +165,8 @@ impl Reader {
         Self { mode, max, splitter, buffer: Vec::new(), line: Vec::new(), found: Found::default() }
     }
 
-    /// Reads some bytes, perhaps the stream's last. Ranges in order, from the first byte to those held, make
-    /// what passed and what was removed the whole input.
+    /// Reads some bytes, possibly the last of the stream. The passed and removed ranges, in order, must cover
+    /// the whole input up to the held bytes.
     pub fn read(&mut self, bytes: &[u8], end: bool) -> Checked {
         let position = self.buffer.len() - self.splitter.held(self.buffer.len());
         self.buffer.extend_from_slice(bytes);
@@ -186,13 +187,13 @@ impl Reader {
         ensure(held == to_hold, || {
             format!("{held} bytes held, not {to_hold}, after {}", self.line.escape_ascii())
         })?;
-        // A telemetry line or a candidate within the limit, or a prefix of one: however much is read at a time.
+        // A telemetry line or a candidate within the limit, or a prefix of one, independent of the read size.
         let kept = self.buffer.len();
         ensure(kept <= self.max.max(PREFIX.len()), || format!("{kept} bytes kept"))?;
         ensure(!end || kept == 0, || format!("{kept} bytes kept at the end"))
     }
 
-    /// Reads a stream in chunks of these sizes, over and over; the end comes with the last or after it.
+    /// Reads a stream in chunks of these sizes, repeatedly; the end comes with the last chunk or after it.
     pub fn read_in_chunks(&mut self, stream: &[u8], sizes: &[usize], end_apart: bool) -> Checked {
         let mut rest = stream;
         for &size in sizes.iter().cycle() {
