@@ -1,4 +1,4 @@
-//! Events as exporters see them: decoded, with their name in one piece and its meaning.
+//! Decoded events, with the dotted name and what it means.
 
 use crate::event::{
     frame,
@@ -7,16 +7,16 @@ use crate::event::{
 use bytes::Bytes;
 use prost::Message as _;
 
-/// What an event says of its operation: the last part of its name.
+/// The phase of an operation: the last part of an event's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// `.start`: it begins.
+    /// `.start`: the operation starts.
     Start,
-    /// `.stop`: it has ended.
+    /// `.stop`: the operation has succeeded.
     Stop,
-    /// `.exception`: it has failed.
+    /// `.exception`: the operation has failed.
     Exception,
-    /// Anything else is an event by itself.
+    /// Any other name: an event without an operation.
     Point,
 }
 
@@ -25,14 +25,14 @@ pub enum Phase {
 pub struct Event {
     name: String,
     phase: Phase,
-    /// All of it.
+    /// The message.
     pub event: TelemetryEvent,
 }
 
 impl From<TelemetryEvent> for Event {
     fn from(event: TelemetryEvent) -> Self {
         let phase = match event.event_parts.last().map(String::as_str) {
-            // A name that is nothing but a phase has no operation.
+            // A name that is only a phase has no operation.
             _ if event.event_parts.len() < 2 => Phase::Point,
             Some("start") => Phase::Start,
             Some("stop") => Phase::Stop,
@@ -49,12 +49,12 @@ impl Event {
         &self.name
     }
 
-    /// What it says of its operation.
+    /// The phase of the operation.
     pub fn phase(&self) -> Phase {
         self.phase
     }
 
-    /// The name of what starts and stops: the dotted name less `.start`, `.stop` or `.exception`.
+    /// The operation: the dotted name without `.start`, `.stop` or `.exception`.
     pub fn operation(&self) -> &str {
         match self.phase {
             Phase::Point => &self.name,
@@ -62,7 +62,7 @@ impl Event {
         }
     }
 
-    /// How long the operation took, in seconds: what the measurement `duration` says in nanoseconds, as Snakepit's
+    /// How long the operation took, in seconds: the measurement `duration` in nanoseconds, as Snakepit's
     /// workers write it, or else `duration_ms` in milliseconds.
     pub fn duration_seconds(&self) -> Option<f64> {
         let nanoseconds = self.number("duration").map(|value| value / 1e9);
@@ -85,7 +85,7 @@ pub fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// A text's first so many bytes, less the beginning of a character.
+/// The longest prefix of a text with at most `max_bytes` that does not split a character.
 pub fn cut(text: &str, max_bytes: usize) -> &str {
     if text.len() <= max_bytes {
         return text;

@@ -1,4 +1,4 @@
-//! Trace and span ids: from what a worker says, by rules that others can compute as well.
+//! Trace and span ids. They are derived from correlation ids by rules that other programs can apply as well.
 //!
 //! | correlation id | trace id |
 //! | --- | --- |
@@ -7,7 +7,7 @@
 //! | anything else | the first 16 bytes of its SHA-256 |
 //! | none | random, one for each outermost span |
 //!
-//! An id of zeros only is no id, so such a correlation id is "anything else".
+//! An all-zero id is invalid, so such a correlation id counts as "anything else".
 
 use sha2::{Digest as _, Sha256};
 use std::hash::{BuildHasher as _, RandomState};
@@ -27,7 +27,7 @@ pub struct Context {
     pub span_id: SpanId,
 }
 
-/// What a `traceparent` says: <https://www.w3.org/TR/trace-context/#traceparent-header>.
+/// A parsed `traceparent`: <https://www.w3.org/TR/trace-context/#traceparent-header>.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Traceparent {
     /// The caller's span.
@@ -75,7 +75,7 @@ fn uuid(text: &[u8]) -> Option<TraceId> {
     if lengths.eq([8, 4, 4, 4, 12]) { hex(&groups.concat()) } else { None }
 }
 
-/// Exactly so many bytes in hexadecimal.
+/// Exactly `N` bytes in hexadecimal.
 fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     if digits.len() != 2 * N {
         return None;
@@ -90,13 +90,13 @@ fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// Makes ids of its own.
+/// A generator of random ids.
 #[derive(Debug)]
 pub struct Random(fastrand::Rng);
 
 impl Default for Random {
     fn default() -> Self {
-        // Seeded by the system: thousands of sidecars started at once must not agree.
+        // Seeded by the system: thousands of sidecars started at once must not generate the same ids.
         Self(fastrand::Rng::with_seed(RandomState::new().hash_one(std::process::id())))
     }
 }

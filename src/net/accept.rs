@@ -34,12 +34,14 @@ impl Acceptor {
         }
     }
 
-    /// The next connection and its peer. Fails with `PermissionDenied` if the socket's mode excludes the peer's user.
+    /// The next connection and its peer. Fails with `PermissionDenied` if the socket's mode excludes the
+    /// peer's user.
     async fn accept(&self) -> io::Result<(Socket, String)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Send each event at once. If this fails the peer has disconnected, which the first read reports.
+                // Send each event at once. If this fails the peer has disconnected, which the first read
+                // reports.
                 let _ = stream.set_nodelay(true);
                 Ok((Socket::Tcp(Arc::new(stream)), peer.to_string()))
             }
@@ -74,8 +76,8 @@ pub(crate) struct ConnectionLimit {
 }
 
 impl ConnectionLimit {
-    /// The next connection with its permit, or without one if it is above the limit. Nothing is lost when the future
-    /// is dropped.
+    /// The next connection with its permit, or without one if it is above the limit. Nothing is lost when the
+    /// future is dropped.
     async fn accept(
         &self,
         acceptor: &Acceptor,
@@ -91,8 +93,8 @@ impl ConnectionLimit {
     }
 }
 
-/// Accepts connections and serves each in a task, until `stop` resolves; then waits for the connections that are open.
-/// Dropping the future aborts them. `server` is what the log calls the server.
+/// Accepts connections and serves each in a task, until `stop` resolves; then waits for the connections that
+/// are open. Dropping the future aborts them. `server` is what the log calls the server.
 pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
     server: &str,
     acceptor: Acceptor,

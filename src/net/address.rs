@@ -101,8 +101,8 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Looks up the host's name. The check whether other hosts can reach the address and the bind both use this one
-    /// answer: a second lookup could give another.
+    /// Looks up the host's name. The check whether other hosts can reach the address and the bind both use
+    /// this one answer: a second lookup could give another.
     ///
     /// # Errors
     ///

@@ -32,8 +32,8 @@ pub enum Listener {
 impl Listener {
     /// Binds a socket.
     ///
-    /// A unix socket's file gets this mode. A socket file without a listener is replaced; any other file at the path is
-    /// left alone, which is an error.
+    /// A unix socket's file gets this mode. A socket file without a listener is replaced; any other file at
+    /// the path is left alone, which is an error.
     ///
     /// # Errors
     ///

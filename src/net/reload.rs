@@ -1,8 +1,8 @@
 //! Files that are read at the start, and again when they have changed: certificates, keys, tokens.
 //!
-//! Nothing watches them: each use checks their metadata, which takes microseconds and costs an idle sidecar nothing. A
-//! change that cannot be used is logged once and the previous contents stay in force: a half-written file must not lock
-//! all clients out.
+//! Nothing watches them: each use checks their metadata, which takes microseconds and costs an idle sidecar
+//! nothing. A change that cannot be used is logged once and the previous contents stay in force: a
+//! half-written file must not lock all clients out.
 
 use super::source_file::SourceFile;
 use std::{
@@ -14,8 +14,8 @@ use std::{
 /// The permissions that a secret file should not have.
 const OTHERS: u32 = 0o077;
 
-/// The metadata that changes when a regular file does. The time is the inode's change time: unlike the modification time
-/// neither `cp -p` nor `mv` sets it back.
+/// The metadata that changes when a regular file does. The time is the inode's change time: unlike the
+/// modification time neither `cp -p` nor `mv` sets it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     identity: (u64, u64),

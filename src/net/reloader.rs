@@ -1,4 +1,5 @@
-//! Looks for changed files on a thread of its own: a network file system that hangs must not stop the thread that serves.
+//! Looks for changed files on a thread of its own: a network file system that hangs must not stop the thread
+//! that serves.
 
 use super::reload::{Reloading, Source};
 use std::{
@@ -12,7 +13,8 @@ use std::{
 };
 use tokio::{sync::oneshot, time::timeout};
 
-/// How long a request waits for the check of its files. Later ones use the previous value until the check returns.
+/// How long a request waits for the check of its files. Later ones use the previous value until the check
+/// returns.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// How many requests may wait for one check. More of them use the previous value.

@@ -1,8 +1,8 @@
-//! An accepted connection that can be closed with care.
+//! An accepted connection that can be closed without losing data.
 //!
-//! Closing a socket that has unread bytes resets the connection, and a reset throws away what the peer has not
-//! read yet: a subscriber would lose its last events to a window update of its own. So when HTTP/2 is done with
-//! the connection this end stops writing, and goes on reading until the peer closes.
+//! Closing a socket that has unread bytes resets the connection, and a reset throws away what the peer has
+//! not read yet: a subscriber would lose its last events to a window update of its own. So when HTTP/2 is
+//! done with the connection this end stops writing, and goes on reading until the peer closes.
 
 use nix::sys::socket::{Shutdown, shutdown};
 use std::{
@@ -17,7 +17,7 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
-/// A connection, shared between HTTP/2 and whoever closes it.
+/// A connection, shared between HTTP/2 and the code that closes it.
 #[derive(Debug, Clone)]
 pub enum Socket {
     /// TCP.
@@ -26,7 +26,7 @@ pub enum Socket {
     Unix(Arc<UnixStream>),
 }
 
-/// The same for both kinds.
+/// Applies an operation to either kind of stream.
 macro_rules! each {
     ($socket:expr, $stream:ident => $operation:expr) => {
         match $socket {

@@ -1,10 +1,11 @@
-//! Files that an option or a variable names: one bounded read for all of them, and errors that say which file it is.
+//! Files that an option or a variable names: one bounded read for all of them, and errors that say which file
+//! it is.
 
 use crate::system::fd::read_at_most;
 use std::{borrow::Cow, fmt::Display, path::PathBuf};
 
-/// The longest file that is read, in bytes: the system's bundle of authorities has a quarter of a MiB. The limit also ends
-/// the read of an endless device.
+/// The longest file that is read, in bytes: the system's bundle of authorities has a quarter of a MiB. The
+/// limit also ends the read of an endless device.
 const MAX_FILE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A file and the option or variable that names it.

@@ -1,7 +1,7 @@
 //! The TLS side of TCP listeners.
 //!
-//! Sessions are not resumed: streams are long-lived, and a client that reconnects has to be checked against the current
-//! certificates.
+//! Sessions are not resumed: streams are long-lived, and a client that reconnects has to be checked against
+//! the current certificates.
 
 use super::{pem, reload::Source, source_file::SourceFile};
 use rustls::{

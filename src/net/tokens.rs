@@ -23,8 +23,8 @@ impl Source for TokenFile {
     }
 }
 
-/// Tokens, each of which is accepted, so that an old and a new one can be valid while clients change over. They are never
-/// logged.
+/// Tokens, each of which is accepted, so that an old and a new one can be valid while clients change over.
+/// They are never logged.
 pub struct Tokens(Vec<Vec<u8>>);
 
 impl Tokens {
@@ -51,7 +51,8 @@ impl Tokens {
         self.0.first().map_or(b"", Vec::as_slice)
     }
 
-    /// Whether a request has one of the tokens. The time that the comparison takes reveals a token's length at most.
+    /// Whether a request has one of the tokens. The time that the comparison takes reveals a token's length
+    /// at most.
     pub fn accept(&self, headers: &HeaderMap) -> bool {
         let Some(given) = bearer(headers) else { return false };
         let any = |found: Choice, token: &Vec<u8>| found | token.ct_eq(given);

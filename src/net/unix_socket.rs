@@ -1,11 +1,11 @@
-//! Unix sockets: who may reach one, and whose file it is.
+//! Unix sockets: permissions, and the ownership of their files.
 //!
-//! A path is a name that anybody with a right to its directory may give to something else at any moment. So nothing
-//! is removed for its name alone: an open descriptor keeps the inode from being used again, and what has the name
-//! is compared with it.
+//! Any process with write access to a directory can replace a file in it at any time. So a file is removed
+//! only if it is still the same one: an open descriptor keeps the inode number from being reused, and the
+//! file at the path is compared with it.
 //!
-//! A socket that is bound and does not listen yet looks as one does that nobody listens at any more. So sidecars that are
-//! started at the same time take turns: whoever binds in a directory has a lock on it.
+//! A socket that is bound but not listening yet looks like a stale one. So sidecars that start at
+//! the same time hold a lock on the directory while they bind.
 
 use nix::{
     errno::Errno,
@@ -36,22 +36,23 @@ use std::{
 /// The longest path, in bytes: a NUL follows it (unix(7)).
 const MAX_PATH_BYTES: usize = 107;
 
-/// How long to wait for one's turn. A turn takes microseconds; a stranger with a lock is not to keep a sidecar from starting.
-const TURN_PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for the lock. It is held for microseconds; another program's lock must not prevent the
+/// start.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often one's turn is asked for.
-const ASK: Duration = Duration::from_millis(2);
+/// The interval between attempts to take the lock.
+const RETRY_INTERVAL: Duration = Duration::from_millis(2);
 
 const ALL_PERMISSIONS: u32 = 0o777;
-/// To connect is to write.
+/// Connecting needs write permission.
 const OTHERS_MAY_CONNECT: u32 = 0o022;
 
-/// The permissions of a unix socket's file: whoever may write to it may connect.
+/// The permissions of a unix socket's file: write permission allows connecting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketMode(u32);
 
 impl Default for SocketMode {
-    /// The owner's alone.
+    /// Only the owner may connect.
     fn default() -> Self {
         Self(0o600)
     }
@@ -75,8 +76,8 @@ impl FromStr for SocketMode {
 }
 
 impl SocketMode {
-    /// Whether a peer of this user is to be served: with a mode that lets nobody else connect only the sidecar's own
-    /// and root, whatever has become of the file since.
+    /// Whether a peer of this user is served. If the mode lets no other user connect, only the sidecar's user
+    /// and root are, even if the file's mode was changed later.
     pub fn admits(self, uid: u32) -> bool {
         self.0 & OTHERS_MAY_CONNECT != 0 || uid == geteuid().as_raw() || uid == 0
     }
@@ -86,7 +87,7 @@ impl SocketMode {
 ///
 /// # Errors
 ///
-/// That it is not.
+/// If it is too long.
 pub fn check_length(path: &Path) -> Result<(), String> {
     if path.as_os_str().len() <= MAX_PATH_BYTES {
         Ok(())
@@ -95,17 +96,17 @@ pub fn check_length(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Binds a socket to a path, which has these permissions from its first moment. A socket that nobody listens at any
-/// more is replaced; anything else that is in the way stays. No symlink is followed.
+/// Binds a socket to a path. Its file has these permissions from the start. A socket file without a listener
+/// is replaced; any other file at the path is left alone, which is an error. Symlinks are not followed.
 ///
 /// # Errors
 ///
 /// Why it cannot be bound.
 pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile), String> {
     check_length(path)?;
-    let _turn = take_turn(path);
+    let _lock = lock_directory(path);
     remove_stale(path)?;
-    // Nothing else runs yet that could make a file meanwhile.
+    // The umask is the process's, but no other thread creates files yet.
     let restore = umask(Mode::from_bits_truncate(ALL_PERMISSIONS & !mode.0));
     let bound = UnixListener::bind(path);
     umask(restore);
@@ -113,24 +114,24 @@ pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile),
     Ok((listener, SocketFile::new(path)))
 }
 
-/// Waits until no other sidecar is binding in this directory. Without the right to read it there is no telling.
-fn take_turn(path: &Path) -> Option<Flock<File>> {
+/// Locks the path's directory, waiting while another sidecar binds in it. `None` if it cannot be locked.
+fn lock_directory(path: &Path) -> Option<Flock<File>> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
     let options = OpenOptions::new().read(true).custom_flags(flags.bits()).to_owned();
     let mut directory = options.open(directory.unwrap_or(Path::new("."))).ok()?;
-    let deadline = Instant::now() + TURN_PATIENCE;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
     loop {
         directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
             Ok(turn) => return Some(turn),
             Err((directory, Errno::EWOULDBLOCK)) if Instant::now() < deadline => directory,
             Err(_) => return None,
         };
-        thread::sleep(ASK);
+        thread::sleep(RETRY_INTERVAL);
     }
 }
 
-/// Removes a socket file that nobody listens at.
+/// Removes a socket file without a listener.
 fn remove_stale(path: &Path) -> Result<(), String> {
     let found = match Pinned::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -140,7 +141,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         return Err("a file that is not a socket is in the way".into());
     }
     match try_to_connect(path) {
-        // The one that refused, or somebody has put another there since.
+        // Removed only if it is still the same file.
         Err(Errno::ECONNREFUSED) if found.is_at(path) => {
             fs::remove_file(path).map_err(|error| explain(&error))
         }
@@ -148,7 +149,7 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     }
 }
 
-/// Connects, but does not wait for somebody who is slow to accept.
+/// Connects without waiting for a listener that is slow to accept.
 fn try_to_connect(path: &Path) -> nix::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
@@ -172,22 +173,22 @@ pub struct SocketFile {
 impl SocketFile {
     /// The file of a socket that has just been bound.
     fn new(path: &Path) -> Self {
-        // If it is gone already there is nothing to remove.
+        // If it is missing already there is nothing to remove.
         Self { path: path.to_owned(), file: Pinned::open(path).ok() }
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Somebody may have put another one there since.
+        // Another process may have replaced it.
         if self.file.as_ref().is_some_and(|file| file.is_at(&self.path)) {
-            // At exit there is nobody to tell.
+            // At exit an error cannot be reported.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// A file of any kind, held so that its inode's number is given to no other.
+/// A file of any kind, held open so that its inode number is not reused.
 #[derive(Debug)]
 struct Pinned {
     _file: File,
@@ -196,7 +197,7 @@ struct Pinned {
 }
 
 impl Pinned {
-    /// Holds what is at a path, be it a symlink, without opening what that stands for.
+    /// Opens the file at a path, or the symlink itself, without access to its contents.
     fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;

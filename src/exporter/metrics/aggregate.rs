@@ -1,15 +1,17 @@
-//! Samples joined to series: what Prometheus is shown and what OTLP is sent.
+//! Aggregates samples into series, for Prometheus and OTLP.
 //!
-//! Memory is bounded whatever a worker prints: a metric has so many series, and all metrics together ten times that
-//! besides their first; what is beyond joins the metric's overflow series. Label values are cut to a length. There are so
-//! many metrics, with names of so many bytes; samples of others are counted and left out.
+//! Memory is bounded whatever a worker prints. The series of a metric are limited, and those of all metrics
+//! together to ten times that, not counting each metric's first; further samples go to the metric's overflow
+//! series. Label values are truncated. The number of metrics and the length of their names are limited;
+//! samples of others are counted and dropped.
 
 use super::sample::{Kind, Sample, Subject};
 use crate::exporter::event::cut;
 use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
 
-/// The upper bounds of a duration histogram's buckets, in seconds: from 100 µs, a short call, to 5 minutes, a batch of
-/// training. Between 5 ms and 10 s they are those that Prometheus' and OpenTelemetry's libraries use by default.
+/// The upper bounds of a duration histogram's buckets, in seconds: from 100 µs, a short call, to 5 minutes, a
+/// batch of training. Between 5 ms and 10 s they are those that Prometheus' and OpenTelemetry's libraries use
+/// by default.
 pub const DURATION_BOUNDS: [f64; 19] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     30.0, 60.0, 300.0,
@@ -19,47 +21,48 @@ pub const DURATION_BOUNDS: [f64; 19] = [
 pub const VALUE_BOUNDS: [f64; 19] =
     [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1e3, 5e3, 1e4, 5e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
-/// The most metrics there may be.
+/// The most metrics.
 pub const MAX_METRICS: usize = 1000;
 
-/// All metrics together may have this many times the series that one may have: some with many labels, not all.
+/// All metrics together may have this many times the series of one: some metrics have many labels, not all.
 const SERIES_FACTOR: usize = 10;
 
-/// By how much an event of a gauge may be older than the one before and still not be the latest, in nanoseconds.
+/// A gauge ignores an event that is older than the latest one by at most this, in nanoseconds: it arrived out
+/// of order. If it is older still the clock was set back.
 const MOST_OUT_OF_ORDER_NS: i64 = 10_000_000_000;
 
 /// The longest name of a metric, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// The longest value of a label, in bytes: what is longer is cut, at a character's end.
+/// The longest value of a label, in bytes: longer ones are truncated.
 pub const MAX_LABEL_BYTES: usize = 256;
 
 /// The one label of an overflow series, the same as in OpenTelemetry's metrics SDK:
 /// <https://opentelemetry.io/docs/specs/otel/metrics/sdk/#overflow-attribute>.
 pub const OVERFLOW_LABEL: (&str, &str) = ("otel.metric.overflow", "true");
 
-/// Names and values.
+/// The names and values of labels.
 pub type Labels = Vec<(Cow<'static, str>, String)>;
 
-/// An example of what was counted, for those who want to see one.
+/// One sample of a histogram with its trace and span.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Exemplar {
     /// The sample's value.
     pub value: f64,
     /// Nanoseconds since the Unix epoch.
     pub timestamp_ns: i64,
-    /// Its trace.
+    /// The trace id.
     pub trace_id: [u8; 16],
-    /// Its span in the trace.
+    /// The span id.
     pub span_id: [u8; 8],
 }
 
-/// What samples of one metric with the same labels have come to.
+/// The aggregated samples of one metric with the same labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// When it was first seen.
+    /// The time of the first sample.
     pub since: SystemTime,
-    /// What it has come to.
+    /// The aggregated value.
     pub point: Point,
 }
 
@@ -68,7 +71,7 @@ pub struct Series {
 pub enum Point {
     /// The sum.
     Counter(f64),
-    /// The latest value and when it was, nanoseconds since the Unix epoch.
+    /// The latest value and its time in nanoseconds since the Unix epoch.
     Gauge(f64, i64),
     /// The distribution.
     Histogram(Box<Histogram>),
@@ -77,15 +80,15 @@ pub enum Point {
 /// A distribution.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// How many samples are in each bucket, and not in one before; the last one has no upper bound.
+    /// The number of samples in each bucket, not cumulative; the last bucket has no upper bound.
     pub buckets: Vec<u64>,
-    /// The latest example of each bucket.
+    /// The latest exemplar of each bucket.
     pub exemplars: Vec<Option<Exemplar>>,
     /// The sum of all samples.
     pub sum: f64,
-    /// The least of them.
+    /// The smallest sample.
     pub min: f64,
-    /// The greatest of them.
+    /// The largest sample.
     pub max: f64,
 }
 
@@ -101,7 +104,7 @@ impl Histogram {
         }
     }
 
-    /// How many samples there are.
+    /// The number of samples.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
@@ -112,8 +115,8 @@ impl Histogram {
         if let Some(count) = self.buckets.get_mut(bucket) {
             *count += 1;
         }
-        if let (Some(place), Some(exemplar)) = (self.exemplars.get_mut(bucket), exemplar) {
-            *place = Some(exemplar);
+        if let (Some(latest), Some(exemplar)) = (self.exemplars.get_mut(bucket), exemplar) {
+            *latest = Some(exemplar);
         }
         self.sum += value;
         self.min = self.min.min(value);
@@ -161,12 +164,12 @@ pub struct Aggregator {
 }
 
 impl Aggregator {
-    /// An aggregator with at most so many series to a metric, the overflow series not counted.
+    /// An aggregator with at most `max_series` for each metric, not counting the overflow series.
     pub fn new(max_series: usize) -> Self {
         Self { max_series, metrics: BTreeMap::new(), series: 0, counts: Counts::default() }
     }
 
-    /// Adds a sample to its series: of these labels, besides what belongs to its subject.
+    /// Adds a sample to its series, which has these labels and those of the sample's subject.
     pub fn add<'a>(
         &mut self,
         sample: &Sample<'_>,
@@ -221,7 +224,8 @@ impl Aggregator {
         });
         match &mut series.point {
             Point::Counter(sum) => *sum += value,
-            // Events of several threads may come out of order, but not by so much: then the clock was set back.
+            // Events of several threads may come out of order, but not by so much: then the clock was set
+            // back.
             Point::Gauge(latest, at)
                 if timestamp_ns >= *at || at.saturating_sub(timestamp_ns) > MOST_OUT_OF_ORDER_NS =>
             {
@@ -237,12 +241,12 @@ impl Aggregator {
         &self.metrics
     }
 
-    /// What became of samples that are in no series of their own.
+    /// The samples that are in no series of their own.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Hands out all metrics and starts anew, for backends that want what is new and nothing else.
+    /// Takes all metrics out and starts again, for delta temporality.
     pub fn take(&mut self) -> BTreeMap<String, Metric> {
         self.series = 0;
         std::mem::take(&mut self.metrics)
@@ -262,7 +266,7 @@ fn metric_name(subject: Subject<'_>) -> Cow<'static, str> {
     }
 }
 
-/// The labels that say what a sample is of.
+/// The labels of a sample's subject.
 fn subject_labels(subject: Subject<'_>) -> Labels {
     match subject {
         Subject::Event(name) => vec![("event".into(), cut(name, MAX_LABEL_BYTES).to_owned())],
@@ -290,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_are_joined_by_kind() {
+    fn samples_are_aggregated_by_kind() {
         let mut aggregator = Aggregator::new(10);
         for (at, value) in [(1, 2.0), (3, 0.5), (2, 40.0)] {
             for kind in [("sum", Kind::Counter), ("last", Kind::Gauge), ("spread", Kind::Histogram)] {
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_spoil_a_sum_is_counted_and_left_out() {
+    fn values_that_would_spoil_a_sum_are_counted_and_dropped() {
         let mut aggregator = Aggregator::new(10);
         for value in [f64::NAN, f64::INFINITY, -1.0] {
             aggregator.add(&sample("sum", Kind::Counter, value), std::iter::empty(), 0, None);

@@ -1,4 +1,4 @@
-//! Events as metrics: what their numbers mean ([`sample`]), and what many of them come to ([`aggregate`]).
+//! Metrics of events: samples of single events ([`sample`]), and series of many of them ([`aggregate`]).
 
 pub mod aggregate;
 pub mod args;

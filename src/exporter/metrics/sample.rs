@@ -1,28 +1,28 @@
-//! Numbers of events, and what they mean: the same to every backend.
+//! The numbers in events, interpreted in the same way by all exporters.
 //!
-//! | of an event | becomes |
+//! | part of an event | metric |
 //! | --- | --- |
-//! | that it came | a counter |
+//! | the event itself | a counter |
 //! | `duration` (ns) or `duration_ms` | a histogram of the operation, in seconds |
-//! | every other measurement that is a number | a gauge, or what `--metric-kind` says |
+//! | every other measurement that is a number | a gauge, or the kind that `--metric-kind` sets |
 
 use crate::{
     control::glob::Glob,
     exporter::event::{Event, Phase, number},
 };
 
-/// How numbers of a kind are joined.
+/// How samples are aggregated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// Their sum.
+    /// The sum.
     Counter,
-    /// The latest.
+    /// The latest value.
     Gauge,
-    /// How many were in each range.
+    /// The number of samples in each bucket.
     Histogram,
 }
 
-/// What a number is of.
+/// What a sample measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Subject<'a> {
     /// Events of this name.
@@ -46,36 +46,36 @@ pub enum Subject<'a> {
 /// One number of an event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample<'a> {
-    /// What it is of.
+    /// What it measures.
     pub subject: Subject<'a>,
-    /// How it is joined with others.
+    /// How it is aggregated.
     pub kind: Kind,
-    /// The number; any double.
+    /// The value; any double.
     pub value: f64,
 }
 
-/// What is measured: the options `--metric-kind` and `--metric-label`.
+/// Which metrics are made of events: the options `--metric-kind` and `--metric-label`.
 #[derive(Debug, Clone, Default)]
 pub struct Measures {
-    /// What kind a measurement is, by its dotted name `OPERATION.KEY`; the last that matches counts.
+    /// The kinds of measurements by their dotted names `OPERATION.KEY`; the last match is used.
     pub kinds: Vec<(Glob, Kind)>,
-    /// The keys of metadata that become labels.
+    /// The metadata keys that become labels.
     pub labels: Vec<String>,
 }
 
 impl Measures {
-    /// The labels of an event's samples: those allowed that it has, in the order of the options.
+    /// The labels of an event's samples, in the order of the options.
     pub fn labels<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = (&'a str, &'a str)> {
         let metadata = &event.event.metadata;
         self.labels.iter().filter_map(|key| Some((key.as_str(), metadata.get(key)?.as_str())))
     }
 
-    /// The numbers of an event.
+    /// The samples of an event.
     pub fn samples<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = Sample<'a>> {
         let operation = event.operation();
         let failed = event.phase() == Phase::Exception;
         let count = Sample { subject: Subject::Event(event.name()), kind: Kind::Counter, value: 1.0 };
-        // Of other events `duration` is a duration just as well.
+        // `duration` is a duration in events without an operation, too.
         let duration = event.duration_seconds().map(|value| Sample {
             subject: Subject::Duration { operation, failed },
             kind: Kind::Histogram,

@@ -1,4 +1,4 @@
-//! What servers answer, and whether a request may be sent again:
+//! Responses of servers, and whether a request may be retried:
 //! <https://opentelemetry.io/docs/specs/otlp/#otlpgrpc-response>, `#otlphttp-response`.
 
 use super::endpoint::{Protocol, Signal};
@@ -13,46 +13,46 @@ use std::time::{Duration, SystemTime};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// How much of a server's text is shown, in characters.
+/// The longest text of a server that is logged, in characters.
 const MAX_TEXT: usize = 200;
 
-/// A request was taken.
+/// An accepted request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Accepted {
-    /// How many of its spans or data points were not. They must not be sent again.
+    /// How many of its spans or data points the server rejected. They must not be sent again.
     pub rejected: u64,
-    /// What the server says about it, or nothing.
+    /// The server's message, or nothing.
     pub message: String,
 }
 
-/// A request was not taken.
+/// A request that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Why, in one line.
+    /// The cause, in one line.
     pub why: String,
-    /// Whether it may be sent again.
+    /// Whether it may be retried.
     pub retry: Retry,
 }
 
-/// Whether and when a request may be sent again.
+/// Whether and when a request may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// It must not be.
+    /// It must not be retried.
     Never,
-    /// Whenever the client likes.
+    /// The client chooses the time.
     Soon,
-    /// Not before this time has passed.
+    /// Not before this time has elapsed.
     After(Duration),
 }
 
 impl Failure {
-    /// The server was not reached, or was lost before it had answered.
+    /// The server was not reached, or the connection ended before the response.
     pub fn connection(why: String) -> Self {
         Self { why, retry: Retry::Soon }
     }
 }
 
-/// An answer in full.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
@@ -66,11 +66,11 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What it means.
+    /// Interprets the response.
     ///
     /// # Errors
     ///
-    /// If the request was not taken.
+    /// If the server did not accept the request.
     pub fn read(&self, protocol: Protocol, signal: Signal) -> Result<Accepted, Failure> {
         let message = match protocol {
             Protocol::Grpc => self.grpc_message()?,
@@ -79,10 +79,11 @@ impl Answer {
         Ok(partial_success(signal, message))
     }
 
-    /// The message of a gRPC answer.
+    /// The message of a gRPC response.
     fn grpc_message(&self) -> Result<Bytes, Failure> {
-        // What is no gRPC may come from a proxy. Its statuses are mapped as gRPC has it, so that the same ones may be
-        // retried as with HTTP: https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
+        // A response that is not gRPC may come from a proxy. Its HTTP status is mapped as gRPC specifies, so
+        // that the same ones may be retried as with HTTP:
+        // https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md
         let status =
             Status::from_header_map(&self.trailers).or_else(|| Status::from_header_map(&self.headers));
         let Some(status) = status else {
@@ -96,7 +97,7 @@ impl Answer {
         Err(Failure { why, retry: may_retry_grpc(&status) })
     }
 
-    /// The message of an HTTP answer.
+    /// The message of an HTTP response.
     fn http_message(&self) -> Result<Bytes, Failure> {
         if self.status.is_success() {
             return Ok(self.body.clone());
@@ -106,7 +107,7 @@ impl Answer {
             Some(Ok(Some(after))) => Retry::After(after),
             _ => Retry::Soon,
         };
-        // Errors have a google.rpc.Status in them, or what a proxy likes to say.
+        // The body of an error is a google.rpc.Status, or any text of a proxy.
         let text = match tonic_types::Status::decode(&*self.body) {
             Ok(status) => status.message,
             Err(_) => String::from_utf8_lossy(&self.body).into_owned(),
@@ -117,7 +118,7 @@ impl Answer {
 
 /// <https://opentelemetry.io/docs/specs/otlp/#failures>
 fn may_retry_grpc(status: &Status) -> Retry {
-    // The length of a pause is the server's to say; none and zero are the same.
+    // The server may ask for a delay. No delay and zero mean the same.
     let asked = status.get_details_retry_info();
     let delay = asked.as_ref().and_then(|info| info.retry_delay).filter(|delay| !delay.is_zero());
     let soon = delay.map_or(Retry::Soon, Retry::After);
@@ -128,7 +129,7 @@ fn may_retry_grpc(status: &Status) -> Retry {
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => soon,
-        // Without it nobody says that there will ever be room.
+        // Without RetryInfo the server does not say that resources will be available again.
         Code::ResourceExhausted if asked.is_some() => soon,
         _ => Retry::Never,
     }
@@ -145,7 +146,7 @@ fn may_retry_http(status: StatusCode) -> bool {
     )
 }
 
-/// A `Retry-After`: seconds, or a date. A date that has passed is now.
+/// A `Retry-After` header: seconds, or a date. A date in the past means now.
 fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse() {
@@ -156,7 +157,7 @@ fn retry_after(value: &str) -> Option<Duration> {
 }
 
 fn partial_success(signal: Signal, message: Bytes) -> Accepted {
-    // A server that answers something else has still taken the request.
+    // A server with another response has accepted the request all the same.
     let (rejected, message) = match signal {
         Signal::Traces => {
             let answer = ExportTraceServiceResponse::decode(message).unwrap_or_default();
@@ -171,7 +172,7 @@ fn partial_success(signal: Signal, message: Bytes) -> Accepted {
     Accepted { rejected: rejected.try_into().unwrap_or_default(), message: short(&message) }
 }
 
-/// A text of a server's as a part of one line.
+/// The beginning of a server's text, as a part of one line.
 fn short(text: &str) -> String {
     text.chars().take(MAX_TEXT).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }

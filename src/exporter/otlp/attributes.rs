@@ -1,7 +1,8 @@
-//! What events say, as OpenTelemetry's attributes: metadata as strings, measurements as what they are.
+//! Metadata and measurements of events as OpenTelemetry's attributes: metadata as strings, measurements with
+//! their types.
 //!
-//! An event may have four megabytes in it, and requests over four megabytes are refused: so attributes are bounded in
-//! number and size. What is left out is counted where the protocol has a place for that.
+//! An event can have 4 MiB, and servers refuse larger requests, so the number and size of attributes are
+//! bounded. The number of dropped attributes is exported where the protocol has a field for it.
 
 use super::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
 use crate::{
@@ -9,38 +10,38 @@ use crate::{
     exporter::event::{Event, cut},
 };
 
-/// How many attributes a span or a span's event may have: the specification's default,
+/// The most attributes of a span or a span's event: the specification's default,
 /// <https://opentelemetry.io/docs/specs/otel/common/#attribute-limits>.
 pub const MAX_ATTRIBUTES: usize = 128;
 
-/// How long a value may be, in bytes: enough for a traceback. The rest of it is cut off.
+/// The longest value, in bytes: enough for a traceback. Longer values are truncated.
 pub const MAX_VALUE_BYTES: usize = 16 * 1024;
 
-/// How long a name may be, in bytes. An attribute with a longer one is left out, other names are cut off.
+/// The longest name, in bytes. An attribute with a longer name is dropped; other names are truncated.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// How much all attributes of one owner may be, in bytes.
+/// The largest size of all attributes of a span or a span's event, in bytes.
 pub const MAX_BYTES: usize = 128 * 1024;
 
-/// What an attribute costs besides its text, in bytes: more than its encoding adds.
+/// The size of an attribute without its text, in bytes: more than its encoding adds.
 const OVERHEAD_BYTES: usize = 16;
 
-/// The correlation id as the worker has it.
+/// The correlation id as the worker wrote it.
 pub const CORRELATION_ID: &str = "snakepit.correlation_id";
 
-/// Attributes, each name once.
+/// Attributes with unique names.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Attributes {
-    /// In the order in which they came.
+    /// In the order in which they were set.
     pub list: Vec<KeyValue>,
-    /// How many were left out.
+    /// How many were dropped.
     pub dropped: u32,
-    /// About how large they are.
+    /// The approximate encoded size.
     bytes: usize,
 }
 
 impl Attributes {
-    /// Sets an attribute to a text.
+    /// Sets an attribute to a string.
     pub fn text(&mut self, key: &str, text: &str) {
         self.set(key, Value::StringValue(cut(text, MAX_VALUE_BYTES).to_owned()));
     }
@@ -49,12 +50,12 @@ impl Attributes {
     pub fn set(&mut self, key: &str, value: Value) {
         let size = key.len() + value_size(&value) + OVERHEAD_BYTES;
         let may_be_added = self.list.len() < MAX_ATTRIBUTES;
-        let place = self.list.iter_mut().find(|attribute| attribute.key == key);
-        let replaced = place.as_deref().map_or(0, encoded_size);
+        let existing = self.list.iter_mut().find(|attribute| attribute.key == key);
+        let replaced = existing.as_deref().map_or(0, encoded_size);
         let fits =
             self.bytes - replaced + size <= MAX_BYTES && !key.is_empty() && key.len() <= MAX_NAME_BYTES;
         let value = Some(AnyValue { value: Some(value) });
-        match place {
+        match existing {
             Some(attribute) if fits => attribute.value = value,
             None if fits && may_be_added => {
                 self.list.push(KeyValue { key: key.to_owned(), value, ..KeyValue::default() });
@@ -67,7 +68,7 @@ impl Attributes {
         self.bytes = self.bytes - replaced + size;
     }
 
-    /// A text that was set.
+    /// The value of an attribute that is a string.
     pub fn get(&self, key: &str) -> Option<&str> {
         let attribute = self.list.iter().find(|attribute| attribute.key == key)?;
         match attribute.value.as_ref()?.value.as_ref()? {
@@ -76,23 +77,23 @@ impl Attributes {
         }
     }
 
-    /// About how large they are in memory, in bytes.
+    /// The approximate size in memory, in bytes.
     pub fn memory(&self) -> usize {
         self.bytes + self.list.capacity() * size_of::<KeyValue>()
     }
 
-    /// Sets what the metadata of an event says, less what is told elsewhere, and the correlation id.
-    pub fn add_metadata(&mut self, event: &Event, told_elsewhere: impl Fn(&str) -> bool) {
+    /// Adds an event's metadata, without the keys that are exported elsewhere, and its correlation id.
+    pub fn add_metadata(&mut self, event: &Event, exported_elsewhere: impl Fn(&str) -> bool) {
         if !event.event.correlation_id.is_empty() {
             self.text(CORRELATION_ID, &event.event.correlation_id);
         }
         let metadata = event.event.metadata.iter();
-        for (key, value) in metadata.filter(|(key, _)| !is_context(key) && !told_elsewhere(key)) {
+        for (key, value) in metadata.filter(|(key, _)| !is_context(key) && !exported_elsewhere(key)) {
             self.text(key, value);
         }
     }
 
-    /// Sets what an event has measured. Where metadata has the same key, that is kept.
+    /// Adds an event's measurements. Metadata with the same key takes precedence.
     pub fn add_measurements(&mut self, event: &Event) {
         for (key, value) in &event.event.measurements {
             if event.event.metadata.contains_key(key) {
@@ -111,7 +112,7 @@ impl Attributes {
     }
 }
 
-/// Whether metadata of this name says where a span belongs, which its ids say.
+/// Whether this metadata names the span's trace or parent: the span's ids have it already.
 fn is_context(key: &str) -> bool {
     matches!(key, "traceparent" | "tracestate" | "correlation_id")
 }
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_stands_once_with_its_latest_value() {
+    fn a_name_is_unique_and_has_its_latest_value() {
         let mut attributes = Attributes::default();
         attributes.text("a", "old");
         attributes.set("b", Value::IntValue(1));
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn number_and_size_are_bounded_and_what_is_left_out_is_counted() {
+    fn number_and_size_are_bounded_and_dropped_attributes_are_counted() {
         let mut many = Attributes::default();
         (0..200).for_each(|number| many.text(&number.to_string(), ""));
         assert_eq!((many.list.len(), many.dropped), (MAX_ATTRIBUTES, 72));

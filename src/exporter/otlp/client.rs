@@ -39,8 +39,9 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that is not connected yet. It trusts these authorities, or the system's if there are none. If the client's
-    /// own certificate cannot be used, `warn` gets the reason and the client connects without it.
+    /// A client that is not connected yet. It trusts these authorities, or the system's if there are none. If
+    /// the client's own certificate cannot be used, `warn` gets the reason and the client connects without
+    /// it.
     ///
     /// # Errors
     ///
@@ -124,8 +125,8 @@ pub struct Authorities {
 }
 
 impl Authorities {
-    /// Reads the files that the variables name. Fails rather than falling back to the system roots: the headers may carry
-    /// credentials.
+    /// Reads the files that the variables name. Fails rather than falling back to the system roots: the
+    /// headers may carry credentials.
     ///
     /// # Errors
     ///
@@ -135,8 +136,8 @@ impl Authorities {
     }
 }
 
-/// The authorities of a destination's certificate file, if it has one and uses TLS. Certificates that cannot be used are
-/// skipped as long as one can.
+/// The authorities of a destination's certificate file, if it has one and uses TLS. Certificates that cannot
+/// be used are skipped as long as one can.
 fn authorities(destination: &Destination) -> Result<Option<RootCertStore>, String> {
     let Some(file) = destination.certificate.as_ref().filter(|_| destination.is_secure()) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Pieces of spans, as OpenTelemetry has them.
+//! Parts of OpenTelemetry's spans.
 
 use super::proto::trace::v1::{Span, Status, span, status::StatusCode};
 use super::{
@@ -7,13 +7,15 @@ use super::{
 };
 use crate::exporter::event::{Event, cut};
 
-/// Metadata of an exception that its event and the span's status tell.
+/// Metadata of an exception that goes into the exception event and the span's status.
 pub const ERROR_KEYS: [&str; 3] = ["error_type", "error_message", "traceback"];
 
-/// The type of an error that does not tell: <https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/>.
+/// The type of an error without one:
+/// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/>.
 const OTHER_ERROR: &str = "_OTHER";
 
-/// Puts an error where OpenTelemetry has it: <https://opentelemetry.io/docs/specs/otel/trace/exceptions/>.
+/// Adds an exception event and returns the span's status:
+/// <https://opentelemetry.io/docs/specs/otel/trace/exceptions/>.
 pub fn describe_error(event: &Event, end_ns: u64, span: &mut Open) -> Status {
     let said = |key| event.event.metadata.get(key).map(String::as_str).filter(|text| !text.is_empty());
     span.attributes.text("error.type", said("error_type").unwrap_or(OTHER_ERROR));
@@ -25,12 +27,12 @@ pub fn describe_error(event: &Event, end_ns: u64, span: &mut Open) -> Status {
         }
     }
     let message = exception.get("exception.message").unwrap_or_default().to_owned();
-    // However many events there are, this is the one that is looked for.
+    // Added regardless of the limit: this is the event that users look for.
     span.events.list.push(span_event("exception", end_ns, exception));
     Status { message, code: StatusCode::Error.into() }
 }
 
-/// Something that happened in a span.
+/// An event of a span.
 pub fn span_event(name: &str, time_unix_nano: u64, attributes: Attributes) -> span::Event {
     span::Event {
         time_unix_nano,
@@ -40,7 +42,7 @@ pub fn span_event(name: &str, time_unix_nano: u64, attributes: Attributes) -> sp
     }
 }
 
-/// A span with its end, which is not before its start. The parent is for others to say.
+/// A span with its end, which is not before its start, and without a parent.
 pub fn finish(open: Open, end_ns: u64) -> Span {
     Span {
         trace_id: open.context.trace_id.to_vec(),
@@ -57,12 +59,12 @@ pub fn finish(open: Open, end_ns: u64) -> Span {
     }
 }
 
-/// An event's time. The protocol has none before 1970.
+/// An event's timestamp. The protocol has none before 1970.
 pub fn time_ns(event: &Event) -> u64 {
     u64::try_from(event.event.timestamp_ns).unwrap_or_default()
 }
 
-/// How long an operation took, in nanoseconds, if that is a length.
+/// How long an operation took, in nanoseconds, if the event has a valid duration.
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

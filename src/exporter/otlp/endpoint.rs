@@ -1,4 +1,4 @@
-//! Where requests go.
+//! Endpoints and destinations of requests.
 
 use crate::net::source_file::SourceFile;
 use http::{
@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-/// What is sent, each with its own service, path and variables.
+/// A signal: it has its own service, path and variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// Spans.
@@ -21,7 +21,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// As its variables and its path have it, in lower case.
+    /// The name in its path, and in upper case in its variables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Traces => "traces",
@@ -37,7 +37,7 @@ impl Signal {
     }
 }
 
-/// How requests are carried.
+/// The transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// gRPC over HTTP/2.
@@ -58,7 +58,7 @@ impl FromStr for Protocol {
     }
 }
 
-/// A URL as users give it: `http://HOST[:PORT][/PATH]`, or `https`.
+/// The URL of a server: `http://HOST[:PORT][/PATH]`, or `https`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
@@ -72,7 +72,7 @@ impl FromStr for Endpoint {
         if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
             return Err(expected());
         }
-        // It would stand in every log.
+        // It would be logged.
         if authority.as_str().contains('@') {
             return Err("a password does not belong here, use OTEL_EXPORTER_OTLP_HEADERS".into());
         }
@@ -85,7 +85,7 @@ impl FromStr for Endpoint {
 }
 
 impl Endpoint {
-    /// The default of a protocol.
+    /// A protocol's default endpoint.
     pub fn of(protocol: Protocol) -> Self {
         Self(Uri::from_static(match protocol {
             Protocol::Grpc => "http://localhost:4317",
@@ -93,12 +93,13 @@ impl Endpoint {
         }))
     }
 
-    /// The protocol that is usual at this port.
+    /// The usual protocol of the port.
     pub fn usual_protocol(&self) -> Protocol {
         if self.0.port_u16() == Some(4318) { Protocol::Http } else { Protocol::Grpc }
     }
 
-    /// Where a signal goes: with gRPC the service's path, whatever the URL's; with HTTP a path below that of the URL.
+    /// The URI for a signal: with gRPC the service's path instead of the URL's; with HTTP a path below the
+    /// URL's.
     pub fn uri(&self, protocol: Protocol, signal: Signal) -> Uri {
         match protocol {
             Protocol::Grpc => self.with_path(signal.grpc_path()),
@@ -109,7 +110,7 @@ impl Endpoint {
         }
     }
 
-    /// Where a signal goes whose own variable names this URL: with HTTP that is all of it.
+    /// The URI for a signal whose own variable has this URL: with HTTP the URL is used as it is.
     pub fn own_uri(&self, protocol: Protocol, signal: Signal) -> Uri {
         match protocol {
             Protocol::Grpc => self.uri(protocol, signal),
@@ -120,7 +121,7 @@ impl Endpoint {
     fn with_path(&self, path: &str) -> Uri {
         let mut parts = self.0.clone().into_parts();
         parts.path_and_query = path.parse().ok();
-        // All parts are those of a URL.
+        // This does not fail: all parts come from a URL.
         Uri::from_parts(parts).unwrap_or_else(|_| self.0.clone())
     }
 }
@@ -128,26 +129,26 @@ impl Endpoint {
 /// Where and how a signal is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
-    /// What is sent.
+    /// The signal.
     pub signal: Signal,
-    /// How.
+    /// The protocol.
     pub protocol: Protocol,
-    /// Where, with the path.
+    /// The URI, with the path.
     pub uri: Uri,
-    /// What each request says besides.
+    /// Additional headers of each request.
     pub headers: HeaderMap,
     /// Whether requests are compressed.
     pub gzip: bool,
-    /// How long one try may take; none is without limit.
+    /// The timeout of one attempt; `None` is unlimited.
     pub timeout: Option<Duration>,
-    /// What is trusted instead of the system's authorities: a file of certificates, PEM.
+    /// The authorities to trust instead of the system's.
     pub certificate: Option<SourceFile>,
-    /// Who this client is: a file of certificates and one of its key, PEM.
+    /// The client's certificate and private key.
     pub identity: Option<(SourceFile, SourceFile)>,
 }
 
 impl Destination {
-    /// Whether there is TLS.
+    /// Whether TLS is used.
     pub fn is_secure(&self) -> bool {
         self.uri.scheme() == Some(&Scheme::HTTPS)
     }
@@ -155,7 +156,7 @@ impl Destination {
 
 impl Display for Destination {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        // A query may have a key in it.
+        // Without the query, which may contain an API key.
         let authority = self.uri.authority().map_or("", Authority::as_str);
         write!(formatter, "{}://{authority}{}", self.uri.scheme_str().unwrap_or_default(), self.uri.path())
     }
@@ -166,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_taken_and_everything_else_is_not() {
+    fn only_http_and_https_urls_without_credentials_are_accepted() {
         for word in ["http://localhost:4317", "https://a.example/base/", "http://[::1]:4318", "http://a:"] {
             assert!(word.parse::<Endpoint>().is_ok(), "{word}");
         }
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signals_path_is_below_a_base_url_and_nothing_is_below_its_own() {
+    fn a_signals_path_is_appended_to_a_base_url_but_not_to_its_own() {
         let endpoint = |word: &str| word.parse::<Endpoint>().unwrap();
         let base = |word| endpoint(word).uri(Protocol::Http, Signal::Traces).to_string();
         assert_eq!(base("http://a:4318"), "http://a:4318/v1/traces");

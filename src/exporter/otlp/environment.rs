@@ -1,7 +1,7 @@
-//! The standard variables. They are the worker's too: they are read here, and left to it.
+//! OpenTelemetry's standard variables. The worker inherits them unchanged.
 //!
-//! What is unset or empty has its default. So has, as OpenTelemetry's specification has it, what cannot be understood:
-//! a warning goes to the log and the variable counts as unset.
+//! An empty variable counts as unset. So does, as OpenTelemetry's specification requires, one with an invalid
+//! value, which is logged.
 //!
 //! - <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 //! - <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
@@ -19,41 +19,41 @@ const MAX_EXPORT_BATCH_SIZE: usize = 512;
 const METRIC_INTERVAL: Duration = Duration::from_secs(60);
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What the environment says.
+/// The settings from the environment.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    /// Where spans go.
+    /// The destination of spans.
     pub traces: Destination,
-    /// Where metrics go.
+    /// The destination of metrics.
     pub metrics: Destination,
-    /// Attributes of the resource, `service.name` among them if it is given.
+    /// Attributes of the resource, including `service.name` if it is set.
     pub attributes: Vec<(String, String)>,
     /// How spans are batched.
     pub batches: Batches,
-    /// How much time is between two exports of metrics; not zero.
+    /// The interval between exports of metrics; not zero.
     pub metric_interval: Duration,
-    /// How long an export of metrics may take, retries included; none is without limit.
+    /// The timeout of an export of metrics, including retries; `None` is unlimited.
     pub metric_timeout: Option<Duration>,
-    /// Whether sums and histograms say what has come since the last export; otherwise since the start.
+    /// Whether temporality is delta; otherwise it is cumulative.
     pub delta: bool,
 }
 
 /// How spans are batched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batches {
-    /// How long a span may wait for others; not zero.
+    /// How long a span waits for a batch to fill; not zero.
     pub delay: Duration,
-    /// How many spans may wait; at least 1.
+    /// The most queued spans; at least 1.
     pub max_queue: usize,
-    /// How many go at a time, at least 1 and at most what may wait.
+    /// The most spans in a request; at least 1 and at most `max_queue`.
     pub max_batch: usize,
-    /// How long an export may take, retries included; none is without limit.
+    /// The timeout of an export, including retries; `None` is unlimited.
     pub timeout: Option<Duration>,
 }
 
 impl Environment {
-    /// Reads variables, and tells what is wrong with them, a line each. An endpoint of the command line beats all that
-    /// variables say of endpoints.
+    /// Reads the variables; also returns one warning for each invalid one. The endpoint of the command line
+    /// overrides the endpoints of all variables.
     pub fn read(
         endpoint: Option<&Endpoint>,
         variable: &dyn Fn(&str) -> Option<OsString>,
@@ -80,14 +80,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A variable's value, if it has one that is understood.
+    /// A variable's value, if it is set and valid.
     fn parse<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let value = (self.variable)(name).filter(|value| !value.is_empty())?;
         let text = value.to_str().ok_or_else(|| "expected UTF-8".to_owned());
         match text.and_then(|text| parse(text.trim())) {
             Ok(value) => Some(value),
             Err(cause) => {
-                // Headers have passwords in them.
+                // Headers may contain credentials.
                 let shown = if name.ends_with("HEADERS") { "…".into() } else { value.to_string_lossy() };
                 self.warn(format!("{name}: '{shown}': {cause}; it is ignored"));
                 None
@@ -95,7 +95,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What is said of a signal, or else of all of them.
+    /// The setting of a signal, or else of all signals.
     fn of_signal<T>(
         &mut self,
         signal: Signal,
@@ -114,7 +114,7 @@ impl Reader<'_> {
         })
     }
 
-    /// A certificate and its key: neither is worth anything without the other.
+    /// The client's certificate and key: each is useless without the other.
     fn identity(&mut self, signal: Signal) -> Option<(SourceFile, SourceFile)> {
         let (certificate, key) = ("CLIENT_CERTIFICATE", "CLIENT_KEY");
         let (alone, missing) = match (self.file(signal, certificate), self.file(signal, key)) {
@@ -128,7 +128,7 @@ impl Reader<'_> {
         None
     }
 
-    /// Tells of something, once: the general variables are read for each signal.
+    /// Adds a warning once: the general variables are read for each signal.
     fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
@@ -188,19 +188,19 @@ impl Reader<'_> {
     }
 }
 
-/// The variables that say something of a signal: its own, and that of all signals.
+/// The variables for a setting of a signal: its own, and the one for all signals.
 fn names(signal: Signal, what: &str) -> [String; 2] {
     let own = signal.name().to_ascii_uppercase();
     [format!("OTEL_EXPORTER_OTLP_{own}_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")]
 }
 
-/// A timeout; zero is none.
+/// A timeout; zero is unlimited.
 fn limit(given: Option<Duration>, default: Duration) -> Option<Duration> {
     Some(given.unwrap_or(default)).filter(|timeout| !timeout.is_zero())
 }
 
 fn milliseconds(word: &str) -> Result<Duration, String> {
-    // More than a month is a mistake that timers would not survive.
+    // More than a month is a mistake, and timers would overflow.
     let milliseconds =
         word.parse().ok().filter(|milliseconds| *milliseconds <= u64::from(i32::MAX.unsigned_abs()));
     milliseconds.map(Duration::from_millis).ok_or_else(|| "expected milliseconds, a whole number".into())
@@ -219,7 +219,7 @@ fn is_gzip(word: &str) -> Result<bool, String> {
     }
 }
 
-/// All sums here are counters that somebody adds to, so `lowmemory` is the same as `delta`.
+/// All sums of this exporter are synchronous counters, so `lowmemory` is the same as `delta`.
 fn is_delta(word: &str) -> Result<bool, String> {
     match word.to_ascii_lowercase().as_str() {
         "cumulative" => Ok(false),

@@ -1,7 +1,7 @@
-//! What samples have come to, as OpenTelemetry's metrics.
+//! Aggregated samples as OpenTelemetry's metrics.
 //!
-//! The name is `snakepit.` and the dotted name, labels are attributes. A duration's unit is `s`, that of the count of
-//! events `{event}`; others are not known.
+//! A metric's name is `snakepit.` and the dotted name; labels are attributes. The unit of durations is `s`,
+//! that of the count of events `{event}`; other units are not known.
 
 use super::proto::{
     common::v1::{AnyValue, KeyValue, any_value},
@@ -29,24 +29,24 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// What names start with.
+/// The prefix of all names.
 const PREFIX: &str = "snakepit.";
 
-/// What a data point adds to a request besides itself: its tag and length.
+/// What a data point adds to a request besides its encoding: a tag and a length.
 const OVERHEAD_BYTES: usize = 8;
 
-/// When values are of.
+/// The time that values refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct Interval {
-    /// Its end.
+    /// The end.
     pub now: SystemTime,
-    /// Its start, if values are of what has come since the last export. Otherwise each series has a start of its own.
+    /// The start for delta temporality. With cumulative temporality each series has its own start.
     pub since: Option<SystemTime>,
 }
 
 impl Interval {
-    /// If the clock was set back, a difference is of no time at all: it cannot start after its end. A series keeps its start
-    /// even so, for with another one it would be another series.
+    /// The start of a series. If the clock was set back a delta starts at its end, because it cannot start
+    /// later. A cumulative series keeps its start: with another one it would be another series.
     fn start_ns(self, series: &Series) -> u64 {
         nanoseconds(self.since.map_or(series.since, |since| since.min(self.now)))
     }
@@ -60,7 +60,7 @@ impl Interval {
     }
 }
 
-/// Requests that carry metrics, as many as it takes.
+/// The requests for some metrics: as many as their size needs.
 pub fn requests(
     metrics: &BTreeMap<String, aggregate::Metric>,
     interval: Interval,
@@ -104,7 +104,7 @@ impl Packer<'_> {
         self.metrics.push(shell.clone());
     }
 
-    /// Adds a point to the last metric, in a request of its own if there is no room left.
+    /// Adds a point to the last metric, in a new request if the current one is full.
     fn add(&mut self, shell: &Metric, point: DataPoint) {
         let size = point.encoded_len() + OVERHEAD_BYTES;
         if self.bytes + size > self.room && self.points > 0 {
@@ -218,7 +218,7 @@ fn exemplar(exemplar: &aggregate::Exemplar) -> Exemplar {
 fn attributes(labels: &Labels) -> Vec<KeyValue> {
     let attribute = |(key, value): &(std::borrow::Cow<'static, str>, String)| KeyValue {
         key: key.to_string(),
-        // The specification has the overflow attribute as a boolean.
+        // The specification defines the overflow attribute as a boolean.
         value: Some(AnyValue {
             value: Some(if key == aggregate::OVERFLOW_LABEL.0 {
                 any_value::Value::BoolValue(true)

@@ -5,27 +5,36 @@
 //!       └→ aggregate → metrics (every so often) ──┘              ↖ answer ←─┘
 //! ```
 //!
-//! Messages are made directly, without OpenTelemetry's SDK: ids, ends and exemplars come from the worker, and the SDK
-//! has no place for them. Where to send and how is said by the standard variables ([`environment`]).
+//! The endpoint and its settings come from the standard variables ([`environment`]).
+//!
+//! # Why not OpenTelemetry's SDK
+//!
+//! Only the messages are generated ([`proto`]); the client, retries, partial success and exemplars are own
+//! code, because the Rust SDK has none of them (open-telemetry/opentelemetry-rust#3369, #865). Nor can its
+//! exporters be used alone: ids, timestamps and exemplars come from the worker, and the SDK's
+//! `ResourceMetrics` cannot be constructed from outside.
 //!
 //! # Accounting
 //!
-//! In the exporter's books `delivered` are the events that it took; events that found its queue in the hub full are
-//! `dropped`. What became of what it took is in counters of its own, since a span is two events and a data point any
-//! number of them:
+//! The hub counts events: `dropped` if the exporter's queue in the hub was full. A span is made of two events
+//! and a data point of any number of them, so the exporter counts spans and data points itself:
 //!
 //! | counter | |
 //! | --- | --- |
-//! | `spans_exported`, `points_exported` | a collector took them |
-//! | `spans_rejected`, `points_rejected` | a collector took the request without them (a partial success) |
-//! | `spans_failed`, `points_failed` | not taken, and given up; cumulative metrics will be in the next export |
-//! | `spans_dropped` | the queue of finished spans was full, or the time was over |
-//! | `spans_incomplete` | closed without an end; they are exported as others are |
-//! | `exports`, `retries` | requests taken; requests sent again |
-//! | `samples_invalid`, `samples_overflowed`, `samples_refused` | see [`Counts`](super::metrics::aggregate::Counts) |
+//! | `spans_exported`, `points_exported` | accepted by the collector |
+//! | `spans_rejected`, `points_rejected` | rejected in an accepted request (a partial success) |
+//! | `spans_failed`, `points_failed` | the request failed for good |
+//! | `spans_dropped` | the queue of finished spans was full, or the drain timeout was over |
+//! | `spans_incomplete` | closed without an end; they are exported like others |
+//! | `exports`, `retries` | requests accepted; requests sent again |
+//! | `samples_invalid`, `samples_overflowed`, `samples_refused` | see [`Counts`] |
 //!
-//! Every finished span is in exactly one of `spans_exported`, `spans_rejected`, `spans_failed` and `spans_dropped`, or
-//! still waiting.
+//! Cumulative metrics whose request failed are in the next export again.
+//!
+//! Every finished span is in exactly one of `spans_exported`, `spans_rejected`, `spans_failed` and
+//! `spans_dropped`, or still queued.
+//!
+//! [`Counts`]: super::metrics::aggregate::Counts
 
 pub mod answer;
 pub mod args;
@@ -53,30 +62,30 @@ use client::Authorities;
 use environment::Environment;
 use std::{io, sync::Arc, time::Duration};
 
-/// The exporter's name in the books.
+/// The exporter's name in the counters.
 pub const NAME: &str = "otlp";
 
-/// What an exporter starts with.
+/// What the exporter needs to start.
 pub struct Start {
     /// The options.
     pub settings: Settings,
     /// The variables.
     pub environment: Environment,
-    /// Who is trusted.
+    /// The authorities to trust.
     pub authorities: Authorities,
     /// The events.
     pub feed: Feed,
-    /// Whose events they are; none in a replay, where nothing may be dropped.
+    /// The worker; `None` in a replay, where nothing may be dropped.
     pub worker: Option<Arc<WorkerState>>,
-    /// How long what is left may be sent after the last event.
+    /// How long the export may continue after the last event.
     pub drain_timeout: Duration,
 }
 
-/// Starts the exporter. It ends when the hub is closed and everything is sent, or could not be in time.
+/// Starts the exporter. It ends when the hub is closed and everything is sent, or the drain timeout is over.
 ///
 /// # Errors
 ///
-/// If there can be no thread.
+/// If the thread cannot be started.
 pub fn start(start: Start) -> io::Result<()> {
     feed::spawn(NAME, move || run::run(start))
 }

@@ -1,6 +1,6 @@
-//! Spans that have begun and not ended, by age and by correlation id.
+//! Spans that have started and not ended, by age and by correlation id.
 //!
-//! Memory is bounded: so many spans, so many bytes. No trace is remembered that has no open span.
+//! Memory is bounded by a number of spans and of bytes. Nothing is kept of a trace without open spans.
 
 use super::attributes::Attributes;
 use super::proto::trace::v1::span;
@@ -12,75 +12,76 @@ use std::{
 };
 use xxhash_rust::xxh3::xxh3_128;
 
-/// How many spans may be open: more than a worker does at a time, so those beyond were forgotten by it.
+/// The most open spans: more than a worker runs at a time, so the oldest ones beyond were probably never
+/// ended.
 pub const MAX_OPEN: usize = 10_000;
 
-/// How much open spans may be, in bytes.
+/// The largest size of all open spans, in bytes.
 pub const MAX_OPEN_BYTES: usize = 8 * 1024 * 1024;
 
-/// How many events a span may have, besides the exception that ends it: the specification's default,
+/// The most events of a span, not counting the exception that ends it: the specification's default,
 /// <https://opentelemetry.io/docs/specs/otel/trace/sdk/#span-limits>.
 const MAX_EVENTS: usize = 128;
 
-/// How much all events of a span may be, in bytes.
+/// The largest size of all events of a span, in bytes.
 const MAX_EVENTS_BYTES: usize = 256 * 1024;
 
-/// How many open spans of one correlation id are looked at. Only a worker that does not end its spans has more of them,
-/// and it must not make every other event slow.
-const MAX_LOOKED_AT: usize = 1000;
+/// How many open spans of one correlation id are searched. Only a worker that does not end its spans has more
+/// of them, and they must not make the handling of every event slow.
+const MAX_SEARCHED: usize = 1000;
 
-/// A span's number: those that began later have higher ones.
+/// A span's number: spans that started later have higher ones.
 pub type Number = u64;
 
-/// A correlation id in short, or none. A hash of 128 bits stands for it, however long it is.
+/// A 128-bit hash of a correlation id, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Correlation(Option<u128>);
 
 impl Correlation {
-    /// Of an id; an empty one is none.
+    /// Hashes an id; an empty one is none.
     pub fn new(id: &str) -> Self {
         Self((!id.is_empty()).then(|| xxh3_128(id.as_bytes())))
     }
 
-    /// Whether there is no id, so that nothing is known to belong together.
+    /// Whether there is no id, so that events cannot be related.
     pub fn is_none(self) -> bool {
         self.0.is_none()
     }
 }
 
-/// A parent that is not open here.
+/// A parent that is not an open span.
 #[derive(Debug, Clone, Copy)]
 pub enum Parent {
-    /// The caller's span, which the worker has named.
+    /// The caller's span, from a `traceparent`.
     Remote(SpanId),
-    /// One whose end was not seen.
-    GivenUp(SpanId),
+    /// A span that was closed without an end.
+    Incomplete(SpanId),
 }
 
 /// An open span.
 #[derive(Debug)]
 pub struct Open {
-    /// What it is of.
+    /// The operation.
     pub operation: Box<str>,
-    /// Whose it is.
+    /// The correlation id.
     pub correlation: Correlation,
-    /// Its own ids.
+    /// The ids of the trace and the span.
     pub context: Context,
-    /// Its parent, unless it has an open one when it ends.
+    /// The parent, unless another span is the parent when it ends.
     pub parent: Option<Parent>,
-    /// Trace flags.
+    /// The trace flags.
     pub flags: u8,
-    /// Whether the span around it may be its parent.
+    /// Whether an enclosing span may be its parent.
     pub nests: bool,
-    /// When it began, by the worker's clock: nanoseconds since the Unix epoch.
+    /// The start by the worker's clock, in nanoseconds since the Unix epoch.
     pub start_ns: u64,
-    /// When the sidecar saw it begin.
+    /// When the sidecar read the start event.
     pub seen: Instant,
-    /// What its start said.
+    /// The attributes of the start event.
     pub attributes: Attributes,
     /// How many of the attributes are metadata: the first ones.
     pub metadata: usize,
-    /// What happened in it.
+    /// The span's events.
     pub events: Events,
 }
 
@@ -90,18 +91,18 @@ impl Open {
     }
 }
 
-/// What happened in a span.
+/// The events of a span.
 #[derive(Debug, Default)]
 pub struct Events {
-    /// In the order in which it came.
+    /// In the order in which they were read.
     pub list: Vec<span::Event>,
-    /// How many were left out.
+    /// How many were dropped.
     pub dropped: u32,
     bytes: usize,
 }
 
 impl Events {
-    /// Adds one if there is room.
+    /// Adds an event if there is room.
     pub fn push(&mut self, event: span::Event) {
         let size = event.encoded_len() + size_of::<span::Event>();
         if self.list.len() < MAX_EVENTS && self.bytes + size <= MAX_EVENTS_BYTES {
@@ -131,29 +132,29 @@ impl OpenSpans {
         self.next += 1;
     }
 
-    /// Takes a span out whose end was not seen. As far as is known it is still around those that began in it.
-    pub fn give_up(&mut self, number: Number) -> Option<Open> {
+    /// Removes a span without an end. It stays the parent of the spans that started within it.
+    pub fn close_incomplete(&mut self, number: Number) -> Option<Open> {
         let span = self.remove(number)?;
         let numbers = self.by_correlation.get(&span.correlation).map(Vec::as_slice).unwrap_or_default();
-        let inner = numbers.iter().rev().take_while(|other| **other > number).take(MAX_LOOKED_AT);
+        let inner = numbers.iter().rev().take_while(|other| **other > number).take(MAX_SEARCHED);
         for number in inner {
             if let Some(inner) = self.spans.get_mut(number)
                 && inner.nests
                 && inner.context.trace_id == span.context.trace_id
                 && inner.start_ns >= span.start_ns
             {
-                inner.parent = Some(Parent::GivenUp(span.context.span_id));
+                inner.parent = Some(Parent::Incomplete(span.context.span_id));
             }
         }
         Some(span)
     }
 
-    /// Takes a span out.
+    /// Removes a span.
     pub fn remove(&mut self, number: Number) -> Option<Open> {
         let span = self.spans.remove(&number)?;
         self.bytes -= span.memory();
         if let Some(numbers) = self.by_correlation.get_mut(&span.correlation) {
-            // Most often it is the last one.
+            // It is usually the last one.
             if let Some(at) = numbers.iter().rposition(|other| *other == number) {
                 numbers.remove(at);
             }
@@ -161,17 +162,17 @@ impl OpenSpans {
                 self.by_correlation.remove(&span.correlation);
             }
         }
-        // Maps do not shrink by themselves, and there may have been very many at a time.
+        // A map does not shrink by itself, and there may have been very many entries.
         if self.by_correlation.capacity() > 64 + 8 * self.by_correlation.len() {
             self.by_correlation.shrink_to(2 * self.by_correlation.len());
         }
         Some(span)
     }
 
-    /// The open spans of a correlation id, the youngest first.
+    /// The open spans of a correlation id, the latest first.
     pub fn of(&self, correlation: Correlation) -> impl Iterator<Item = (Number, &Open)> {
         let numbers = self.by_correlation.get(&correlation).map(Vec::as_slice).unwrap_or_default();
-        let youngest = numbers.iter().rev().take(MAX_LOOKED_AT);
+        let youngest = numbers.iter().rev().take(MAX_SEARCHED);
         youngest.filter_map(|number| Some((*number, self.spans.get(number)?)))
     }
 
@@ -189,12 +190,12 @@ impl OpenSpans {
         self.spans.first_key_value().map(|(number, span)| (*number, span))
     }
 
-    /// Whether there are more than there may be.
+    /// Whether a limit is exceeded.
     pub fn overfull(&self) -> bool {
         self.spans.len() > MAX_OPEN || self.bytes > MAX_OPEN_BYTES
     }
 
-    /// How many there are, and how much in bytes.
+    /// The number of spans, and their size in bytes.
     pub fn size(&self) -> (usize, usize) {
         (self.spans.len(), self.bytes)
     }

@@ -1,24 +1,26 @@
-//! Finished spans that wait to be sent.
+//! The queue of finished spans.
 
 use super::proto::trace::v1::{Span, SpanFlags};
 use prost::Message as _;
 use std::collections::VecDeque;
 
-/// How much may wait, in bytes, however few spans that are.
+/// The largest size of the queue, in bytes, whatever the number of spans.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// What a span adds to a request besides itself: its tag and length, and a parent that it gets while it waits.
+/// What a span adds to a request besides its encoding: a tag, a length, and a parent that it may get in the
+/// queue.
 const OVERHEAD_BYTES: usize = 16;
 
-/// Among how many of the latest spans the children of one are looked for. With a collector away many more may wait.
-const MAX_LOOKED_AT: usize = 512;
+/// How many of the latest spans are searched for children of a span. Without a collector many more may be
+/// queued.
+const MAX_SEARCHED: usize = 512;
 
 /// A finished span.
 #[derive(Debug)]
 pub struct Finished {
-    /// What is sent.
+    /// The message.
     pub span: Span,
-    /// Whether a span around it may still become its parent.
+    /// Whether an enclosing span may still become its parent.
     pub adoptable: bool,
 }
 
@@ -28,14 +30,14 @@ pub struct Queue {
     waiting: VecDeque<(Finished, usize)>,
     bytes: usize,
     max_spans: usize,
-    /// Whether it is never full: its owner stops filling it.
+    /// Whether spans beyond the limit are kept: the caller stops reading events instead.
     lossless: bool,
     dropped: u64,
 }
 
 impl Queue {
-    /// A queue of at most so many spans; what comes when it is full is dropped. With `lossless` nothing is, and whoever
-    /// fills it looks at [`is_full`](Self::is_full).
+    /// A queue of at most `max_spans`; more are dropped. With `lossless` none is dropped, and the caller has
+    /// to check [`is_full`](Self::is_full).
     pub fn new(max_spans: usize, lossless: bool) -> Self {
         Self { waiting: VecDeque::new(), bytes: 0, max_spans, lossless, dropped: 0 }
     }
@@ -51,10 +53,10 @@ impl Queue {
         self.waiting.push_back((finished, size));
     }
 
-    /// Makes a span that has just ended, and of which nothing was known before, the parent of those within it that have
-    /// its own parent: it stands between.
+    /// Makes a span whose start was not seen the parent of queued spans within it that have the same parent
+    /// as itself.
     pub fn adopt(&mut self, parent: &Span) {
-        let latest = self.waiting.iter_mut().rev().take(MAX_LOOKED_AT);
+        let latest = self.waiting.iter_mut().rev().take(MAX_SEARCHED);
         for (Finished { span, .. }, _) in latest.filter(|(finished, _)| finished.adoptable) {
             if span.trace_id == parent.trace_id
                 && span.parent_span_id == parent.parent_span_id
@@ -62,13 +64,13 @@ impl Queue {
                 && span.end_time_unix_nano <= parent.end_time_unix_nano
             {
                 span.parent_span_id.clone_from(&parent.span_id);
-                // The parent is of this process, whatever was there before.
+                // The new parent is not remote, even if the previous one was.
                 span.flags = parent.flags & !(SpanFlags::ContextIsRemoteMask as u32);
             }
         }
     }
 
-    /// Takes the oldest ones, so many and so many bytes at most, but at least one.
+    /// Takes the oldest spans: at most `max_spans` and `max_bytes`, but at least one.
     pub fn take(&mut self, max_spans: usize, max_bytes: usize) -> Vec<Span> {
         let mut taken = Vec::new();
         let mut bytes = 0;
@@ -83,17 +85,17 @@ impl Queue {
         taken
     }
 
-    /// How many wait.
+    /// The number of queued spans.
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Whether none waits.
+    /// Whether no span is queued.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Whether it has as many as it may have.
+    /// Whether a limit is reached.
     pub fn is_full(&self) -> bool {
         self.waiting.len() >= self.max_spans || self.bytes >= MAX_BYTES
     }

@@ -1,4 +1,4 @@
-//! Requests: encoded once, however often they are sent.
+//! Requests. They are encoded once and may be sent several times.
 
 use super::proto::{
     collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
@@ -16,18 +16,18 @@ use flate2::{Compression, write::GzEncoder};
 use prost::Message;
 use std::io::Write as _;
 
-/// What gRPC servers take by default, uncompressed.
+/// The largest request that gRPC servers accept by default, uncompressed.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
-/// What a request has besides the resource and its spans or metrics, at most.
+/// The most that a request has besides the resource and its spans or metrics.
 const OVERHEAD_BYTES: usize = 1024;
 
-/// How much spans or metrics may be in a request, in bytes, so that it stays below 4 MiB.
+/// The room for spans or metrics in a request below 4 MiB, in bytes.
 pub fn room(resource: &Resource) -> usize {
     (MAX_REQUEST_BYTES - OVERHEAD_BYTES).saturating_sub(resource.encoded_len())
 }
 
-/// A request, ready to be sent.
+/// An encoded request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The body.
@@ -37,7 +37,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Of spans.
+    /// A request with spans.
     pub fn of_spans(spans: Vec<Span>, resource: Resource, destination: &Destination) -> Self {
         let items = spans.len() as u64;
         let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
@@ -46,7 +46,7 @@ impl Request {
         Self { body: encode(&ExportTraceServiceRequest { resource_spans }, destination), items }
     }
 
-    /// Of metrics that have so many data points.
+    /// A request with metrics, which have `items` data points.
     pub fn of_metrics(
         metrics: Vec<Metric>,
         items: u64,
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_framed_for_grpc_and_compressed_if_wanted() {
+    fn the_body_is_framed_for_grpc_and_compressed_with_gzip() {
         let spans = || vec![Span { name: "a".repeat(1000), ..Span::default() }];
         let body = |protocol, gzip| {
             Request::of_spans(spans(), Resource::default(), &destination(protocol, gzip)).body

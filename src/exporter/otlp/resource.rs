@@ -1,4 +1,4 @@
-//! Who telemetry is from: <https://opentelemetry.io/docs/specs/semconv/resource/>.
+//! The resource that spans and metrics describe: <https://opentelemetry.io/docs/specs/semconv/resource/>.
 
 use super::proto::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
@@ -8,25 +8,25 @@ use crate::{exporter::trace_ids::Random, system::log::PROGRAM, worker::state::Wo
 use nix::unistd::gethostname;
 use std::sync::Arc;
 
-/// The worker, as far as it is known.
+/// The attributes of the worker.
 #[derive(Debug)]
 pub struct Resource {
-    /// What the environment says; that of a name the last one counts.
+    /// Attributes of the environment; the last one of a name is used.
     given: Vec<(String, String)>,
     instance: String,
     host: Option<String>,
-    /// None in a replay.
+    /// `None` in a replay.
     worker: Option<Arc<WorkerState>>,
 }
 
 impl Resource {
-    /// One instance of a service.
+    /// A new instance of the service, with a random instance id.
     pub fn new(given: Vec<(String, String)>, worker: Option<Arc<WorkerState>>) -> Self {
         let host = gethostname().ok().and_then(|name| name.into_string().ok());
         Self { given, instance: Random::default().uuid(), host, worker }
     }
 
-    /// As the protocol has it. A worker has a process id when it runs, so this is asked for anew each time.
+    /// The message. It is made for each request because the process id is known only once the worker runs.
     pub fn message(&self) -> v1::Resource {
         let service = match &self.worker {
             Some(worker) => format!("unknown_service:{}", worker.program()),
@@ -49,7 +49,7 @@ impl Resource {
         if let Some(pid) = self.worker.as_ref().and_then(|worker| worker.pid()) {
             set("process.pid", Value::IntValue(pid.into()));
         }
-        // `opentelemetry` is reserved for OpenTelemetry's own.
+        // `opentelemetry` is reserved for OpenTelemetry's SDKs.
         set("telemetry.sdk.name", text(PROGRAM));
         set("telemetry.sdk.language", text("rust"));
         set("telemetry.sdk.version", text(env!("CARGO_PKG_VERSION")));
@@ -60,7 +60,7 @@ impl Resource {
     }
 }
 
-/// What made the spans and metrics.
+/// The instrumentation scope of all spans and metrics.
 pub fn scope() -> InstrumentationScope {
     InstrumentationScope {
         name: PROGRAM.into(),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_without_a_name_has_that_of_its_program() {
+    fn a_service_without_a_name_is_named_after_its_program() {
         let worker = Arc::new(WorkerState::new("/usr/bin/python3".as_ref()));
         let resource = Resource::new(Vec::new(), Some(Arc::clone(&worker)));
         assert_eq!(text(&resource.message(), "service.name").as_deref(), Some("unknown_service:python3"));

@@ -1,4 +1,4 @@
-//! Sending until it works, it is clear that it never will, or there is no time left.
+//! Retries a request until it succeeds, it cannot succeed any more, or the time limit is reached.
 
 use super::answer::{Accepted, Failure, Retry};
 use crate::system::log;
@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// The first pause between two tries.
+/// The first pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The longest pause that is not asked for.
+/// The longest pause, unless the server asks for a longer one.
 const MAX_PAUSE: Duration = Duration::from_secs(8);
 
-/// Pauses that double, each shortened by up to a half at random: clients that failed together do not come back together.
+/// Pauses that double. Each is shortened by up to a half at random, so that clients that failed together do
+/// not retry together.
 #[derive(Debug)]
 pub struct Backoff(Duration);
 
@@ -31,27 +32,27 @@ impl Backoff {
     }
 }
 
-/// What became of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What the server said when it took it; none if it did not.
+    /// The response if the server accepted it.
     pub accepted: Option<Accepted>,
-    /// How many times it was sent again.
+    /// The number of retries.
     pub retries: u64,
 }
 
-/// Sends a request of a signal, by what tries once, for at most so long. When it is to `hurry` there may be no later: it does
-/// not sit out a pause of its own choice, once.
+/// Sends a request of a signal until it is accepted, fails for good, or `limit` is over. `send` makes one
+/// attempt. On `shutdown` one pause is cut short, unless the server has asked for it.
 pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
     signal: &str,
     send: impl Fn() -> F,
     limit: Option<Duration>,
-    hurry: &CancellationToken,
+    shutdown: &CancellationToken,
 ) -> Outcome {
     let began = Instant::now();
     let left = || limit.map(|limit| limit.saturating_sub(began.elapsed()));
     let mut backoff = Backoff::default();
-    let mut hurried = hurry.is_cancelled();
+    let mut cut_short = shutdown.is_cancelled();
     let mut retries = 0;
     loop {
         let result = match left() {
@@ -71,7 +72,7 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
         let own = backoff.pause();
         let pause = match failure.retry {
             Retry::Soon => Some(own),
-            // A server that asks for no pause at all would be asked without end.
+            // A server that asks for no pause at all must not be flooded with requests.
             Retry::After(asked) => Some(asked.max(own)),
             Retry::Never => None,
         };
@@ -82,7 +83,7 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
         log::limited!(INFO, "otlp: {signal}: will be sent again: {}", failure.why);
         tokio::select! {
             () = sleep(pause) => {}
-            () = hurry.cancelled(), if failure.retry == Retry::Soon && !hurried => hurried = true,
+            () = shutdown.cancelled(), if failure.retry == Retry::Soon && !cut_short => cut_short = true,
         }
         retries += 1;
     }
@@ -93,11 +94,12 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
-    /// When a server that always answers the same, or nothing, was asked, what became of the request, and when.
+    /// Sends to a server that always gives the same answer, or none: the times of the attempts, the outcome,
+    /// and the time of the outcome.
     async fn ask(
         answer: Option<Retry>,
         limit: Option<u64>,
-        hurry_at: Option<u64>,
+        shutdown_at: Option<u64>,
     ) -> (Vec<Duration>, Outcome, Duration) {
         let start = Instant::now();
         let asked = RefCell::new(Vec::new());
@@ -108,31 +110,31 @@ mod tests {
                 None => std::future::pending().await,
             }
         };
-        let hurry = CancellationToken::new();
-        let hurrying = async {
-            if let Some(at) = hurry_at {
+        let shutdown = CancellationToken::new();
+        let shutting_down = async {
+            if let Some(at) = shutdown_at {
                 sleep(Duration::from_secs(at)).await;
-                hurry.cancel();
+                shutdown.cancel();
             }
             std::future::pending().await
         };
         let limit = limit.map(Duration::from_secs);
         let outcome = tokio::select! {
-            outcome = deliver("traces", send, limit, &hurry) => outcome,
-            never = hurrying => never,
+            outcome = deliver("traces", send, limit, &shutdown) => outcome,
+            never = shutting_down => never,
         };
         let ended = start.elapsed();
         (asked.into_inner(), outcome, ended)
     }
 
     #[tokio::test(start_paused = true)]
-    async fn there_is_a_last_try_while_there_is_time() {
+    async fn retries_continue_as_long_as_the_next_one_is_within_the_limit() {
         for _ in 0..20 {
             let (asked, outcome, ended) = ask(Some(Retry::Soon), Some(30), None).await;
             // Five pauses are at most 23 seconds, and ten at least 31.5.
             assert!((6..=10).contains(&asked.len()), "{asked:?}");
             assert_eq!(outcome.retries, asked.len() as u64 - 1);
-            // It does not wait for what is too late.
+            // It does not wait for an attempt that would be too late.
             assert_eq!(asked.last(), Some(&ended));
         }
         let (asked, _, ended) = ask(None, Some(30), None).await;
@@ -142,18 +144,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_hurry_cuts_short_one_pause_of_its_own_choice_and_none_that_was_asked_for() {
-        // After 8 seconds it is in the fourth pause or the fifth, and the one after that is at least 4 seconds long.
+    async fn shutdown_cuts_short_one_pause_but_none_that_the_server_asked_for() {
+        // After 8 seconds it is in the fourth pause or the fifth, and the one after that is at least 4
+        // seconds long.
         let (asked, ..) = ask(Some(Retry::Soon), Some(30), Some(8)).await;
-        let hurried = asked.iter().position(|at| at.as_secs() == 8).expect("a try at once");
-        assert!(asked[hurried + 1].as_secs() >= 12, "{asked:?}");
+        let cut_short = asked.iter().position(|at| at.as_secs() == 8).expect("a try at once");
+        assert!(asked[cut_short + 1].as_secs() >= 12, "{asked:?}");
         let asked_for = Some(Retry::After(Duration::from_secs(12)));
         let (asked, ..) = ask(asked_for, Some(30), Some(5)).await;
         assert_eq!(asked.iter().map(Duration::as_secs).collect::<Vec<_>>(), [0, 12, 24]);
     }
 
     #[test]
-    fn pauses_double_up_to_a_bound_and_are_not_all_the_same() {
+    fn pauses_double_up_to_a_bound_and_are_randomised() {
         let pauses: Vec<Vec<Duration>> = (0..100)
             .map(|_| {
                 let mut backoff = Backoff::default();

@@ -1,22 +1,23 @@
-//! Starts and ends of operations become spans.
+//! Makes spans of the start and end events of operations.
 //!
 //! # Which end belongs to which start
 //!
-//! They have the same operation and correlation id, and do not contradict each other in their metadata (what tells of
-//! the error apart). Of several such starts the one with exactly the end's metadata is taken, then the one nearest to
-//! the end's time less its duration, or, if there is no duration, the latest.
+//! They have the same operation and correlation id, and their metadata does not conflict (metadata that
+//! describes an error is ignored). Of several such starts one with exactly the end's metadata is preferred,
+//! then the one nearest to the end's time minus its duration or, without a duration, the latest.
 //!
-//! An end without a start is a span of its duration. A start without an end is closed as incomplete: after the timeout,
-//! at the worker's end, or as the oldest of too many.
+//! An end without a start becomes a span of its duration. A start without an end is closed as incomplete:
+//! after the timeout, when the worker exits, or as the oldest when there are too many.
 //!
 //! # Which span is the parent
 //!
-//! `traceparent` in the metadata of the start says it. Otherwise it is the innermost span around this one: of the same
-//! correlation id and trace, open when this one began and still open when it ends. That is known at the end, while the
-//! parent's id is there from its start. A span's trace is known from the start on, so that its children can be told.
+//! A `traceparent` in the metadata of the start names the parent. Otherwise it is the innermost enclosing
+//! span: one of the same correlation id and trace that was open when this one started and is still open when
+//! it ends. So the parent is known at the end, but a span's own ids and trace are known from its start on.
 //!
-//! A span without a start is seen when it ends, after its children. It becomes the parent of those that lie within it,
-//! have the parent that it has itself, and still wait to be sent ([`Queue`]): most wait for seconds.
+//! A span without a start is first seen when it ends, after its children. It becomes the parent of spans
+//! within it that have the same parent as itself and are still in the [`Queue`], where most spans wait for
+//! seconds.
 
 use super::proto::{
     common::v1::any_value::Value,
@@ -34,13 +35,13 @@ use crate::exporter::{
 };
 use std::time::{Duration, Instant};
 
-/// The attribute of a span whose end was not seen.
+/// The attribute of a span without an end.
 pub const INCOMPLETE: &str = "snakepit.incomplete";
 
-/// The trace flag of traces that nobody else has decided upon.
+/// The trace flag of traces without a sampling decision by a caller.
 const SAMPLED: u8 = 1;
 
-/// Makes spans of events.
+/// Turns events into spans.
 #[derive(Debug)]
 pub struct Spans {
     open: OpenSpans,
@@ -53,13 +54,14 @@ pub struct Spans {
 }
 
 impl Spans {
-    /// None yet. If `flat`, only `traceparent` says who is whose parent.
+    /// With `flat` only a `traceparent` gives a span a parent.
     pub fn new(flat: bool, timeout: Duration) -> Self {
         let open = OpenSpans::default();
         Self { open, flat, timeout, random: Random::default(), last_ns: 0, incomplete: 0 }
     }
 
-    /// Takes an event, queues the span that it finishes, and tells which span the event belongs to, if to any.
+    /// Handles an event: queues the span that it ends, and returns the span that the event belongs to, if
+    /// there is one.
     pub fn take(&mut self, event: &Event, now: Instant, queue: &mut Queue) -> Option<Context> {
         self.last_ns = time_ns(event);
         match event.phase() {
@@ -69,20 +71,20 @@ impl Spans {
         }
     }
 
-    /// Closes those that have been open for longer than the timeout.
+    /// Closes spans that have been open for longer than the timeout.
     pub fn expire(&mut self, now: Instant, queue: &mut Queue) {
         while let Some((number, span)) = self.open.oldest() {
             if now.saturating_duration_since(span.seen) < self.timeout {
                 return;
             }
-            self.give_up(number, now, queue);
+            self.close_incomplete(number, now, queue);
         }
     }
 
-    /// Closes all: nothing more will come.
+    /// Closes all open spans.
     pub fn close(&mut self, now: Instant, queue: &mut Queue) {
         while let Some((number, _)) = self.open.oldest() {
-            self.give_up(number, now, queue);
+            self.close_incomplete(number, now, queue);
         }
     }
 
@@ -102,12 +104,12 @@ impl Spans {
         self.open.insert(span);
         while self.open.overfull() {
             let Some((number, _)) = self.open.oldest() else { break };
-            self.give_up(number, now, queue);
+            self.close_incomplete(number, now, queue);
         }
         context
     }
 
-    /// A span that begins at a time, without what its start said.
+    /// A span that starts at a time, without attributes.
     fn begin(&mut self, event: &Event, start_ns: u64, now: Instant) -> Open {
         let id = &event.event.correlation_id;
         let correlation = Correlation::new(id);
@@ -151,12 +153,13 @@ impl Spans {
         };
         let (parent, flags) = self.parent(&open, number);
         let failed = event.phase() == Phase::Exception;
-        let told = |key: &str| failed && ERROR_KEYS.contains(&key);
-        open.attributes.add_metadata(event, told);
+        let exported_elsewhere = |key: &str| failed && ERROR_KEYS.contains(&key);
+        open.attributes.add_metadata(event, exported_elsewhere);
         open.attributes.add_measurements(event);
         let status = failed.then(|| describe_error(event, end_ns, &mut open));
         let context = open.context;
-        // What a clock or a pipe has made shorter than the worker has measured is as long as measured.
+        // The measured duration takes precedence over timestamps that a clock or the pipe has moved closer
+        // together.
         open.start_ns = open.start_ns.min(expected_ns);
         let adoptable = open.nests;
         let span = Span { parent_span_id: parent, flags, status, ..finish(open, end_ns) };
@@ -167,13 +170,13 @@ impl Spans {
         context
     }
 
-    /// Closes a span whose end has not come.
-    fn give_up(&mut self, number: Number, now: Instant, queue: &mut Queue) {
-        let Some(mut open) = self.open.give_up(number) else { return };
+    /// Closes a span as incomplete.
+    fn close_incomplete(&mut self, number: Number, now: Instant, queue: &mut Queue) {
+        let Some(mut open) = self.open.close_incomplete(number) else { return };
         self.incomplete += 1;
         let (parent, flags) = self.parent(&open, Some(number));
         open.attributes.set(INCOMPLETE, Value::BoolValue(true));
-        // It was open for so long, and at the last event. The second counts in a replay.
+        // It was open for this long, and at the last event. In a replay the latter is later.
         let waited = now.saturating_duration_since(open.seen).as_nanos();
         let waited_ns = u64::try_from(waited).unwrap_or(u64::MAX);
         let end_ns = open.start_ns.saturating_add(waited_ns).max(self.last_ns);
@@ -182,7 +185,7 @@ impl Spans {
         queue.push(Finished { span, adoptable });
     }
 
-    /// An event by itself happened in the innermost span of its correlation id, if one is open.
+    /// Adds an event without a phase to the innermost open span of its correlation id.
     fn point(&mut self, event: &Event) -> Option<Context> {
         let correlation = Correlation::new(&event.event.correlation_id);
         if correlation.is_none() {
@@ -211,8 +214,8 @@ impl Spans {
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, number)| number)
     }
 
-    /// The innermost of the open spans of a correlation id that began by a time, before a span of this number and in a
-    /// trace, if that matters.
+    /// The innermost open span of a correlation id that had started by a time; if given, one that started
+    /// before the span of this number and is in the same trace as another.
     fn innermost(
         &self,
         correlation: Correlation,
@@ -227,7 +230,7 @@ impl Spans {
         })
     }
 
-    /// The id of a span's parent, nothing if it has none, and the span's flags.
+    /// The id of a span's parent, empty without one, and the span's flags.
     fn parent(&self, span: &Open, number: Option<Number>) -> (Vec<u8>, u32) {
         let around = if span.nests {
             self.innermost(span.correlation, span.start_ns, number, Some(span))
@@ -237,7 +240,7 @@ impl Spans {
         let known = u32::from(span.flags) | SpanFlags::ContextHasIsRemoteMask as u32;
         match (around, span.parent) {
             (Some((_, parent)), _) => (parent.context.span_id.to_vec(), known),
-            (None, Some(Parent::GivenUp(parent))) => (parent.to_vec(), known),
+            (None, Some(Parent::Incomplete(parent))) => (parent.to_vec(), known),
             (None, Some(Parent::Remote(parent))) => {
                 (parent.to_vec(), known | SpanFlags::ContextIsRemoteMask as u32)
             }
@@ -246,7 +249,7 @@ impl Spans {
     }
 }
 
-/// Whether a start has the same metadata as an end; none if they contradict each other.
+/// Whether a start has the same metadata as an end; `None` if they conflict.
 fn agrees(span: &Open, end: &Attributes) -> Option<bool> {
     let start = span.attributes.list.get(..span.metadata).unwrap_or_default();
     let mut shared = 0;

@@ -88,7 +88,7 @@ fn retry_after_is_seconds_or_a_date() {
 }
 
 #[test]
-fn a_partial_success_is_a_success_and_tells_how_much_was_rejected() {
+fn a_partial_success_is_a_success_with_a_count_of_rejected_items() {
     use crate::exporter::otlp::proto::collector::trace::v1::ExportTracePartialSuccess;
     let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too\nold".into() };
     let message = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
@@ -103,7 +103,7 @@ fn a_partial_success_is_a_success_and_tells_how_much_was_rejected() {
 }
 
 #[test]
-fn what_a_server_says_is_one_short_line() {
+fn text_of_a_server_is_reduced_to_one_short_line() {
     assert_eq!(
         http(500, None).read(Protocol::Http, Signal::Traces).unwrap_err().why,
         "HTTP 500 Internal Server Error: a b"

@@ -138,7 +138,7 @@ fn numbers_have_bounds() {
 }
 
 #[test]
-fn what_is_not_understood_is_told_once_and_counts_as_unset() {
+fn an_invalid_value_is_reported_once_and_counts_as_unset() {
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "localhost:4317"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
