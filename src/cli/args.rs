@@ -60,17 +60,18 @@ pub struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct ServingArgs {
-    /// Serve gRPC at HOST:PORT (0: any free port) or unix:PATH; repeatable
+    /// Serve gRPC at HOST:PORT or unix:PATH; repeatable
     #[arg(
         long,
         value_name = "ADDRESS",
         default_value = LISTEN,
         env = "TELEMETRY_SIDECAR_LISTEN",
-        value_parser = repeated(str::parse::<Address>)
+        value_parser = repeated(str::parse::<Address>),
+        long_help = "Serve gRPC at HOST:PORT (0: any free port) or unix:PATH; repeatable"
     )]
     pub listen: Vec<Several<Address>>,
 
-    /// Write the port of each listener, or unix:PATH, to this file
+    /// Write the port, or unix:PATH, to this file
     #[arg(
         long,
         value_name = "PATH",
@@ -114,7 +115,9 @@ pub struct ServingArgs {
         action = ArgAction::Count,
         env = "TELEMETRY_SIDECAR_VERBOSE",
         value_parser = value(integer_in::<u8>(0..=u8::MAX as u64)),
-        long_help = "Log to stderr, between the worker's lines; -vv for more. The variable is a count"
+        long_help = "Log to stderr, between the worker's lines; -vv for more. A message that a peer or a server can repeat is \
+            logged once in 10 s with -v, ten times with -vv; the next one says how many were suppressed. The variable is \
+            a count"
     )]
     pub verbose: u8,
 
@@ -146,14 +149,15 @@ impl ServingArgs {
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Telemetry lines")]
 pub struct Framing {
-    /// What to do with an event that starts in mid-line, such as behind a progress bar
+    /// Events that start in mid-line
     #[arg(
         long,
         value_name = "MODE",
         value_enum,
         default_value_t,
         env = "TELEMETRY_SIDECAR_EMBEDDED",
-        value_parser = one_of::<Embedded>()
+        value_parser = one_of::<Embedded>(),
+        long_help = "What to do with an event that starts in mid-line, such as behind a progress bar"
     )]
     pub embedded: Embedded,
 
@@ -172,16 +176,17 @@ pub struct Framing {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Telemetry lines")]
 pub struct SourceArgs {
-    /// Add this to the metadata of every event that does not have the key; repeatable
+    /// Add this to the metadata of events; repeatable
     #[arg(
         long,
         value_name = "KEY=VALUE",
         env = "TELEMETRY_SIDECAR_METADATA",
-        value_parser = repeated(key_value)
+        value_parser = repeated(key_value),
+        long_help = "Add this to the metadata of every event that does not have the key; repeatable"
     )]
     pub metadata: Vec<Several<(String, String)>>,
 
-    /// Append the worker's raw stderr to this file, for replay
+    /// Append raw stderr to this file, for replay
     #[arg(
         long,
         value_name = "FILE",
@@ -200,7 +205,7 @@ pub struct SourceArgs {
         // What the system call takes.
         value_parser = named(integer_in::<usize>(1..=i32::MAX as u64)),
         long_help = "Size of the worker's stderr pipe, which the system rounds up to a power of two and at least a page; \
-            without root at most /proc/sys/fs/pipe-max-size [default: grows to 1 MiB while reads fill it]"
+            without root at most /proc/sys/fs/pipe-max-size. A replay ignores it [default: grows to 1 MiB while reads fill it]"
     )]
     pub pipe_size: Option<Given<usize>>,
 }
@@ -209,12 +214,24 @@ pub struct SourceArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Subscriptions")]
 pub struct SubscriptionArgs {
-    /// Events that a subscription starts with: a glob over the name; repeatable [default: all]
-    #[arg(long, value_name = "GLOB", env = "TELEMETRY_SIDECAR_ALLOW", value_parser = repeated(glob))]
+    /// Events that subscriptions start with; repeatable [default: all]
+    #[arg(
+        long,
+        value_name = "GLOB",
+        env = "TELEMETRY_SIDECAR_ALLOW",
+        value_parser = repeated(glob),
+        long_help = "Events that a subscription starts with: a glob over the name; repeatable [default: all]"
+    )]
     pub allow: Vec<Several<String>>,
 
-    /// Events that a subscription starts without: a glob over the name; repeatable
-    #[arg(long, value_name = "GLOB", env = "TELEMETRY_SIDECAR_DENY", value_parser = repeated(glob))]
+    /// Events that subscriptions start without; repeatable
+    #[arg(
+        long,
+        value_name = "GLOB",
+        env = "TELEMETRY_SIDECAR_DENY",
+        value_parser = repeated(glob),
+        long_help = "Events that a subscription starts without: a glob over the name; repeatable"
+    )]
     pub deny: Vec<Several<String>>,
 
     /// Share of traces that a subscription starts with, 0 to 1

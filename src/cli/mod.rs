@@ -37,6 +37,7 @@ const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
 
 /// The options that `-h` shows, so that it fits on a screen.
 const COMMON: [&str; 16] = [
+    "files",
     "listen",
     READY_FILE,
     "quiet",
@@ -46,7 +47,6 @@ const COMMON: [&str; 16] = [
     "record",
     "export_jsonl",
     "export_otlp",
-    "otlp_endpoint",
     "export_prometheus",
     "export_statsd",
     "allow",

@@ -60,7 +60,9 @@ pub struct ClientLimits {
         value_name = "DURATION",
         default_value_t = HANDSHAKE_TIMEOUT,
         env = "TELEMETRY_SIDECAR_HANDSHAKE_TIMEOUT",
-        value_parser = value(nonzero_duration)
+        value_parser = value(nonzero_duration),
+        long_help = "Time for a connection to complete TLS and to begin HTTP/2, then it is closed; and for a request other \
+            than telemetry and reflection to arrive, then it is refused with DEADLINE_EXCEEDED"
     )]
     pub handshake_timeout: Period,
 

@@ -40,7 +40,10 @@ impl FromStr for HostPort {
     fn from_str(text: &str) -> Result<Self, HostPortError> {
         let (host, port) = text.rsplit_once(':').ok_or(HostPortError::Malformed)?;
         let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-        if bracketed.unwrap_or(host).is_empty() || (bracketed.is_none() && host.contains(':')) {
+        if bracketed.unwrap_or(host).is_empty()
+            || (bracketed.is_none() && host.contains(':'))
+            || port.starts_with("//")
+        {
             return Err(HostPortError::Malformed);
         }
         let port = port.parse().map_err(|_| HostPortError::InvalidPort(port.to_owned()))?;
@@ -84,11 +87,26 @@ impl FromStr for Address {
             Some("") => Err(expected.into()),
             Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|error| match error {
-                HostPortError::Malformed => expected.into(),
+                HostPortError::Malformed => match meant(text) {
+                    Some(meant) => format!("{expected}, such as {meant}"),
+                    None => expected.into(),
+                },
                 HostPortError::InvalidPort(_) => error.to_string(),
             }),
         }
     }
+}
+
+/// The address that may have been meant by a port alone, a URL or a path.
+fn meant(text: &str) -> Option<String> {
+    if text.parse::<u16>().is_ok() {
+        return Some(format!("127.0.0.1:{text}"));
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        let address = rest.split('/').next().unwrap_or_default();
+        return address.parse::<HostPort>().ok().map(|address| address.to_string());
+    }
+    text.contains('/').then(|| format!("unix:{text}"))
 }
 
 impl fmt::Display for Address {
@@ -180,7 +198,10 @@ mod tests {
         assert_eq!(Address::default().to_string(), "127.0.0.1:0");
         for (text, cause) in [
             ("unix:", "expected HOST:PORT or unix:PATH"),
-            ("8080", "expected HOST:PORT or unix:PATH"),
+            ("8080", "expected HOST:PORT or unix:PATH, such as 127.0.0.1:8080"),
+            ("http://a:1/x", "expected HOST:PORT or unix:PATH, such as a:1"),
+            ("http://a", "expected HOST:PORT or unix:PATH"),
+            ("/run/s", "expected HOST:PORT or unix:PATH, such as unix:/run/s"),
             ("unix", "expected HOST:PORT or unix:PATH"),
             ("a:b", "'b' is not a port (0 to 65535)"),
         ] {

@@ -88,7 +88,15 @@ fn missing(program: &OsStr) -> String {
         paths.find(|path| path.is_file())
     };
     let Some(found) = found else {
-        return if is_path { io::Error::from(Errno::ENOENT).to_string() } else { "not found in PATH".into() };
+        let cause =
+            if is_path { io::Error::from(Errno::ENOENT).to_string() } else { "not found in PATH".into() };
+        // A whole command in quotes: after the dashes each word is one of its own.
+        return match program.to_str() {
+            Some(words) if words.trim().contains(' ') => {
+                format!("{cause}, write it without quotes: -- {words}")
+            }
+            _ => cause,
+        };
     };
     let mut start = [0; 2];
     let is_read = File::open(found).and_then(|mut file| file.read_exact(&mut start)).is_ok();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Exporters")]
 pub struct JsonlArgs {
-    /// Append every event to this file as a JSON line
+    /// Append events as JSON lines
     #[arg(
         long,
         value_name = "PATH",

@@ -34,7 +34,8 @@ pub struct MetricArgs {
         long = "metric-label",
         value_name = "KEY",
         env = "TELEMETRY_SIDECAR_METRIC_LABEL",
-        value_parser = repeated(metric_label)
+        value_parser = repeated(metric_label),
+        long_help = "Make this key of the metadata a label of metrics; repeatable. correlation_id cannot be one"
     )]
     label: Vec<Several<String>>,
 

@@ -20,7 +20,7 @@ const SPAN_TIMEOUT: Period = Period(Duration::from_secs(600));
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Exporters")]
 pub struct OtlpArgs {
-    /// Send traces and metrics to an OpenTelemetry collector
+    /// Send to an OpenTelemetry collector
     #[arg(
         long,
         value_name = "URL",

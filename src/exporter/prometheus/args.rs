@@ -11,12 +11,14 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Exporters")]
 pub struct PrometheusArgs {
-    /// Serve metrics for Prometheus at http://HOST:PORT/metrics
+    /// Serve metrics for Prometheus
     #[arg(
         long,
         value_name = "HOST:PORT",
         env = "TELEMETRY_SIDECAR_EXPORT_PROMETHEUS",
-        value_parser = named(address)
+        value_parser = named(address),
+        long_help = "Serve metrics for Prometheus at http://HOST:PORT/metrics; another host can reach it only with \
+            --insecure"
     )]
     export_prometheus: Option<Given<HostPort>>,
 }

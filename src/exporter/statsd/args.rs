@@ -19,12 +19,13 @@ const PREFIX: &str = "snakepit";
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Exporters")]
 pub struct StatsdArgs {
-    /// Send metrics to a StatsD server: udp://HOST:PORT, or unix:PATH (a datagram socket)
+    /// Send metrics to a StatsD server
     #[arg(
         long,
         value_name = "ADDRESS",
         env = "TELEMETRY_SIDECAR_EXPORT_STATSD",
-        value_parser = value(str::parse::<Target>)
+        value_parser = value(str::parse::<Target>),
+        long_help = "Send metrics to a StatsD server: udp://HOST:PORT, or unix:PATH (a datagram socket)"
     )]
     export_statsd: Option<Target>,
 

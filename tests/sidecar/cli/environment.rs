@@ -79,3 +79,47 @@ fn the_worker_does_not_inherit_the_variables_of_the_sidecar() {
     assert!(environment.contains("TELEMETRY_OF_MY_OWN=kept"), "{environment}");
     assert!(!environment.contains("TELEMETRY_SIDECAR_"), "{environment}");
 }
+
+#[test]
+fn a_variable_that_no_option_has_is_refused_where_variables_are_read() {
+    for (name, value, expected) in [
+        ("TELEMETRY_SIDECAR_LISTN", "x", "did you mean TELEMETRY_SIDECAR_LISTEN?"),
+        ("TELEMETRY_SIDECAR_PORT", "1", "did you mean TELEMETRY_SIDECAR_LISTEN?"),
+        ("TELEMETRY_SIDECAR_XYZZY", "1", "no such variable (see --help)"),
+        // The prefix is not complete, or it counts as unset.
+        ("TELEMETRY_SIDECAR", "1", ""),
+        ("TELEMETRY_SIDECAR_XYZZY", "", ""),
+    ] {
+        for (words, reads) in [
+            (&["-q", "--", "true"][..], true),
+            (&["replay", "/nonexistent"], true),
+            (&["decode", "/dev/null"], false),
+        ] {
+            let output = Command::new(BINARY).args(words).env(name, value).output().unwrap();
+            let line = String::from_utf8(output.stderr).unwrap();
+            if reads && !expected.is_empty() {
+                assert_eq!((output.status.code(), line.lines().count()), (Some(125), 1), "{line}");
+                expect_words(&line, &[&format!("telemetry-sidecar: {name}: "), expected]);
+            } else {
+                assert!(!line.contains(name), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_was_typed_overrides_one_of_the_environment() {
+    for (variable, value, words, endpoint) in [
+        ("EXPORT_OTLP", "http://127.0.0.1:1", &["--export-otlp", "--otlp-endpoint", "x"][..], "'x'"),
+        ("OTLP_ENDPOINT", "y", &["--export-otlp"], "TELEMETRY_SIDECAR_OTLP_ENDPOINT: 'y'"),
+        ("OTLP_ENDPOINT", "http://127.0.0.1:1", &[], ""),
+    ] {
+        let sidecar = Sidecar::command(&[&["-q"], words, &["--", "true"]].concat());
+        let finished = sidecar.env(&format!("TELEMETRY_SIDECAR_{variable}"), value).start().finish();
+        if endpoint.is_empty() {
+            assert_eq!(finished.expect_code(0).stderr(), "");
+        } else {
+            expect_words(&finished.expect_code(125).stderr(), &[endpoint, "expected http://HOST:PORT"]);
+        }
+    }
+}

@@ -287,3 +287,56 @@ fn other_files_at_the_path_of_a_unix_socket_are_kept() {
         drop(listener);
     }
 }
+
+#[test]
+fn what_was_meant_is_suggested() {
+    for (option, meant) in [
+        ("--port", "did you mean --listen 127.0.0.1:PORT?"),
+        ("--otlp", "did you mean --export-otlp?"),
+        ("--jsonl", "did you mean --export-jsonl?"),
+        ("--label", "did you mean --metric-label?"),
+        ("--socket", "did you mean --listen unix:PATH?"),
+        ("--strip", "did you mean --embedded strip?"),
+        ("--prometheus", "did you mean --export-prometheus?"),
+        ("--statsd", "did you mean --export-statsd?"),
+        ("--token", "did you mean --auth-token-file?"),
+        ("--cert", "did you mean --tls-cert?"),
+        ("--timeout", "did you mean --drain-timeout?"),
+        ("--series", "did you mean --metric-series?"),
+        ("--queue", "did you mean --queue-capacity or --queue-bytes?"),
+        ("--sampling-rat", "did you mean --sampling-rate?"),
+    ] {
+        expect_words(&refused(&[option, "x"]), &[option, "no such option", meant]);
+    }
+    for (address, meant) in
+        [("4400", "127.0.0.1:4400"), ("http://a:1", "such as a:1"), ("/run/s", "such as unix:/run/s")]
+    {
+        expect_words(&refused(&["--listen", address]), &["--listen: '", meant]);
+    }
+    for (words, meant) in [
+        (
+            &["run", "--", "x"][..],
+            "run: no such subcommand, leave it out: telemetry-sidecar [OPTIONS] -- COMMAND",
+        ),
+        (&["exec", "--", "x"], "leave it out"),
+        (&["version"], "did you mean --version?"),
+        (&["127.0.0.1:4400", "--", "x"], "write --listen 127.0.0.1:4400"),
+    ] {
+        expect_words(&expect_one_line(&run(words), || true), &[meant]);
+    }
+}
+
+#[test]
+fn a_command_in_quotes_is_shown_without_them() {
+    let finished = run(&["-q", "--", "python3 train.py"]);
+    let expected = "telemetry-sidecar: 'python3 train.py': not found in PATH, write it without quotes: -- python3 train.py\n";
+    assert_eq!(finished.expect_code(127).stderr(), expected);
+}
+
+#[test]
+fn help_is_coloured_only_where_it_is_asked_for() {
+    let help =
+        |name: &str| Sidecar::command(&["--help"]).env(name, "1").start().finish().expect_code(0).stdout();
+    assert!(!help("NO_COLOR").contains('\u{1b}'));
+    assert!(help("CLICOLOR_FORCE").contains('\u{1b}'));
+}
