@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release"
 SIDECAR = str(TARGET / "telemetry-sidecar")
 NAIVE, EMIT, DRAIN = (str(TARGET / "examples" / name) for name in ("naive", "emit", "drain"))
-# Whatever takes longer than this, in seconds, hangs.
-PATIENCE = 300
+# The limit of any single step, in seconds.
+TIMEOUT = 300
 
 _running = set()
 
@@ -48,7 +48,7 @@ class Process:
 
     def finish(self):
         """Waits for its end; returns the rest of its output and the CPU seconds of it and its children."""
-        watchdog = threading.Timer(PATIENCE, self.popen.kill)
+        watchdog = threading.Timer(TIMEOUT, self.popen.kill)
         watchdog.start()
         try:
             output = self.popen.stdout.read() if self.popen.stdout else b""

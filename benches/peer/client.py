@@ -24,8 +24,8 @@ bridge, bridge_grpc = stubs.load("snakepit_bridge")
 
 import grpc  # noqa: E402, because stubs says in one line what to do if it is missing
 
-# How long the server may take to accept the connection, in seconds.
-PATIENCE = 10
+# The limit for connecting, in seconds.
+TIMEOUT = 10
 
 
 def controls(ended):
@@ -36,7 +36,7 @@ def controls(ended):
 
 def receive(channel):
     """The arrival of every event and its latency, both in nanoseconds."""
-    grpc.channel_ready_future(channel).result(PATIENCE)
+    grpc.channel_ready_future(channel).result(TIMEOUT)
     ended = threading.Event()
     call = bridge_grpc.BridgeServiceStub(channel).StreamTelemetry(controls(ended))
     try:

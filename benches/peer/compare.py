@@ -58,8 +58,8 @@ ROOT = HERE.parents[1]
 IN_PROCESS, SIDECAR = "in-process gRPC", "telemetry-sidecar"
 # The peer's only bound is a number of events, so that the sidecar's bytes must not be another.
 QUEUE_BYTES = 1 << 30
-# How long anything may take before it is given up, in seconds, beyond what a workload is to take.
-PATIENCE = 120
+# The limit of a run in seconds, in addition to the duration of its workload.
+TIMEOUT = 120
 TICKS = os.sysconf("SC_CLK_TCK")
 CLIENT = [sys.executable, str(HERE / "client.py")]
 # What of a result is no measurement.
@@ -183,13 +183,13 @@ class Books:
 
     def _read(self):
         try:
-            return self._stub.GetStatus(status.GetStatusRequest(), timeout=PATIENCE, wait_for_ready=True)
+            return self._stub.GetStatus(status.GetStatusRequest(), timeout=TIMEOUT, wait_for_ready=True)
         except grpc.RpcError as error:
             raise Trouble(f"the sidecar does not tell its status: {error.details()}") from None
 
     def _read_when(self, what, condition):
         """The books as they are when this is so."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not condition(books := self._read()):
             if time.monotonic() > deadline:
                 raise Trouble(f"the sidecar has not {what}")
@@ -240,7 +240,7 @@ def command_line(column, sidecar, words, capacity, ready_file):
 
 def measure(column, options, words, capacity):
     """Runs one workload and returns what was measured, by the names that ROWS uses."""
-    limit = PATIENCE + options.seconds
+    limit = TIMEOUT + options.seconds
     with contextlib.ExitStack() as stack:
         ready_file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ready"
         command = command_line(column, options.sidecar, words, capacity, ready_file)

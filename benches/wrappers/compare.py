@@ -44,7 +44,7 @@ WRAPPERS = {
 }
 OK, FAIL, NOT_APPLICABLE = "ok", "FAIL", "n/a"
 # A failing row waits this long, in seconds, for what does not come.
-PATIENCE = 5
+TIMEOUT = 5
 
 
 class Rows(unittest.TestResult):
@@ -95,7 +95,7 @@ def collect(module, path):
 
 def outcomes(words, modules, sidecar):
     """Every outcome of one wrapper."""
-    environment = {**os.environ, "SIDECAR": str(sidecar), "TRANSPARENCY_TIMEOUT": str(PATIENCE)}
+    environment = {**os.environ, "SIDECAR": str(sidecar), "TRANSPARENCY_TIMEOUT": str(TIMEOUT)}
     environment.pop("SIDECAR_WRAPPER", None)
     if words is not None:
         environment["SIDECAR_WRAPPER"] = words

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from servers import Server, fetch, free_ports, program
-from waiting import PATIENCE, wait_until
+from waiting import TIMEOUT, wait_until
 
 # It scrapes five seconds after its start for the first time, however short the interval.
 CONFIG = """\
@@ -81,7 +81,7 @@ class Prometheus(Server):
 def promtool(*arguments, stdin=None):
     """What promtool has to say: nothing if all is well."""
     words = [program("PROMTOOL", "promtool"), *map(str, arguments)]
-    result = subprocess.run(words, input=stdin, text=True, capture_output=True, timeout=PATIENCE)
+    result = subprocess.run(words, input=stdin, text=True, capture_output=True, timeout=TIMEOUT)
     return "" if result.returncode == 0 else f"{result.stdout}{result.stderr}exit {result.returncode}"
 
 

@@ -1,5 +1,5 @@
-"""A subscriber made of an HTTP/2 library and a plain socket: it sees the headers as they are, sends what no
-gRPC library would, and reads only when told."""
+"""A subscriber on an HTTP/2 library and a plain socket: it sees the raw headers, sends frames that no gRPC
+library sends, and reads only on request."""
 
 import socket
 import struct
@@ -12,27 +12,27 @@ from hyperframe.frame import Frame, GoAwayFrame
 
 from stubs import bridge
 from subscriber import STREAM_TELEMETRY
-from waiting import PATIENCE
+from waiting import TIMEOUT
 
-# As wide as gun's, the HTTP/2 client of Snakepit.
+# As large as gun's, the HTTP/2 client of Snakepit.
 WINDOW_BYTES = 8 * 1024 * 1024
 FRAME_HEADER_BYTES = 9
 MESSAGE_PREFIX = struct.Struct(">BI")
 
 
 def message(control):
-    """A control as gRPC frames it."""
+    """A framed control."""
     body = control.SerializeToString()
     return MESSAGE_PREFIX.pack(0, len(body)) + body
 
 
 class RawSubscriber:
-    """One connection with one StreamTelemetry call."""
+    """A connection with one StreamTelemetry call."""
 
     def __init__(
         self, port, window_bytes=WINDOW_BYTES, receive_buffer_bytes=None, path=STREAM_TELEMETRY, headers=()
     ):
-        """Connects and sends the request's headers, these included; reads nothing."""
+        """Connects and sends the request's headers, including `headers`; reads nothing."""
         self.response_headers = None
         self.trailers = None
         self.saw_goaway = False
@@ -40,7 +40,7 @@ class RawSubscriber:
         self.body = bytearray()
         self._unparsed = bytearray()
         self.socket = socket.socket()
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT)
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self.socket.connect(("127.0.0.1", port))
@@ -86,7 +86,7 @@ class RawSubscriber:
         self._flush()
 
     def read_headers(self):
-        """Reads until the response headers are here."""
+        """Reads until the response headers have arrived."""
         while self.response_headers is None:
             assert self._read_some(), "the connection was closed"
         return self.response_headers
@@ -98,12 +98,12 @@ class RawSubscriber:
         return self.events()
 
     def read_to_end(self):
-        """Reads until the sidecar closes its side. A connection that was reset raises an OSError."""
+        """Reads until the sidecar closes its side. A reset connection raises an OSError."""
         while self._read_some():
             pass
 
     def messages(self):
-        """The whole gRPC messages so far: whether each is compressed, and its bytes."""
+        """The complete gRPC messages so far: whether each is compressed, and its bytes."""
         found, start = [], 0
         while start + MESSAGE_PREFIX.size <= len(self.body):
             compressed, length = MESSAGE_PREFIX.unpack_from(self.body, start)
@@ -123,7 +123,7 @@ class RawSubscriber:
         for event in self.http2.receive_data(self._take_frames()):
             if isinstance(event, h2.events.ResponseReceived):
                 self.response_headers = dict(event.headers)
-                if event.stream_ended:  # a response that is nothing but trailers
+                if event.stream_ended:  # a response that consists only of trailers
                     self.trailers = self.response_headers
             elif isinstance(event, h2.events.DataReceived):
                 self.body += event.data
@@ -131,13 +131,13 @@ class RawSubscriber:
             elif isinstance(event, h2.events.TrailersReceived):
                 self.trailers = dict(event.headers)
             elif isinstance(event, h2.events.StreamReset):
-                # After its trailers a server may so say that it needs no more of the request.
+                # After the trailers, NO_ERROR means that the server needs no more of the request.
                 assert self.trailers and event.error_code == 0, f"the stream was reset: {event}"
         self.ping(self.pings_per_read)
         return bool(data)
 
     def _take_frames(self):
-        """Whole frames for the library, but no GOAWAY: it would refuse what comes after, which is allowed."""
+        """Complete frames for the library, except GOAWAY, after which the library rejects other frames."""
         taken = bytearray()
         while len(self._unparsed) >= FRAME_HEADER_BYTES:
             frame, length = Frame.parse_frame_header(memoryview(bytes(self._unparsed[:FRAME_HEADER_BYTES])))

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from waiting import PATIENCE, wait_until
+from waiting import TIMEOUT, wait_until
 
 
 def program(variable, default):
@@ -35,7 +35,7 @@ def free_ports(count, kind=socket.SOCK_STREAM):
 def fetch(url, headers=None):
     """(status, headers, body) of a GET, or None if nobody listens."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=TIMEOUT) as answer:
             return answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read().decode()

@@ -11,7 +11,7 @@ import grpc
 
 from stubs import status, status_grpc
 from subscriber import Subscriber
-from waiting import PATIENCE, wait_until
+from waiting import TIMEOUT, wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 BINARY = Path(os.environ.get("SIDECAR", ROOT / "target/release/telemetry-sidecar")).resolve()
@@ -161,7 +161,7 @@ class Sidecar:
         """The books, which must balance."""
         if not hasattr(self, "_status"):
             self._status = status_grpc.SidecarStub(self.channel())
-        books = self._status.GetStatus(status.GetStatusRequest(), timeout=PATIENCE, wait_for_ready=True)
+        books = self._status.GetStatus(status.GetStatusRequest(), timeout=TIMEOUT, wait_for_ready=True)
         assert_balanced(books)
         return books
 
@@ -185,7 +185,7 @@ class Sidecar:
 
     def wait(self):
         """Waits for the exit and returns the exit status, negative for a signal."""
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def stderr(self):
         """What the sidecar has written to stderr so far."""

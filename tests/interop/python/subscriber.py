@@ -6,7 +6,7 @@ import threading
 import grpc
 
 from stubs import bridge, bridge_grpc
-from waiting import PATIENCE
+from waiting import TIMEOUT
 
 CLOSE = object()
 STREAM_TELEMETRY = "/snakepit.bridge.BridgeService/StreamTelemetry"
@@ -85,7 +85,7 @@ class Subscriber:
 
     def next(self):
         """The next event."""
-        event = self._arrived.get(timeout=PATIENCE)
+        event = self._arrived.get(timeout=TIMEOUT)
         assert event is not None, f"the stream has ended: {self.call}"
         return event
 
@@ -95,6 +95,6 @@ class Subscriber:
 
     def rest(self):
         """All events until the stream ends, which must be with status OK."""
-        events = list(iter(lambda: self._arrived.get(timeout=PATIENCE), None))
+        events = list(iter(lambda: self._arrived.get(timeout=TIMEOUT), None))
         assert self.call.code() == grpc.StatusCode.OK, self.call
         return events

@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from sidecar import steady
 from stubs import status
 from subscriber import counts, filtering
-from waiting import PATIENCE, wait_until
+from waiting import TIMEOUT, wait_until
 
 SERVICES = ["snakepit.bridge.BridgeService", "telemetry_sidecar.v1.Sidecar"]
 
@@ -17,14 +17,14 @@ SERVICES = ["snakepit.bridge.BridgeService", "telemetry_sidecar.v1.Sidecar"]
 @pytest.mark.parametrize("service", ["", *SERVICES])
 def test_health_is_serving(start, service):
     health = health_pb2_grpc.HealthStub(start().channel())
-    answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
+    answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_health_of_an_unknown_service_is_not_found(start):
     health = health_pb2_grpc.HealthStub(start().channel())
     with pytest.raises(grpc.RpcError) as error:
-        health.Check(health_pb2.HealthCheckRequest(service="unknown.Service"), timeout=PATIENCE)
+        health.Check(health_pb2.HealthCheckRequest(service="unknown.Service"), timeout=TIMEOUT)
     assert error.value.code() == grpc.StatusCode.NOT_FOUND
 
 
@@ -44,7 +44,7 @@ def test_reflection_describes_the_services(start, service):
 @pytest.mark.parametrize("service", [*SERVICES, "grpc.health.v1.Health", "unknown.Service"])
 def test_an_unknown_method_is_unimplemented(start, service):
     with pytest.raises(grpc.RpcError) as error:
-        start().channel().unary_unary(f"/{service}/Unknown")(b"", timeout=PATIENCE)
+        start().channel().unary_unary(f"/{service}/Unknown")(b"", timeout=TIMEOUT)
     assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
