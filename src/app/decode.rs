@@ -20,7 +20,8 @@ use std::{fs::File, io, path::PathBuf};
 /// counted on stderr.
 pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
     let standard_input = [PathBuf::from("-")];
-    let recordings = recording::open(if files.is_empty() { &standard_input } else { files })?;
+    let recordings = recording::open(if files.is_empty() { &standard_input } else { files })
+        .map_err(|error| error.to_string())?;
     let null =
         File::options().write(true).open("/dev/null").map_err(|error| format!("/dev/null: {error}"))?;
     let mut pipeline = Pipeline::new(Parts {
@@ -44,7 +45,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
     if let Some(rejected) = rejected(pipeline.stats()) {
         log::error_line(rejected);
     }
-    result.map(|()| Exit::Code(0))
+    result.map(|()| Exit::Code(0)).map_err(|error| error.to_string())
 }
 
 /// Writes batches to stdout until that fails.

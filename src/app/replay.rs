@@ -16,7 +16,7 @@ use std::{sync::Arc, thread};
 
 /// Serves the recordings, one after the other, and ends when all is delivered.
 pub fn run(mut config: Replay) -> Result<Exit, String> {
-    let recordings = recording::open(&config.files)?;
+    let recordings = recording::open(&config.files).map_err(|error| error.to_string())?;
     refuse_to_append(&recordings, &config.serve)?;
     let socket_files = SocketFiles::default();
     end_on_signals(&socket_files)?;
@@ -38,7 +38,7 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
     if config.serve.serving.log().level > Level::Off {
         pipeline.print_last(&summary);
     }
-    result.map(|()| Exit::Code(0))
+    result.map(|()| Exit::Code(0)).map_err(|error| error.to_string())
 }
 
 /// What is appended to a recording would be read, and appended again.

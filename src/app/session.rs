@@ -9,8 +9,8 @@ use crate::{
     net::listener::Listener,
     pipeline::{Parts, Publisher, passthrough::Passthrough, record::Recorder},
     system::{
-        fd::open_append,
         log,
+        open::open_append,
         option::{Given, Several},
     },
     worker::{startup::was_closed, state::WorkerState},

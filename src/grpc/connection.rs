@@ -67,14 +67,14 @@ impl Connections {
         match secured {
             Ok(Ok(transport)) => self.serve_http2(transport, &socket, peer, begin_by).await,
             Ok(Err(error)) => {
-                log::limited!(DEBUG, %peer, "TLS: {error}");
+                log::limited!(DEBUG, %peer, "TLS handshake failed: {error}");
                 // The TLS alert that says why must not be lost to a reset.
                 tokio::select! {
                     _ = timeout_at(begin_by, socket.read_to_end()) => {}
                     () = self.end.cancelled() => {}
                 }
             }
-            Err(_) => log::limited!(DEBUG, %peer, "no TLS within the handshake timeout"),
+            Err(_) => log::limited!(DEBUG, %peer, "handshake timeout expired during TLS"),
         }
     }
 
@@ -112,7 +112,7 @@ impl Connections {
         let result = tokio::select! {
             result = connection.as_mut() => Some(result),
             () = no_greeting => {
-                log::limited!(DEBUG, %peer, "no HTTP/2 within the handshake timeout");
+                log::limited!(DEBUG, %peer, "handshake timeout expired before HTTP/2");
                 return;
             }
             () = streams.ended() => None,

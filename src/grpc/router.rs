@@ -64,7 +64,7 @@ impl Services {
             return refusal;
         }
         if let Some(cause) = self.access.refusal(&request).await {
-            log::limited!(DEBUG, %peer, "not let in: {cause}");
+            log::limited!(DEBUG, %peer, "unauthenticated: {cause}");
             return Status::unauthenticated(cause).into_http();
         }
         if request.uri().path() == STREAM_TELEMETRY {

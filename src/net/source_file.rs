@@ -1,7 +1,7 @@
 //! Files that an option or a variable names: one bounded read for all of them, and errors that say which file
 //! it is.
 
-use crate::system::fd::read_at_most;
+use crate::system::open::read_at_most;
 use std::{borrow::Cow, fmt::Display, path::PathBuf};
 
 /// The longest file that is read, in bytes: the system's bundle of authorities has a quarter of a MiB. The

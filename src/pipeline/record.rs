@@ -4,8 +4,12 @@
 //! than a bounded buffer lasts, recording stops for good: a recording with a hole would replay lines that were
 //! never written.
 
-use crate::{event::stats::RecordingStats, system::fd::write_all};
+use crate::{
+    event::stats::RecordingStats,
+    system::fd::{PartialWrite, write_all},
+};
 use std::{
+    fmt,
     fs::File,
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -39,6 +43,34 @@ struct State {
     stats: RecordingStats,
 }
 
+/// Why recording stops for good.
+enum Stop {
+    /// The disk is slower than the worker for longer than the buffer lasts.
+    BufferFull,
+    /// The file cannot be written.
+    WriteFailed(io::Error),
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BufferFull => formatter.write_str("the file is written more slowly than the worker writes"),
+            Self::WriteFailed(error) => error.fmt(formatter),
+        }
+    }
+}
+
+impl State {
+    /// Stops recording: one log line and the counters of it.
+    fn stop(&mut self, cause: &Stop, bytes_lost: usize) {
+        if !self.stats.stopped {
+            tracing::info!("--record: recording stops: {cause}");
+        }
+        self.stats.stopped = true;
+        self.stats.bytes_lost += bytes_lost as u64;
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -64,9 +96,8 @@ impl Recorder {
         if state.stats.stopped {
             state.stats.bytes_lost += bytes.len() as u64;
         } else if state.waiting.len() + bytes.len() > MAX_WAITING_BYTES {
-            // What waits is written: it follows what has been.
-            state.stats.stopped = true;
-            state.stats.bytes_lost += bytes.len() as u64;
+            // The buffer is still written: it continues the recording without a gap.
+            state.stop(&Stop::BufferFull, bytes.len());
         } else {
             state.waiting.extend_from_slice(bytes);
             drop(state);
@@ -103,16 +134,19 @@ fn write(shared: &Shared, file: &File) {
         state.writing = chunk.len();
         drop(state);
 
-        let written = write_all(file, &chunk).map_or_else(|unwritten| unwritten.written, |()| chunk.len());
+        let result = write_all(file, &chunk);
 
         let mut state = shared.lock();
         state.writing = 0;
+        let written = match result {
+            Ok(()) => chunk.len(),
+            Err(PartialWrite { written, error }) => {
+                let waiting = std::mem::take(&mut state.waiting);
+                state.stop(&Stop::WriteFailed(error), chunk.len() - written + waiting.len());
+                written
+            }
+        };
         state.stats.bytes_written += written as u64;
-        if written < chunk.len() {
-            state.stats.stopped = true;
-            let waiting = std::mem::take(&mut state.waiting);
-            state.stats.bytes_lost += (chunk.len() - written + waiting.len()) as u64;
-        }
         drop(state);
         shared.changed.notify_all();
     }

@@ -2,6 +2,8 @@
 
 use super::{Pipeline, Publisher};
 use std::{
+    error::Error,
+    fmt,
     fs::{self, File, Metadata},
     io::{self, Read},
     os::{
@@ -22,29 +24,56 @@ pub struct Recording {
     identity: Option<(u64, u64)>,
 }
 
+/// Why recordings cannot be read.
+#[derive(Debug)]
+pub enum RecordingError {
+    /// Standard input is named more than once.
+    StandardInputTwice,
+    /// The name is that of a directory.
+    Directory(String),
+    /// The file of this name cannot be opened or read.
+    Io(String, io::Error),
+}
+
+impl fmt::Display for RecordingError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StandardInputTwice => {
+                formatter.write_str("FILE: '-': standard input can be read only once")
+            }
+            Self::Directory(name) => {
+                write!(formatter, "{name}: it is a directory, expected a file of recorded stderr")
+            }
+            Self::Io(name, error) => write!(formatter, "{name}: {error}"),
+        }
+    }
+}
+
+impl Error for RecordingError {}
+
 /// Opens recordings; "-" is standard input.
 ///
 /// # Errors
 ///
-/// `<file>: <cause>` for the first that cannot be read.
-pub fn open(files: &[PathBuf]) -> Result<Vec<Recording>, String> {
+/// The first that cannot be opened.
+pub fn open(files: &[PathBuf]) -> Result<Vec<Recording>, RecordingError> {
     if files.iter().filter(|path| is_standard_input(path)).count() > 1 {
-        return Err("FILE: '-': standard input can be read only once".into());
+        return Err(RecordingError::StandardInputTwice);
     }
     files.iter().map(|path| open_one(path)).collect()
 }
 
-fn open_one(path: &Path) -> Result<Recording, String> {
+fn open_one(path: &Path) -> Result<Recording, RecordingError> {
     let name = path.display().to_string();
     let (source, found): (Box<dyn Read>, _) = if is_standard_input(path) {
         let stdin = io::stdin().lock();
         let found = metadata(stdin.as_fd());
         (Box::new(stdin), found)
     } else {
-        let file = File::open(path).map_err(|error| format!("{name}: {error}"))?;
+        let file = File::open(path).map_err(|error| RecordingError::Io(name.clone(), error))?;
         let found = file.metadata();
         if found.as_ref().is_ok_and(Metadata::is_dir) {
-            return Err(format!("{name}: it is a directory, expected a file of recorded stderr"));
+            return Err(RecordingError::Directory(name));
         }
         (Box::new(file), found)
     };
@@ -77,20 +106,20 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// `<file>: <cause>` if it cannot be read to the end; what was read is fed.
+    /// If it cannot be read to the end. What was read before is fed.
     pub fn feed<P: Publisher, F: AsFd>(
         mut self,
         pipeline: &mut Pipeline<P, F>,
         by_line: bool,
         until: impl Fn(&P) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), RecordingError> {
         let mut chunk = vec![0; READ_BYTES];
         let result = loop {
             let read = match self.source.read(&mut chunk) {
                 Ok(0) => break Ok(()),
                 Ok(count) => chunk.get(..count).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => break Err(format!("{}: {error}", self.name)),
+                Err(error) => break Err(RecordingError::Io(self.name, error)),
             };
             if by_line {
                 read.split_inclusive(|byte| *byte == b'\n').for_each(|line| feed_some(pipeline, line));

@@ -1,7 +1,8 @@
-//! What the operating system gives, for every room: descriptors, the log's line queue, locks, and options.
+//! What the operating system gives, for every room: descriptors, files, the log's line queue, locks, and options.
 
 pub mod fd;
 pub mod log;
+pub mod open;
 pub mod option;
 pub(crate) mod sync;
 pub mod value;

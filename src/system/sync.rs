@@ -1,5 +1,5 @@
-//! What threads wait at for one another, under a name of this crate's own, so that `tests/hub_model.rs` can compile what
-//! uses it with loom's instead.
+//! The locks and wake-ups of the hub, under names of this crate: `tests/hub_model.rs` compiles the hub with loom's types
+//! in their place.
 
 pub use std::sync::{Condvar, Mutex, MutexGuard};
 pub use tokio::sync::Notify;

@@ -73,7 +73,7 @@ fn a_fifo_that_nobody_reads_or_writes_to_starts_no_worker() {
     for (option, cause) in [
         ("--export-jsonl", "a FIFO that nobody reads"),
         ("--record", "a FIFO that nobody reads"),
-        ("--auth-token-file", "nothing comes from it"),
+        ("--auth-token-file", "no data arrives"),
     ] {
         let words = ["-q", option, "{dir}/fifo", "--", "touch", "{dir}/started"];
         let builder = Sidecar::command(&words);

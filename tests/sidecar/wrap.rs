@@ -296,6 +296,7 @@ fn a_recording_stops_on_a_full_disk_and_the_worker_continues() {
     let finished = sidecar.finish();
     let stderr = finished.expect_code(0).stderr();
     assert!(stderr.contains("text\n"), "{stderr}");
+    assert!(stderr.contains("--record: recording stops: No space left on device"), "{stderr}");
     assert!(stderr.ends_with("recorded 0, lost 5, stopped\n"), "{stderr}");
 }
 

@@ -75,7 +75,7 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &
         Ok(Ok(())) if last_page.load(Ordering::Relaxed) => scrape.last_page_was_served(),
         Ok(Ok(())) => {}
         Ok(Err(error)) => log::limited!(DEBUG, "prometheus: connection failed: {error}"),
-        Err(_) => log::limited!(DEBUG, "prometheus: a client does not read"),
+        Err(_) => log::limited!(DEBUG, "prometheus: connection closed: the client does not read"),
     }
 }
 

@@ -223,7 +223,7 @@ async fn a_connection_without_a_handshake_is_closed() {
     for stream in [silent, half_a_preface, no_settings] {
         assert!(is_closed(stream));
     }
-    sidecar.wait_for_stderr("no HTTP/2 within the handshake timeout");
+    sidecar.wait_for_stderr("handshake timeout expired before HTTP/2");
     // A client that has completed the handshake may be idle.
     sidecar.write(line("a", 1, ""));
     subscriber.next().await;
