@@ -43,13 +43,13 @@ mod system {
 }
 
 use bytes::Bytes;
-use control::Controls;
+use control::{Control, Controls};
 use event::{
     batch::{Batch, BatchBuilder, Event},
     frame::PREFIX_BYTES,
     stats::StreamStats,
 };
-use hub::{Hub, Limits, Subscription, WhenFull};
+use hub::{ConsumerOptions, Hub, Limits, Subscription, WhenFull};
 use loom::thread::{self, Thread};
 use std::{
     pin::pin,
@@ -72,6 +72,21 @@ fn limits(events: usize) -> Limits {
 /// A hub with queues for this number of events.
 fn hub(events: usize) -> Arc<Hub> {
     Hub::new(Controls::default(), limits(events))
+}
+
+fn export(hub: &Arc<Hub>, events: usize) -> Subscription {
+    let options = ConsumerOptions {
+        limits: limits(events),
+        takes_backlog: false,
+        sampled: true,
+        stays_after_leaving: true,
+    };
+    hub.register("", options, None)
+}
+
+/// A filter that rejects none of the events here. They are evaluated all the same.
+fn deny_others() -> Control {
+    Control::Filter { allow: Vec::new(), deny: vec!["other".into()] }
 }
 
 fn batch(events: usize) -> Batch {
@@ -129,10 +144,10 @@ fn assert_balanced(hub: &Hub) {
 }
 
 #[test]
-fn what_is_published_arrives_and_then_the_end() {
+fn every_consumer_receives_all_events_and_then_the_end() {
     every_order(|| {
         let hub = hub(10);
-        let (subscriber, exporter) = (hub.subscribe(""), hub.export("", limits(10)));
+        let (subscriber, exporter) = (hub.subscribe(""), export(&hub, 10));
         let publisher = thread::spawn({
             let hub = Arc::clone(&hub);
             move || {
@@ -152,7 +167,7 @@ fn what_is_published_arrives_and_then_the_end() {
 }
 
 #[test]
-fn who_subscribes_while_events_come_gets_each_of_them_once() {
+fn a_subscriber_that_registers_during_publications_receives_each_event_once() {
     every_order(|| {
         let hub = hub(10);
         let publisher = thread::spawn({
@@ -170,7 +185,48 @@ fn who_subscribes_while_events_come_gets_each_of_them_once() {
 }
 
 #[test]
-fn who_waits_for_room_or_for_the_queues_end_is_woken_by_who_takes() {
+fn consumers_may_register_and_change_controls_while_a_batch_is_evaluated() {
+    every_order(|| {
+        let start = Controls::default().changed(deny_others()).unwrap();
+        let hub = Hub::new(start, limits(10));
+        let exporter = export(&hub, 10);
+        let publisher = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || {
+                publish(&hub, 1);
+                publish(&hub, 2);
+                hub.close();
+            }
+        });
+        let subscriber = hub.subscribe("");
+        subscriber.control(deny_others());
+        assert_eq!((rest(&subscriber), rest(&exporter)), (3, 3));
+        publisher.join().unwrap();
+        assert_balanced(&hub);
+    });
+}
+
+#[test]
+fn a_waiting_publication_continues_after_controls_have_changed() {
+    every_order(|| {
+        let hub = hub(1);
+        let subscriber = hub.subscribe("");
+        let publisher = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || {
+                hub.publish_waiting(batch(2), &StreamStats::default(), true);
+                hub.close();
+            }
+        });
+        subscriber.control(deny_others());
+        assert_eq!(rest(&subscriber), 2);
+        publisher.join().unwrap();
+        assert_balanced(&hub);
+    });
+}
+
+#[test]
+fn taking_events_wakes_threads_that_wait_for_room_or_for_delivery() {
     every_order(|| {
         let hub = hub(1);
         let subscriber = hub.subscribe("");
@@ -189,10 +245,10 @@ fn who_waits_for_room_or_for_the_queues_end_is_woken_by_who_takes() {
 }
 
 #[test]
-fn who_waits_for_room_or_for_delivery_is_woken_by_an_acknowledgement() {
+fn an_acknowledgement_wakes_threads_that_wait_for_room_or_for_delivery() {
     every_order(|| {
         let hub = hub(1);
-        let exporter = hub.export("", limits(1));
+        let exporter = export(&hub, 1);
         let publisher = thread::spawn({
             let hub = Arc::clone(&hub);
             move || {
@@ -220,7 +276,7 @@ fn who_waits_for_room_or_for_delivery_is_woken_by_an_acknowledgement() {
 }
 
 #[test]
-fn who_waits_for_room_is_woken_by_who_leaves_and_who_comes() {
+fn leaving_and_subscribing_wake_threads_that_wait_for_room() {
     every_order(|| {
         let hub = hub(1);
         let leaving = hub.subscribe("");
@@ -238,15 +294,15 @@ fn who_waits_for_room_is_woken_by_who_leaves_and_who_comes() {
         publisher.join().unwrap();
         assert_balanced(&hub);
         let snapshot = hub.snapshot();
-        assert_eq!(taken as u64 + snapshot.departed.abandoned, 3, "{snapshot:#?}");
+        assert_eq!(taken as u64 + snapshot.disconnected.abandoned, 3, "{snapshot:#?}");
     });
 }
 
 #[test]
-fn who_waits_for_the_end_sees_it() {
+fn tasks_that_wait_for_the_end_are_woken() {
     every_order(|| {
         let hub = hub(10);
-        let (subscriber, exporter) = (hub.subscribe(""), hub.export("", limits(10)));
+        let (subscriber, exporter) = (hub.subscribe(""), export(&hub, 10));
         exporter.linger();
         let ending = thread::spawn({
             let hub = Arc::clone(&hub);

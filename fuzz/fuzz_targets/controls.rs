@@ -22,7 +22,7 @@ use std::{
     time::Instant,
 };
 use telemetry_sidecar::{
-    control::{Controls, PatternLimits, Verdict},
+    control::{Controls, PatternLimits, Outcome},
     event::{
         batch::{BatchBuilder, Event},
         frame::PREFIX_BYTES,
@@ -100,17 +100,17 @@ fn judge(hub: &Hub, subscription: &Subscription, model: &Model) {
     assert!(hub.snapshot().balances(), "the books: {after:?}");
     assert_eq!(after.controls_applied, model.applied, "applied");
     assert_eq!(after.controls_refused, model.refused, "refused");
-    let (mut switched_off, mut filtered) = (0, 0);
+    let (mut disabled, mut filtered) = (0, 0);
     let mut delivered = delivered.iter().map(|(name, id)| (&**name, &**id)).peekable();
     for event @ (name, id) in events {
         let verdict = model.verdict(name, id);
         let kept = delivered.next_if_eq(&event).is_some();
-        assert!(verdict.is_none_or(|verdict| kept == (verdict == Verdict::Keep)), "{event:?}: {verdict:?}");
-        switched_off += u64::from(verdict == Some(Verdict::SwitchedOff));
-        filtered += u64::from(verdict == Some(Verdict::Filtered));
+        assert!(verdict.is_none_or(|verdict| kept == (verdict == Outcome::Keep)), "{event:?}: {verdict:?}");
+        disabled += u64::from(verdict == Some(Outcome::Disabled));
+        filtered += u64::from(verdict == Some(Outcome::Filtered));
     }
     assert_eq!(delivered.next(), None, "delivered out of order");
-    assert_eq!(after.switched_off - before.switched_off, switched_off, "switched off");
+    assert_eq!(after.disabled - before.disabled, disabled, "disabled");
     assert_eq!(after.filtered - before.filtered, filtered, "filtered");
 }
 
@@ -263,13 +263,13 @@ impl Model {
     }
 
     /// What has to become of an event; none if that is random.
-    fn verdict(&self, name: &str, id: &str) -> Option<Verdict> {
+    fn verdict(&self, name: &str, id: &str) -> Option<Outcome> {
         let any = |patterns: &[String]| patterns.iter().any(|pattern| fnmatchcase(name, pattern));
         if !self.enabled {
-            return Some(Verdict::SwitchedOff);
+            return Some(Outcome::Disabled);
         }
         if any(&self.deny) || !self.allow.is_empty() && !any(&self.allow) {
-            return Some(Verdict::Filtered);
+            return Some(Outcome::Filtered);
         }
         let newest = self.rates.iter().rev().find(|(pattern, _)| fnmatchcase(name, pattern));
         let rate = newest.map_or(self.base, |(_, rate)| *rate);
@@ -285,7 +285,7 @@ impl Model {
             let share = (xxh3_64(id.as_bytes()) >> 11) as f64 / 2f64.powi(53);
             share < rate
         };
-        Some(if keep { Verdict::Keep } else { Verdict::SampledOut })
+        Some(if keep { Outcome::Keep } else { Outcome::SampledOut })
     }
 
     /// Names to judge, each once: usual ones, one that is too long to be remembered, and some that patterns match.

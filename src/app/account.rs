@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 /// The final account in one line.
 pub fn account(snapshot: &Snapshot, recording: Option<RecordingStats>) -> String {
-    let Snapshot { stream, backlog, subscribers, departed, departed_count, exporters } = snapshot;
+    let Snapshot { stream, backlog, subscribers, disconnected, disconnected_count, exporters } = snapshot;
     let mut line = String::new();
     let StreamStats { bytes_read, bytes_passed, bytes_removed, bytes_dropped, bytes_held, .. } = stream;
     let _ = write!(
@@ -28,22 +28,22 @@ pub fn account(snapshot: &Snapshot, recording: Option<RecordingStats>) -> String
         stream.decoded,
         stream.embedded
     );
-    let mut all = *departed;
+    let mut all = *disconnected;
     for subscriber in subscribers {
         all.add(&subscriber.stats);
     }
-    let count = departed_count + subscribers.len() as u64;
+    let count = disconnected_count + subscribers.len() as u64;
     let _ = write!(line, "; subscribers {count}: {}", outcomes(&all));
     for exporter in exporters {
         let _ = write!(line, "; {}: {}", exporter.name, outcomes(&exporter.stats));
-        for (counter, count) in &exporter.counters {
+        for (counter, count) in exporter.counters.iter().filter(|(_, count)| *count > 0) {
             let _ = write!(line, " ({counter} {count})");
         }
     }
     let _ = write!(
         line,
         "; backlog {} = handed over {} + dropped {} + waiting {}",
-        backlog.taken_in, backlog.handed_over, backlog.dropped, backlog.waiting
+        backlog.accepted, backlog.replayed, backlog.dropped, backlog.waiting
     );
     if let Some(recording) = recording {
         let stopped = if recording.stopped { ", stopped" } else { "" };
@@ -67,7 +67,7 @@ fn outcomes(stats: &ConsumerStats) -> String {
          queued {}",
         stats.offered,
         stats.delivered,
-        stats.switched_off,
+        stats.disabled,
         stats.filtered,
         stats.sampled_out,
         stats.dropped,

@@ -4,7 +4,7 @@ use super::session::{no_thread, open_output};
 use crate::{
     config::Export,
     exporter::{
-        feed::{Feed, LIMITS},
+        feed::{self, Feed},
         jsonl,
         otlp::{self, client::Authorities, environment::Environment},
         prometheus::{self, own::Own},
@@ -40,7 +40,8 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
     let mut started = Started::default();
     if let Some(file) = &export.jsonl {
         let file = open_output(file)?;
-        jsonl::start(hub.export(jsonl::NAME, LIMITS), file).map_err(|error| no_thread(&error))?;
+        jsonl::start(hub.register(jsonl::NAME, feed::options(true), None), file)
+            .map_err(|error| no_thread(&error))?;
     }
     if let Some(settings) = &export.prometheus {
         let Given { value: address, origin } = &settings.address;
@@ -49,14 +50,14 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
         else {
             return Err(origin.error("expected HOST:PORT"));
         };
-        let feed = Feed::new(hub.export_unsampled(prometheus::NAME, LIMITS));
+        let feed = Feed::register(hub, prometheus::NAME, false);
         let own = Own::new(Arc::clone(hub), context.worker.cloned(), context.recorder.cloned());
         prometheus::start(settings, socket, feed, own, context.linger).map_err(|error| no_thread(&error))?;
         tracing::info!("metrics at http://{address}/metrics");
         started.prometheus = Some(address);
     }
     if let Some(settings) = &export.statsd {
-        let feed = Feed::new(hub.export_unsampled(statsd::NAME, LIMITS));
+        let feed = Feed::register(hub, statsd::NAME, false);
         statsd::start(feed, settings.clone()).map_err(|error| no_thread(&error))?;
     }
     if let Some(settings) = &export.otlp {
@@ -69,7 +70,7 @@ pub fn start(export: &Export, context: &Context<'_>) -> Result<Started, String> 
             settings: settings.clone(),
             authorities: Authorities::read(&environment)?,
             environment,
-            feed: Feed::new(hub.export(otlp::NAME, LIMITS)),
+            feed: Feed::register(hub, otlp::NAME, true),
             worker: context.worker.cloned(),
             drain_timeout: context.drain_timeout,
         };

@@ -5,8 +5,8 @@
 //! rules are those of `translate` in CPython's `Lib/fnmatch.py` (3.11 to 3.13), stated without its detour
 //! through a regular expression.
 //!
-//! A pattern is matched as it was written. Pieces that stand for one character or two each would take many times the
-//! memory, and a subscriber, who decides how many there are, would have it for the asking.
+//! A pattern is matched as it was written. Pieces that stand for one character or two each would take many
+//! times the memory, and a subscriber, who decides how many there are, would have it for the asking.
 
 use std::ops::Range;
 
@@ -32,7 +32,8 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
     pattern: Box<str>,
-    /// Where the first wildcard starts and where the last one ends; both are the pattern's end if there is none.
+    /// Where the first wildcard starts and where the last one ends; both are the pattern's end if there is
+    /// none.
     wild: Range<usize>,
     /// From here on a `[` stands for itself.
     unclosed_from: usize,
@@ -56,7 +57,8 @@ impl Glob {
             if let Piece::Literal(c) = piece {
                 glob.shortest += c.len_utf8();
                 if c == '[' {
-                    // Once one is found unclosed, so are all after it; looking again for each would take quadratic time.
+                    // Once one is found unclosed, so are all after it; looking again for each would take
+                    // quadratic time.
                     glob.unclosed_from = glob.unclosed_from.min(start);
                 }
             } else {
@@ -130,8 +132,8 @@ impl Glob {
         }
     }
 
-    /// How many wildcards it has: each `*` and `?`, and each `[...]` with every character in it, as all of them may
-    /// have to be looked at for each character of a name.
+    /// How many wildcards it has: each `*` and `?`, and each `[...]` with every character in it, as all of
+    /// them may have to be looked at for each character of a name.
     pub fn wildcards(&self) -> usize {
         self.wildcards
     }
@@ -156,7 +158,8 @@ enum Piece<'p> {
 }
 
 impl<'p> Piece<'p> {
-    /// Splits the first piece off a pattern; none if there is no more. A `[` opens a class only if it `may_close`.
+    /// Splits the first piece off a pattern; none if there is no more. A `[` opens a class only if it
+    /// `may_close`.
     fn first_of(pattern: &'p str, may_close: bool) -> Option<(Self, &'p str)> {
         let mut chars = pattern.chars();
         let c = chars.next()?;
@@ -201,21 +204,21 @@ fn char_bytes(lead: u8) -> usize {
     }
 }
 
-/// What comes after the class that starts at this place of a pattern, and after the character at this place of a text,
-/// if the one matches the other.
+/// What comes after the class that starts at this place of a pattern, and after the character at this place
+/// of a text, if the one matches the other.
 fn strip_class(pattern: &str, at: usize, text: &str, from: usize) -> Option<(usize, usize)> {
     let (inside, after) = split_class(pattern.get(at + 1..)?)?;
     let c = text.get(from..)?.chars().next()?;
     class_matches(inside, c).then_some((pattern.len() - after.len(), from + c.len_utf8()))
 }
 
-/// Whether the class with this inside matches a character: it is within one of its ranges or, if the class is negated,
-/// within none of them.
+/// Whether the class with this inside matches a character: it is within one of its ranges or, if the class is
+/// negated, within none of them.
 ///
-/// CPython splits the inside into chunks at the hyphens that make ranges, cuts the ranges that run backwards out of
-/// the chunks, and only then looks for the leading `!`. So a `!` that such ranges alone precede negates too:
-/// `[b-a!x]` is `[!x]`; and if it is the low end of a range, the hyphen is left to stand for itself:
-/// `[b-a!-x]` is `[!-x]`.
+/// CPython splits the inside into chunks at the hyphens that make ranges, cuts the ranges that run backwards
+/// out of the chunks, and only then looks for the leading `!`. So a `!` that such ranges alone precede
+/// negates too: `[b-a!x]` is `[!x]`; and if it is the low end of a range, the hyphen is left to stand for
+/// itself: `[b-a!-x]` is `[!-x]`.
 fn class_matches(inside: &str, c: char) -> bool {
     let mut negated = inside.starts_with('!');
     // Whether there was no range yet, and whether one had the character.

@@ -1,33 +1,33 @@
-//! How much a subscription's patterns may be.
+//! Limits on the patterns of a subscription.
 
 use super::{Refused, glob::Glob};
 
-/// How many patterns a subscription may hold, and how long and how wild they may be: judging an event may have to try
-/// them all, each over the whole of its name, and the worker waits for it.
+/// The budget of a subscription's patterns. Evaluating an event may have to match its name against all of
+/// them, on the thread that reads the worker's stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PatternLimits {
-    /// The most in its filter, and as many in its sampling.
+    /// The most patterns in the filter, and as many in the sampling rates.
     pub count: usize,
-    /// The longest, in bytes.
+    /// The longest pattern, in bytes.
     pub bytes: usize,
-    /// The most [wildcards](Glob::wildcards) in its filter, and as many in its sampling.
+    /// The most [wildcards](Glob::wildcards) in the filter, and as many in the sampling rates.
     pub wildcards: usize,
 }
 
 impl PatternLimits {
-    /// A name each for a thousand tools, with a wildcard at either end. A subscription holds 512 KiB of patterns at most,
-    /// and the wildcards of a filter that is made to take long cost an event of a new name some tenths of a millisecond.
+    /// A name for each of a thousand tools, with a wildcard at either end. A subscription holds at most 512
+    /// KiB of patterns.
     pub const DEFAULT: Self = Self { count: 1024, bytes: 256, wildcards: 2048 };
 
-    /// The longest message with a control that these limits allow, in bytes: each pattern has a tag and a length of
-    /// five bytes at most, and there is room for what else there is, such as fields of a later version.
+    /// The size of the longest control message within these limits, in bytes. Each pattern has a tag and a
+    /// length of at most five bytes; the rest is for other fields, those of later versions included.
     pub const fn control_bytes(&self) -> usize {
         const PER_PATTERN: usize = 1 + 5;
-        const ALL_ELSE: usize = 1024;
-        self.bytes.saturating_add(PER_PATTERN).saturating_mul(self.count).saturating_add(ALL_ELSE)
+        const OTHER_FIELDS: usize = 1024;
+        self.bytes.saturating_add(PER_PATTERN).saturating_mul(self.count).saturating_add(OTHER_FIELDS)
     }
 
-    /// Compiles patterns, if they are within the limits by themselves.
+    /// Compiles patterns that are within the limits by themselves.
     pub(super) fn compile(&self, patterns: &[String]) -> Result<Vec<Glob>, Refused> {
         if patterns.len() > self.count {
             return Err(Refused::TooManyPatterns);
@@ -38,7 +38,7 @@ impl PatternLimits {
         Ok(patterns.iter().map(|pattern| Glob::new(pattern)).collect())
     }
 
-    /// Whether patterns are within the limits all together.
+    /// Checks the patterns of a filter or of the sampling rates all together.
     pub(super) fn check(&self, work: Work) -> Result<(), Refused> {
         if work.patterns > self.count {
             Err(Refused::TooManyPatterns)
@@ -50,7 +50,7 @@ impl PatternLimits {
     }
 }
 
-/// What trying patterns takes.
+/// The cost of matching patterns.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Work {
     pub(super) patterns: usize,
@@ -65,7 +65,7 @@ impl Work {
         })
     }
 
-    /// As one number: a pattern without wildcards is a comparison, and so is a wildcard about.
+    /// A pattern without wildcards costs one comparison, a wildcard about as much.
     pub(super) fn total(self) -> usize {
         self.patterns + self.wildcards
     }

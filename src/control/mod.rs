@@ -1,6 +1,9 @@
-//! What a subscriber wants: switched on or off, filtered, sampled. Pure; knows neither queues nor gRPC.
+//! Decides which events a subscriber receives: toggle, then filter (deny before allow), then sampling. Pure:
+//! it knows neither queues nor gRPC.
 //!
-//! Checks come in this order: toggle, filter (deny before allow), sampling.
+//! The cost of evaluating an event is bounded by [`PatternLimits`], the length of its name, and by
+//! remembering the outcomes of recent names. Every pattern is matched in [`Rules::evaluate`]: a bound for
+//! each event belongs there.
 
 pub mod glob;
 mod limits;
@@ -11,33 +14,36 @@ pub use limits::PatternLimits;
 use glob::Glob;
 use limits::Work;
 use sampler::Sampler;
-use std::{collections::HashMap, mem, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
-/// The most names of which is remembered what patterns make of them, and the longest such, in bytes.
+/// How many names have their outcome remembered, and how long a remembered name may be.
 const MAX_KNOWN_NAMES: usize = 512;
 const MAX_KNOWN_NAME_BYTES: usize = 128;
 
-/// What is to become of an event.
+/// The result of evaluating an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It goes to the subscriber.
+pub enum Outcome {
+    /// The event is queued for the subscriber.
     Keep,
-    /// The subscription is switched off.
-    SwitchedOff,
-    /// The filter leaves it out.
+    /// The subscription is disabled.
+    Disabled,
+    /// The filter rejects the event.
     Filtered,
-    /// Sampling leaves it out.
+    /// Sampling rejects the event.
     SampledOut,
 }
 
-/// A change that a subscriber asks for.
+/// A change that a subscriber requests.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Control {
-    /// Switch on or off.
+    /// Enable or disable the subscription.
     Toggle(bool),
-    /// Keep this share of events: of those that match one of the patterns, or with no patterns of all.
+    /// Keep this share of the events that match one of the patterns; without patterns, of all events.
     Sampling {
-        /// 0 to 1; values beyond are clamped.
+        /// Clamped to 0–1.
         rate: f64,
         /// Globs over the dotted name.
         patterns: Vec<String>,
@@ -46,25 +52,25 @@ pub enum Control {
     Filter {
         /// Globs of events to keep; empty keeps all.
         allow: Vec<String>,
-        /// Globs of events to leave out.
+        /// Globs of events to reject.
         deny: Vec<String>,
     },
 }
 
-/// A control that is not applied; everything stays as it was.
+/// Why a control was not applied. The controls in force stay as they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// A sampling rate that is not a number.
+    /// The sampling rate is NaN.
     NotANumber,
-    /// More patterns than a subscription may hold.
+    /// The subscription would hold too many patterns.
     TooManyPatterns,
-    /// A pattern that is longer than any may be.
+    /// A pattern is too long.
     PatternTooLong,
-    /// More wildcards in patterns than a subscription may hold.
+    /// The subscription would hold too many wildcards.
     TooManyWildcards,
 }
 
-/// Which events pass by their names.
+/// Keeps and rejects events by their names.
 #[derive(Debug, Default)]
 struct Filter {
     allow: Vec<Glob>,
@@ -92,138 +98,129 @@ impl Filter {
     }
 }
 
-/// What patterns make of names. It never changes, so that whoever wants another one makes it in his own time.
-#[derive(Debug, Clone, Default)]
+/// The filter and the sampling rates. They never change: a control makes new ones.
+#[derive(Debug, Default)]
 struct Rules {
     filter: Arc<Filter>,
     sampler: Sampler,
+    /// Outcomes of recent names: matching many patterns takes long, and few names are in use.
+    known: Mutex<HashMap<Box<str>, NameOutcome>>,
 }
 
-/// The state of one subscription's controls.
-///
-/// A clone costs next to nothing, whatever the patterns.
+impl Rules {
+    fn new(filter: Arc<Filter>, sampler: Sampler) -> Self {
+        Self { filter, sampler, known: Mutex::default() }
+    }
+
+    /// The outcome for a name, from memory if it is there. The patterns are matched without the lock.
+    fn evaluate(&self, name: &str) -> NameOutcome {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(outcome) = known().get(name) {
+            return *outcome;
+        }
+        let outcome = if self.filter.keeps(name) {
+            NameOutcome::Sampled(self.sampler.rate(name))
+        } else {
+            NameOutcome::Decided(Outcome::Filtered)
+        };
+        if name.len() <= MAX_KNOWN_NAME_BYTES {
+            let mut known = known();
+            if known.len() >= MAX_KNOWN_NAMES {
+                known.clear();
+            }
+            known.insert(name.into(), outcome);
+        }
+        outcome
+    }
+}
+
+/// The controls of one subscription. They are immutable and cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Controls {
     enabled: bool,
     rules: Arc<Rules>,
     limits: PatternLimits,
-    /// What the rules make of the names that came.
-    known: HashMap<Box<str>, ByName>,
 }
 
 impl Default for Controls {
-    /// Everything passes.
+    /// Keeps every event, within the default pattern limits.
     fn default() -> Self {
         Self::within(PatternLimits::DEFAULT)
     }
 }
 
 impl Controls {
-    /// Everything passes, and so many patterns may be set.
+    /// Keeps every event; patterns that are set later are subject to these limits.
     pub fn within(limits: PatternLimits) -> Self {
-        Self { enabled: true, rules: Arc::default(), limits, known: HashMap::new() }
+        Self { enabled: true, rules: Arc::default(), limits }
     }
 
-    /// These after a change.
-    ///
-    /// It takes time by the patterns, those that are there and those that come.
+    /// These controls after a change. The time it takes grows with the old and the new patterns.
     ///
     /// # Errors
     ///
-    /// If it asks for something that cannot be done.
+    /// If the change is invalid or exceeds the pattern limits.
     pub fn changed(&self, control: Control) -> Result<Self, Refused> {
-        let Rules { filter, sampler } = &*self.rules;
+        let Rules { filter, sampler, .. } = &*self.rules;
         let rules = match control {
-            Control::Toggle(enabled) => {
-                return Ok(Self { enabled, rules: Arc::clone(&self.rules), ..Self::within(self.limits) });
-            }
+            Control::Toggle(enabled) => return Ok(Self { enabled, ..self.clone() }),
             Control::Sampling { rate, patterns } => {
-                let sampler = sampler.updated(rate, &patterns, &self.limits)?;
-                Rules { filter: Arc::clone(filter), sampler }
+                Rules::new(Arc::clone(filter), sampler.updated(rate, &patterns, &self.limits)?)
             }
             Control::Filter { allow, deny } => {
-                let filter = Arc::new(Filter::new(&allow, &deny, &self.limits)?);
-                Rules { filter, sampler: sampler.clone() }
+                Rules::new(Arc::new(Filter::new(&allow, &deny, &self.limits)?), sampler.clone())
             }
         };
         Ok(self.with_rules(rules))
     }
 
     fn with_rules(&self, rules: Rules) -> Self {
-        Self { enabled: self.enabled, rules: Arc::new(rules), ..Self::within(self.limits) }
+        Self { rules: Arc::new(rules), ..self.clone() }
     }
 
-    /// Puts others in force and returns these, to be dropped where nobody waits for that. It takes no time.
-    #[must_use]
-    pub fn replace(&mut self, mut others: Self) -> Self {
-        if Arc::ptr_eq(&self.rules, &others.rules) {
-            others.known = mem::take(&mut self.known);
-        }
-        mem::replace(self, others)
-    }
-
-    /// The same, but with all of what the filter lets through.
+    /// These controls without sampling.
     #[must_use]
     pub fn unsampled(&self) -> Self {
-        self.with_rules(Rules { filter: Arc::clone(&self.rules.filter), sampler: Sampler::default() })
+        self.with_rules(Rules::new(Arc::clone(&self.rules.filter), Sampler::default()))
     }
 
-    /// How many patterns they may have.
+    /// The limits on patterns.
     pub fn limits(&self) -> PatternLimits {
         self.limits
     }
 
-    /// How many patterns and wildcards there are to try for a name, in filter and sampling together.
+    /// The number of patterns and wildcards to match a name against, in filter and sampling together.
     pub fn work(&self) -> usize {
         self.rules.filter.work().total() + self.rules.sampler.work().total()
     }
 
-    /// Whether every event is kept, so that there is no need to judge one by one.
+    /// Whether every event is kept, so that events need not be evaluated.
     pub fn keeps_all(&self) -> bool {
         self.enabled && self.rules.filter.keeps_all() && self.rules.sampler.keeps_all()
     }
 
-    /// Judges an event by its name, as far as that goes.
-    ///
-    /// Trying many patterns takes long, and names are few: what was found is remembered as long as the patterns stay.
-    pub fn judge_name(&mut self, name: &str) -> ByName {
-        if !self.enabled {
-            return ByName::Decided(Verdict::SwitchedOff);
-        }
-        if let Some(known) = self.known.get(name) {
-            return *known;
-        }
-        let found = if self.rules.filter.keeps(name) {
-            ByName::Sampled(self.rules.sampler.rate(name))
-        } else {
-            ByName::Decided(Verdict::Filtered)
-        };
-        if self.known.len() >= MAX_KNOWN_NAMES {
-            self.known.clear();
-        }
-        if name.len() <= MAX_KNOWN_NAME_BYTES {
-            self.known.insert(name.into(), found);
-        }
-        found
+    /// Evaluates an event's name, which decides everything but sampling.
+    pub fn evaluate(&self, name: &str) -> NameOutcome {
+        if self.enabled { self.rules.evaluate(name) } else { NameOutcome::Decided(Outcome::Disabled) }
     }
 }
 
-/// What is to become of the events of a name.
+/// The outcome for all events of one name.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum ByName {
+pub enum NameOutcome {
     /// The same for all of them.
-    Decided(Verdict),
+    Decided(Outcome),
     /// This share of them is kept.
     Sampled(f64),
 }
 
-impl ByName {
-    /// Judges one of them. The correlation id is UTF-8; empty for none.
-    pub fn judge(self, correlation_id: &[u8]) -> Verdict {
+impl NameOutcome {
+    /// The outcome for one event. The correlation id is UTF-8; empty for none.
+    pub fn of_event(self, correlation_id: &[u8]) -> Outcome {
         match self {
-            Self::Decided(verdict) => verdict,
-            Self::Sampled(rate) if sampler::keeps(rate, correlation_id) => Verdict::Keep,
-            Self::Sampled(_) => Verdict::SampledOut,
+            Self::Decided(outcome) => outcome,
+            Self::Sampled(rate) if sampler::keeps(rate, correlation_id) => Outcome::Keep,
+            Self::Sampled(_) => Outcome::SampledOut,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which share of events is kept.
+//! Sampling: keeps a share of the events.
 
 use super::{
     Refused,
@@ -8,11 +8,11 @@ use super::{
 use std::{collections::HashSet, sync::Arc};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A base rate, and rates of patterns that go before it.
+/// A base rate and the rates of patterns, which take precedence.
 #[derive(Debug, Clone)]
 pub(super) struct Sampler {
     base: f64,
-    /// The newest last, each pattern once.
+    /// Each pattern once, the newest last.
     patterns: Vec<(Arc<Glob>, f64)>,
 }
 
@@ -23,7 +23,8 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// The same with the rate of these patterns set or, with none, the base rate, and then the patterns are forgotten.
+    /// A sampler with the rate of these patterns set. Without patterns it sets the base rate and removes all
+    /// patterns.
     pub(super) fn updated(
         &self,
         rate: f64,
@@ -55,17 +56,18 @@ impl Sampler {
         self.base >= 1.0 && self.patterns.iter().all(|(_, rate)| *rate >= 1.0)
     }
 
-    /// The rate of events of this name: that of the newest pattern that matches, or the base rate.
+    /// The rate of events with this name: that of the newest matching pattern, or the base rate.
     pub(super) fn rate(&self, name: &str) -> f64 {
         let newest = self.patterns.iter().rev().find(|(glob, _)| glob.matches(name));
         newest.map_or(self.base, |(_, rate)| *rate)
     }
 }
 
-/// Whether an event is among the share that is kept.
+/// Whether an event is kept at this rate.
 ///
-/// With a correlation id the decision is a hash of it, the same in every sidecar: the events of one trace live or die
-/// together, and two subscribers at the same rate see the same traces.
+/// With a correlation id a hash of it decides, the same one in every sidecar: the events of a trace are kept
+/// or dropped together, and two subscribers at the same rate receive the same traces. Without one it is
+/// random.
 pub(super) fn keeps(rate: f64, correlation_id: &[u8]) -> bool {
     if rate >= 1.0 {
         return true;
@@ -74,7 +76,7 @@ pub(super) fn keeps(rate: f64, correlation_id: &[u8]) -> bool {
     position < rate
 }
 
-/// The upper 53 bits, all that a double holds, as a number from 0 up to but not including 1.
+/// Maps the upper 53 bits, as many as a double holds, to the range from 0 up to but not including 1.
 #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
 fn unit(hash: u64) -> f64 {
     (hash >> 11) as f64 * (0.5f64).powi(53)
@@ -95,27 +97,27 @@ mod tests {
 
     #[test]
     fn hash_is_xxh3_64_with_seed_0() {
-        // From the reference implementation's `xxhsum -H3`.
+        // The output of the reference implementation, `xxhsum -H3`.
         assert_eq!(xxh3_64(b""), 0x2d06_8005_38d3_94c2);
         assert!(unit(u64::MAX) < 1.0);
         assert!(unit(0).abs() < f64::EPSILON);
     }
 
     #[test]
-    fn a_trace_lives_or_dies_as_a_whole() {
+    fn the_events_of_a_trace_are_kept_or_dropped_together() {
         let half = sampler(&[(0.5, &[])]);
         let kept =
             (0..10_000).map(|n| format!("trace-{n}")).filter(|id| keeps(half.rate("a.start"), id.as_bytes()));
         let kept: Vec<_> = kept.collect();
         assert!((4_800..5_200).contains(&kept.len()), "{}", kept.len());
         assert!(kept.iter().all(|id| keeps(half.rate("a.stop"), id.as_bytes())));
-        // What a lower rate keeps, a higher one keeps too.
+        // A higher rate keeps whatever a lower one keeps.
         let more = sampler(&[(0.6, &[])]);
         assert!(kept.iter().all(|id| keeps(more.rate("a.stop"), id.as_bytes())));
     }
 
     #[test]
-    fn without_a_correlation_id_it_is_random() {
+    fn events_without_a_correlation_id_are_sampled_at_random() {
         let tenth = sampler(&[(0.1, &[])]);
         let kept = (0..10_000).filter(|_| keeps(tenth.rate("a"), b"")).count();
         assert!((700..1_300).contains(&kept), "{kept}");
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn no_patterns_set_the_base_rate_and_forget_patterns() {
+    fn a_rate_without_patterns_sets_the_base_rate_and_removes_patterns() {
         let sampler = sampler(&[(0.0, &["a"]), (2.0, &[])]);
         assert!(sampler.keeps_all());
     }

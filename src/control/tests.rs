@@ -1,4 +1,4 @@
-//! What controls make of events.
+//! Toggle, filter and sampling together.
 
 use super::*;
 
@@ -20,34 +20,34 @@ fn sampling(rate: f64, patterns: &[&str]) -> Control {
 }
 
 #[test]
-fn deny_is_stronger_than_allow() {
-    let mut controls = controls([filter(&["tool.*"], &["*.stop"])]);
-    assert_eq!(controls.judge_name("tool.execution.start").judge(b""), Verdict::Keep);
-    assert_eq!(controls.judge_name("tool.execution.stop").judge(b""), Verdict::Filtered);
-    assert_eq!(controls.judge_name("python.call.start").judge(b""), Verdict::Filtered);
+fn deny_takes_precedence_over_allow() {
+    let controls = controls([filter(&["tool.*"], &["*.stop"])]);
+    assert_eq!(controls.evaluate("tool.execution.start").of_event(b""), Outcome::Keep);
+    assert_eq!(controls.evaluate("tool.execution.stop").of_event(b""), Outcome::Filtered);
+    assert_eq!(controls.evaluate("python.call.start").of_event(b""), Outcome::Filtered);
 }
 
 #[test]
 fn filter_replaces_both_lists_and_empty_lists_clear() {
-    let mut replaced = controls([filter(&["a"], &["b"]), filter(&[], &["c"])]);
-    assert_eq!(replaced.judge_name("b").judge(b""), Verdict::Keep);
-    assert_eq!(replaced.judge_name("c").judge(b""), Verdict::Filtered);
+    let replaced = controls([filter(&["a"], &["b"]), filter(&[], &["c"])]);
+    assert_eq!(replaced.evaluate("b").of_event(b""), Outcome::Keep);
+    assert_eq!(replaced.evaluate("c").of_event(b""), Outcome::Filtered);
     assert!(controls([filter(&["a"], &["b"]), filter(&[], &[])]).keeps_all());
 }
 
 #[test]
-fn toggle_comes_before_filter_and_filter_before_sampling() {
+fn toggle_is_checked_before_filter_and_filter_before_sampling() {
     let changes = [Control::Toggle(false), filter(&[], &["*"]), sampling(0.0, &[])];
     let mut controls = controls(changes);
-    assert_eq!(controls.judge_name("a").judge(b""), Verdict::SwitchedOff);
+    assert_eq!(controls.evaluate("a").of_event(b""), Outcome::Disabled);
     controls = controls.changed(Control::Toggle(true)).unwrap();
-    assert_eq!(controls.judge_name("a").judge(b""), Verdict::Filtered);
+    assert_eq!(controls.evaluate("a").of_event(b""), Outcome::Filtered);
     controls = controls.changed(filter(&[], &[])).unwrap();
-    assert_eq!(controls.judge_name("a").judge(b""), Verdict::SampledOut);
+    assert_eq!(controls.evaluate("a").of_event(b""), Outcome::SampledOut);
 }
 
 #[test]
-fn what_is_refused_changes_nothing() {
+fn a_refused_control_changes_nothing() {
     let limits = PatternLimits { count: 3, bytes: 5, wildcards: 6 };
     let mut controls = Controls::within(limits).changed(filter(&["a"], &[])).unwrap();
     let refused = |controls: &Controls, control| controls.changed(control).unwrap_err();
@@ -59,8 +59,8 @@ fn what_is_refused_changes_nothing() {
     assert_eq!(refused(&controls, sampling(0.0, &["b", "123456"])), Refused::PatternTooLong);
     assert_eq!(refused(&controls, filter(&["[a-c]"], &["*?*"])), Refused::TooManyWildcards);
     assert_eq!(refused(&controls, sampling(f64::NAN, &[])), Refused::NotANumber);
-    assert_eq!(controls.judge_name("a").judge(b""), Verdict::Keep);
-    assert_eq!(controls.judge_name("b").judge(b""), Verdict::Filtered);
+    assert_eq!(controls.evaluate("a").of_event(b""), Outcome::Keep);
+    assert_eq!(controls.evaluate("b").of_event(b""), Outcome::Filtered);
     // Sampling holds what several controls have set.
     controls = controls.changed(sampling(0.5, &["1", "2", "?*?*?"])).unwrap();
     controls = controls.changed(sampling(0.5, &["1", "2"])).unwrap();
@@ -73,19 +73,32 @@ fn what_is_refused_changes_nothing() {
 }
 
 #[test]
-fn what_is_known_of_names_is_forgotten_with_the_patterns_and_not_by_a_toggle() {
+fn remembered_outcomes_are_kept_by_a_toggle_and_not_by_a_change_of_patterns() {
+    let remembered = |controls: &Controls| controls.rules.known.lock().unwrap().len();
     let mut controls = controls([filter(&["a"], &[])]);
-    assert_eq!(controls.judge_name("a").judge(b""), Verdict::Keep);
+    assert_eq!(controls.evaluate("a").of_event(b""), Outcome::Keep);
     for enabled in [false, true] {
-        let _ = controls.replace(controls.changed(Control::Toggle(enabled)).unwrap());
-        assert_eq!(controls.known.len(), 1);
+        controls = controls.changed(Control::Toggle(enabled)).unwrap();
+        assert_eq!(remembered(&controls), 1);
     }
     for change in [filter(&["b"], &[]), sampling(0.0, &[])] {
-        let _ = controls.replace(controls.changed(change).unwrap());
-        assert_eq!(controls.judge_name("a").judge(b""), Verdict::Filtered);
+        controls = controls.changed(change).unwrap();
+        assert_eq!(remembered(&controls), 0);
+        assert_eq!(controls.evaluate("a").of_event(b""), Outcome::Filtered);
     }
-    let _ = controls.replace(controls.changed(filter(&[], &[])).unwrap());
-    assert_eq!(controls.judge_name("a").judge(b""), Verdict::SampledOut);
+    controls = controls.changed(filter(&[], &[])).unwrap();
+    assert_eq!(controls.evaluate("a").of_event(b""), Outcome::SampledOut);
+}
+
+#[test]
+fn the_number_and_length_of_remembered_names_is_bounded() {
+    let controls = controls([filter(&["*x"], &[])]);
+    for number in 0..2 * MAX_KNOWN_NAMES {
+        controls.evaluate(&number.to_string());
+        controls.evaluate(&format!("{number:0>width$}", width = MAX_KNOWN_NAME_BYTES + 1));
+    }
+    let known = controls.rules.known.lock().unwrap();
+    assert!(known.len() <= MAX_KNOWN_NAMES && known.keys().all(|name| name.len() <= MAX_KNOWN_NAME_BYTES));
 }
 
 #[test]

@@ -1,16 +1,16 @@
-//! The books: plain counters, owned by whoever does the counting and copied out under the hub's lock.
+//! Plain counters. Each is owned by one thread and copied under the hub's lock.
 //!
-//! Invariants (checked by [`StreamStats::balances`] and [`ConsumerStats::balances`], and by the tests while
-//! the program runs):
+//! Invariants, checked by [`StreamStats::balances`] and [`ConsumerStats::balances`], and by tests while the
+//! program runs:
 //!
 //! ```text
 //! bytes_read      = bytes_passed + bytes_removed + bytes_dropped + bytes_held
 //! telemetry_lines = decoded + malformed + oversized
-//! offered         = delivered + switched_off + filtered + sampled_out + dropped + abandoned + queued
-//! taken_in        = handed_over + dropped + waiting
+//! offered         = delivered + disabled + filtered + sampled_out + dropped + abandoned + queued
+//! accepted        = replayed + dropped + waiting
 //! ```
 
-/// Why a line that starts like telemetry did not become an event.
+/// Why a telemetry line was not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Malformed {
     /// It is not JSON (bare `NaN` and `Infinity`, which Python writes, are accepted).
@@ -24,7 +24,7 @@ pub enum Malformed {
 }
 
 impl Malformed {
-    /// All reasons, in the order in which they are looked for.
+    /// All reasons, in the order in which they are checked.
     pub const ALL: [Self; 4] = [Self::Json, Self::NotObject, Self::Event, Self::Shape];
 
     /// The reason's name in logs and statistics.
@@ -43,46 +43,46 @@ impl Malformed {
 pub struct MalformedCounts([u64; Malformed::ALL.len()]);
 
 impl MalformedCounts {
-    /// Counts one.
+    /// Counts one line.
     pub fn add(&mut self, reason: Malformed) {
         if let Some(count) = self.0.get_mut(reason as usize) {
             *count += 1;
         }
     }
 
-    /// How many failed for this reason.
+    /// The count for one reason.
     pub fn get(&self, reason: Malformed) -> u64 {
         self.0.get(reason as usize).copied().unwrap_or(0)
     }
 
-    /// How many failed in all.
+    /// The count for all reasons.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
     }
 }
 
-/// What became of the worker's stderr.
+/// Counters of the worker's stderr.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StreamStats {
     /// Bytes read from the worker.
     pub bytes_read: u64,
     /// Bytes written to the sidecar's stderr.
     pub bytes_passed: u64,
-    /// Bytes of telemetry taken out.
+    /// Bytes removed as telemetry.
     pub bytes_removed: u64,
-    /// Bytes that stderr would not take.
+    /// Bytes that could not be written to stderr.
     pub bytes_dropped: u64,
-    /// Bytes that may still turn out to be telemetry, or wait for a slow reader of stderr.
+    /// Bytes that may still be telemetry, or that wait for a slow reader of stderr.
     pub bytes_held: u64,
     /// Lines that start with `TELEMETRY:`.
     pub telemetry_lines: u64,
-    /// Those that became events.
+    /// Lines decoded to events.
     pub decoded: u64,
-    /// Those that did not decode.
+    /// Lines that did not decode.
     pub malformed: MalformedCounts,
-    /// Those whose line or message was too long.
+    /// Lines that were too long, or whose message was.
     pub oversized: u64,
-    /// Events found in mid-line.
+    /// Events found in the middle of a line.
     pub embedded: u64,
 }
 
@@ -99,20 +99,20 @@ impl StreamStats {
     }
 }
 
-/// What became of the events offered to one subscriber or exporter, or to all that left.
+/// What became of the events offered to one consumer, or to all that have left.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConsumerStats {
-    /// Events since it was registered, and the backlog it was handed.
+    /// Events since it registered, and the backlog replayed to it.
     pub offered: u64,
     /// Events it acknowledged: they were taken by HTTP/2, written or sent.
     pub delivered: u64,
-    /// Events that came while it was switched off.
-    pub switched_off: u64,
-    /// Events its filter left out.
+    /// Events that arrived while it was disabled.
+    pub disabled: u64,
+    /// Events rejected by its filter.
     pub filtered: u64,
-    /// Events its sampling left out.
+    /// Events rejected by sampling.
     pub sampled_out: u64,
-    /// Events given up because its queue was full, or because they could not be written or sent.
+    /// Events dropped because its queue was full or they could not be written or sent.
     pub dropped: u64,
     /// Events queued or in flight when it left.
     pub abandoned: u64,
@@ -131,7 +131,7 @@ impl ConsumerStats {
     pub fn balances(&self) -> bool {
         self.offered
             == self.delivered
-                + self.switched_off
+                + self.disabled
                 + self.filtered
                 + self.sampled_out
                 + self.dropped
@@ -139,49 +139,49 @@ impl ConsumerStats {
                 + self.queued
     }
 
-    /// Adds the counters of one that has left.
-    pub fn add(&mut self, left: &Self) {
-        self.offered += left.offered;
-        self.delivered += left.delivered;
-        self.switched_off += left.switched_off;
-        self.filtered += left.filtered;
-        self.sampled_out += left.sampled_out;
-        self.dropped += left.dropped;
-        self.abandoned += left.abandoned;
-        self.queued += left.queued;
-        self.queued_bytes += left.queued_bytes;
-        self.controls_applied += left.controls_applied;
-        self.controls_refused += left.controls_refused;
+    /// Adds the counters of another consumer.
+    pub fn add(&mut self, other: &Self) {
+        self.offered += other.offered;
+        self.delivered += other.delivered;
+        self.disabled += other.disabled;
+        self.filtered += other.filtered;
+        self.sampled_out += other.sampled_out;
+        self.dropped += other.dropped;
+        self.abandoned += other.abandoned;
+        self.queued += other.queued;
+        self.queued_bytes += other.queued_bytes;
+        self.controls_applied += other.controls_applied;
+        self.controls_refused += other.controls_refused;
     }
 }
 
-/// What became of the events that came while nobody was subscribed.
+/// What became of the events that arrived while nobody was subscribed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BacklogStats {
-    /// Events that had to wait, dropped ones included.
-    pub taken_in: u64,
-    /// Events handed to a subscriber.
-    pub handed_over: u64,
-    /// Events given up because the backlog was full.
+    /// Events that arrived, those dropped included.
+    pub accepted: u64,
+    /// Events offered to a subscriber later.
+    pub replayed: u64,
+    /// Events dropped because the backlog was full.
     pub dropped: u64,
     /// Events waiting now.
     pub waiting: u64,
 }
 
 impl BacklogStats {
-    /// Whether every event taken in is accounted for.
+    /// Whether every accepted event is accounted for.
     pub fn balances(&self) -> bool {
-        self.taken_in == self.handed_over + self.dropped + self.waiting
+        self.accepted == self.replayed + self.dropped + self.waiting
     }
 }
 
-/// What became of the recording of raw stderr.
+/// Counters of the recording of raw stderr.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecordingStats {
     /// Bytes written to the file.
     pub bytes_written: u64,
     /// Bytes not recorded because recording stopped.
     pub bytes_lost: u64,
-    /// Whether recording stopped for good before the worker's end.
+    /// Whether recording stopped before the worker's end.
     pub stopped: bool,
 }

@@ -1,41 +1,57 @@
 //! What every exporter reads, and the thread it runs on.
 
-use super::event::{self, Event};
-use crate::hub::{Limits, Subscription, WhenFull};
+use super::{
+    counters::{Counter, Counters},
+    event::{self, Event},
+};
+use crate::hub::{ConsumerOptions, Hub, Limits, Subscription, WhenFull};
 use nix::{libc, unistd::gettid};
-use std::{future::poll_fn, io, thread};
+use std::{future::poll_fn, io, sync::Arc, thread};
 use tokio::task::yield_now;
 
 /// What may wait for an exporter, in bytes of messages.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// What an event takes up at least, in bytes: what judging it needs stands beside its message, and is more than the shortest
-/// messages are.
+/// What an event takes up at least, in bytes: what judging it needs stands beside its message, and is more
+/// than the shortest messages are.
 const EVENT_BYTES: usize = 64;
 
-/// What may wait for an exporter. Files and counts are meant to be complete, so that bursts get more room than a subscriber
-/// has by default. Of a burst the first events are worth as much as the last, and leaving out what comes costs nothing.
-pub const LIMITS: Limits =
+/// What may wait for an exporter. Files and counts are meant to be complete, so that bursts get more room
+/// than a subscriber has by default. Of a burst the first events are worth as much as the last, and leaving
+/// out what comes costs nothing.
+const LIMITS: Limits =
     Limits { events: MAX_BYTES / EVENT_BYTES, bytes: MAX_BYTES, when_full: WhenFull::DropNewest };
 
-/// An exporter's queue in the hub. Dropping it says that the exporter is done.
-#[derive(Debug)]
-pub struct Feed(Subscription);
+/// An exporter as a consumer of the hub. Sampling applies to those that export single events, not to those
+/// that count.
+pub fn options(sampled: bool) -> ConsumerOptions {
+    ConsumerOptions { limits: LIMITS, takes_backlog: false, sampled, stays_after_leaving: true }
+}
 
-impl Feed {
-    /// The events of an exporter's subscription.
-    pub fn new(subscription: Subscription) -> Self {
-        Self(subscription)
+/// An exporter's queue in the hub, and its own counters. Dropping it means that the exporter is done.
+#[derive(Debug)]
+pub struct Feed<C> {
+    subscription: Subscription,
+    counters: Arc<Counters<C>>,
+}
+
+impl<C: Counter> Feed<C> {
+    /// Registers an exporter. See [`options`].
+    pub fn register(hub: &Arc<Hub>, name: &str, sampled: bool) -> Self {
+        let counters = Arc::<Counters<C>>::default();
+        let subscription = hub.register(name, options(sampled), Some(Arc::clone(&counters) as _));
+        Self { subscription, counters }
     }
 
-    /// The next events, some hundred at most; none when the stream has ended and everything was taken. Nothing is lost
-    /// if the future is dropped.
+    /// The next events, some hundred at most; none when the stream has ended and everything was taken.
+    /// Nothing is lost if the future is dropped.
     ///
-    /// Each event is in flight until it is [acknowledged](Self::acknowledge) or [dropped](Self::drop_in_flight).
+    /// Each event is in flight until it is [acknowledged](Self::acknowledge) or
+    /// [dropped](Self::drop_in_flight).
     pub async fn next(&self) -> Option<Vec<Event>> {
         // While there are events this is never pending: the thread's timers and sockets get their turn first.
         yield_now().await;
-        let chunk = poll_fn(|context| self.0.poll_chunk(context)).await?;
+        let chunk = poll_fn(|context| self.subscription.poll_chunk(context)).await?;
         let events: Vec<_> = event::decode(chunk.frames).map(Event::from).collect();
         // None, unless a frame does not decode.
         self.drop_in_flight(chunk.events.saturating_sub(events.len() as u64));
@@ -44,24 +60,22 @@ impl Feed {
 
     /// Counts events in flight as delivered.
     pub fn acknowledge(&self, events: u64) {
-        self.0.acknowledge(events);
+        self.subscription.acknowledge(events);
     }
 
     /// Counts events in flight as dropped: they reached nobody.
     pub fn drop_in_flight(&self, events: u64) {
-        self.0.drop_in_flight(events);
+        self.subscription.drop_in_flight(events);
     }
 
     /// Asks that the end wait for this exporter to be done for as long as it would for a first subscriber.
     pub fn linger(&self) {
-        self.0.linger();
+        self.subscription.linger();
     }
 
-    /// Adds to one of the exporter's own counters, which stand beside its books under this name.
-    pub fn count(&self, counter: &'static str, by: u64) {
-        if by > 0 {
-            self.0.count(counter, by);
-        }
+    /// Adds to one of the exporter's own counters.
+    pub fn count(&self, counter: C, by: u64) {
+        self.counters.add(counter, by);
     }
 }
 
@@ -82,13 +96,14 @@ pub fn spawn<F: Future<Output = ()>>(
     thread::Builder::new().name(name.into()).spawn(run).map(drop)
 }
 
-/// Lets the worker and the threads that read and serve it go first where processors are short: an exporter has a queue.
+/// Lets the worker and the threads that read and serve it go first where processors are short: an exporter
+/// has a queue.
 pub fn stand_back() {
     /// By how much nicer, of the 19 there are: it gets a tenth of a busy processor, not nothing.
     const NICER: libc::c_int = 10;
     let this_thread = gettid().as_raw().unsigned_abs();
-    // SAFETY: numbers in, a number out. Linux keeps the value for each thread (setpriority(2), "C library/kernel
-    // differences"), so that neither the worker nor another thread is changed.
+    // SAFETY: numbers in, a number out. Linux keeps the value for each thread (setpriority(2), "C
+    // library/kernel differences"), so that neither the worker nor another thread is changed.
     unsafe {
         let nice = libc::getpriority(libc::PRIO_PROCESS, this_thread);
         // If it is refused, the exporter merely does not stand back.

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod args;
+pub mod counters;
 pub mod event;
 pub mod feed;
 pub mod jsonl;

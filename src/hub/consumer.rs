@@ -1,14 +1,29 @@
-//! One subscriber or exporter as the hub sees it: controls, a queue, and books.
+//! A consumer as the hub sees it: controls, a queue and counters.
 
 use super::{
-    Chunk, ConsumerAccount,
+    Chunk, ConsumerAccount, CounterSet,
+    evaluation::Evaluation,
     queue::{Limits, Queue},
 };
 use crate::{
-    control::{ByName, Controls, Verdict},
+    control::{Controls, Outcome},
     event::{batch::Batch, stats::ConsumerStats},
 };
-use std::{collections::BTreeMap, mem, ops::Range, sync::Arc, task::Waker};
+use std::{mem, ops::Range, sync::Arc, task::Waker};
+
+/// How the hub treats a consumer.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsumerOptions {
+    /// The bounds of its queue.
+    pub limits: Limits,
+    /// Whether it receives the backlog when it registers. While such a consumer is registered there is no
+    /// backlog.
+    pub takes_backlog: bool,
+    /// Whether sampling applies to it.
+    pub sampled: bool,
+    /// Whether its counters stay in the snapshot after it has left. Otherwise they are added to a sum.
+    pub stays_after_leaving: bool,
+}
 
 /// When an event that is taken counts as delivered.
 #[derive(Debug, Clone, Copy)]
@@ -19,36 +34,52 @@ pub(super) enum Delivery {
 
 #[derive(Debug)]
 pub(super) struct Consumer {
-    pub(super) id: u64,
-    pub(super) name: String,
+    /// Identifies it within the hub.
+    pub(super) key: u64,
+    /// Counts the consumers that take the backlog, from 1; 0 for others.
+    id: u64,
+    name: String,
+    pub(super) options: ConsumerOptions,
     controls: Controls,
-    limits: Limits,
+    /// `controls.keeps_all()`, for every batch.
+    keeps_all: bool,
     queue: Queue,
     stats: ConsumerStats,
-    /// What it counts itself.
-    counters: BTreeMap<&'static str, u64>,
-    /// Whether nobody takes events any more.
+    counters: Option<Arc<dyn CounterSet>>,
     left: bool,
-    /// Whether it asked to linger.
     lingering: bool,
-    /// Whoever waits for events.
+    /// Wakes the task that waits for events.
     pub(super) waker: Option<Waker>,
 }
 
 impl Consumer {
-    pub(super) fn new(id: u64, name: String, controls: Controls, limits: Limits) -> Self {
+    pub(super) fn new(
+        key: u64,
+        id: u64,
+        name: &str,
+        options: ConsumerOptions,
+        controls: Controls,
+        counters: Option<Arc<dyn CounterSet>>,
+    ) -> Self {
         Self {
+            key,
             id,
-            name,
+            name: name.to_owned(),
+            options,
+            keeps_all: controls.keeps_all(),
             controls,
-            limits,
-            queue: Queue::new(limits),
+            queue: Queue::new(options.limits),
             stats: ConsumerStats::default(),
-            counters: BTreeMap::new(),
+            counters,
             left: false,
             lingering: false,
             waker: None,
         }
+    }
+
+    /// The controls in force, if they may reject an event.
+    pub(super) fn controls_to_evaluate(&self) -> Option<&Controls> {
+        (!self.keeps_all).then_some(&self.controls)
     }
 
     pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
@@ -68,24 +99,17 @@ impl Consumer {
         (self.queue.len() + self.queue.in_flight()) as u64
     }
 
-    /// Judges events by the controls in force now and queues those that pass.
-    pub(super) fn offer(&mut self, batch: &Arc<Batch>, events: Range<usize>) {
+    /// Queues the events that its controls keep; without an evaluation, all of them.
+    pub(super) fn offer(
+        &mut self,
+        batch: &Arc<Batch>,
+        events: Range<usize>,
+        evaluation: Option<&Evaluation>,
+    ) {
         self.stats.offered += events.len() as u64;
-        let bytes = batch.frame_range(events.clone()).len();
-        if self.controls.keeps_all() && self.queue.has_room(events.len(), bytes) {
-            self.queue.push_run(batch, events);
-        } else {
-            // Judged once for all events of a name.
-            let mut by_name = vec![None; if events.len() > 1 { batch.name_count() } else { 0 }];
-            for index in events {
-                let Some(verdict) = judge(&mut self.controls, batch, index, &mut by_name) else { continue };
-                match verdict {
-                    Verdict::Keep => self.stats.dropped += self.queue.push(batch, index),
-                    Verdict::SwitchedOff => self.stats.switched_off += 1,
-                    Verdict::Filtered => self.stats.filtered += 1,
-                    Verdict::SampledOut => self.stats.sampled_out += 1,
-                }
-            }
+        match evaluation.and_then(|evaluation| evaluation.of(&events)) {
+            None => self.enqueue(batch, events),
+            Some(outcomes) => self.enqueue_kept(batch, events.start, outcomes),
         }
         self.queue.settle(batch);
         if self.left {
@@ -93,17 +117,42 @@ impl Consumer {
         }
     }
 
-    /// Puts controls in force and returns those that were, to be dropped when the lock is released.
-    pub(super) fn put_in_force(&mut self, controls: Controls) -> Controls {
+    fn enqueue_kept(&mut self, batch: &Arc<Batch>, first: usize, outcomes: &[Outcome]) {
+        let mut start = first;
+        for same in outcomes.chunk_by(|a, b| a == b) {
+            let (events, count) = (start..start + same.len(), same.len() as u64);
+            start = events.end;
+            match same.first() {
+                Some(Outcome::Keep) => self.enqueue(batch, events),
+                Some(Outcome::Disabled) => self.stats.disabled += count,
+                Some(Outcome::Filtered) => self.stats.filtered += count,
+                Some(Outcome::SampledOut) => self.stats.sampled_out += count,
+                None => {}
+            }
+        }
+    }
+
+    fn enqueue(&mut self, batch: &Arc<Batch>, events: Range<usize>) {
+        let bytes = batch.frame_range(events.clone()).len();
+        if self.queue.has_room(events.len(), bytes) {
+            self.queue.push_run(batch, events);
+        } else {
+            self.stats.dropped += events.map(|event| self.queue.push(batch, event)).sum::<u64>();
+        }
+    }
+
+    /// Replaces the controls and returns the old ones, to be dropped after the lock is released.
+    pub(super) fn apply(&mut self, controls: Controls) -> Controls {
         self.stats.controls_applied += 1;
-        self.controls.replace(controls)
+        self.keeps_all = controls.keeps_all();
+        mem::replace(&mut self.controls, controls)
     }
 
     pub(super) fn refuse_control(&mut self) {
         self.stats.controls_refused += 1;
     }
 
-    /// Takes about so many bytes of whole frames, if any are queued. The events are in flight until they are
+    /// Takes about `about` bytes of whole frames, if any are queued. The events are in flight until they are
     /// acknowledged or dropped, or delivered at once.
     pub(super) fn take(&mut self, about: usize, delivery: Delivery) -> Option<Chunk> {
         let (frames, events) = self.queue.take(about)?;
@@ -133,16 +182,12 @@ impl Consumer {
             id: self.id,
             name: self.name.clone(),
             stats: self.stats(),
-            counters: self.counters.clone(),
+            counters: self.counters.as_ref().map(|counters| counters.values()).unwrap_or_default(),
         }
     }
 
-    pub(super) fn count(&mut self, counter: &'static str, by: u64) {
-        *self.counters.entry(counter).or_default() += by;
-    }
-
-    /// Nobody takes events any more: what is queued or in flight is abandoned, and so is what may still come. It returns
-    /// what was queued, to be dropped when the lock is released.
+    /// Abandons what is queued or in flight, and whatever is offered from now on. It returns the queue, to be
+    /// dropped after the lock is released.
     pub(super) fn leave(&mut self) -> Queue {
         self.left = true;
         self.abandon_queue()
@@ -156,33 +201,12 @@ impl Consumer {
         self.lingering = true;
     }
 
-    /// Whether it is still there and asked to linger.
     pub(super) fn lingers(&self) -> bool {
         self.lingering && !self.left
     }
 
     fn abandon_queue(&mut self) -> Queue {
         self.stats.abandoned += self.unsettled();
-        mem::replace(&mut self.queue, Queue::new(self.limits))
+        mem::replace(&mut self.queue, Queue::new(self.options.limits))
     }
-}
-
-/// Judges an event, its name only if that is not known yet.
-fn judge(
-    controls: &mut Controls,
-    batch: &Batch,
-    index: usize,
-    by_name: &mut [Option<ByName>],
-) -> Option<Verdict> {
-    let number = batch.name_number(index)?;
-    let judged = if let Some(Some(judged)) = by_name.get(number) {
-        *judged
-    } else {
-        let judged = controls.judge_name(batch.name(number)?);
-        if let Some(place) = by_name.get_mut(number) {
-            *place = Some(judged);
-        }
-        judged
-    };
-    Some(judged.judge(batch.correlation_id(index)?))
 }

@@ -1,19 +1,20 @@
-//! A bounded queue of events that shares the batches they came in.
+//! A bounded queue of events. It shares their batches with other queues.
 
 use crate::event::batch::Batch;
 use bytes::{Bytes, BytesMut};
 use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-/// Runs of frames up to this size are copied together into one chunk; longer ones are handed on as they are.
+/// Runs of frames up to this size are copied together into one chunk; longer ones are passed on without a
+/// copy.
 const SMALL_RUN_BYTES: usize = 4 * 1024;
 
-/// Which event a full queue drops. The comments are the values' help.
+/// Which event is dropped when a queue is full. The comments are the values' help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum WhenFull {
-    /// The one that has just come
+    /// The new event
     #[default]
     DropNewest,
-    /// The one that has waited longest
+    /// The oldest event in the queue
     DropOldest,
 }
 
@@ -24,11 +25,11 @@ pub struct Limits {
     pub events: usize,
     /// The most bytes, gRPC's message prefixes included. An empty queue takes an event of any size.
     pub bytes: usize,
-    /// What gives way at either bound.
+    /// What is dropped at either bound.
     pub when_full: WhenFull,
 }
 
-/// Events of one batch that follow one another.
+/// Consecutive events of one batch.
 #[derive(Debug)]
 struct Run {
     batch: Arc<Batch>,
@@ -66,7 +67,8 @@ impl Queue {
         self.in_flight
     }
 
-    /// Marks events as in flight: they count towards the bound on events until they are [settled](Self::settle_in_flight).
+    /// Marks events as in flight: they count towards the bound on events until they are
+    /// [settled](Self::settle_in_flight).
     pub(super) fn add_in_flight(&mut self, events: usize) {
         self.in_flight += events;
     }
@@ -82,7 +84,7 @@ impl Queue {
         self.bytes
     }
 
-    /// Whether so many events of so many bytes can be added without giving one up.
+    /// Whether events of this size can be added without dropping any.
     pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
         let fits = self.bytes + bytes <= self.limits.bytes || (self.events == 0 && events <= 1);
         fits && self.events + self.in_flight + events <= self.limits.events
@@ -101,13 +103,13 @@ impl Queue {
         }
     }
 
-    /// Adds one event and returns how many were given up for it: itself, or older ones.
+    /// Adds one event and returns how many were dropped: the event itself, or older ones.
     pub(super) fn push(&mut self, batch: &Arc<Batch>, event: usize) -> u64 {
         let bytes = batch.frame_range(event..event + 1).len();
         let mut dropped = 0;
         while !self.has_room(1, bytes) {
             dropped += 1;
-            // What is in flight cannot be dropped to make room.
+            // Events in flight cannot be dropped to make room.
             if self.limits.when_full == WhenFull::DropNewest || self.events == 0 {
                 return dropped;
             }
@@ -117,8 +119,8 @@ impl Queue {
         dropped
     }
 
-    /// To be called when all of a batch has been pushed: a few events must not keep all of their batch in
-    /// memory, or the bound on bytes would be none.
+    /// Call it after pushing events of a batch: if few of its events were kept they are copied, so that they
+    /// do not keep the whole batch in memory.
     pub(super) fn settle(&mut self, batch: &Arc<Batch>) {
         let first = self.runs.iter().rposition(|run| !Arc::ptr_eq(&run.batch, batch)).map_or(0, |at| at + 1);
         let kept: usize = self.runs.range(first..).map(Run::bytes).sum();
@@ -131,7 +133,8 @@ impl Queue {
         self.runs.push_back(Run { batch: compact, events });
     }
 
-    /// Takes whole frames, `about` so many bytes of them and at least one, and tells how many events they are.
+    /// Takes whole frames, `about` that many bytes and at least one frame, and returns them with the number
+    /// of events.
     pub(super) fn take(&mut self, about: usize) -> Option<(Bytes, usize)> {
         let (first, mut events) = self.take_run(about)?;
         if first.len() > SMALL_RUN_BYTES || self.runs.is_empty() {
@@ -157,23 +160,23 @@ impl Queue {
         let end = if frames.len() <= about {
             run.events.end
         } else {
-            // The first event that reaches the size is the last to go.
+            // Up to and including the event that reaches the size.
             let reaches = |end: &usize| run.batch.frame_range(start..*end).len() >= about;
             (start + 1..run.events.end).find(reaches).unwrap_or(run.events.end)
         };
         let chunk = run.batch.frames().slice(run.batch.frame_range(start..end));
-        self.forget_oldest(end - start);
+        self.remove_oldest(end - start);
         Some((chunk, end - start))
     }
 
     fn drop_oldest(&mut self) {
         if self.events > 0 {
-            self.forget_oldest(1);
+            self.remove_oldest(1);
         }
     }
 
-    /// Forgets events at the front of the oldest run.
-    fn forget_oldest(&mut self, count: usize) {
+    /// Removes events from the front of the oldest run.
+    fn remove_oldest(&mut self, count: usize) {
         if let Some(run) = self.runs.front_mut() {
             let end = run.events.start + count;
             self.bytes -= run.batch.frame_range(run.events.start..end).len();
@@ -185,7 +188,12 @@ impl Queue {
         }
     }
 
-    /// All that waits, oldest first, leaving the queue empty.
+    /// The queued events, oldest first.
+    pub(super) fn runs(&self) -> Vec<(Arc<Batch>, Range<usize>)> {
+        self.runs.iter().map(|run| (Arc::clone(&run.batch), run.events.clone())).collect()
+    }
+
+    /// Removes all queued events and returns them, oldest first.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (Arc<Batch>, Range<usize>)> + use<> {
         self.events = 0;
         self.bytes = 0;
@@ -215,7 +223,7 @@ mod tests {
         Queue::new(Limits { events, bytes, when_full })
     }
 
-    /// The sizes of all messages taken, in order.
+    /// Takes all messages and returns their sizes.
     fn take_all(queue: &mut Queue, about: usize) -> Vec<usize> {
         let mut sizes = Vec::new();
         while let Some((frames, events)) = queue.take(about) {
@@ -228,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out_in_order_whatever_the_chunk() {
+    fn events_come_out_in_order_for_every_chunk_size() {
         let sizes: Vec<_> = (1..200).map(|n| n * 37 % 101).collect();
         for about in [1, 100, 1_000, 1_000_000] {
             let mut queue = queue(1_000, 1_000_000, WhenFull::DropNewest);
@@ -242,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_queue_gives_up_the_newest_or_the_oldest() {
+    fn a_full_queue_drops_the_newest_or_the_oldest_event() {
         let batch = batch(&[1, 2, 3, 4]);
         for (when_full, left) in [(WhenFull::DropNewest, [1, 2]), (WhenFull::DropOldest, [3, 4])] {
             let mut queue = queue(2, 1_000, when_full);
@@ -253,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn making_room_for_a_large_one_may_cost_several_old_ones() {
+    fn several_old_events_are_dropped_for_a_large_one() {
         let batch = batch(&[10, 10, 10, 40]);
         let mut queue = queue(10, 60, WhenFull::DropOldest);
         let dropped: Vec<_> = (0..4).map(|event| queue.push(&batch, event)).collect();

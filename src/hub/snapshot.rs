@@ -1,45 +1,51 @@
-//! The hub's account of a moment.
+//! The hub's counters at one moment.
 
 use crate::event::stats::{BacklogStats, ConsumerStats, StreamStats};
-use std::collections::BTreeMap;
+use std::fmt;
 
-/// A moment's account of everything the hub knows.
+/// Everything the hub counts, at a batch boundary.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The worker's stderr.
     pub stream: StreamStats,
-    /// Events waiting for a subscriber.
+    /// Events that wait for a subscriber.
     pub backlog: BacklogStats,
-    /// Those subscribed, by time of arrival.
+    /// The consumers registered now that do not stay after leaving, by time of registration.
     pub subscribers: Vec<ConsumerAccount>,
-    /// Those who left, summed up.
-    pub departed: ConsumerStats,
+    /// The sum of those that have left.
+    pub disconnected: ConsumerStats,
     /// How many have left.
-    pub departed_count: u64,
-    /// The exporters.
+    pub disconnected_count: u64,
+    /// The consumers that stay after leaving, by time of registration.
     pub exporters: Vec<ConsumerAccount>,
 }
 
-/// One consumer's account.
+/// The counters of one consumer.
 #[derive(Debug, Clone, Default)]
 pub struct ConsumerAccount {
-    /// A subscriber's number, from 1 up; 0 for an exporter.
+    /// A subscriber's number, from 1; 0 for an exporter.
     pub id: u64,
     /// An exporter's name, or a subscriber's peer address.
     pub name: String,
-    /// Its books.
+    /// What became of the events offered to it.
     pub stats: ConsumerStats,
-    /// What an exporter counts itself, by name.
-    pub counters: BTreeMap<&'static str, u64>,
+    /// The consumer's own counters, zeros included, by name.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+/// A closed set of counters that a consumer keeps itself. The hub only includes them in its snapshots.
+pub trait CounterSet: fmt::Debug + Send + Sync {
+    /// All counters with their values, in the order of their names.
+    fn values(&self) -> Vec<(&'static str, u64)>;
 }
 
 impl Snapshot {
-    /// Whether everything is accounted for.
+    /// Whether every byte, line and event is accounted for.
     pub fn balances(&self) -> bool {
         let consumers = self.subscribers.iter().chain(&self.exporters);
         self.stream.balances()
             && self.backlog.balances()
-            && self.departed.balances()
+            && self.disconnected.balances()
             && consumers.map(|consumer| &consumer.stats).all(ConsumerStats::balances)
     }
 }

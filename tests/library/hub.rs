@@ -6,12 +6,12 @@ use std::{
     task::{Context, Poll, Waker},
 };
 use telemetry_sidecar::{
-    control::Controls,
+    control::{Control, Controls},
     event::{
         batch::{Batch, BatchBuilder, Event},
         stats::{BacklogStats, ConsumerStats, StreamStats},
     },
-    hub::{Chunk, Hub, Limits, Subscription, WhenFull},
+    hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, WhenFull},
 };
 
 fn batch(names: &[&str]) -> Batch {
@@ -30,6 +30,30 @@ fn limits(events: usize) -> Limits {
 
 fn hub(events: usize) -> Arc<Hub> {
     Hub::new(Controls::default(), limits(events))
+}
+
+fn export(hub: &Arc<Hub>) -> Subscription {
+    let options = ConsumerOptions {
+        limits: limits(10),
+        takes_backlog: false,
+        sampled: true,
+        stays_after_leaving: true,
+    };
+    hub.register("file", options, None)
+}
+
+fn deny(pattern: &str) -> Control {
+    Control::Filter { allow: Vec::new(), deny: vec![pattern.to_owned()] }
+}
+
+/// The names of the events that wait.
+fn take(subscription: &Subscription) -> String {
+    let mut names = String::new();
+    while let Poll::Ready(Some(frames)) = poll(subscription) {
+        // Each message is a name of one letter, behind the five bytes of its prefix.
+        names.extend(frames.chunks(6).map(|frame| char::from(frame[5])));
+    }
+    names
 }
 
 /// Takes a chunk and acknowledges it in the same step.
@@ -57,13 +81,13 @@ fn only_the_first_subscriber_receives_the_backlog() {
     assert!(poll(&second).is_pending());
     let snapshot = hub.snapshot();
     assert!(snapshot.balances(), "{snapshot:#?}");
-    let backlog = BacklogStats { taken_in: 3, handed_over: 2, dropped: 1, waiting: 0 };
+    let backlog = BacklogStats { accepted: 3, replayed: 2, dropped: 1, waiting: 0 };
     assert_eq!(snapshot.backlog, backlog);
     assert_eq!(snapshot.subscribers[0].stats.offered, 2);
 }
 
 #[test]
-fn closing_ends_a_subscription_after_its_last_event() {
+fn a_subscription_ends_after_its_last_event_when_the_hub_is_closed() {
     let hub = hub(10);
     let subscription = hub.subscribe("");
     hub.publish(batch(&["a"]), &StreamStats::default());
@@ -75,14 +99,14 @@ fn closing_ends_a_subscription_after_its_last_event() {
 #[test]
 fn events_queued_at_unsubscription_count_as_abandoned() {
     let hub = hub(10);
-    let (exporter, subscriber) = (hub.export("file", limits(10)), hub.subscribe(""));
+    let (exporter, subscriber) = (export(&hub), hub.subscribe(""));
     hub.publish(batch(&["a", "b"]), &StreamStats::default());
     drop(subscriber);
     drop(exporter);
     hub.publish(batch(&["c"]), &StreamStats::default());
     let snapshot = hub.snapshot();
     assert!(snapshot.balances(), "{snapshot:#?}");
-    assert_eq!((snapshot.departed.abandoned, snapshot.departed_count), (2, 1));
+    assert_eq!((snapshot.disconnected.abandoned, snapshot.disconnected_count), (2, 1));
     assert_eq!(snapshot.exporters[0].stats.abandoned, 3);
     assert_eq!(snapshot.backlog.waiting, 1);
 }
@@ -90,7 +114,7 @@ fn events_queued_at_unsubscription_count_as_abandoned() {
 #[test]
 fn events_in_flight_count_as_queued_until_they_are_acknowledged_or_dropped() {
     let hub = hub(10);
-    let exporter = hub.export("file", limits(10));
+    let exporter = export(&hub);
     hub.publish(batch(&["a", "b", "c"]), &StreamStats::default());
     assert!(matches!(poll_chunk(&exporter), Poll::Ready(Some(chunk)) if chunk.events == 3));
     let expected = ConsumerStats { offered: 3, queued: 3, ..ConsumerStats::default() };
@@ -108,7 +132,7 @@ fn events_in_flight_count_as_queued_until_they_are_acknowledged_or_dropped() {
 #[test]
 fn the_stream_ends_for_a_consumer_whose_last_events_are_in_flight() {
     let hub = hub(10);
-    let exporter = hub.export("file", limits(10));
+    let exporter = export(&hub);
     hub.publish(batch(&["a"]), &StreamStats::default());
     hub.close();
     assert!(matches!(poll_chunk(&exporter), Poll::Ready(Some(_))));
@@ -119,7 +143,7 @@ fn the_stream_ends_for_a_consumer_whose_last_events_are_in_flight() {
 #[test]
 fn events_in_flight_are_abandoned_with_the_subscription() {
     let hub = hub(10);
-    let exporter = hub.export("file", limits(10));
+    let exporter = export(&hub);
     hub.publish(batch(&["a", "b"]), &StreamStats::default());
     assert!(poll_chunk(&exporter).is_ready());
     exporter.acknowledge(1);
@@ -132,7 +156,7 @@ fn events_in_flight_are_abandoned_with_the_subscription() {
 #[test]
 fn waiting_for_delivery_waits_for_acknowledgements() {
     let hub = hub(10);
-    let exporter = hub.export("file", limits(10));
+    let exporter = export(&hub);
     hub.publish(batch(&["a", "b"]), &StreamStats::default());
     assert!(poll_chunk(&exporter).is_ready());
     let waiting = std::thread::spawn({
@@ -169,4 +193,80 @@ fn publication_that_waits_drops_nothing() {
     }
     publisher.join().unwrap();
     assert_eq!(frames, 100);
+}
+
+#[test]
+fn a_control_applies_to_every_batch_published_after_it_and_to_its_subscriber_alone() {
+    let hub = hub(10);
+    let (filtered, other) = (hub.subscribe("filtered"), hub.subscribe("other"));
+    hub.publish(batch(&["a", "b"]), &StreamStats::default());
+    filtered.control(deny("a"));
+    hub.publish(batch(&["a", "b", "a", "c"]), &StreamStats::default());
+    filtered.control(Control::Toggle(false));
+    hub.publish(batch(&["d"]), &StreamStats::default());
+    assert_eq!((take(&filtered), take(&other)), ("abbc".into(), "ababacd".into()));
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    let expected = ConsumerStats {
+        offered: 7,
+        delivered: 4,
+        filtered: 2,
+        disabled: 1,
+        controls_applied: 2,
+        ..ConsumerStats::default()
+    };
+    assert_eq!(snapshot.subscribers[0].stats, expected);
+}
+
+#[test]
+fn the_backlog_is_filtered_by_the_controls_that_subscriptions_start_with() {
+    let start = Controls::default().changed(deny("b")).unwrap();
+    let hub = Hub::new(start, limits(10));
+    let exporter = export(&hub);
+    hub.publish(batch(&["a", "b"]), &StreamStats::default());
+    hub.publish(batch(&["b", "c"]), &StreamStats::default());
+    let subscriber = hub.subscribe("");
+    assert_eq!((take(&exporter), take(&subscriber)), ("ac".into(), "ac".into()));
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    assert_eq!(snapshot.backlog.replayed, 4);
+    assert_eq!(snapshot.subscribers[0].stats.filtered, 2);
+}
+
+#[test]
+fn a_full_queue_drops_only_events_that_the_controls_keep() {
+    let hub = hub(2);
+    let subscriber = hub.subscribe("");
+    subscriber.control(deny("b"));
+    hub.publish(batch(&["a", "b", "a", "b", "a"]), &StreamStats::default());
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    let stats = snapshot.subscribers[0].stats;
+    assert_eq!((stats.queued, stats.filtered, stats.dropped), (2, 2, 1));
+}
+
+#[test]
+fn a_waiting_publication_applies_a_control_to_the_rest_of_its_batch() {
+    let hub = hub(1);
+    let subscriber = hub.subscribe("");
+    let publisher = std::thread::spawn({
+        let hub = Arc::clone(&hub);
+        move || {
+            hub.publish_waiting(batch(&["a"; 100]), &StreamStats::default(), true);
+            hub.close();
+        }
+    });
+    while hub.snapshot().subscribers[0].stats.queued == 0 {
+        std::thread::yield_now();
+    }
+    // One event is queued, and the publication waits to queue the second one.
+    subscriber.control(deny("a"));
+    while poll(&subscriber) != Poll::Ready(None) {
+        std::thread::yield_now();
+    }
+    publisher.join().unwrap();
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    let stats = snapshot.subscribers[0].stats;
+    assert!(stats.filtered >= 98 && stats.delivered + stats.filtered == 100, "{stats:#?}");
 }

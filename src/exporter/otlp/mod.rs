@@ -56,7 +56,10 @@ pub mod spans;
 
 pub use args::Settings;
 
-use super::feed::{self, Feed};
+use super::{
+    counters::counters,
+    feed::{self, Feed},
+};
 use crate::worker::state::WorkerState;
 use client::Authorities;
 use environment::Environment;
@@ -64,6 +67,38 @@ use std::{io, sync::Arc, time::Duration};
 
 /// The exporter's name in the counters.
 pub const NAME: &str = "otlp";
+
+counters! {
+    /// What the exporter counts itself.
+    pub enum Counter {
+        /// Requests that a collector accepted.
+        Exports = "exports",
+        /// Data points that a collector accepted.
+        PointsExported = "points_exported",
+        /// Data points that were not accepted. Cumulative metrics are in the next export again.
+        PointsFailed = "points_failed",
+        /// Data points that a collector rejected from a request that it accepted (a partial success).
+        PointsRejected = "points_rejected",
+        /// Requests sent again.
+        Retries = "retries",
+        /// See [`Counts::invalid`](super::metrics::aggregate::Counts::invalid).
+        SamplesInvalid = "samples_invalid",
+        /// See [`Counts::overflowed`](super::metrics::aggregate::Counts::overflowed).
+        SamplesOverflowed = "samples_overflowed",
+        /// See [`Counts::refused`](super::metrics::aggregate::Counts::refused).
+        SamplesRefused = "samples_refused",
+        /// Spans dropped because the queue of finished spans was full, or the time for draining was over.
+        SpansDropped = "spans_dropped",
+        /// Spans that a collector accepted.
+        SpansExported = "spans_exported",
+        /// Spans that were not accepted.
+        SpansFailed = "spans_failed",
+        /// Spans closed without an end. They are exported like others.
+        SpansIncomplete = "spans_incomplete",
+        /// Spans that a collector rejected from a request that it accepted (a partial success).
+        SpansRejected = "spans_rejected",
+    }
+}
 
 /// What the exporter needs to start.
 pub struct Start {
@@ -74,7 +109,7 @@ pub struct Start {
     /// The authorities to trust.
     pub authorities: Authorities,
     /// The events.
-    pub feed: Feed,
+    pub feed: Feed<Counter>,
     /// The worker; `None` in a replay, where nothing may be dropped.
     pub worker: Option<Arc<WorkerState>>,
     /// How long the export may continue after the last event.

@@ -5,7 +5,7 @@
 //! the feed that waits while the queue is full.
 
 use super::{
-    Start,
+    Counter, Start,
     client::Client,
     endpoint::{Destination, Signal},
     environment::Environment,
@@ -50,7 +50,7 @@ pub async fn run(start: Start) {
 }
 
 struct Exporter {
-    feed: Feed,
+    feed: Feed<Counter>,
     measures: Measures,
     environment: Environment,
     resource: Resource,
@@ -79,14 +79,15 @@ struct Lane {
     /// How many spans or data points are on their way; nothing is if it is 0.
     on_their_way: u64,
     task: Option<task::Id>,
-    counters: Counters,
+    counters: SignalCounters,
 }
 
-/// The names under which a signal is counted.
-struct Counters {
-    exported: &'static str,
-    rejected: &'static str,
-    failed: &'static str,
+/// The counters of a signal.
+#[derive(Clone, Copy)]
+struct SignalCounters {
+    exported: Counter,
+    rejected: Counter,
+    failed: Counter,
 }
 
 impl Exporter {
@@ -115,16 +116,20 @@ impl Exporter {
                 &environment.traces,
                 authorities.traces,
                 environment.batches.timeout,
-                Counters { exported: "spans_exported", rejected: "spans_rejected", failed: "spans_failed" },
+                SignalCounters {
+                    exported: Counter::SpansExported,
+                    rejected: Counter::SpansRejected,
+                    failed: Counter::SpansFailed,
+                },
             )?,
             metrics: lane(
                 &environment.metrics,
                 authorities.metrics,
                 environment.metric_timeout,
-                Counters {
-                    exported: "points_exported",
-                    rejected: "points_rejected",
-                    failed: "points_failed",
+                SignalCounters {
+                    exported: Counter::PointsExported,
+                    rejected: Counter::PointsRejected,
+                    failed: Counter::PointsFailed,
                 },
             )?,
             collection: VecDeque::new(),
@@ -185,7 +190,7 @@ impl Exporter {
         };
         let _ = timeout(patience, last).await;
         self.count();
-        self.feed.count("spans_dropped", self.queue.len() as u64);
+        self.feed.count(Counter::SpansDropped, self.queue.len() as u64);
         let unsent: u64 = self.collection.iter().map(|request| request.items).sum();
         self.feed.count(self.traces.counters.failed, self.traces.on_their_way);
         self.feed.count(self.metrics.counters.failed, self.metrics.on_their_way + unsent);
@@ -269,13 +274,13 @@ impl Exporter {
         });
         let lane = self.lane(signal);
         let items = std::mem::take(&mut lane.on_their_way);
-        let Counters { exported, rejected, failed } = lane.counters;
-        self.feed.count("retries", outcome.retries);
+        let SignalCounters { exported, rejected, failed } = lane.counters;
+        self.feed.count(Counter::Retries, outcome.retries);
         let Some(accepted) = outcome.accepted else {
             self.feed.count(failed, items);
             return;
         };
-        self.feed.count("exports", 1);
+        self.feed.count(Counter::Exports, 1);
         let refused = accepted.rejected.min(items);
         self.feed.count(exported, items - refused);
         self.feed.count(rejected, refused);
@@ -287,12 +292,12 @@ impl Exporter {
 
     /// Brings the counters in the books up to date.
     fn count(&mut self) {
-        self.feed.count("spans_incomplete", self.spans.take_incomplete());
-        self.feed.count("spans_dropped", self.queue.take_dropped());
+        self.feed.count(Counter::SpansIncomplete, self.spans.take_incomplete());
+        self.feed.count(Counter::SpansDropped, self.queue.take_dropped());
         let counts = self.aggregator.counts();
         let before = std::mem::replace(&mut self.counted, counts);
-        self.feed.count("samples_invalid", counts.invalid - before.invalid);
-        self.feed.count("samples_overflowed", counts.overflowed - before.overflowed);
-        self.feed.count("samples_refused", counts.refused - before.refused);
+        self.feed.count(Counter::SamplesInvalid, counts.invalid - before.invalid);
+        self.feed.count(Counter::SamplesOverflowed, counts.overflowed - before.overflowed);
+        self.feed.count(Counter::SamplesRefused, counts.refused - before.refused);
     }
 }

@@ -24,7 +24,8 @@ use super::feed::{self, Feed};
 use crate::net::accept::Acceptor;
 use own::Own;
 use page::{Format, Page};
-use series::{Metrics, REJECT_REASONS};
+use series::Metrics;
+pub use series::RejectReason;
 use std::{
     io,
     net::TcpListener,
@@ -45,7 +46,7 @@ pub const NAME: &str = "prometheus";
 pub fn start(
     settings: &Settings,
     listener: TcpListener,
-    feed: Feed,
+    feed: Feed<RejectReason>,
     own: Own,
     linger: Duration,
 ) -> io::Result<()> {
@@ -62,21 +63,20 @@ pub fn start(
     })
 }
 
-async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed, own: Own, linger: Duration) {
+async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed<RejectReason>, own: Own, linger: Duration) {
+    // Labels whose names collide.
+    metrics.rejected().into_iter().for_each(|(reason, count)| feed.count(reason, count));
     let state = State { metrics, own, ended: false };
     let scrape = Arc::new(Scrape { state: Mutex::new(state), last_page: Notify::new() });
     let serving = tokio::spawn(server::serve(acceptor, Arc::clone(&scrape)));
-    let mut counted = [0; REJECT_REASONS.len()];
-    loop {
-        let rejected = scrape.lock().metrics.rejected();
-        for ((name, before), now) in REJECT_REASONS.into_iter().zip(counted).zip(rejected) {
-            feed.count(name, now - before);
-        }
-        counted = rejected;
-        let Some(events) = feed.next().await else { break };
+    while let Some(events) = feed.next().await {
         let mut state = scrape.lock();
+        let before = state.metrics.rejected();
         for event in &events {
             state.metrics.add(event);
+        }
+        for ((reason, now), (_, before)) in state.metrics.rejected().into_iter().zip(before) {
+            feed.count(reason, now - before);
         }
         // Under the lock, so that no page has events that its counters do not have.
         feed.acknowledge(events.len() as u64);
@@ -117,7 +117,7 @@ impl Scrape {
         let State { metrics, own, ended } = &mut *state;
         let mut page = Page::new(format);
         metrics.write(&mut page);
-        own.write(&mut page, metrics.rejected());
+        own.write(&mut page);
         (page.finish(), *ended)
     }
 

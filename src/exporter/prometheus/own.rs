@@ -4,7 +4,6 @@ use super::{
     NAME,
     page::{Page, whole},
     process,
-    series::REJECT_REASONS,
 };
 use crate::{
     event::stats::{ConsumerStats, Malformed},
@@ -36,24 +35,18 @@ impl Own {
         Self { hub, worker, recorder, started: SystemTime::now() }
     }
 
-    /// Writes all families, by name; `rejected` is what the Prometheus exporter itself has counted.
-    pub fn write(&self, page: &mut Page, rejected: [u64; REJECT_REASONS.len()]) {
-        let mut snapshot = self.hub.snapshot();
-        for exporter in &mut snapshot.exporters {
-            if exporter.name == NAME {
-                // Even those that are zero: an increase can be seen from the first on.
-                exporter.counters.extend(REJECT_REASONS.into_iter().zip(rejected));
-            }
-        }
+    /// Writes all families in the order of their names.
+    pub fn write(&self, page: &mut Page) {
+        let snapshot = self.hub.snapshot();
         let (stream, backlog, exporters) = (&snapshot.stream, &snapshot.backlog, &snapshot.exporters);
-        let mut all = snapshot.departed;
+        let mut all = snapshot.disconnected;
         snapshot.subscribers.iter().for_each(|subscriber| all.add(&subscriber.stats));
 
         let mut own = Families { page };
         own.counter(
             "backlog_events",
             "Events that came while nobody was subscribed, and are no longer waiting.",
-            by("outcome", &[("dropped", backlog.dropped), ("handed_over", backlog.handed_over)]),
+            by("outcome", &[("dropped", backlog.dropped), ("handed_over", backlog.replayed)]),
         );
         own.gauge("backlog_waiting_events", "Events that wait for a subscriber.", one(backlog.waiting));
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
@@ -99,7 +92,7 @@ impl Own {
         own.counter("stderr_read_bytes", "Bytes read from the worker's stderr.", one(stream.bytes_read));
         own.subscribers(&all);
         own.gauge("subscribers", "Subscribers there are now.", one(snapshot.subscribers.len() as u64));
-        own.counter("subscribers_departed", "Subscribers that have left.", one(snapshot.departed_count));
+        own.counter("subscribers_departed", "Subscribers that have left.", one(snapshot.disconnected_count));
         own.counter(
             "telemetry_lines",
             "Lines that start like telemetry.",
@@ -189,7 +182,9 @@ impl Families<'_> {
             exporters.iter().map(row).collect::<Vec<_>>()
         };
         let counts = exporters.iter().flat_map(|exporter| {
+            // Its own counters from the start, so that Prometheus sees the first increase.
             let counters = exporter.counters.iter();
+            let counters = counters.filter(|(_, count)| *count > 0 || exporter.name == NAME);
             counters.map(|(counter, count)| account_row(exporter, vec![("counter", *counter)], *count))
         });
         self.counter("exporter_counts", "What exporters count besides events.", counts.collect());
@@ -234,7 +229,7 @@ fn outcomes(stats: &ConsumerStats) -> [(&'static str, u64); 6] {
         ("dropped", stats.dropped),
         ("filtered", stats.filtered),
         ("sampled_out", stats.sampled_out),
-        ("switched_off", stats.switched_off),
+        ("switched_off", stats.disabled),
     ]
 }
 

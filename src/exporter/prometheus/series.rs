@@ -2,6 +2,7 @@
 
 use super::{exemplar, names, names::Names, page::Page};
 use crate::exporter::{
+    counters::counters,
     event::Event,
     metrics::{
         aggregate::{Aggregator, Metric, Point},
@@ -10,8 +11,19 @@ use crate::exporter::{
 };
 use std::borrow::Cow;
 
-/// Why a metric, label or sample has no series of its own, in the order of [`Metrics::rejected`].
-pub const REJECT_REASONS: [&str; 4] = ["collisions", "invalid", "overflowed", "refused"];
+counters! {
+    /// Why a metric, label or sample has no series of its own.
+    pub enum RejectReason {
+        /// A metric or label whose name collides with another one's.
+        Collision = "collisions",
+        /// A sample that is not a valid number.
+        Invalid = "invalid",
+        /// A sample that went to an overflow series.
+        Overflowed = "overflowed",
+        /// A sample of a metric beyond the limit.
+        Refused = "refused",
+    }
+}
 
 /// The metrics of all events so far.
 #[derive(Debug)]
@@ -58,11 +70,15 @@ impl Metrics {
         }
     }
 
-    /// Counts of [`REJECT_REASONS`]: metrics and labels whose names collide; samples that are not valid numbers, that went
-    /// to an overflow series, or whose metric is beyond the limit.
-    pub fn rejected(&self) -> [u64; REJECT_REASONS.len()] {
+    /// How many there are for each reason.
+    pub fn rejected(&self) -> [(RejectReason, u64); 4] {
         let counts = self.aggregator.counts();
-        [self.collisions, counts.invalid, counts.overflowed, counts.refused]
+        [
+            (RejectReason::Collision, self.collisions),
+            (RejectReason::Invalid, counts.invalid),
+            (RejectReason::Overflowed, counts.overflowed),
+            (RejectReason::Refused, counts.refused),
+        ]
     }
 
     /// Writes all families in the order of their names.

@@ -4,10 +4,9 @@
 //! feed → samples → lines → packets (joined and packed) → sender (a socket)
 //! ```
 //!
-//! A datagram is sent when it is full, and 100 ms after its first line at the latest. To the books an event is
-//! delivered when its count was sent; if that could not be, it is dropped. Beside them stand counters of the exporter's
-//! own: `datagrams` sent and `unsent`, samples that are `invalid` because the protocol cannot say them, and lines that
-//! are `oversized`, longer than a datagram.
+//! A datagram is sent when it is full, and 100 ms after its first line at the latest. An event is delivered
+//! when its count was sent, and dropped if that failed; until then it is in flight. See [`Counter`] for what
+//! else is counted.
 
 pub mod args;
 mod lines;
@@ -19,6 +18,7 @@ mod tests;
 pub use args::{Dialect, Prefix, Settings, Target};
 
 use super::{
+    counters::counters,
     event::Event,
     feed::{Feed, spawn},
     metrics::sample::Measures,
@@ -32,6 +32,20 @@ use tokio::time::{Instant, timeout_at};
 /// The exporter's name in the books.
 pub const NAME: &str = "statsd";
 
+counters! {
+    /// What the exporter counts itself.
+    pub enum Counter {
+        /// Datagrams sent.
+        Datagrams = "datagrams",
+        /// Samples that the protocol cannot express.
+        Invalid = "invalid",
+        /// Lines that are longer than a datagram.
+        Oversized = "oversized",
+        /// Datagrams that could not be sent.
+        Unsent = "unsent",
+    }
+}
+
 /// How long a line waits at most for others to go with it.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
@@ -40,11 +54,11 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 /// # Errors
 ///
 /// If there can be no thread.
-pub fn start(feed: Feed, settings: Settings) -> io::Result<()> {
+pub fn start(feed: Feed<Counter>, settings: Settings) -> io::Result<()> {
     spawn(NAME, || export(feed, settings))
 }
 
-async fn export(feed: Feed, settings: Settings) {
+async fn export(feed: Feed<Counter>, settings: Settings) {
     let Settings { target, dialect, prefix, measures } = settings;
     let mut encoder = Encoder::new(dialect, &prefix);
     let packets = Packets::new(dialect, target.max_datagram_bytes());
@@ -62,7 +76,7 @@ async fn export(feed: Feed, settings: Settings) {
         if events.is_none() || flush_at.is_some_and(|at| at <= Instant::now()) {
             outbox.flush().await;
         }
-        outbox.counts.tell(&feed);
+        outbox.counts.report(&feed);
         if events.is_none() {
             return;
         }
@@ -112,7 +126,7 @@ impl Outbox {
     }
 }
 
-/// What has happened since the books were told.
+/// Counts since the last report.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Counts {
     datagrams: u64,
@@ -125,12 +139,12 @@ struct Counts {
 }
 
 impl Counts {
-    fn tell(&mut self, feed: &Feed) {
+    fn report(&mut self, feed: &Feed<Counter>) {
         let Self { datagrams, unsent, invalid, oversized, sent_events, lost_events } = std::mem::take(self);
-        feed.count("datagrams", datagrams);
-        feed.count("unsent", unsent);
-        feed.count("invalid", invalid);
-        feed.count("oversized", oversized);
+        feed.count(Counter::Datagrams, datagrams);
+        feed.count(Counter::Unsent, unsent);
+        feed.count(Counter::Invalid, invalid);
+        feed.count(Counter::Oversized, oversized);
         feed.acknowledge(sent_events);
         feed.drop_in_flight(lost_events);
     }

@@ -64,7 +64,7 @@ fn response(
     recording: Option<Recording>,
     prometheus_address: String,
 ) -> GetStatusResponse {
-    let Snapshot { stream, backlog, subscribers, departed, departed_count, exporters } = snapshot;
+    let Snapshot { stream, backlog, subscribers, disconnected, disconnected_count, exporters } = snapshot;
     let consumers = |accounts: Vec<ConsumerAccount>| accounts.into_iter().map(consumer).collect();
     let malformed = |reason| stream.malformed.get(reason);
     GetStatusResponse {
@@ -89,14 +89,14 @@ fn response(
             events: stream.events(),
         }),
         backlog: Some(Backlog {
-            taken_in: backlog.taken_in,
-            handed_over: backlog.handed_over,
+            taken_in: backlog.accepted,
+            handed_over: backlog.replayed,
             dropped: backlog.dropped,
             waiting: backlog.waiting,
         }),
         subscribers: consumers(subscribers),
-        departed: Some(consumer(ConsumerAccount { stats: departed, ..ConsumerAccount::default() })),
-        departed_count,
+        departed: Some(consumer(ConsumerAccount { stats: disconnected, ..ConsumerAccount::default() })),
+        departed_count: disconnected_count,
         exporters: consumers(exporters),
         recording,
         prometheus_address,
@@ -110,7 +110,7 @@ fn consumer(account: ConsumerAccount) -> Consumer {
         name,
         offered: stats.offered,
         delivered: stats.delivered,
-        switched_off: stats.switched_off,
+        switched_off: stats.disabled,
         filtered: stats.filtered,
         sampled_out: stats.sampled_out,
         dropped: stats.dropped,
@@ -119,6 +119,10 @@ fn consumer(account: ConsumerAccount) -> Consumer {
         queued_bytes: stats.queued_bytes,
         controls_applied: stats.controls_applied,
         controls_refused: stats.controls_refused,
-        counters: counters.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+        counters: counters
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
     }
 }

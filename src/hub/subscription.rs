@@ -1,0 +1,149 @@
+//! A consumer's handle.
+
+use super::{
+    Hub,
+    consumer::{Consumer, Delivery},
+};
+use crate::{
+    control::{Control, Controls, PatternLimits},
+    system::sync::{Mutex, MutexGuard},
+};
+use bytes::Bytes;
+use std::{
+    sync::{Arc, PoisonError},
+    task::{Context, Poll},
+};
+
+/// About how many bytes are taken at a time. With more, a stalled subscriber holds more memory in its
+/// connection; with less, there are more calls per event.
+const CHUNK_BYTES: usize = 32 * 1024;
+
+/// Frames taken from a queue.
+#[derive(Debug)]
+pub struct Chunk {
+    /// Whole gRPC frames, one for each event.
+    pub frames: Bytes,
+    /// How many events there are.
+    pub events: u64,
+}
+
+/// A consumer's end of its queue. Dropping it unsubscribes.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: Arc<Hub>,
+    key: u64,
+    /// The controls in force. The next ones are made of them without the hub's lock, under this one, so that
+    /// no change is lost.
+    controls: Mutex<Controls>,
+}
+
+impl Subscription {
+    pub(super) fn new(hub: Arc<Hub>, key: u64, controls: Controls) -> Self {
+        Self { hub, key, controls: Mutex::new(controls) }
+    }
+
+    /// Applies a control, or counts it as refused.
+    pub fn control(&self, control: Control) {
+        let mut controls = self.controls();
+        let Ok(changed) = controls.changed(control) else {
+            return self.refuse_control();
+        };
+        let mut state = self.hub.lock();
+        state.version += 1;
+        let old = state.consumer(self.key).map(|consumer| consumer.apply(changed.clone()));
+        drop(state);
+        *controls = changed;
+        drop(old);
+    }
+
+    /// The limits on patterns of its controls.
+    pub fn pattern_limits(&self) -> PatternLimits {
+        self.controls().limits()
+    }
+
+    /// The number of patterns and wildcards to match a name against.
+    pub fn pattern_work(&self) -> usize {
+        self.controls().work()
+    }
+
+    fn controls(&self) -> MutexGuard<'_, Controls> {
+        self.controls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts events in flight as delivered. See [`poll_chunk`](Self::poll_chunk).
+    pub fn acknowledge(&self, events: u64) {
+        self.settle(events, Consumer::acknowledge);
+    }
+
+    /// Counts events in flight as dropped: they could not be written or sent.
+    pub fn drop_in_flight(&self, events: u64) {
+        self.settle(events, Consumer::drop_in_flight);
+    }
+
+    fn settle(&self, events: u64, settle: impl FnOnce(&mut Consumer, u64)) {
+        if events == 0 {
+            return;
+        }
+        let mut state = self.hub.lock();
+        if let Some(consumer) = state.consumer(self.key) {
+            settle(consumer, events);
+        }
+        self.hub.notify_waiting_threads(state);
+    }
+
+    /// Makes the end of the session wait for this consumer as long as for a first subscriber.
+    pub fn linger(&self) {
+        self.with(Consumer::linger);
+    }
+
+    /// Counts a control that could not be read.
+    pub fn refuse_control(&self) {
+        self.with(Consumer::refuse_control);
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Consumer)) {
+        if let Some(consumer) = self.hub.lock().consumer(self.key) {
+            act(consumer);
+        }
+    }
+
+    /// Takes the next whole frames, about 32 KiB. `None` is the end: the stream is closed and everything was
+    /// taken.
+    ///
+    /// The events are *in flight*, and counted as queued, until [`acknowledge`](Self::acknowledge) counts
+    /// them as delivered or [`drop_in_flight`](Self::drop_in_flight) as dropped. What is in flight when the
+    /// subscription is dropped is abandoned.
+    pub fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        self.poll(context, Delivery::OnAcknowledgement)
+    }
+
+    /// Takes the next frames like [`poll_chunk`](Self::poll_chunk) and acknowledges them in the same step.
+    pub fn poll_frames(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.poll(context, Delivery::AtOnce).map(|chunk| chunk.map(|chunk| chunk.frames))
+    }
+
+    fn poll(&self, context: &mut Context<'_>, delivery: Delivery) -> Poll<Option<Chunk>> {
+        let mut state = self.hub.lock();
+        let closed = state.closed;
+        let Some(consumer) = state.consumer(self.key) else {
+            return Poll::Ready(None);
+        };
+        if let Some(chunk) = consumer.take(CHUNK_BYTES, delivery) {
+            self.hub.notify_waiting_threads(state);
+            return Poll::Ready(Some(chunk));
+        }
+        if closed {
+            return Poll::Ready(None);
+        }
+        consumer.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        let remains = self.hub.lock().leave(self.key);
+        self.hub.notify();
+        drop(remains);
+    }
+}
