@@ -77,7 +77,8 @@ pub struct ServingArgs {
         value_name = "PATH",
         env = "TELEMETRY_SIDECAR_READY_FILE",
         value_parser = path(),
-        long_help = "Write a line for each listener to this file before the worker starts: its port, or unix:PATH. A \
+        long_help = "Write a line for each listener to this file before the worker starts: its port, or \
+            unix:PATH. A \
             file of this name is removed at the start, even if the start then fails"
     )]
     pub ready_file: Option<Given<PathBuf>>,
@@ -93,7 +94,8 @@ pub struct ServingArgs {
         default_value_t = DRAIN_TIMEOUT,
         env = "TELEMETRY_SIDECAR_DRAIN_TIMEOUT",
         value_parser = value(duration),
-        long_help = "Time for queued events to be delivered after the worker's end. In a replay it applies to \
+        long_help = "Time for queued events to be delivered after the worker's end. In a replay it applies \
+            to \
             OpenTelemetry and --record only: subscribers are waited for without limit"
     )]
     pub drain_timeout: Period,
@@ -115,8 +117,10 @@ pub struct ServingArgs {
         action = ArgAction::Count,
         env = "TELEMETRY_SIDECAR_VERBOSE",
         value_parser = value(integer_in::<u8>(0..=u8::MAX as u64)),
-        long_help = "Log to stderr, between the worker's lines; -vv for more. A message that a peer or a server can repeat is \
-            logged once in 10 s with -v, ten times with -vv; the next one says how many were suppressed. The variable is \
+        long_help = "Log to stderr, between the worker's lines; -vv for more. A message that a peer or a \
+            server can repeat is \
+            logged once in 10 s with -v, ten times with -vv; the next one says how many were suppressed. \
+            The variable is \
             a count"
     )]
     pub verbose: u8,
@@ -192,7 +196,8 @@ pub struct SourceArgs {
         value_name = "FILE",
         env = "TELEMETRY_SIDECAR_RECORD",
         value_parser = path(),
-        long_help = "Append the worker's raw stderr to this file, for replay. Recording stops for good rather than slow \
+        long_help = "Append the worker's raw stderr to this file, for replay. Recording stops for good \
+            rather than slow \
             the worker. A FIFO needs a reader within 2 s of the start"
     )]
     pub record: Option<Given<PathBuf>>,
@@ -204,8 +209,10 @@ pub struct SourceArgs {
         env = "TELEMETRY_SIDECAR_PIPE_SIZE",
         // What the system call takes.
         value_parser = named(integer_in::<usize>(1..=i32::MAX as u64)),
-        long_help = "Size of the worker's stderr pipe, which the system rounds up to a power of two and at least a page; \
-            without root at most /proc/sys/fs/pipe-max-size. A replay ignores it [default: grows to 1 MiB while reads fill it]"
+        long_help = "Size of the worker's stderr pipe, which the system rounds up to a power of two and at \
+            least a page; \
+            without root at most /proc/sys/fs/pipe-max-size. A replay ignores it [default: grows to \
+            1 MiB while reads fill it]"
     )]
     pub pipe_size: Option<Given<usize>>,
 }

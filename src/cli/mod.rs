@@ -1,11 +1,11 @@
 //! The command line: options, subcommands, help, and every mistake as one line.
 //!
-//! Options are defined with clap, each in one place: flag, environment variable, default, value parser, help and
-//! heading. Those of exporters and of clients' access are in the rooms that they configure. Help, the man page,
-//! completions and `docs/options.md` come from the same definitions.
+//! Options are defined with clap, each in one place: flag, environment variable, default, value parser, help
+//! and heading. Those of exporters and of clients' access are in the rooms that they configure. Help, the man
+//! page, completions and `docs/options.md` come from the same definitions.
 //!
-//! Options are also read from the environment: an empty value means unset, switches are 0/1/true/false, options that
-//! can be repeated have one value on each line, and only wrapping and `replay` read it.
+//! Options are also read from the environment: an empty value means unset, switches are 0/1/true/false,
+//! options that can be repeated have one value on each line, and only wrapping and `replay` read it.
 
 pub mod args;
 mod environment;
@@ -64,8 +64,8 @@ const STYLES: Styles = Styles::styled()
 
 /// Run a worker and stream the telemetry that it prints.
 ///
-/// Takes the lines `TELEMETRY:{"event": …}` out of the worker's stderr, passes everything else through, and serves the
-/// events on the gRPC stream snakepit.bridge.BridgeService/StreamTelemetry.
+/// Takes the lines `TELEMETRY:{"event": …}` out of the worker's stderr, passes everything else through, and
+/// serves the events on the gRPC stream snakepit.bridge.BridgeService/StreamTelemetry.
 #[derive(Debug, Parser)]
 #[command(
     name = crate::system::log::PROGRAM,
@@ -83,11 +83,14 @@ const STYLES: Styles = Styles::styled()
         telemetry-sidecar decode run.log\n\n\
         All options: telemetry-sidecar --help",
     after_long_help = "Every option of wrapping and of replay can also be set as an environment variable \
-        TELEMETRY_SIDECAR_<NAME>, such as TELEMETRY_SIDECAR_READY_FILE: an empty value means unset, options without a \
-        value take 0, 1, true or false, options that can be repeated take one value on each line. The command line \
+        TELEMETRY_SIDECAR_<NAME>, such as TELEMETRY_SIDECAR_READY_FILE: an empty value means unset, options \
+        without a \
+        value take 0, 1, true or false, options that can be repeated take one value on each line. The \
+        command line \
         overrides the environment, and the worker does not inherit these variables.\n\n\
         A duration has a unit: 500ms, 20s, 1h 30m.\n\n\
-        Exit status: the worker's, and a worker's death by a signal is passed on. 127 if the command is not found, 126 \
+        Exit status: the worker's, and a worker's death by a signal is passed on. 127 if the command is not \
+        found, 126 \
         if it cannot be run, 125 if the sidecar fails or its options are wrong.",
     args_conflicts_with_subcommands = true,
     args_override_self = true,
@@ -149,8 +152,8 @@ pub enum Parsed {
 pub struct Refused {
     /// What is wrong with it.
     pub error: UsageError,
-    /// The file that would have the addresses of the listeners. A stale one has to go even so: whoever waits for it must
-    /// not take it for this sidecar's.
+    /// The file that would have the addresses of the listeners. A stale one has to go even so: whoever waits
+    /// for it must not take it for this sidecar's.
     pub ready_file: Option<Given<PathBuf>>,
 }
 

@@ -4,8 +4,8 @@ use super::{COMMON, Cli};
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 use clap_complete::Shell;
 
-/// The command as help, completions and the man page show it. Old spellings are left out, and so are the variables:
-/// their names follow from those of the options.
+/// The command as help, completions and the man page show it. Old spellings are left out, and so are the
+/// variables: their names follow from those of the options.
 pub fn documented(command: Command) -> Command {
     command.mut_args(shown).mut_subcommands(|sub| match sub.get_name() {
         "replay" => sub.mut_args(shown),

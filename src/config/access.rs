@@ -1,4 +1,5 @@
-//! Who may connect: certificates and keys go in pairs, and an address that other hosts can reach needs protection.
+//! Who may connect: certificates and keys go in pairs, and an address that other hosts can reach needs
+//! protection.
 
 use super::UsageError;
 use crate::{
@@ -63,7 +64,8 @@ fn protected(address: &ResolvedAddress, files: &AccessFiles) -> Result<(), Strin
         return Ok(());
     }
     Err(format!(
-        "other hosts can reach it: use 127.0.0.1 or unix:PATH, or protect it with {missing}, or allow it with --insecure"
+        "other hosts can reach it: use 127.0.0.1 or unix:PATH, or protect it with {missing}, \
+         or allow it with --insecure"
     ))
 }
 

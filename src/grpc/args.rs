@@ -34,7 +34,8 @@ pub struct AccessArgs {
     #[arg(long, value_name = "FILE", env = "TELEMETRY_SIDECAR_AUTH_TOKEN_FILE", value_parser = path())]
     pub auth_token_file: Option<Given<PathBuf>>,
 
-    /// Permissions of unix sockets, in octal; peers of other users are served only if the mode lets them write
+    /// Permissions of unix sockets, in octal; peers of other users are served only if the mode lets them
+    /// write
     #[arg(
         long,
         value_name = "MODE",

@@ -14,7 +14,7 @@ const MAX_CONNECTIONS: u32 = 256;
 /// Half of the connections, so that status and health are always served. Each may queue `--queue-bytes`.
 const MAX_SUBSCRIBERS: u32 = 128;
 
-/// Enough for TLS over a slow link; a connection that sends nothing is closed before it holds its permit for long.
+/// Enough for TLS over a slow link; a connection that sends nothing does not hold its permit for long.
 const HANDSHAKE_TIMEOUT: Period = Period(Duration::from_secs(5));
 
 /// Finds a dead peer within a minute, and keeps the state of NATs and load balancers alive.
@@ -25,12 +25,12 @@ const KEEPALIVE_INTERVAL: Period = Period(Duration::from_secs(30));
 /// What they make the sidecar hold in memory is bounded, whoever they are:
 ///
 /// - a connection: what is on its way in, 512 KiB at most (see `connection`);
-/// - an open request: its headers for as long as it takes to look at them and, unless it is refused, what has come of
-///   its message, 4 KiB at most (see `request`), some 8 KiB with what HTTP/2 knows of it: 200 MiB for all that may be
-///   open by the defaults;
+/// - an open request: its headers while they are examined and, unless it is refused, the part of its message
+///   that has arrived, 4 KiB at most (see `request`), some 8 KiB with HTTP/2's own state: 200 MiB for all
+///   that may be open by the defaults;
 /// - a subscriber: its queue, 64 KiB of controls that wait, or as much as one may have by the
-///   [pattern limits](crate::control::PatternLimits::control_bytes) (270 KB), and its patterns, twice as much as they
-///   allow.
+///   [pattern limits](crate::control::PatternLimits::control_bytes) (270 KB), and its patterns, twice as much
+///   as they allow.
 #[derive(Debug, Clone, Copy, Args)]
 #[command(next_help_heading = "Limits")]
 pub struct ClientLimits {
@@ -61,8 +61,8 @@ pub struct ClientLimits {
         default_value_t = HANDSHAKE_TIMEOUT,
         env = "TELEMETRY_SIDECAR_HANDSHAKE_TIMEOUT",
         value_parser = value(nonzero_duration),
-        long_help = "Time for a connection to complete TLS and to begin HTTP/2, then it is closed; and for a request other \
-            than telemetry and reflection to arrive, then it is refused with DEADLINE_EXCEEDED"
+        long_help = "Time for a connection to complete TLS and to begin HTTP/2, then it is closed; and for a \
+            request other than telemetry and reflection to arrive, then it is refused with DEADLINE_EXCEEDED"
     )]
     pub handshake_timeout: Period,
 

@@ -1,7 +1,7 @@
 //! How options are parsed: clap parsers whose errors are one line that names the option, or the variable.
 //!
-//! Each room defines its own options with these parsers. They know where a value came from, which clap's own parsers
-//! do not report, and they accept what the operating system accepts: a value need not be UTF-8.
+//! Each room defines its own options with these parsers. They know where a value came from, which clap's own
+//! parsers do not report, and they accept what the operating system accepts: a value need not be UTF-8.
 
 use clap::{
     Arg, Command, Error, ValueEnum,
@@ -154,7 +154,8 @@ pub fn named<T: Clone + Send + Sync + 'static>(
     parser(move |origin| Ok(Given { value: origin.parse(&parse)?, origin: origin.clone() }))
 }
 
-/// A value of an option that can be repeated, by a function. A variable has one on each line that is not empty.
+/// A value of an option that can be repeated, by a function. A variable has one on each line that is not
+/// empty.
 pub fn repeated<T: Clone + Send + Sync + 'static>(
     parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
 ) -> impl TypedValueParser<Value = Several<T>> {

@@ -11,14 +11,16 @@ const UPDATE: &str = "UPDATE_DOCS";
 const RESERVED: [&str; 5] =
     ["--port", "--elixir-address", "--snakepit-instance-name", "--snakepit-instance-token", "--max-workers"];
 
-const INTRODUCTION: &str = "<!-- Generated from the definitions: UPDATE_DOCS=1 cargo test --lib cli::reference -->
+const INTRODUCTION: &str = "\
+<!-- Generated from the definitions: UPDATE_DOCS=1 cargo test --lib cli::reference -->
 
 # Options
 
-Options of wrapping come before `--`, those of a subcommand after its name. Every option of wrapping and of `replay` can
-also be set as the environment variable beside it: an empty value means unset, options without a value take `0`, `1`,
-`true` or `false`, options that can be repeated take one value on each line. The command line overrides the environment.
-The worker does not inherit these variables. A variable `TELEMETRY_SIDECAR_…` that is not listed here is an error.
+Options of wrapping come before `--`, those of a subcommand after its name. Every option of wrapping and of
+`replay` can also be set as the environment variable beside it: an empty value means unset, options without a
+value take `0`, `1`, `true` or `false`, options that can be repeated take one value on each line. The command
+line overrides the environment. The worker does not inherit these variables. A variable `TELEMETRY_SIDECAR_…`
+that is not listed here is an error.
 
 A duration has a unit, such as `500ms`, `20s` or `1h 30m`, up to 100 years.
 

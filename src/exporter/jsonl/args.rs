@@ -14,7 +14,8 @@ pub struct JsonlArgs {
         value_name = "PATH",
         env = "TELEMETRY_SIDECAR_EXPORT_JSONL",
         value_parser = path(),
-        long_help = "Append every event to this file as a JSON line. A FIFO needs a reader within 2 s of the start"
+        long_help = "Append every event to this file as a JSON line. A FIFO needs a reader within 2 s \
+            of the start"
     )]
     pub export_jsonl: Option<Given<PathBuf>>,
 }

@@ -10,8 +10,8 @@ use crate::{
 };
 use clap::Args;
 
-/// A metric with more series is mostly one with a label that should not be one; Prometheus' own advice is to stay in the
-/// tens. One thousand leaves room for a name for each tool of a large pool.
+/// A metric with more series is mostly one with a label that should not be one; Prometheus' own advice is to
+/// stay in the tens. One thousand leaves room for a name for each tool of a large pool.
 const MAX_SERIES: usize = 1000;
 
 /// The options of the command line.
@@ -24,7 +24,8 @@ pub struct MetricArgs {
         value_name = "GLOB=KIND",
         env = "TELEMETRY_SIDECAR_METRIC_KIND",
         value_parser = repeated(metric_kind),
-        long_help = "Kind of the measurement OPERATION.KEY: counter, gauge or histogram; repeatable, the last glob that \
+        long_help = "Kind of the measurement OPERATION.KEY: counter, gauge or histogram; repeatable, the \
+            last glob that \
             matches counts [default: gauge]"
     )]
     kind: Vec<Several<(Glob, Kind)>>,
@@ -35,7 +36,8 @@ pub struct MetricArgs {
         value_name = "KEY",
         env = "TELEMETRY_SIDECAR_METRIC_LABEL",
         value_parser = repeated(metric_label),
-        long_help = "Make this key of the metadata a label of metrics; repeatable. correlation_id cannot be one"
+        long_help = "Make this key of the metadata a label of metrics; repeatable. correlation_id cannot \
+            be one"
     )]
     label: Vec<Several<String>>,
 

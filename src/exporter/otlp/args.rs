@@ -13,7 +13,8 @@ use crate::{
 use clap::Args;
 use std::time::Duration;
 
-/// Longer than almost every operation, and short enough for the start of a crashed one to be found while it is of interest.
+/// Longer than almost every operation, and short enough for the start of a crashed one to be found while it
+/// is of interest.
 const SPAN_TIMEOUT: Period = Period(Duration::from_secs(600));
 
 /// The options of the command line.
@@ -29,8 +30,10 @@ pub struct OtlpArgs {
         default_missing_value = "1",
         env = "TELEMETRY_SIDECAR_EXPORT_OTLP",
         value_parser = named(collector),
-        long_help = "Send traces and metrics to an OpenTelemetry collector. The standard variables OTEL_EXPORTER_OTLP_*, \
-            OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_* and OTEL_METRIC_EXPORT_* apply. --export-otlp=URL is \
+        long_help = "Send traces and metrics to an OpenTelemetry collector. The standard variables \
+            OTEL_EXPORTER_OTLP_*, \
+            OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_* and OTEL_METRIC_EXPORT_* apply. \
+            --export-otlp=URL is \
             the same as --export-otlp --otlp-endpoint URL"
     )]
     export_otlp: Option<Given<Collector>>,

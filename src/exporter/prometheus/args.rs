@@ -17,7 +17,8 @@ pub struct PrometheusArgs {
         value_name = "HOST:PORT",
         env = "TELEMETRY_SIDECAR_EXPORT_PROMETHEUS",
         value_parser = named(address),
-        long_help = "Serve metrics for Prometheus at http://HOST:PORT/metrics; another host can reach it only with \
+        long_help = "Serve metrics for Prometheus at http://HOST:PORT/metrics; another host can reach it \
+            only with \
             --insecure"
     )]
     export_prometheus: Option<Given<HostPort>>,

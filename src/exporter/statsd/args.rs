@@ -86,8 +86,8 @@ pub enum Target {
 }
 
 impl Target {
-    /// The longest datagram, in bytes: over UDP what StatsD's documentation has for Ethernet, on a unix socket what
-    /// Datadog's agent reads at a time:
+    /// The longest datagram, in bytes: over UDP what StatsD's documentation has for Ethernet, on a unix
+    /// socket what Datadog's agent reads at a time:
     /// <https://github.com/statsd/statsd/blob/master/docs/metric_types.md#multi-metric-packets>,
     /// <https://docs.datadoghq.com/developers/dogstatsd/high_throughput/>.
     pub fn max_datagram_bytes(&self) -> usize {
@@ -160,8 +160,8 @@ impl FromStr for Prefix {
     }
 }
 
-/// Whether a name may have it. What means something to one server or another is left out: `|`, `:`, `@` and `#` to all,
-/// `;` and `,` to those that have tags in names, `/` and `*` to Graphite.
+/// Whether a name may have it. What means something to one server or another is left out: `|`, `:`, `@` and
+/// `#` to all, `;` and `,` to those that have tags in names, `/` and `*` to Graphite.
 pub(super) fn is_name_char(char: char) -> bool {
     char.is_ascii_alphanumeric() || matches!(char, '_' | '-' | '.')
 }
