@@ -8,7 +8,7 @@ fn every_vector_agrees_with_python() {
     let text = std::fs::read_to_string(path).expect("fixtures/globs.json is readable");
     let vectors: Vec<(String, String, bool)> =
         serde_json::from_str(&text).expect("an array of [pattern, name, expected]");
-    assert!(vectors.len() > 1000, "only {} vectors", vectors.len());
+    assert!(vectors.len() > 300, "only {} vectors", vectors.len());
 
     let mismatches: Vec<String> = vectors
         .iter()
