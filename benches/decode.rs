@@ -1,18 +1,21 @@
-//! What it takes to make one JSON line one gRPC frame, on one core.
+//! The cost of turning one JSON line into one gRPC frame, on one core.
 //!
 //!     cargo bench --bench decode -- [--rounds N] [--instructions] [--json]
+//!     cargo bench --bench decode -- --ceilings FILE
 //!
-//! Beside the sidecar's decoder stand two ways through serde and prost. Times are medians of rounds in turn. Where they
-//! are too noisy, `--instructions` counts instructions instead, under valgrind, whose speed does not matter.
+//! The sidecar's decoder is compared with two ways that use serde and prost. Times are medians of alternating
+//! rounds. On a noisy machine `--instructions` counts instructions under valgrind instead. `--ceilings`
+//! counts those of the sidecar's decoder and fails if they exceed the ceilings in the file.
 
 #![allow(clippy::cast_precision_loss, reason = "figures to look at")]
 
+mod counting;
 mod lines;
 mod value;
 
 use prost::Message as _;
 use serde::Deserialize;
-use std::{borrow::Cow, collections::BTreeMap, hint::black_box, process::Command, time::Instant};
+use std::{borrow::Cow, collections::BTreeMap, hint::black_box, time::Instant};
 use telemetry_sidecar::{
     event::{
         batch::BatchBuilder,
@@ -22,13 +25,11 @@ use telemetry_sidecar::{
     input::decode::Decoder,
 };
 
-/// How many lines become one batch: about what one read of the worker's pipe brings.
+/// Lines in one batch: about as many as one read of the worker's pipe returns.
 const BATCH_LINES: usize = 512;
 const NOW_NS: i64 = 1_795_254_651_000_000_000;
-/// Lines timed at once: so many that what the first of them cost, in cold caches and a cold allocator, does not count.
+/// Lines in one timed round: enough that cold caches and a cold allocator do not matter.
 const TIMED_LINES: usize = 16 * 1024;
-/// Lines counted under valgrind: once this many, and once twice as many, so that the start does not count.
-const COUNTED_LINES: usize = 4096;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -37,12 +38,13 @@ fn main() -> Result<(), Failure> {
     let (mut rounds, mut instructions, mut json) = (101, false, false);
     while let Some(word) = words.next() {
         match word.as_str() {
-            // Cargo says this to every benchmark.
+            // Cargo passes this to every benchmark.
             "--bench" => {}
             "--rounds" => rounds = words.next().ok_or("--rounds needs a number")?.parse()?,
             "--instructions" => instructions = true,
             "--json" => json = true,
-            // What this program runs under valgrind.
+            "--ceilings" => return counting::check_ceilings(&words.next().ok_or("--ceilings needs a file")?),
+            // This program calls itself with this option under valgrind.
             "--repeat" => return repeat(&words.collect::<Vec<_>>()),
             other => return Err(format!("unknown option '{other}'").into()),
         }
@@ -52,19 +54,19 @@ fn main() -> Result<(), Failure> {
         check(*shape, lines)?;
     }
     let (unit, table) = if instructions {
-        ("instructions", count_instructions()?)
+        ("instructions", counting::count_all()?)
     } else {
         ("ns", take_times(&shapes, rounds))
     };
     for (shape, row) in Shape::ALL.iter().zip(&table) {
         let [sidecar, typed, value] = *row;
         if json {
-            println!(
-                r#"{{"shape": "{shape:?}", "unit": "{unit}", "sidecar": {sidecar:.1}, "typed": {typed:.1}, "value": {value:.1}}}"#
-            );
+            print!(r#"{{"shape": "{shape:?}", "unit": "{unit}", "#);
+            println!(r#""sidecar": {sidecar:.1}, "typed": {typed:.1}, "value": {value:.1}}}"#);
         } else {
             println!(
-                "{:32} {unit} a line: sidecar {sidecar:6.0}, typed serde {typed:6.0} ({:4.1} x), Value {value:6.0} ({:4.1} x)",
+                "{:32} {unit} a line: sidecar {sidecar:6.0}, typed serde {typed:6.0} ({:4.1} x), \
+                 Value {value:6.0} ({:4.1} x)",
                 shape.title(),
                 typed / sidecar,
                 value / sidecar
@@ -74,7 +76,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What lines look like.
+/// The structure of the lines.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Shape {
     One,
@@ -97,7 +99,12 @@ impl Shape {
         }
     }
 
-    /// Lines of this shape. Those whose shape is new each time are too many for any cache of shapes.
+    fn named(name: &str) -> Result<Self, Failure> {
+        let known = Self::ALL.into_iter().find(|shape| format!("{shape:?}") == name);
+        known.ok_or_else(|| format!("unknown shape '{name}'").into())
+    }
+
+    /// Lines of this shape. If each line has a new shape, there are more lines than any cache has shapes.
     fn lines(self) -> Vec<String> {
         let count = if self == Self::Unseen { 8192 } else { 1024 };
         (0..count).map(|number| self.line(number)).collect()
@@ -120,12 +127,12 @@ impl Shape {
     }
 }
 
-/// A way from lines to frames.
+/// Turns lines into frames.
 type Way = fn(&[String], usize);
 
 const WAYS: [(&str, Way); 3] = [("sidecar", sidecar), ("typed", typed), ("value", through_value)];
 
-/// All lines, again and again until there were `count`.
+/// Repeats the lines up to `count` and splits them into batches.
 fn batches(lines: &[String], count: usize) -> impl Iterator<Item = impl Iterator<Item = &String>> {
     (0..count).step_by(BATCH_LINES).map(move |first| {
         (first..count.min(first + BATCH_LINES)).map(move |number| &lines[number % lines.len()])
@@ -137,7 +144,7 @@ fn sidecar(lines: &[String], count: usize) {
     let mut builder = BatchBuilder::default();
     for batch in batches(lines, count) {
         for line in batch {
-            // Whether it is right is checked before.
+            // The results were checked before.
             let _ = decoder.decode(black_box(line.as_bytes()), NOW_NS, &mut builder);
         }
         black_box(builder.take());
@@ -157,7 +164,7 @@ fn through_prost(lines: &[String], count: usize, decode: fn(&str) -> Option<Tele
     for batch in batches(lines, count) {
         for event in batch.filter_map(|line| decode(black_box(line))) {
             frames.extend_from_slice(&[0; PREFIX_BYTES]);
-            // A vector has room for anything.
+            // Writing to a vector does not fail.
             let _ = event.encode(&mut frames);
         }
         black_box(&frames);
@@ -165,7 +172,7 @@ fn through_prost(lines: &[String], count: usize, decode: fn(&str) -> Option<Tele
     }
 }
 
-/// What a serde user with an eye on speed writes; it takes numbers and strings only.
+/// A fast serde decoder, for numbers and strings only.
 #[derive(Deserialize)]
 struct Typed<'a> {
     #[serde(borrow)]
@@ -180,7 +187,7 @@ struct Typed<'a> {
     correlation_id: Cow<'a, str>,
 }
 
-/// In a map a bare `Cow` would never borrow.
+/// A bare `Cow` in a map would never borrow.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
@@ -200,7 +207,7 @@ fn decode_typed(json: &str) -> Option<TelemetryEvent> {
     })
 }
 
-/// All ways have the same result; otherwise there would be nothing to compare.
+/// Checks that all ways have the same result.
 fn check(shape: Shape, lines: &[String]) -> Result<(), Failure> {
     let mut decoder = Decoder::default();
     let mut builder = BatchBuilder::default();
@@ -238,41 +245,13 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Instructions a line, likewise.
-fn count_instructions() -> Result<Vec<[f64; 3]>, Failure> {
-    let mut table = Vec::new();
-    for shape in Shape::ALL {
-        let mut row = [0.0; 3];
-        for ((way, _), cell) in WAYS.iter().zip(&mut row) {
-            let lines = COUNTED_LINES * if shape == Shape::Unseen { 2 } else { 1 };
-            let [once, twice] = [lines, 2 * lines].map(|lines| instructions(shape, way, lines));
-            *cell = (twice? - once?) / lines as f64;
-        }
-        table.push(row);
-    }
-    Ok(table)
-}
-
-/// What this program executes for so many lines, its start included.
-fn instructions(shape: Shape, way: &str, lines: usize) -> Result<f64, Failure> {
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-        .arg(std::env::current_exe()?)
-        .args(["--repeat", &format!("{shape:?}"), way, &lines.to_string()])
-        .output()
-        .map_err(|error| format!("valgrind: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let collected = text.split_once("Collected :").ok_or_else(|| format!("valgrind: {text}"))?.1;
-    Ok(collected.split_whitespace().next().unwrap_or_default().parse()?)
-}
-
 /// `--repeat SHAPE WAY LINES`
 fn repeat(words: &[String]) -> Result<(), Failure> {
     let [shape, way, lines] = words else {
         return Err("--repeat needs a shape, a way and a number of lines".into());
     };
-    let shape = Shape::ALL.into_iter().find(|known| format!("{known:?}") == *shape).ok_or("which shape?")?;
-    let (_, way) = WAYS.iter().find(|(name, _)| name == way).ok_or("which way?")?;
+    let shape = Shape::named(shape)?;
+    let (_, way) = WAYS.iter().find(|(name, _)| name == way).ok_or_else(|| format!("unknown way '{way}'"))?;
     way(&shape.lines(), lines.parse()?);
     Ok(())
 }
