@@ -1,6 +1,7 @@
-//! A client of `StreamTelemetry` that merely reads: it counts events and bytes, and can say how late events are.
+//! A client of `StreamTelemetry` that only reads: it counts events and bytes and can measure the delay of
+//! events.
 //!
-//! When it is subscribed it prints `subscribed`, and its account, as a line of JSON, when the stream ends.
+//! It prints `subscribed` once it is subscribed and, when the stream ends, its counters as a line of JSON.
 
 #![allow(clippy::cast_precision_loss, reason = "figures to look at")]
 
@@ -21,26 +22,26 @@ use telemetry_sidecar::event::{
 use tokio::net::TcpStream;
 
 const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
-/// What Snakepit's client has.
+/// As in Snakepit's client.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 
 type Failure = Box<dyn std::error::Error>;
 
 #[derive(Parser)]
 struct Options {
-    /// Where gRPC is served, HOST:PORT
+    /// The address of the gRPC server, HOST:PORT
     #[arg(long, required_unless_present = "stdin")]
     address: Option<String>,
-    /// Say how long after its timestamp each event arrived
+    /// Print the time from each event's timestamp to its arrival
     #[arg(long)]
     latency: bool,
-    /// Ask for a filter that denies this many patterns, of which none matches
+    /// Send a filter with this many deny patterns that match no event
     #[arg(long, default_value_t = 0)]
     patterns: usize,
     /// Subscribe and never read, until stdin ends
     #[arg(long)]
     stall: bool,
-    /// Read a worker's lines from stdin, without any gRPC
+    /// Read a worker's lines from stdin, without gRPC
     #[arg(long, conflicts_with = "address")]
     stdin: bool,
 }
@@ -73,7 +74,7 @@ async fn subscribe(address: &str, options: &Options, account: &mut Account) -> R
     let mut body = sender.send_request(request).await?.into_body();
     println!("subscribed");
     if options.stall {
-        // This holds up the only thread, so nothing reads the socket either.
+        // This blocks the only thread, so nothing reads the socket.
         io::stdin().read_to_end(&mut Vec::new())?;
         return Ok(());
     }
@@ -85,7 +86,7 @@ async fn subscribe(address: &str, options: &Options, account: &mut Account) -> R
     Ok(())
 }
 
-/// What is sent: no control, or one filter.
+/// The request: no control, or one filter.
 fn controls(patterns: usize) -> Bytes {
     if patterns == 0 {
         return Bytes::new();
@@ -97,7 +98,7 @@ fn controls(patterns: usize) -> Bytes {
     [&prefix.to_bytes()[..], &control].concat().into()
 }
 
-/// What has arrived.
+/// The events received so far.
 #[derive(Default)]
 struct Account {
     latency: bool,
@@ -106,7 +107,7 @@ struct Account {
     first_ns: i64,
     last_ns: i64,
     late_ns: Vec<i64>,
-    /// The beginning of a message whose end has not arrived.
+    /// The start of an incomplete message.
     rest: BytesMut,
 }
 
@@ -135,7 +136,7 @@ impl Account {
         Ok(())
     }
 
-    /// The same for lines.
+    /// Counts the lines that end in this piece of the stream.
     fn read_lines(&mut self) -> Result<(), Failure> {
         let (mut stdin, mut line) = (io::stdin().lock(), Vec::new());
         while stdin.read_until(b'\n', &mut line)? > 0 {
@@ -168,7 +169,7 @@ fn message_end(data: &[u8]) -> Option<usize> {
     (length <= rest.len()).then_some(PREFIX_BYTES + length)
 }
 
-/// A line's timestamp.
+/// The timestamp of a line.
 fn timestamp(line: &[u8]) -> Option<i64> {
     let line = std::str::from_utf8(line).ok()?;
     let (_, value) = line.split_once(r#""timestamp_ns": "#)?;

@@ -1,7 +1,8 @@
-//! A worker that prints telemetry to stderr at a given rate or as fast as it can, and its own account to stdout.
+//! A worker that prints telemetry to stderr, at a given rate or as fast as possible, and its counters to
+//! stdout.
 //!
-//! Flat out it writes lines that it made before, so that it is not what limits a measurement. With `--rate` each line
-//! is one `write` and carries the time of that write.
+//! At full speed it writes lines that were made before, so that it does not limit a measurement. With
+//! `--rate` each line is one `write` and has the time of that write as its timestamp.
 
 #![allow(clippy::cast_precision_loss, reason = "figures to look at")]
 
@@ -26,32 +27,32 @@ use std::{
 const PREFIX: &str = "TELEMETRY:";
 const TIMESTAMP_KEY: &str = r#""timestamp_ns": "#;
 const TIMESTAMP_DIGITS: usize = 19;
-/// As much as is made before and then written again and again: it stays in a core's cache.
+/// How many bytes are made before and then written again and again. They fit a core's cache.
 const PREPARED_BYTES: usize = 1024 * 1024;
-/// Enough lines for any percentage to come out exactly.
+/// Enough lines to represent every percentage exactly.
 const PREPARED_LINES: usize = 100;
 
 #[derive(Parser)]
 struct Options {
-    /// Lines in all
+    /// Total number of lines
     #[arg(long, default_value_t = 1_000_000)]
     count: usize,
-    /// Lines a second, each a write of its own; flat out without it
+    /// Lines per second, one write each; without it as fast as possible
     #[arg(long)]
     rate: Option<f64>,
-    /// Bytes of each write when flat out; 0 for a write per line
+    /// Bytes of each write at full speed; 0 for one write per line
     #[arg(long, default_value_t = 65536)]
     block: usize,
-    /// Bytes of a telemetry line's JSON
+    /// Bytes of JSON in a telemetry line
     #[arg(long, default_value_t = 257)]
     json_bytes: usize,
-    /// Percentage of telemetry lines; the others are ordinary, 100 bytes long
+    /// Percentage of telemetry lines; the others are ordinary lines of 100 bytes
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u8).range(0..=100))]
     share: u8,
-    /// Begin when stdin has a line or ends
+    /// Start when stdin has a line or ends
     #[arg(long)]
     wait: bool,
-    /// Print when main was reached, in nanoseconds of CLOCK_MONOTONIC, and end
+    /// Print the time of reaching main, in nanoseconds of CLOCK_MONOTONIC, and exit
     #[arg(long)]
     mark: bool,
 }
@@ -82,7 +83,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Lines one behind the other.
+/// Lines in one buffer.
 struct Prepared {
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -109,7 +110,7 @@ impl Prepared {
         Ok(Self { bytes, ends })
     }
 
-    /// All lines, again and again, in writes of `block` bytes.
+    /// Writes all lines again and again, `block` bytes at a time.
     fn flat_out(&self, stderr: &mut File, count: usize, block: usize) -> io::Result<()> {
         let mut left = count;
         while left > 0 {
@@ -132,9 +133,9 @@ impl Prepared {
     }
 }
 
-/// One line at a time, each at its time and stamped with it.
+/// Writes one line at a time, each at its time, with that time as its timestamp.
 fn paced(mut prepared: Prepared, stderr: &mut File, count: usize, rate: f64) -> io::Result<()> {
-    // Sleeps end when they should, not up to 50 µs later.
+    // Without this sleeps end up to 50 µs late.
     prctl::set_timerslack(1)?;
     let lines = prepared.ends.len();
     let start = Instant::now();
@@ -156,7 +157,7 @@ fn paced(mut prepared: Prepared, stderr: &mut File, count: usize, rate: f64) -> 
 
 fn stamp(line: &mut [u8], now: u64) {
     let key = TIMESTAMP_KEY.as_bytes();
-    // It stands near the end.
+    // The timestamp is near the end.
     let at = line.windows(key.len()).rposition(|window| window == key);
     if let Some(at) = at {
         let digits = at + key.len()..at + key.len() + TIMESTAMP_DIGITS;

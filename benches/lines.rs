@@ -1,9 +1,10 @@
-//! The events that the benchmarks print and decode: one shape, values that vary, any length.
+//! The events that the benchmarks print and decode: one structure, varying values, any length.
 
-/// The shortest event of the usual shape, in bytes of JSON.
+/// The length of the shortest event with the usual structure, in bytes of JSON.
 const USUAL_BYTES: usize = 255;
 
-/// One event's JSON, `json_bytes` long. Too short for the usual shape it has fewer keys; it is never shorter than 76.
+/// The JSON of one event, `json_bytes` long and at least 76. If that is too short for the usual structure, it
+/// has fewer keys.
 pub fn event(number: u64, timestamp_ns: u64, json_bytes: usize) -> String {
     if json_bytes < USUAL_BYTES {
         return padded(json_bytes, |padding| {
@@ -20,7 +21,8 @@ pub fn event(number: u64, timestamp_ns: u64, json_bytes: usize) -> String {
         format!(
             "{{\"event\": \"tool.execution.stop\", \
              \"measurements\": {{\"duration\": {duration}, \"queue_time\": {whole}.{fraction:03}}}, \
-             \"metadata\": {{\"tool\": \"resize\", \"session_id\": \"s-{session:07}\", \"mode\": \"{padding}\"}}, \
+             \"metadata\": {{\"tool\": \"resize\", \"session_id\": \"s-{session:07}\", \
+             \"mode\": \"{padding}\"}}, \
              \"timestamp_ns\": {timestamp_ns:019}, \"correlation_id\": \"{trace:032x}\"}}"
         )
     })

@@ -1,9 +1,9 @@
-//! The design that comes to mind first, as a yardstick: tokio throughout, `lines()`, `serde_json::Value`, prost's
-//! structs, and a channel for each subscriber.
+//! A simple sidecar for comparison: tokio throughout, `lines()`, `serde_json::Value`, prost's structs, and a
+//! channel for each subscriber.
 //!
 //!     naive [--ready-file PATH] -- COMMAND [ARGS]...
 //!
-//! It ignores controls, signals and most odd cases; what it does, it does as one would write it at first.
+//! It ignores controls, signals and most edge cases.
 
 mod value;
 
@@ -38,7 +38,7 @@ struct Subscribers(Arc<Mutex<Vec<mpsc::Sender<TelemetryEvent>>>>);
 
 impl Subscribers {
     fn publish(&self, event: &TelemetryEvent) {
-        // A full queue loses the event; one whose client has gone is forgotten.
+        // A full queue drops the event; the queue of a disconnected client is removed.
         self.lock().retain(|subscriber| {
             !matches!(subscriber.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
         });
@@ -74,7 +74,7 @@ async fn main() -> Result<ExitCode, Failure> {
         std::fs::write(path, format!("{}\n", listener.local_addr()?.port()))?;
     }
     let subscribers = Subscribers::default();
-    // When every connection has dropped its sender, all is delivered.
+    // Once every connection has dropped its sender, everything is delivered.
     let (alive, mut gone) = mpsc::channel::<()>(1);
     let accepting = tokio::spawn(accept(listener, subscribers.clone(), alive));
 

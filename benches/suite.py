@@ -21,7 +21,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measures import decode, exporters, latency, load, memory, passthrough, plot, rows, startup, stream, worker
+from measures import decode, exporters, latency, load, memory, passthrough, plot, rows, startup, stream
+from measures import worker
 from measures.processes import ROOT
 
 SECTIONS = {

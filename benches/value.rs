@@ -1,10 +1,10 @@
-//! The naive way from JSON to an event: `serde_json::Value` into prost's struct.
+//! A simple decoder: `serde_json::Value` into prost's struct.
 
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use telemetry_sidecar::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
 
-/// An event, if it is one.
+/// Decodes an event; None if the JSON is not one.
 pub fn decode(json: &str) -> Option<TelemetryEvent> {
     let json: Json = serde_json::from_str(json).ok()?;
     let name = json.get("event")?.as_str()?;

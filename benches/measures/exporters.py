@@ -1,7 +1,7 @@
-"""What an exporter adds to the sidecar's CPU time for an event, at a steady rate and with nobody subscribed.
+"""The CPU time that an exporter adds for each event, at a steady rate and without subscribers.
 
-Servers are as cheap as they can be: a socket that nobody reads, and a collector that looks at nothing. Of 20,000 spans a
-second a collector takes what it can; the others are dropped, counted, once they are made.
+Servers do as little as possible: a socket that is never read, and a collector that ignores requests. Of 20,000 spans
+a second a collector accepts what it can; the others are encoded, dropped and counted.
 """
 
 import os

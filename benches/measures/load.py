@@ -1,7 +1,7 @@
-"""Many sidecars at once, and one with many subscribers: does it all arrive, and what does it take?
+"""Many sidecars at once, and one sidecar with many subscribers: completeness, memory and CPU.
 
-Memory is Pss, which shares out what processes have in common; MB are 10^6 bytes. CPU is that of the wrappers alone,
-workers and subscribers not counted, in per cent of one core.
+Memory is Pss, which divides shared pages among processes; MB are 10^6 bytes. CPU is that of the wrappers without
+workers and subscribers, in per cent of one core.
 """
 
 import time
@@ -17,7 +17,8 @@ def measure(options):
     number, seconds = options.scaled(200), 3 if options.quick else 15
     many = {wrapper: fleet(wrapper, number, 1, 100, seconds) for wrapper in WRAPPERS}
     crowd = {wrapper: fleet(wrapper, 1, 100, 1000, seconds) for wrapper in WRAPPERS}
-    return rows(f"{number} at once, 100 events/s each", many) + rows("one with 100 subscribers, 1,000 events/s", crowd), []
+    many_rows = rows(f"{number} at once, 100 events/s each", many)
+    return many_rows + rows("one with 100 subscribers, 1,000 events/s", crowd), []
 
 
 def rows(title, found):

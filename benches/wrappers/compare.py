@@ -2,12 +2,13 @@
 
     apt-get install tini dumb-init catatonit     # Debian; GNU timeout is there
     cargo build --release
-    python3 benches/wrappers/compare.py          # --help tells more
+    python3 benches/wrappers/compare.py          # --help lists the options
 
-It takes about four minutes for each wrapper, because what does not come is waited for. Each cell is ok, FAIL, or n/a
-where a row does not concern that wrapper. Under the table stands what each fails, and how that was seen. `no wrapper`
-is the command itself: what it fails would be a fault of the row.
-Needs Python 3.10 or later with its standard library, on Linux; the rows of PID 1 need the right to make namespaces.
+It takes about four minutes for each wrapper, because missing results are waited for. Each cell is ok, FAIL, or n/a
+if a row does not apply to that wrapper. The failures and their details follow the table. `no wrapper` is the
+command itself: its failures would be errors of the test.
+Needs Linux and Python 3.10 or later with its standard library; the rows of PID 1 need the right to create
+namespaces.
 """
 
 import argparse
@@ -106,7 +107,8 @@ def outcomes(words, modules, sidecar):
             status = subprocess.run(command, env=environment, cwd=TESTS, stdout=subprocess.DEVNULL).returncode
             found += map(json.loads, file)
         if status:
-            found.append({"row": f"{module} runs to its end", "outcome": FAIL, "test": module, "detail": f"{status}"})
+            row = f"{module} runs to its end"
+            found.append({"row": row, "outcome": FAIL, "test": module, "detail": f"{status}"})
     return found
 
 
@@ -128,7 +130,8 @@ def start_up(wrappers, sidecar, times):
     for _ in range(times):
         for name, prefix in prefixes(wrappers, sidecar).items():
             began = time.perf_counter()
-            with subprocess.Popen([*prefix, "/bin/echo"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            command = [*prefix, "/bin/echo"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
                 process.stdout.read(1)
                 measured[name].append((time.perf_counter() - began) * 1000)
     return {name: statistics.median(values) for name, values in measured.items()}
@@ -136,7 +139,8 @@ def start_up(wrappers, sidecar, times):
 
 def version(name, sidecar):
     words = [str(sidecar) if name == SIDECAR else name, "--version"]
-    lines = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout.splitlines()
+    ran = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines = ran.stdout.splitlines()
     return lines[0] if lines else name
 
 
@@ -149,7 +153,8 @@ def print_table(results, starts):
     if starts:
         base = starts.get(NOTHING, 0)
         title = "start-up, ms more than plain exec" if base else "start-up, ms"
-        print(f"| {title} | {' | '.join(f'{starts[name] - base:.1f}' if name in starts else '' for name in names)} |")
+        cells = (f"{starts[name] - base:.1f}" if name in starts else "" for name in names)
+        print(f"| {title} | {' | '.join(cells)} |")
 
 
 def print_failures(results):
@@ -163,10 +168,13 @@ def print_failures(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sidecar", type=Path, default=ROOT / "target" / "release" / SIDECAR, help="its binary")
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
+    binary = ROOT / "target" / "release" / SIDECAR
+    parser.add_argument("--sidecar", type=Path, default=binary, help="the sidecar's binary")
     parser.add_argument("--only", action="append", choices=WRAPPERS, help="this wrapper; repeatable")
-    parser.add_argument("--wrapper", action="append", default=[], metavar="COMMAND", help="one more: 'my-init --'")
+    example = "another wrapper, such as 'my-init --'"
+    parser.add_argument("--wrapper", action="append", default=[], metavar="COMMAND", help=example)
     parser.add_argument("--module", action="append", choices=MODULES, help="these rows; repeatable")
     parser.add_argument("--starts", type=int, default=100, help="how often start-up is measured; 0 for never")
     parser.add_argument("--json", type=Path, help="write every outcome here")
@@ -175,7 +183,8 @@ def main():
     if arguments.collect:
         return collect(*arguments.collect)
 
-    wrappers = {name: words for name, words in WRAPPERS.items() if not arguments.only or name in arguments.only}
+    only = arguments.only
+    wrappers = {name: words for name, words in WRAPPERS.items() if not only or name in only}
     wrappers.update({words.split()[0]: words for words in arguments.wrapper})
     sidecar = arguments.sidecar.resolve()
     for name, words in list(wrappers.items()):

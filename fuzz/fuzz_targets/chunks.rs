@@ -1,7 +1,7 @@
-//! How an input is cut.
+//! Splits an input into chunks.
 
-/// The sizes of chunks that the start of an input says, at most seven, and the rest of it: a byte with their number,
-/// and a byte for each.
+/// Reads the sizes of at most seven chunks (a byte with their number, then one byte for each) and returns
+/// them with the rest of the input.
 pub fn sizes(data: &[u8]) -> (Vec<usize>, &[u8]) {
     let Some((count, rest)) = data.split_first() else { return (Vec::new(), data) };
     let (sizes, rest) = rest.split_at(usize::from(count % 8).min(rest.len()));

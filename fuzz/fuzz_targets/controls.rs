@@ -1,5 +1,5 @@
-//! What a subscriber sends is applied as a naive model applies it, whatever it sends and however it is cut. The input
-//! is [sizes of chunks](chunks::sizes) and the gRPC messages of the subscriber's side of the stream.
+//! The controls of a subscriber have the same effect as in a simple model, for all contents and all chunks.
+//! The input is [sizes of chunks](chunks::sizes) and the gRPC messages that the subscriber sends.
 
 #![no_main]
 
@@ -34,20 +34,20 @@ use telemetry_sidecar::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-/// What a subscription may hold. The model does not count wildcards.
+/// The limits of a subscription. The model does not count wildcards.
 const LIMITS: PatternLimits = PatternLimits { wildcards: usize::MAX, ..PatternLimits::DEFAULT };
 
-/// The longest control that is read, in bytes.
+/// The longest control that is accepted, in bytes.
 const MAX_CONTROL_BYTES: usize = LIMITS.control_bytes();
 
-/// The most patterns that a subscription may hold.
+/// The maximum number of patterns in a subscription.
 const MAX_PATTERNS: usize = LIMITS.count;
 
-/// The most names that are made of the model's patterns, and the longest such, in bytes: the model is slow.
+/// Limits of the names that are made from patterns, because the model is slow: their number, and their bytes.
 const MAX_NAMES: usize = 6;
 const MAX_NAME_BYTES: usize = 100;
 
-/// Correlation ids. What has none is sampled at random.
+/// Correlation ids. Events without one are sampled at random.
 const IDS: [&str; 4] = ["", "a", "trace-1", "trace-2"];
 
 fuzz_target!(|data: &[u8]| {
@@ -56,7 +56,7 @@ fuzz_target!(|data: &[u8]| {
     let hub = Hub::new(Controls::within(LIMITS), limits);
     let subscription = Arc::new(hub.subscribe("subscriber"));
     let body = Body::default();
-    // So many that nothing waits: there is no clock here.
+    // The rate limit is so high that nothing waits, because there is no clock here.
     let throttle = Throttle::per_second(u32::MAX, Instant::now());
     let mut reading = pin!(controls::read(body.clone(), Arc::downgrade(&subscription), throttle));
     let mut context = Context::from_waker(Waker::noop());
@@ -67,11 +67,11 @@ fuzz_target!(|data: &[u8]| {
         body.0.borrow_mut().push_back(Bytes::copy_from_slice(&wire[read..end]));
         read = end;
         assert!(reading.as_mut().poll(&mut context).is_pending(), "the stream goes on");
-        judge(&hub, &subscription, &Model::after(&wire[..read]));
+        compare(&hub, &subscription, &Model::after(&wire[..read]));
     }
 });
 
-/// What has come of a subscriber's side of the stream. It does not end.
+/// The bytes that the subscriber has sent. The stream does not end.
 #[derive(Clone, Default)]
 struct Body(Rc<RefCell<VecDeque<Bytes>>>);
 
@@ -88,8 +88,8 @@ impl http_body::Body for Body {
     }
 }
 
-/// Compares what becomes of events with what the model says.
-fn judge(hub: &Hub, subscription: &Subscription, model: &Model) {
+/// Compares the events that are delivered with those of the model.
+fn compare(hub: &Hub, subscription: &Subscription, model: &Model) {
     let names = model.names();
     let events: Vec<_> = names.iter().flat_map(|name| IDS.map(|id| (&**name, id))).collect();
     let before = stats(hub);
@@ -118,7 +118,7 @@ fn stats(hub: &Hub) -> ConsumerStats {
     hub.snapshot().subscribers[0].stats
 }
 
-/// Publishes events of these names and correlation ids.
+/// Publishes events with these names and correlation ids.
 fn publish(hub: &Hub, events: &[(&str, &str)]) {
     let mut batch = BatchBuilder::default();
     for (name, id) in events {
@@ -135,7 +135,7 @@ fn publish(hub: &Hub, events: &[(&str, &str)]) {
     hub.publish(batch.take(), &StreamStats::default());
 }
 
-/// Takes the events that wait, by their names and correlation ids.
+/// Takes the queued events and returns their names and correlation ids.
 fn take(subscription: &Subscription) -> Vec<(String, String)> {
     let mut context = Context::from_waker(Waker::noop());
     let mut events = Vec::new();
@@ -153,13 +153,13 @@ fn take(subscription: &Subscription) -> Vec<(String, String)> {
     events
 }
 
-/// What bytes start with.
+/// The first item in the bytes.
 enum Message<'a> {
-    /// A message, and how many bytes it is with its prefix.
+    /// A message, and its length with the prefix.
     Whole(&'a [u8], usize),
-    /// One that is compressed or too long, and how many bytes that is.
+    /// A message that is compressed or too long, and its length with the prefix.
     Unreadable(usize),
-    /// Not all of one.
+    /// An incomplete message.
     Part,
 }
 
@@ -176,7 +176,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// What a subscriber has asked for.
+/// The model of a subscription.
 struct Model {
     applied: u64,
     refused: u64,
@@ -189,7 +189,7 @@ struct Model {
 }
 
 impl Model {
-    /// The state after all that came.
+    /// The state after all controls.
     fn after(mut wire: &[u8]) -> Self {
         let mut model = Self {
             applied: 0,
@@ -219,7 +219,7 @@ impl Model {
     fn message(&mut self, message: &[u8]) {
         let applied = match TelemetryControl::decode(message) {
             Ok(TelemetryControl { control: Some(control) }) => self.apply(control),
-            // It asks for nothing.
+            // An empty control changes nothing.
             Ok(TelemetryControl { control: None }) => return,
             Err(_) => false,
         };
@@ -227,7 +227,7 @@ impl Model {
         self.refused += u64::from(!applied);
     }
 
-    /// Whether it could be done.
+    /// Returns whether the control was applied.
     fn apply(&mut self, control: Control) -> bool {
         match control {
             Control::Toggle(toggle) => self.enabled = toggle.enabled,
@@ -262,7 +262,7 @@ impl Model {
         true
     }
 
-    /// What has to become of an event; none if that is random.
+    /// Whether an event must be delivered; None if that is random.
     fn verdict(&self, name: &str, id: &str) -> Option<Outcome> {
         let any = |patterns: &[String]| patterns.iter().any(|pattern| fnmatchcase(name, pattern));
         if !self.enabled {
@@ -280,25 +280,26 @@ impl Model {
         } else if id.is_empty() {
             return None;
         } else {
-            // 53 bits of the hash, as a share of all their values.
+            // 53 bits of the hash, as a ratio from 0 to 1.
             #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
-            let share = (xxh3_64(id.as_bytes()) >> 11) as f64 / 2f64.powi(53);
-            share < rate
+            let ratio = (xxh3_64(id.as_bytes()) >> 11) as f64 / 2f64.powi(53);
+            ratio < rate
         };
         Some(if keep { Outcome::Keep } else { Outcome::SampledOut })
     }
 
-    /// Names to judge, each once: usual ones, one that is too long to be remembered, and some that patterns match.
+    /// Names to filter, each once: common ones, one that is too long for the cache, and some that patterns
+    /// match.
     fn names(&self) -> BTreeSet<String> {
         let usual = ["tool.execution.stop".into(), "a".into(), format!("tool.{}", "x".repeat(200))];
         let patterns = self.rates.iter().map(|(pattern, _)| pattern).chain(&self.deny).chain(&self.allow);
         let short = patterns.filter(|pattern| (1..=MAX_NAME_BYTES).contains(&pattern.len()));
-        let played = short.take(MAX_NAMES).map(|pattern| pattern.replace('*', "b.c").replace('?', "d"));
-        usual.into_iter().chain(played).collect()
+        let matching = short.take(MAX_NAMES).map(|pattern| pattern.replace('*', "b.c").replace('?', "d"));
+        usual.into_iter().chain(matching).collect()
     }
 }
 
-/// Whether no subscription may hold such a pattern.
+/// Whether the pattern exceeds the limit.
 #[allow(clippy::ptr_arg, reason = "it stands for a closure over strings")]
 fn is_too_long(pattern: &String) -> bool {
     pattern.len() > LIMITS.bytes

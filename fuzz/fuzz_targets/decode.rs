@@ -1,5 +1,5 @@
-//! All paths of the decoder agree with each other and, as far as that goes, with serde_json. The input is lines, each
-//! what follows `TELEMETRY:`.
+//! All paths of the decoder have the same result, and the same as serde_json for what that accepts. The input
+//! is lines without their `TELEMETRY:` prefix.
 
 #![no_main]
 
@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
         let has_own = !metadata.is_empty();
         let slow = outcomes(&mut Decoder::new(&SNAKEPIT, metadata.clone()), true, &lines);
         let mut decoder = Decoder::new(&SNAKEPIT, metadata);
-        // By the second time the shape of every line has been seen.
+        // In the second pass the shapes of the lines are known.
         for _ in 0..2 {
             holds(same(&slow, &outcomes(&mut decoder, false, &lines), &lines));
         }

@@ -1,10 +1,10 @@
-//! Python's `fnmatch.fnmatchcase`, in the steps of CPython's `Lib/fnmatch.py` (3.11 to 3.13) and of what its `re` then
-//! does: slow, and short enough to be compared with the original by eye.
+//! Python's `fnmatch.fnmatchcase` in the same steps as CPython's `Lib/fnmatch.py` (3.11 to 3.13) and `re`. It
+//! is slow, and short enough to compare with the original by reading.
 
 /// Whether the whole of a name matches a pattern.
 pub fn fnmatchcase(name: &str, pattern: &str) -> bool {
     let name: Vec<char> = name.chars().collect();
-    // Which of the name's starts, by their length, the pattern so far matches.
+    // For each length, whether the pattern so far matches the start of the name with that length.
     let mut matched = vec![false; name.len() + 1];
     matched[0] = true;
     for part in translate(pattern) {
@@ -19,7 +19,7 @@ pub fn fnmatchcase(name: &str, pattern: &str) -> bool {
     matched.last() == Some(&true)
 }
 
-/// A piece of the regular expression that a pattern is translated to.
+/// A part of the regular expression that a pattern is translated to.
 enum Part {
     /// `.*`
     Star,
@@ -81,7 +81,7 @@ fn translate(pattern: &str) -> Vec<Part> {
     parts
 }
 
-/// What `_translate` makes of what stands between brackets.
+/// The part of `_translate` for the text between brackets.
 fn class(stuff: &[char]) -> Part {
     let mut chunks: Vec<Vec<char>> = Vec::new();
     let (mut i, mut k) = (0, if stuff.first() == Some(&'!') { 2 } else { 1 });
@@ -103,7 +103,7 @@ fn class(stuff: &[char]) -> Part {
             chunks[k - 1].extend(&after[1..]);
         }
     }
-    // A hyphen between chunks makes a range, one within a chunk is a character.
+    // A hyphen between chunks forms a range; a hyphen within a chunk is a character.
     let mut stuff: Vec<Member> = Vec::new();
     for (number, chunk) in chunks.iter().enumerate() {
         stuff.extend((number > 0).then_some(Member::Hyphen));
@@ -117,10 +117,10 @@ fn class(stuff: &[char]) -> Part {
     }
 }
 
-/// What a set of a regular expression is written with.
+/// A token of a set in a regular expression.
 #[derive(Clone, Copy)]
 enum Member {
-    /// A character, with a backslash where it needs one.
+    /// A character, escaped if necessary.
     Literal(char),
     /// A bare hyphen.
     Hyphen,

@@ -1,6 +1,6 @@
 //! Globs match what Python's `fnmatch.fnmatchcase` matches. The input is a pattern, a NUL and a name.
 //!
-//! A matcher that takes too long is found by the time limit for one input.
+//! The time limit for one input finds patterns that take too long.
 
 #![no_main]
 

@@ -1,6 +1,6 @@
-//! Whatever a peer sends, the connection ends when the peer has no more to say, no subscription stays behind, and the books
-//! balance. The server is the real one, at a unix socket. The input's first byte says what goes before the rest of it:
-//! nothing, what HTTP/2 starts with, or a subscription.
+//! For all bytes of a peer: the connection ends after the peer's last byte, no subscription is left, and the
+//! counters add up. The server is the real one, on a Unix socket. The first byte of the input selects what is
+//! sent before the rest: nothing, the HTTP/2 preface, or a subscription.
 
 #![no_main]
 
@@ -40,14 +40,14 @@ use telemetry_sidecar::{
     system::value::Period,
 };
 
-/// How long anything may take.
+/// The timeout of every wait.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is served, and where.
+/// The server's hub and address.
 struct Served {
     hub: Arc<Hub>,
     path: PathBuf,
-    /// It would be removed when dropped.
+    /// Dropping it would remove the socket file.
     _file: Option<SocketFile>,
 }
 
@@ -87,7 +87,7 @@ fuzz_target!(|data: &[u8]| {
     let mut stream = UnixStream::connect(path).expect("connect");
     stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
     stream.set_write_timeout(Some(TIMEOUT)).expect("a timeout");
-    // The other side may have hung up already.
+    // The server may have closed the connection already.
     let _ = stream.write_all(&[&before[..], rest].concat());
     let mut batch = BatchBuilder::default();
     let event = Event { name: b"a.b", correlation_id: b"", timestamp_ns: 1, timestamp_given: true };

@@ -1,5 +1,5 @@
-//! The splitter finds in any chunks what a model finds in the whole, and every byte is passed or removed. The input is
-//! the line limit, [sizes of chunks](chunks::sizes) and a stream.
+//! The splitter finds the same in all chunkings as a model in the whole stream, and passes or removes every
+//! byte. The input is the line limit, [sizes of chunks](chunks::sizes) and a stream.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ mod reader;
 use libfuzzer_sys::fuzz_target;
 use reader::{MODES, Reader, model};
 
-/// What a size of zero alone would never come to the end of.
+/// An additional chunk size, so that reading ends if all others are zero.
 const LAST_SIZE: usize = 64;
 
 fuzz_target!(|data: &[u8]| {
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
         );
         for sizes in [&[usize::MAX][..], &sizes] {
             let mut reader = Reader::new(mode, max);
-            // The end of a stream leaves nothing behind for the next one.
+            // No state of the first stream affects the second one.
             for _ in 0..2 {
                 if let Err(error) = reader.read_in_chunks(stream, sizes, end_apart) {
                     panic!("{mode:?}, in {sizes:?}: {error}");
@@ -41,7 +41,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// How many bytes these are.
+/// The total number of bytes passed and removed.
 fn bytes_of(output: &[u8], removed: &[bytes::Bytes]) -> usize {
     output.len() + removed.iter().map(bytes::Bytes::len).sum::<usize>()
 }

@@ -1,24 +1,23 @@
 //! Globs over event names, with the semantics of Python's `fnmatch.fnmatchcase`.
 //!
-//! What a pattern selects must not depend on which side looks at it, this one or one written in Python. So
-//! this matcher gives the answer of `fnmatchcase` for every pattern and every name, oddities included: the
-//! rules are those of `translate` in CPython's `Lib/fnmatch.py` (3.11 to 3.13), stated without its detour
-//! through a regular expression.
+//! A pattern must select the same events here and in clients written in Python. So this matcher returns the
+//! result of `fnmatchcase` for every pattern and every name, including its special cases. The rules are those
+//! of `translate` in CPython's `Lib/fnmatch.py` (3.11 to 3.13), without the intermediate regular expression.
 //!
-//! A pattern is matched as it was written. Pieces that stand for one character or two each would take many
-//! times the memory, and a subscriber, who decides how many there are, would have it for the asking.
+//! A pattern is matched as text and not compiled to a list of pieces. Such a list would take many times the
+//! memory of the text, and subscribers decide how long their patterns are.
 
 use std::ops::Range;
 
 /// A shell-style pattern that must match the whole of a name, case included.
 ///
-/// - `*` matches any run of characters, the empty one too, and `?` matches any one character; a newline, a
-///   dot or a slash is a character like any other.
-/// - `[seq]` matches one character of `seq`, and `[!seq]` one that is not in it. `seq` holds characters and
-///   `low-high` ranges. A `]` that comes first and a `-` that comes first or last stand for themselves; so do
-///   `^`, `\` and `[` anywhere.
-/// - A range that runs backwards is empty: `[z-a]` matches nothing, `[!z-a]` any one character.
-/// - A `[` that nothing closes stands for itself, so there is no such thing as an invalid pattern.
+/// - `*` matches any number of characters, `?` matches one character. Newlines, dots and slashes are not
+///   special.
+/// - `[seq]` matches one character of `seq`, `[!seq]` one character that is not in it. `seq` consists of
+///   characters and `low-high` ranges. A `]` at the start, a `-` at the start or end, and `^`, `\` and `[`
+///   anywhere are literal.
+/// - A range with `low` above `high` is empty: `[z-a]` matches nothing, `[!z-a]` matches any one character.
+/// - A `[` without a closing `]` is literal, so every string is a valid pattern.
 ///
 /// The source of these rules is `fnmatchcase` in CPython's `Lib/fnmatch.py`.
 ///
@@ -32,18 +31,18 @@ use std::ops::Range;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob {
     pattern: Box<str>,
-    /// Where the first wildcard starts and where the last one ends; both are the pattern's end if there is
-    /// none.
+    /// From the start of the first wildcard to the end of the last one; empty at the pattern's end if there
+    /// is none.
     wild: Range<usize>,
-    /// From here on a `[` stands for itself.
+    /// From this position on a `[` is literal.
     unclosed_from: usize,
-    /// The shortest name that may match, in bytes.
+    /// The length of the shortest name that may match, in bytes.
     shortest: usize,
     wildcards: usize,
 }
 
 impl Glob {
-    /// Reads `pattern`. Every string is a valid pattern, as in CPython's `Lib/fnmatch.py`.
+    /// Prepares a pattern. Every string is valid.
     pub fn new(pattern: &str) -> Self {
         let end = pattern.len();
         let mut glob =
@@ -57,7 +56,7 @@ impl Glob {
             if let Piece::Literal(c) = piece {
                 glob.shortest += c.len_utf8();
                 if c == '[' {
-                    // Once one is found unclosed, so are all after it; looking again for each would take
+                    // If one `[` is unclosed, so are all after it. Searching again for each would take
                     // quadratic time.
                     glob.unclosed_from = glob.unclosed_from.min(start);
                 }
@@ -70,11 +69,10 @@ impl Glob {
         }
     }
 
-    /// Whether the whole of `name` matches: what `fnmatch.fnmatchcase(name, pattern)` of CPython's
-    /// `Lib/fnmatch.py` returns.
+    /// Whether the whole of `name` matches: the result of `fnmatch.fnmatchcase(name, pattern)`.
     ///
-    /// Allocates nothing, and takes time proportional to the length of the pattern times that of the name at
-    /// worst. What stands before the first wildcard and after the last one costs one comparison each.
+    /// It allocates nothing. The worst case is the product of both lengths. The text before the first
+    /// wildcard and the text after the last one take one comparison each.
     pub fn matches(&self, name: &str) -> bool {
         if self.wildcards == 0 {
             return name == &*self.pattern;
@@ -90,13 +88,14 @@ impl Glob {
 
     /// Whether the part from the first wildcard to the last one matches the whole of `text`.
     ///
-    /// It goes by bytes, which are characters but for `?`, classes and what stars take.
+    /// Literal text is compared byte by byte; `?`, classes and stars take whole characters.
     fn wild_matches(&self, wild: &str, text: &str) -> bool {
         let (pattern, text_bytes) = (wild.as_bytes(), text.as_bytes());
-        // From where in the pattern, and from where in the text.
+        // Positions in the pattern and in the text.
         let (mut at, mut from) = (0, 0);
-        // What follows the last star passed, and the text from which it was tried. Earlier stars need no
-        // second try: the leftmost match of what stands between two stars leaves the most to the later one.
+        // The position after the last star, and the position in the text where the rest was tried. Earlier
+        // stars need no retry: the leftmost match of the part between two stars leaves the most text for the
+        // later one.
         let mut retry: Option<(usize, usize)> = None;
         loop {
             let next = match (pattern.get(at), text_bytes.get(from)) {
@@ -109,7 +108,7 @@ impl Glob {
                     retry = Some((at, from));
                     continue;
                 }
-                // Every piece takes a character, so what starts later comes to the end as well.
+                // Every other piece takes a character, so a later start reaches the end of the text, too.
                 (Some(_), None) => return false,
                 (None, Some(_)) => None,
                 (Some(b'?'), Some(lead)) => Some((at + 1, from + char_bytes(*lead))),
@@ -121,7 +120,7 @@ impl Glob {
             (at, from) = match (next, retry) {
                 (Some(next), _) => next,
                 (None, None) => return false,
-                // Let the last star take one character more.
+                // The last star takes one more character.
                 (None, Some((after, tried))) => {
                     let Some(lead) = text_bytes.get(tried) else { return false };
                     let next = (after, tried + char_bytes(*lead));
@@ -132,13 +131,13 @@ impl Glob {
         }
     }
 
-    /// How many wildcards it has: each `*` and `?`, and each `[...]` with every character in it, as all of
-    /// them may have to be looked at for each character of a name.
+    /// The number of wildcards: each `*` and `?`, and each `[...]` plus every character in it. All of them
+    /// may be compared with each character of a name.
     pub fn wildcards(&self) -> usize {
         self.wildcards
     }
 
-    /// The pattern as it was given.
+    /// The pattern as text.
     pub fn as_str(&self) -> &str {
         &self.pattern
     }
@@ -147,19 +146,18 @@ impl Glob {
 /// A piece of a pattern.
 #[derive(Debug, Clone, Copy)]
 enum Piece<'p> {
-    /// A character that stands for itself.
+    /// A literal character.
     Literal(char),
     /// `?`: any one character.
     AnyOne,
     /// `*`: any run of characters.
     Star,
-    /// `[...]`: one character, as what is between the brackets says.
+    /// `[...]`: one character. The text is the inside of the brackets.
     Class(&'p str),
 }
 
 impl<'p> Piece<'p> {
-    /// Splits the first piece off a pattern; none if there is no more. A `[` opens a class only if it
-    /// `may_close`.
+    /// Splits off the first piece of a pattern. A `[` starts a class only if `may_close` is true.
     fn first_of(pattern: &'p str, may_close: bool) -> Option<(Self, &'p str)> {
         let mut chars = pattern.chars();
         let c = chars.next()?;
@@ -185,7 +183,8 @@ impl<'p> Piece<'p> {
     }
 }
 
-/// Splits the text after a `[` into the inside of the class and what follows its `]`; none if it has no end.
+/// Splits the text after a `[` into the inside of the class and the text after its `]`. None if there is no
+/// `]`.
 fn split_class(text: &str) -> Option<(&str, &str)> {
     let body = text.strip_prefix('!').unwrap_or(text);
     let body = body.strip_prefix(']').unwrap_or(body);
@@ -194,7 +193,7 @@ fn split_class(text: &str) -> Option<(&str, &str)> {
     Some((inside, rest.strip_prefix(']')?))
 }
 
-/// How many bytes a character has, by its first one.
+/// The length of a character in bytes, from its first byte.
 fn char_bytes(lead: u8) -> usize {
     match lead {
         0..0x80 => 1,
@@ -204,24 +203,23 @@ fn char_bytes(lead: u8) -> usize {
     }
 }
 
-/// What comes after the class that starts at this place of a pattern, and after the character at this place
-/// of a text, if the one matches the other.
+/// If the class at `at` in the pattern matches the character at `from` in the text, returns the positions
+/// after both.
 fn strip_class(pattern: &str, at: usize, text: &str, from: usize) -> Option<(usize, usize)> {
     let (inside, after) = split_class(pattern.get(at + 1..)?)?;
     let c = text.get(from..)?.chars().next()?;
     class_matches(inside, c).then_some((pattern.len() - after.len(), from + c.len_utf8()))
 }
 
-/// Whether the class with this inside matches a character: it is within one of its ranges or, if the class is
-/// negated, within none of them.
+/// Whether a class matches a character: the character is in one of the ranges or, if the class is negated, in
+/// none.
 ///
-/// CPython splits the inside into chunks at the hyphens that make ranges, cuts the ranges that run backwards
-/// out of the chunks, and only then looks for the leading `!`. So a `!` that such ranges alone precede
-/// negates too: `[b-a!x]` is `[!x]`; and if it is the low end of a range, the hyphen is left to stand for
-/// itself: `[b-a!-x]` is `[!-x]`.
+/// CPython splits the inside into chunks at the hyphens of ranges, removes the empty ranges, and only then
+/// looks for the leading `!`. So a `!` after nothing but empty ranges negates the class, too: `[b-a!x]` is
+/// `[!x]`. If that `!` is the low end of a range, the hyphen becomes literal: `[b-a!-x]` is `[!-x]`.
 fn class_matches(inside: &str, c: char) -> bool {
     let mut negated = inside.starts_with('!');
-    // Whether there was no range yet, and whether one had the character.
+    // Whether all ranges so far were empty, and whether one contains the character.
     let (mut empty, mut found) = (true, false);
     let mut chars = inside.strip_prefix('!').unwrap_or(inside).chars();
     while let Some(low) = chars.next() {
@@ -252,7 +250,8 @@ fn class_matches(inside: &str, c: char) -> bool {
 mod tests {
     use super::Glob;
 
-    /// Asserts which of the names, separated by blanks, `pattern` matches and which it does not.
+    /// Asserts that `pattern` matches the names in `yes` and none of those in `no`. Names are separated by
+    /// spaces.
     fn check(pattern: &str, yes: &str, no: &str) {
         let glob = Glob::new(pattern);
         for (names, expected) in [(yes, true), (no, false)] {
@@ -263,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn event_names() {
+    fn stars_and_question_marks_match_event_names() {
         check("tool.stop", "tool.stop", "tool.stops Tool.stop tool-stop tool");
         check("tool.*", "tool. tool.execution.stop", "tool Tool.x a.tool.x");
         check("*.stop", ".stop tool.stop .stop.stop", "stop tool.stop.x");
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_name_of_any_characters() {
+    fn wildcards_match_any_character_and_patterns_match_the_whole_name() {
         let matches = |pattern, name| Glob::new(pattern).matches(name);
         assert!(matches("", "") && matches("***", "") && !matches("", "a") && !matches("?", ""));
         assert!(matches("a*c", "a\n.c") && matches("a[!b]", "a\n") && !matches("a", "a\n"));
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn classes() {
+    fn classes_match_one_character() {
         check("[a-cx]", "a b c x", "d - ab");
         check("[!a-cx]", "d - !", "a b c x dd");
         check("[]-]", "] -", "[ []-]");
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn unclosed_class_is_literal() {
+    fn an_unclosed_class_is_literal() {
         check("[", "[", "a");
         check("[]", "[]", "[ ]");
         check("[!]", "[!]", "a");
@@ -302,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn backward_ranges_are_cut_out() {
+    fn backward_ranges_are_empty() {
         check("[z-a]", "", "a m z - z-a");
         check("[!z-a]", "a m z -", "aa");
         check("[z-ax]", "x", "a z -");
@@ -312,14 +311,14 @@ mod tests {
     }
 
     #[test]
-    fn many_stars_do_not_explode() {
+    fn many_stars_take_no_exponential_time() {
         let name = "a".repeat(2000);
         assert!(Glob::new(&"a*".repeat(1000)).matches(&name));
         assert!(!Glob::new(&("*a".repeat(1000) + "[b]")).matches(&name));
     }
 
     #[test]
-    fn wildcards_are_counted_with_what_is_in_brackets() {
+    fn characters_in_brackets_count_as_wildcards() {
         for (pattern, wildcards) in
             [("tool.stop", 0), ("a*?", 2), ("[ab]x[!c-d]", 8), ("a[b*[?", 2), ("[]ä]", 3)]
         {
