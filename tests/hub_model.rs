@@ -311,7 +311,7 @@ fn tasks_that_wait_for_the_end_are_woken() {
         let leaving = thread::spawn(move || drop((subscriber, exporter)));
         wait_for(hub.closed());
         wait_for(hub.lingered());
-        wait_for(hub.all_left());
+        wait_for(hub.subscribers_left());
         ending.join().unwrap();
         leaving.join().unwrap();
     });

@@ -29,7 +29,6 @@ use telemetry_sidecar::{
         auth::{Access, AccessFiles},
         limits::ClientLimits,
         server::Server,
-        service::status::StatusService,
     },
     hub::{Hub, Limits, WhenFull},
     net::{
@@ -37,6 +36,7 @@ use telemetry_sidecar::{
         listener::Listener,
         unix_socket::{SocketFile, SocketMode},
     },
+    pipeline::output::{Context, Drain, Mode},
     system::value::Period,
 };
 
@@ -59,8 +59,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let mut listener = Listener::bind(&address, SocketMode::default()).expect("bind");
     let file = listener.take_file();
     let server = Server {
-        hub: Arc::clone(&hub),
-        status: StatusService { hub: Arc::clone(&hub), worker: None, recorder: None, prometheus: None },
+        listeners: vec![listener],
         access: Access::load(AccessFiles::default()).expect("no files"),
         limits: ClientLimits {
             connections: 16,
@@ -68,11 +67,11 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
             handshake_timeout: Period(TIMEOUT),
             keepalive_interval: Period(Duration::ZERO),
         },
-        drain_timeout: Some(TIMEOUT),
-        linger: Duration::ZERO,
     };
+    let drain = Drain::Within(TIMEOUT);
+    let context = Context::new(Arc::clone(&hub), Mode::Replay, drain, Duration::ZERO);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-    thread::spawn(move || runtime.block_on(server.serve(vec![listener])));
+    thread::spawn(move || runtime.block_on(server.serve(&context)));
     Served { hub, path, _file: file }
 });
 

@@ -2,11 +2,12 @@
 
 mod account;
 mod decode;
-mod exporters;
+mod ending;
 mod ready_file;
 mod replay;
 mod session;
 mod socket_files;
+mod start;
 mod tail;
 mod wrap;
 

@@ -9,12 +9,7 @@ use std::{
     process,
 };
 
-/// Removes what another sidecar has left. It has to come first: whoever waits for the file is not to take it for this one's,
-/// even if nothing comes of the start.
-///
-/// # Errors
-///
-/// If it is there and cannot be removed.
+/// Removes the file that another sidecar has left, even if the options are wrong: it must not be taken for this one's.
 pub(super) fn remove_stale(file: &Given<PathBuf>) -> Result<(), String> {
     match fs::remove_file(&file.value) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file.origin.error(error)),
@@ -22,8 +17,8 @@ pub(super) fn remove_stale(file: &Given<PathBuf>) -> Result<(), String> {
     }
 }
 
-/// Writes the file beside its place and renames it, so that nobody reads half of it. Others may be able to write to
-/// that directory, as to /tmp: what has the temporary name is never written through.
+/// Writes a temporary file and renames it, so that nobody reads half of it. Other users may be able to write to the
+/// directory, as to /tmp: a file that already has the temporary name is never written to.
 pub(super) fn write(file: &Given<PathBuf>, listeners: &[Listener]) -> Result<(), String> {
     let mut lines = String::new();
     for listener in listeners {
@@ -33,7 +28,7 @@ pub(super) fn write(file: &Given<PathBuf>, listeners: &[Listener]) -> Result<(),
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", process::id()));
     let temporary = PathBuf::from(temporary);
-    // A sidecar that was killed may have left one; as PID 1 they all have the same name.
+    // A sidecar that was killed may have left it; every sidecar that is PID 1 uses the same name.
     let _ = fs::remove_file(&temporary);
     let written = File::create_new(&temporary)
         .and_then(|mut file| file.write_all(lines.as_bytes()))

@@ -1,20 +1,25 @@
 //! Serving recordings.
 
-use super::{session::Session, socket_files::SocketFiles};
+use super::{
+    session::{Report, Session},
+    socket_files::SocketFiles,
+};
 use crate::{
     config::{Replay, Serve},
     pipeline::{
         Pipeline,
+        output::Mode,
         pace::Pace,
         publisher::Waiting,
         recording::{self, Recording},
     },
     system::log::{self, Level},
-    worker::{Exit, signals::Ending},
+    worker::{Exit, exit::FAILED, signals::Ending},
 };
 use std::{sync::Arc, thread};
 
-/// Serves the recordings, one after the other, and ends when all is delivered.
+/// Serves the recordings, one after the other, and ends when all is delivered. If something could not be delivered it
+/// reports that and fails.
 pub fn run(mut config: Replay) -> Result<Exit, String> {
     let recordings = recording::open(&config.files).map_err(|error| error.to_string())?;
     refuse_to_append(&recordings, &config.serve)?;
@@ -22,7 +27,8 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
     end_on_signals(&socket_files)?;
     // Log lines are printed between reads.
     let log = log::start(config.serve.serving.log(), || {});
-    let session = Session::start(&mut config.serve, None, &socket_files, &log)?;
+    let session = Session::start(&mut config.serve, Mode::Replay, &socket_files, &log);
+    let session = session.map_err(|error| error.to_string())?;
     let need_subscriber = config.wait_for_subscribers > 0;
     let publisher =
         Waiting { hub: Arc::clone(&session.hub), need_subscriber, pace: config.pace.then(Pace::default) };
@@ -34,16 +40,24 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
         result = result.and(recording.feed(&mut pipeline, config.pace, |_| false));
     }
     session.hub.wait_until_delivered(need_subscriber);
-    let summary = session.finish();
+    let Report { losses, totals } = session.finish(|| pipeline.print_log());
+    let is_complete = losses.is_empty();
     if config.serve.serving.log().level > Level::Off {
-        pipeline.print_last(&summary);
+        pipeline.print_last(&totals);
+    } else if !is_complete {
+        // The lines about losses start at the start of a line.
+        pipeline.print_last("");
     }
-    result.map(|()| Exit::Code(0)).map_err(|error| error.to_string())
+    for (name, loss) in losses {
+        log::error_line(format_args!("{name}: {loss}"));
+    }
+    result.map(|()| Exit::Code(if is_complete { 0 } else { FAILED })).map_err(|error| error.to_string())
 }
 
 /// What is appended to a recording would be read, and appended again.
 fn refuse_to_append(recordings: &[Recording], serve: &Serve) -> Result<(), String> {
-    for file in [&serve.source.record, &serve.export.jsonl].into_iter().flatten() {
+    let appended = serve.exporters.iter().filter_map(|exporter| exporter.appends_to());
+    for file in serve.source.record.iter().chain(appended) {
         if recordings.iter().any(|recording| recording.is_at(&file.value)) {
             return Err(file.origin.error("it is one of the recordings to replay"));
         }

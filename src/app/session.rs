@@ -1,87 +1,87 @@
-//! What wrapping and replaying share: listeners, hub, exporters, recording and the serving thread.
+//! What wrapping and replaying share: one order of start and one order of drain for all outputs.
+//!
+//! Start: bind listeners, open the recording, start exporters, write the ready file, announce, serve gRPC. At the end: close
+//! the hub, linger, drain all outputs up to one deadline, finish the recording, report.
 
-use super::{account::account, exporters, ready_file, socket_files::SocketFiles};
+use super::{
+    account::account,
+    ready_file,
+    socket_files::SocketFiles,
+    start::{announce, bind, start_recording},
+};
 use crate::{
     config::Serve,
-    grpc::{auth::Access, server::Server, service::status::StatusService},
+    grpc::{auth::Access, server::Server},
     hub::Hub,
     input::{decode::Decoder, dialect, splitter::Splitter},
-    net::listener::Listener,
-    pipeline::{Parts, Publisher, passthrough::Passthrough, record::Recorder},
-    system::{
-        log,
-        open::open_append,
-        option::{Given, Several},
+    pipeline::{
+        Parts, Publisher,
+        output::{Context, Drain, Loss, Mode, Output as _, Running, StartError, by},
+        passthrough::Passthrough,
+        record::Recorder,
     },
-    worker::{startup::was_closed, state::WorkerState},
+    system::{log, option::Several},
+    worker::startup::was_closed,
 };
 use std::{
-    fs::File,
-    io::{self, Stderr, Write as _},
-    path::PathBuf,
+    io::{self, Stderr},
+    pin::pin,
     sync::Arc,
-    thread::{self, JoinHandle},
     time::Duration,
 };
+use tokio::{runtime::Runtime, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How often log lines are printed during the drain.
+const LOG_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Everything but the source.
 pub struct Session {
     pub hub: Arc<Hub>,
     recorder: Option<Arc<Recorder>>,
-    server: JoinHandle<()>,
-    drain_timeout: Duration,
+    outputs: Outputs,
+    /// What waits for the outputs. Made at the start, because clients may take all descriptors later.
+    runtime: Runtime,
     log: log::Lines,
 }
 
+/// What a session has come to.
+pub struct Report {
+    /// What could not be delivered, with the output's name.
+    pub losses: Vec<(&'static str, Loss)>,
+    /// The totals, as a line to print.
+    pub totals: String,
+}
+
 impl Session {
-    /// Binds, opens and starts everything that can fail, so that nothing can once the worker runs. Without a worker it is
-    /// a replay.
+    /// Binds, opens and starts everything that can fail, so that nothing can once the worker runs.
     pub fn start(
         config: &mut Serve,
-        worker: Option<Arc<WorkerState>>,
+        mode: Mode,
         socket_files: &SocketFiles,
         log: &log::Lines,
-    ) -> Result<Self, String> {
-        let access = Access::load(std::mem::take(&mut config.access))?;
-        let mut listeners = Vec::new();
-        for Given { value: address, origin } in &config.listen {
-            let listener = Listener::bind(address, config.socket_mode);
-            let mut listener = listener.map_err(|cause| origin.error(cause))?;
-            // The next one may fail.
-            socket_files.add(listener.take_file());
-            listeners.push(listener);
-        }
-
+    ) -> Result<Self, StartError> {
+        let access = Access::load(std::mem::take(&mut config.access)).map_err(StartError::Option)?;
+        let listeners = bind(config, socket_files)?;
         let recorder = config.source.record.as_ref().map(start_recording).transpose()?;
         let hub = Hub::new(config.controls.clone(), config.limits);
-        let context = exporters::Context {
-            hub: &hub,
-            worker: worker.as_ref(),
-            recorder: recorder.as_ref(),
-            drain_timeout: config.serving.drain_timeout.0,
-            linger: config.serving.linger.0,
+        let drain = match mode {
+            Mode::Live(_) => Drain::Within(config.serving.drain_timeout.0),
+            Mode::Replay => Drain::Complete,
         };
-        let exporters = exporters::start(&config.export, &context)?;
-        if config.disabled && config.export.any() {
+        let mut context = Context::new(Arc::clone(&hub), mode, drain, config.serving.linger.0);
+        context.recorder.clone_from(&recorder);
+        let mut exporters = Vec::new();
+        for exporter in std::mem::take(&mut config.exporters) {
+            let running = exporter.start(&context)?;
+            context.served.extend(running.address.map(|address| (running.name, address)));
+            exporters.push(running);
+        }
+        if config.disabled && !exporters.is_empty() {
             tracing::info!("--disabled: exporters stay disabled, too, and export nothing");
         }
-        // Nothing that was recorded is to be lost, however slow a subscriber is.
-        let drain_timeout = worker.is_some().then_some(config.serving.drain_timeout.0);
-        let server = Server {
-            hub: Arc::clone(&hub),
-            status: StatusService {
-                hub: Arc::clone(&hub),
-                worker,
-                recorder: recorder.clone(),
-                prometheus: exporters.prometheus,
-            },
-            access,
-            limits: config.client_limits,
-            drain_timeout,
-            linger: config.serving.linger.0,
-        };
         if let Some(file) = &config.serving.ready_file {
-            ready_file::write(file, &listeners)?;
+            ready_file::write(file, &listeners).map_err(StartError::Option)?;
         }
         if config.serving.announces() {
             announce(&listeners);
@@ -89,8 +89,18 @@ impl Session {
         for listener in &listeners {
             tracing::info!("listening at {listener}");
         }
-        let server = start_serving(server, listeners)?;
-        Ok(Self { hub, recorder, server, drain_timeout: config.serving.drain_timeout.0, log: log.clone() })
+        let server = Box::new(Server { listeners, access, limits: config.client_limits }).start(&context)?;
+        let outputs = Outputs {
+            hub: Arc::clone(&hub),
+            exporters,
+            server,
+            drain,
+            linger: config.serving.linger.0,
+            shutdown: context.shutdown,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(StartError::Thread)?;
+        Ok(Self { hub, recorder, outputs, runtime, log: log.clone() })
     }
 
     /// What a pipeline of this session is made of.
@@ -115,43 +125,80 @@ impl Session {
         }
     }
 
-    /// Ends the stream, waits for it to be served, and returns the final account as a line to print, if it is
-    /// wanted.
-    pub fn finish(self) -> String {
+    /// Ends the stream and waits until it is delivered, or the time for that is over. Meanwhile log lines are printed.
+    pub fn finish(self, mut print_log: impl FnMut()) -> Report {
         self.hub.close();
-        // It ends in time, whatever happens, or has panicked and ended already. A replay has all the time there is.
-        let _ = self.server.join();
-        if let Some(recorder) = &self.recorder {
-            recorder.finish(self.drain_timeout);
+        let drained = self.runtime.block_on(async {
+            let mut drained = pin!(self.outputs.drain());
+            loop {
+                match timeout(LOG_INTERVAL, &mut drained).await {
+                    Ok(drained) => break drained,
+                    Err(_) => print_log(),
+                }
+            }
+        });
+        if drained.timed_out {
+            tracing::info!("drain timeout expired; queued events are abandoned");
         }
-        account(&self.hub.snapshot(), self.recorder.map(|recorder| recorder.stats()))
+        if let Some(recorder) = &self.recorder {
+            recorder.finish(drained.deadline);
+        }
+        let totals = account(&self.hub.snapshot(), self.recorder.map(|recorder| recorder.stats()));
+        Report { losses: drained.losses, totals }
     }
 }
 
-fn start_recording(file: &Given<PathBuf>) -> Result<Arc<Recorder>, String> {
-    let file = open_output(file)?;
-    Ok(Arc::new(Recorder::start(file).map_err(|error| no_thread(&error))?))
+/// The running outputs, and how they end.
+struct Outputs {
+    hub: Arc<Hub>,
+    exporters: Vec<Running>,
+    server: Running,
+    drain: Drain,
+    linger: Duration,
+    /// Ends the server.
+    shutdown: CancellationToken,
 }
 
-pub(super) fn open_output(file: &Given<PathBuf>) -> Result<File, String> {
-    open_append(&file.value).map_err(|error| file.origin.error(error))
+/// How the outputs ended.
+struct Drained {
+    losses: Vec<(&'static str, Loss)>,
+    /// Whether some had not drained at the deadline.
+    timed_out: bool,
+    deadline: Option<std::time::Instant>,
 }
 
-fn start_serving(server: Server, listeners: Vec<Listener>) -> Result<JoinHandle<()>, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let runtime = runtime.map_err(|error| format!("cannot start serving: {error}"))?;
-    let serve = move || runtime.block_on(server.serve(listeners));
-    thread::Builder::new().name("grpc".into()).spawn(serve).map_err(|error| no_thread(&error))
-}
-
-pub(super) fn no_thread(error: &io::Error) -> String {
-    format!("cannot start a thread: {error}")
-}
-
-/// Tells the ports that nobody could know.
-fn announce(listeners: &[Listener]) {
-    for port in listeners.iter().filter_map(Listener::announced_port) {
-        // If stderr is closed there is nobody to tell.
-        let _ = writeln!(io::stderr(), "GRPC_READY:{port}");
+impl Outputs {
+    /// Lingers, then waits for all outputs up to one deadline, whether they drain, hang or have ended already.
+    async fn drain(self) -> Drained {
+        // A timeout of zero would still take a tick of the clock.
+        if !self.linger.is_zero() {
+            let _ = timeout(self.linger, self.hub.lingered()).await;
+        }
+        let deadline = self.drain.deadline();
+        let mut drained =
+            Drained { losses: Vec::new(), timed_out: false, deadline: deadline.map(Into::into) };
+        // A replay's exporters may wait for their servers for long; until then the status can be asked for.
+        if deadline.is_some() {
+            self.shutdown.cancel();
+        }
+        for exporter in self.exporters {
+            drained.wait_for(exporter, deadline).await;
+        }
+        self.shutdown.cancel();
+        drained.wait_for(self.server, deadline).await;
+        drained
     }
 }
+
+impl Drained {
+    async fn wait_for(&mut self, output: Running, deadline: Option<tokio::time::Instant>) {
+        let name = output.name;
+        match by(deadline, output).await {
+            Some(losses) => self.losses.extend(losses.into_iter().map(|loss| (name, loss))),
+            None => self.timed_out = true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

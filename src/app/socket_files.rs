@@ -3,7 +3,7 @@
 use crate::net::unix_socket::SocketFile;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// The files. They go when it is dropped.
+/// The files. They are removed when it is dropped.
 #[derive(Debug, Default)]
 pub struct SocketFiles(Arc<Mutex<Vec<SocketFile>>>);
 
@@ -13,7 +13,7 @@ impl SocketFiles {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(file);
     }
 
-    /// For somebody who may have to remove them earlier.
+    /// Removes the files earlier, from another thread.
     pub fn remover(&self) -> Remover {
         Remover(Arc::downgrade(&self.0))
     }
@@ -24,7 +24,7 @@ impl SocketFiles {
 pub struct Remover(Weak<Mutex<Vec<SocketFile>>>);
 
 impl Remover {
-    /// Does so.
+    /// Removes the files.
     pub fn remove(&self) {
         if let Some(files) = self.0.upgrade() {
             files.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -5,10 +5,14 @@
 //! and waits. One reads the worker's stderr, writes its own and publishes events. One serves gRPC. The exit
 //! status is the worker's, whatever happens in the others.
 
-use super::{session::Session, socket_files::SocketFiles};
+use super::{
+    ending::{Ending, Stages},
+    session::Session,
+    socket_files::SocketFiles,
+};
 use crate::{
     config::Wrap,
-    pipeline::{Pipeline, live, publisher::Dropping, wake::Wake},
+    pipeline::{Pipeline, live, output::Mode, publisher::Dropping, wake::Wake},
     system::{
         log::{self, Level},
         option::Given,
@@ -25,8 +29,6 @@ use crate::{
 };
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::eventfd::{EfdFlags, EventFd},
     unistd::{dup2_stdin, dup2_stdout},
 };
 use std::{
@@ -35,7 +37,11 @@ use std::{
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
     thread,
+    time::Duration,
 };
+
+/// How much later than the reading thread the main thread gives up, in case that one hangs.
+const EXIT_MARGIN: Duration = Duration::from_secs(1);
 
 /// Runs a worker to its end.
 pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, String> {
@@ -46,7 +52,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     // Before any thread and any descriptor of the sidecar's own, and before the worker.
     let witness = Witness::start().ok();
     let wake = Arc::new(Wake::new().map_err(system)?);
-    let finished = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC).map_err(system)?);
+    let (ending, stages) = Ending::new().map_err(system)?;
     let log = {
         let wake = Arc::clone(&wake);
         log::start(config.serve.serving.log(), move || wake.notify())
@@ -69,14 +75,16 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     // Clients can take all descriptors from the moment at which they are served.
     let late = pipe.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
     let socket_files = SocketFiles::default();
-    let session = Session::start(&mut config.serve, Some(Arc::clone(&worker_state)), &socket_files, &log)?;
+    let mode = Mode::Live(Arc::clone(&worker_state));
+    let session = Session::start(&mut config.serve, mode, &socket_files, &log);
+    let session = session.map_err(|error| error.to_string())?;
     let reading = Reading {
         pipeline: Pipeline::new(session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)))),
         session,
         pipe,
         fixed_size: pipe_size.is_some(),
         wake: Arc::clone(&wake),
-        finished: Arc::clone(&finished),
+        stages,
         summary_wanted: config.serve.serving.log().level > Level::Off,
     };
     thread::Builder::new()
@@ -103,7 +111,9 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     wake.worker_ended();
     // The witness is not needed any more.
     drop(supervisor);
-    wait_for_finish(&finished, &signals);
+    let serving = &config.serve.serving;
+    let limit = serving.linger.0.saturating_add(serving.drain_timeout.0).saturating_add(EXIT_MARGIN);
+    ending.wait(limit, signals.as_fd(), || ended_by_signal(&signals), io::stderr().as_fd());
     drop(socket_files);
     copier::leave_behind(&late, io::stderr());
     Ok(exit)
@@ -118,25 +128,14 @@ fn give_up_descriptors() {
     close_inherited();
 }
 
-/// Waits until everything is delivered, or a signal says that it has taken long enough.
-fn wait_for_finish(finished: &EventFd, signals: &Signals) {
-    loop {
-        while let Some(event) = signals.next() {
-            if event.is_ending() {
-                return;
-            }
-        }
-        if wait_for(&[finished.as_fd(), signals.as_fd()], PollTimeout::NONE) {
-            return;
+/// Whether a signal has arrived that ends the sidecar when the worker has ended.
+fn ended_by_signal(signals: &Signals) -> bool {
+    while let Some(event) = signals.next() {
+        if event.is_ending() {
+            return true;
         }
     }
-}
-
-/// Waits until there is something to read, or so long; true if it is from the first.
-fn wait_for(fds: &[std::os::fd::BorrowedFd<'_>], timeout: PollTimeout) -> bool {
-    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
-    let _ = poll(&mut fds, timeout);
-    fds.first().and_then(PollFd::any).unwrap_or(false)
+    false
 }
 
 /// What the reading thread needs.
@@ -146,18 +145,20 @@ struct Reading {
     pipe: OwnedFd,
     fixed_size: bool,
     wake: Arc<Wake>,
-    finished: Arc<EventFd>,
+    stages: Stages,
     summary_wanted: bool,
 }
 
 impl Reading {
     fn run(self) {
-        let Self { mut pipeline, session, pipe, fixed_size, wake, finished, summary_wanted } = self;
+        let Self { mut pipeline, session, pipe, fixed_size, wake, stages, summary_wanted } = self;
+        let Stages { passed, finished } = stages;
         live::feed(&pipe, fixed_size, &wake, &mut pipeline);
-        let summary = session.finish();
+        drop(passed);
+        let report = session.finish(|| pipeline.print_log());
         if summary_wanted {
-            pipeline.print_last(&summary);
+            pipeline.print_last(&report.totals);
         }
-        let _ = finished.write(1);
+        drop(finished);
     }
 }

@@ -2,10 +2,7 @@
 
 mod access;
 
-pub use crate::{
-    cli::{UsageError, args::Framing},
-    exporter::args::Export,
-};
+pub use crate::cli::{UsageError, args::Framing};
 pub use access::{ClientAccess, ClientTls};
 
 use crate::{
@@ -20,6 +17,7 @@ use crate::{
         address::{Address, ResolvedAddress},
         unix_socket::SocketMode,
     },
+    pipeline::output::Output,
     system::option::{Given, Several},
 };
 use clap_complete::Shell;
@@ -87,8 +85,8 @@ pub struct Serve {
     pub controls: Controls,
     /// Whether subscriptions start disabled, so that exporters have nothing to do.
     pub disabled: bool,
-    /// The exporters.
-    pub export: Export,
+    /// The exporters that are on, with their settings.
+    pub exporters: Vec<Box<dyn Output>>,
 }
 
 /// Checks a command line.
@@ -124,7 +122,7 @@ fn replay(args: ReplayArgs) -> Result<Task, UsageError> {
     if let Some(url) = files.iter().filter_map(|file| file.to_str()).find(|file| file.contains("://")) {
         return Err(format!("{url}: not a recording, write --export-otlp --otlp-endpoint {url}").into());
     }
-    let default = usize::from(!serve.export.any() || listens);
+    let default = usize::from(serve.exporters.is_empty() || listens);
     if let Some(Given { value, origin }) = &replay.wait_for_subscribers
         && u32::try_from(*value).is_ok_and(|count| count > serve.client_limits.subscribers)
     {
@@ -141,7 +139,7 @@ fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
         Ok(Given { value, origin })
     });
     let listen = listen.collect::<Result<Vec<_>, String>>()?;
-    let export = export.settings(access.insecure)?;
+    let exporters = export.settings(access.insecure)?;
     let socket_mode = access.listen_mode;
     let access = access::server(access, &listen)?;
     Ok(Serve {
@@ -159,7 +157,7 @@ fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
         },
         disabled: subscriptions.disabled,
         controls: controls(subscriptions)?,
-        export,
+        exporters,
     })
 }
 

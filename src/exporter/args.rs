@@ -1,15 +1,11 @@
-//! The options of all exporters, and what they come to.
+//! All exporters: their options, and their outputs.
 
 use super::{
-    jsonl::args::JsonlArgs,
-    metrics::args::MetricArgs,
-    otlp::{self, args::OtlpArgs},
-    prometheus::{self, args::PrometheusArgs},
-    statsd::{self, args::StatsdArgs},
+    jsonl::args::JsonlArgs, metrics::args::MetricArgs, otlp::args::OtlpArgs,
+    prometheus::args::PrometheusArgs, statsd::args::StatsdArgs,
 };
-use crate::system::option::Given;
+use crate::pipeline::output::Output;
 use clap::Args;
-use std::path::PathBuf;
 
 /// The options of the command line.
 #[derive(Debug, Args)]
@@ -26,40 +22,26 @@ pub struct ExportArgs {
     metrics: MetricArgs,
 }
 
-/// The exporters, each if it is on.
-#[derive(Debug)]
-pub struct Export {
-    /// The file to write JSON lines to.
-    pub jsonl: Option<Given<PathBuf>>,
-    /// To an OpenTelemetry collector.
-    pub otlp: Option<otlp::Settings>,
-    /// For Prometheus.
-    pub prometheus: Option<prometheus::Settings>,
-    /// To a StatsD server.
-    pub statsd: Option<statsd::Settings>,
-}
-
 impl ExportArgs {
-    /// The settings of all exporters. `insecure` allows addresses that other hosts can reach.
+    /// The exporters that are on, in the order in which they are started. `insecure` allows addresses that other hosts can
+    /// reach.
     ///
     /// # Errors
     ///
     /// If options do not go together.
-    pub fn settings(self, insecure: bool) -> Result<Export, String> {
+    pub fn settings(self, insecure: bool) -> Result<Vec<Box<dyn Output>>, String> {
         let max_series = self.metrics.series;
         let measures = self.metrics.measures();
-        Ok(Export {
-            jsonl: self.jsonl.export_jsonl,
-            otlp: self.otlp.settings(&measures, max_series)?,
-            prometheus: self.prometheus.settings(&measures, max_series, insecure)?,
-            statsd: self.statsd.settings(&measures),
-        })
+        let exporters = [
+            boxed(self.jsonl.settings()),
+            boxed(self.prometheus.settings(&measures, max_series, insecure)?),
+            boxed(self.statsd.settings(&measures)),
+            boxed(self.otlp.settings(&measures, max_series)?),
+        ];
+        Ok(exporters.into_iter().flatten().collect())
     }
 }
 
-impl Export {
-    /// Whether any exporter is on.
-    pub fn any(&self) -> bool {
-        self.jsonl.is_some() || self.otlp.is_some() || self.prometheus.is_some() || self.statsd.is_some()
-    }
+fn boxed<T: Output + 'static>(settings: Option<T>) -> Option<Box<dyn Output>> {
+    settings.map(|settings| Box::new(settings) as Box<dyn Output>)
 }

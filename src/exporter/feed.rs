@@ -4,16 +4,19 @@ use super::{
     counters::{Counter, Counters},
     event::{self, Event},
 };
-use crate::hub::{ConsumerOptions, Hub, Limits, Subscription, WhenFull};
+use crate::{
+    hub::{ConsumerOptions, Hub, Limits, Subscription, WhenFull},
+    pipeline::output::{self, Done, Running, StartError},
+};
 use nix::{libc, unistd::gettid};
-use std::{future::poll_fn, io, sync::Arc, thread};
+use std::{future::poll_fn, sync::Arc};
 use tokio::task::yield_now;
 
 /// What may wait for an exporter, in bytes of messages.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// What an event takes up at least, in bytes: what judging it needs stands beside its message, and is more
-/// than the shortest messages are.
+/// The least memory that an event needs, in bytes: what filters need of it stands beside its message and is larger than the
+/// shortest messages.
 const EVENT_BYTES: usize = 64;
 
 /// What may wait for an exporter. Files and counts are meant to be complete, so that bursts get more room
@@ -79,34 +82,32 @@ impl<C: Counter> Feed<C> {
     }
 }
 
-/// Runs an exporter on a thread of its own: one that hangs holds up nobody else.
+/// Runs an exporter on a thread of its own, with a lower priority.
 ///
 /// # Errors
 ///
-/// If the system has no thread to give.
-pub fn spawn<F: Future<Output = ()>>(
-    name: &str,
-    export: impl FnOnce() -> F + Send + 'static,
-) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-    let run = move || {
-        stand_back();
-        runtime.block_on(export());
-    };
-    thread::Builder::new().name(name.into()).spawn(run).map(drop)
+/// If the system refuses a thread or what a runtime needs.
+pub fn spawn_async<F: Future<Output = ()>>(
+    name: &'static str,
+    export: impl FnOnce(Done) -> F + Send + 'static,
+) -> Result<Running, StartError> {
+    output::spawn_async(name, |done| {
+        lower_thread_priority();
+        export(done)
+    })
 }
 
-/// Lets the worker and the threads that read and serve it go first where processors are short: an exporter
-/// has a queue.
-pub fn stand_back() {
-    /// By how much nicer, of the 19 there are: it gets a tenth of a busy processor, not nothing.
+/// Lowers the priority of this thread: an exporter has a queue, so the worker and the threads that read and serve it come
+/// first when processors are busy.
+pub fn lower_thread_priority() {
+    /// Added to the nice value, which ends at 19: the thread still gets a tenth of a busy processor.
     const NICER: libc::c_int = 10;
     let this_thread = gettid().as_raw().unsigned_abs();
     // SAFETY: numbers in, a number out. Linux keeps the value for each thread (setpriority(2), "C
     // library/kernel differences"), so that neither the worker nor another thread is changed.
     unsafe {
         let nice = libc::getpriority(libc::PRIO_PROCESS, this_thread);
-        // If it is refused, the exporter merely does not stand back.
+        // If this is refused the priority stays as it is.
         libc::setpriority(libc::PRIO_PROCESS, this_thread, nice + NICER);
     }
 }

@@ -241,9 +241,9 @@ impl Hub {
         self.until(State::has_lingered).await;
     }
 
-    /// Waits until every consumer has left.
-    pub async fn all_left(&self) {
-        self.until(State::all_left).await;
+    /// Waits until every subscriber has left.
+    pub async fn subscribers_left(&self) {
+        self.until(|state| state.subscriber_count() == 0).await;
     }
 
     async fn until(&self, condition: impl Fn(&State) -> bool) {

@@ -175,8 +175,4 @@ impl State {
     pub(super) fn has_lingered(&self) -> bool {
         self.subscribed > 0 && !self.consumers.iter().any(Consumer::lingers)
     }
-
-    pub(super) fn all_left(&self) -> bool {
-        self.consumers.iter().all(Consumer::has_left)
-    }
 }

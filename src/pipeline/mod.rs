@@ -10,6 +10,7 @@
 //! sidecar, but subscribers do not.
 
 pub mod live;
+pub mod output;
 pub mod pace;
 pub mod passthrough;
 pub mod publisher;

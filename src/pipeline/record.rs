@@ -14,7 +14,7 @@ use std::{
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Duration,
+    time::Instant,
 };
 
 /// What may wait for the disk, in bytes.
@@ -105,13 +105,18 @@ impl Recorder {
         }
     }
 
-    /// Says that nothing more will come, and waits up to `patience` for what is left to be written.
-    pub fn finish(&self, patience: Duration) {
+    /// Announces the end, and waits until everything is written, up to the deadline if there is one.
+    pub fn finish(&self, deadline: Option<Instant>) {
         let mut state = self.shared.lock();
         state.ended = true;
         self.shared.changed.notify_all();
         let busy = |state: &mut State| state.writing > 0 || !state.waiting.is_empty();
-        drop(self.shared.changed.wait_timeout_while(state, patience, busy));
+        if let Some(deadline) = deadline {
+            let limit = deadline.saturating_duration_since(Instant::now());
+            drop(self.shared.changed.wait_timeout_while(state, limit, busy));
+        } else {
+            drop(self.shared.changed.wait_while(state, busy));
+        }
     }
 
     /// What has become of the bytes so far.

@@ -179,3 +179,15 @@ async fn pace_keeps_the_recorded_time_between_events() {
     drop(subscriber);
     sidecar.finish().expect_code(0);
 }
+
+#[test]
+fn a_replay_that_cannot_write_its_events_reports_that_and_fails() {
+    let words = ["replay", "-q", "--export-jsonl", "/dev/full", "{dir}/log"];
+    let builder = Sidecar::command(&words);
+    fs::write(builder.path("log"), line("a", 1, "") + "text").unwrap();
+    let finished = builder.start().finish();
+    finished.expect_code(125);
+    let expected =
+        "text\ntelemetry-sidecar: jsonl: 1 event not delivered: No space left on device (os error 28)\n";
+    assert_eq!(finished.stderr(), expected, "{}", finished.describe());
+}

@@ -17,5 +17,19 @@ pub struct JsonlArgs {
         long_help = "Append every event to this file as a JSON line. A FIFO needs a reader within 2 s \
             of the start"
     )]
-    pub export_jsonl: Option<Given<PathBuf>>,
+    export_jsonl: Option<Given<PathBuf>>,
+}
+
+/// Where to write.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The file.
+    pub file: Given<PathBuf>,
+}
+
+impl JsonlArgs {
+    /// Where to write, if the exporter is on.
+    pub fn settings(self) -> Option<Settings> {
+        self.export_jsonl.map(|file| Settings { file })
+    }
 }

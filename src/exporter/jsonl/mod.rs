@@ -2,46 +2,62 @@
 
 pub mod args;
 
-use super::{event, feed::stand_back};
+pub use args::Settings;
+
+use super::{
+    event,
+    feed::{self, lower_thread_priority},
+};
 use crate::{
     event::json,
     hub::{Chunk, Subscription},
-    system::fd::write_all,
+    pipeline::output::{Context, Output, Running, StartError, Undelivered, spawn},
+    system::{fd::write_all, open::open_append, option::Given},
 };
 use std::{
     fs::File,
-    io,
+    path::PathBuf,
     sync::Arc,
-    task::{Context, Poll, Wake, Waker},
+    task::{Context as TaskContext, Poll, Wake, Waker},
     thread::{self, Thread},
 };
 
-/// The exporter's name in the books.
+/// The exporter's name in counters.
 pub const NAME: &str = "jsonl";
 
-/// Starts the thread. It ends when the hub is closed and everything is written.
-///
-/// # Errors
-///
-/// If there can be no thread.
-pub fn start(subscription: Subscription, file: File) -> io::Result<()> {
-    let name = thread::Builder::new().name(NAME.into());
-    let run = move || {
-        stand_back();
-        export(&subscription, &file);
-    };
-    name.spawn(run).map(drop)
+impl Output for Settings {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn appends_to(&self) -> Option<&Given<PathBuf>> {
+        Some(&self.file)
+    }
+
+    fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
+        let Given { value: path, origin } = &self.file;
+        let file = open_append(path).map_err(|error| StartError::Option(origin.error(error)))?;
+        let subscription = context.hub.register(NAME, feed::options(true), None);
+        spawn(NAME, move |done| {
+            lower_thread_priority();
+            let undelivered = export(&subscription, &file);
+            drop(subscription);
+            done.drained(undelivered.loss("event"));
+        })
+    }
 }
 
-fn export(subscription: &Subscription, file: &File) {
+/// Writes events until the stream has ended.
+fn export(subscription: &Subscription, file: &File) -> Undelivered {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
+    let mut context = TaskContext::from_waker(&waker);
     let mut lines = Vec::new();
     let mut torn = false;
+    let mut undelivered = Undelivered::default();
     loop {
         let Chunk { frames, events } = match subscription.poll_chunk(&mut context) {
             Poll::Ready(Some(chunk)) => chunk,
-            Poll::Ready(None) => return,
+            Poll::Ready(None) => return undelivered,
             Poll::Pending => {
                 thread::park();
                 continue;
@@ -67,6 +83,7 @@ fn export(subscription: &Subscription, file: &File) {
                 let whole = written.iter().skip(begin).filter(|byte| **byte == b'\n').count() as u64;
                 subscription.acknowledge(whole);
                 subscription.drop_in_flight(events - whole);
+                undelivered.add(events - whole, unwritten.error);
                 // Half a line may stand there now. The next one is to be whole.
                 torn = written.last().map_or(torn, |last| *last != b'\n');
             }
@@ -74,7 +91,7 @@ fn export(subscription: &Subscription, file: &File) {
     }
 }
 
-/// Wakes a thread as if it were a task. One that is woken before it parks does not park: std keeps that in mind for it.
+/// Wakes a thread as if it were a task. A thread that is woken before it parks does not park: std remembers the wakeup.
 struct Unpark(Thread);
 
 impl Wake for Unpark {

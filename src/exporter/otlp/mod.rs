@@ -58,12 +58,12 @@ pub use args::Settings;
 
 use super::{
     counters::counters,
-    feed::{self, Feed},
+    feed::{Feed, spawn_async},
 };
-use crate::worker::state::WorkerState;
+use crate::pipeline::output::{Context, Drain, Mode, Output, Running, StartError};
 use client::Authorities;
 use environment::Environment;
-use std::{io, sync::Arc, time::Duration};
+use std::env;
 
 /// The exporter's name in the counters.
 pub const NAME: &str = "otlp";
@@ -100,6 +100,29 @@ counters! {
     }
 }
 
+impl Output for Settings {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
+        let Context { hub, mode, drain, .. } = context.clone();
+        let (environment, warnings) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));
+        for warning in warnings {
+            tracing::info!("otlp: {warning}");
+        }
+        let start = Start {
+            authorities: Authorities::read(&environment).map_err(StartError::Option)?,
+            settings: *self,
+            environment,
+            feed: Feed::register(&hub, NAME, true),
+            mode,
+            drain,
+        };
+        spawn_async(NAME, |done| async move { done.drained(run::run(start).await) })
+    }
+}
+
 /// What the exporter needs to start.
 pub struct Start {
     /// The options.
@@ -110,17 +133,8 @@ pub struct Start {
     pub authorities: Authorities,
     /// The events.
     pub feed: Feed<Counter>,
-    /// The worker; `None` in a replay, where nothing may be dropped.
-    pub worker: Option<Arc<WorkerState>>,
-    /// How long the export may continue after the last event.
-    pub drain_timeout: Duration,
-}
-
-/// Starts the exporter. It ends when the hub is closed and everything is sent, or the drain timeout is over.
-///
-/// # Errors
-///
-/// If the thread cannot be started.
-pub fn start(start: Start) -> io::Result<()> {
-    feed::spawn(NAME, move || run::run(start))
+    /// Whose events they are.
+    pub mode: Mode,
+    /// How long what is left may be sent after the last event. A complete drain drops nothing.
+    pub drain: Drain,
 }

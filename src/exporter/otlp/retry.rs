@@ -35,8 +35,8 @@ impl Backoff {
 /// The result of a request.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The response if the server accepted it.
-    pub accepted: Option<Accepted>,
+    /// The response of the server that accepted it, or the last error.
+    pub result: Result<Accepted, String>,
     /// The number of retries.
     pub retries: u64,
 }
@@ -60,13 +60,13 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
             Some(left) => {
                 let Ok(result) = timeout(left, send()).await else {
                     log::limited!(INFO, "otlp: {signal}: given up: no answer in time");
-                    return Outcome { accepted: None, retries };
+                    return Outcome { result: Err("no answer in time".into()), retries };
                 };
                 result
             }
         };
         let failure = match result {
-            Ok(accepted) => return Outcome { accepted: Some(accepted), retries },
+            Ok(accepted) => return Outcome { result: Ok(accepted), retries },
             Err(failure) => failure,
         };
         let own = backoff.pause();
@@ -78,7 +78,7 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
         };
         let Some(pause) = pause.filter(|pause| left().is_none_or(|left| *pause < left)) else {
             log::limited!(INFO, "otlp: {signal}: given up: {}", failure.why);
-            return Outcome { accepted: None, retries };
+            return Outcome { result: Err(failure.why), retries };
         };
         log::limited!(INFO, "otlp: {signal}: will be sent again: {}", failure.why);
         tokio::select! {

@@ -1,8 +1,8 @@
 //! The exporter's loop: it reads, batches and sends at the same time.
 //!
-//! The feed is read on while a request is on its way: a server that is slow or away fills the queue of finished spans
-//! and nothing else. Each signal has one request on its way at a time. In a replay nothing may be dropped: there it is
-//! the feed that waits while the queue is full.
+//! The feed is read while a request is in flight: a server that is slow or down fills the queue of finished spans
+//! and nothing else. Each signal has one request in flight at a time. A replay drops nothing: the feed waits while the queue
+//! is full, and requests are sent again without limit.
 
 use super::{
     Counter, Start,
@@ -25,6 +25,7 @@ use crate::{
             sample::Measures,
         },
     },
+    pipeline::output::{Drain, Loss, Undelivered},
     system::log,
 };
 use std::{
@@ -38,14 +39,20 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How much of the drain timeout is left for counting, at most a quarter of it. The machine may be busy.
+/// How much of the drain timeout is reserved for counting, at most a quarter of it. The machine may be busy.
 const COUNTING: Duration = Duration::from_millis(200);
 
-/// Exports until the feed has ended, and then what is left, as far as there is time.
-pub async fn run(start: Start) {
+/// Why what was not sent at the end was not delivered.
+const TIME_IS_OVER: &str = "the drain timeout is over";
+
+/// Exports until the feed has ended, and then what is left, as far as there is time. Returns what was not delivered.
+pub async fn run(start: Start) -> Vec<Loss> {
     match Exporter::new(start) {
         Ok(exporter) => exporter.run().await,
-        Err(cause) => tracing::info!("otlp: {cause}; nothing is exported"),
+        Err(cause) => {
+            tracing::info!("otlp: {cause}; nothing is exported");
+            vec![Loss::Failed(format!("{cause}; nothing is exported"))]
+        }
     }
 }
 
@@ -54,32 +61,35 @@ struct Exporter {
     measures: Measures,
     environment: Environment,
     resource: Resource,
-    drain_timeout: Duration,
-    lossless: bool,
+    drain: Drain,
     spans: Spans,
     queue: Queue,
     /// How many of the queue's spans have waited long enough.
-    due: usize,
+    flushable: usize,
     aggregator: Aggregator,
     counted: Counts,
     /// When metrics were last collected.
     collected: SystemTime,
-    traces: Lane,
-    metrics: Lane,
-    /// Requests of metrics that are to follow the one on its way.
-    collection: VecDeque<Request>,
+    traces: SignalPipeline,
+    metrics: SignalPipeline,
+    /// Requests of metrics that follow the one in flight.
+    pending_metrics: VecDeque<Request>,
+    /// Whether the next of them is the first of all metrics.
+    is_first: bool,
     sending: JoinSet<(Signal, Outcome)>,
-    hurry: CancellationToken,
+    shutdown: CancellationToken,
 }
 
-/// The way of one signal.
-struct Lane {
+/// Sends one signal.
+struct SignalPipeline {
     client: Arc<Client>,
+    /// How long a request is sent again.
     limit: Option<Duration>,
-    /// How many spans or data points are on their way; nothing is if it is 0.
-    on_their_way: u64,
+    /// The number of spans or data points in flight.
+    in_flight: u64,
     task: Option<task::Id>,
     counters: SignalCounters,
+    undelivered: Undelivered,
 }
 
 /// The counters of a signal.
@@ -92,27 +102,33 @@ struct SignalCounters {
 
 impl Exporter {
     fn new(start: Start) -> Result<Self, String> {
-        let Start { settings, environment, authorities, feed, worker, drain_timeout } = start;
-        let lane = |destination: &Destination, authorities, limit, counters| {
+        let Start { settings, environment, authorities, feed, mode, drain } = start;
+        let lossless = drain == Drain::Complete;
+        let pipeline = |destination: &Destination, authorities, limit: Option<Duration>, counters| {
             tracing::info!("otlp: {} go to {destination}", destination.signal.name());
             let warn = |cause| tracing::info!("otlp: {cause}");
             let client = Client::new(destination.clone(), authorities, warn)?;
-            Ok::<_, String>(Lane { client: Arc::new(client), limit, on_their_way: 0, task: None, counters })
+            Ok::<_, String>(SignalPipeline {
+                client: Arc::new(client),
+                limit: limit.filter(|_| !lossless),
+                in_flight: 0,
+                task: None,
+                counters,
+                undelivered: Undelivered::default(),
+            })
         };
-        let lossless = worker.is_none();
         Ok(Self {
             feed,
             measures: settings.measures,
-            resource: Resource::new(environment.attributes.clone(), worker),
-            drain_timeout,
-            lossless,
+            resource: Resource::new(environment.attributes.clone(), mode.worker().cloned()),
+            drain,
             spans: Spans::new(settings.flat, settings.span_timeout),
             queue: Queue::new(environment.batches.max_queue, lossless),
-            due: 0,
+            flushable: 0,
             aggregator: Aggregator::new(settings.max_series),
             counted: Counts::default(),
             collected: SystemTime::now(),
-            traces: lane(
+            traces: pipeline(
                 &environment.traces,
                 authorities.traces,
                 environment.batches.timeout,
@@ -122,7 +138,7 @@ impl Exporter {
                     failed: Counter::SpansFailed,
                 },
             )?,
-            metrics: lane(
+            metrics: pipeline(
                 &environment.metrics,
                 authorities.metrics,
                 environment.metric_timeout,
@@ -132,68 +148,81 @@ impl Exporter {
                     failed: Counter::PointsFailed,
                 },
             )?,
-            collection: VecDeque::new(),
+            pending_metrics: VecDeque::new(),
+            is_first: false,
             sending: JoinSet::new(),
-            hurry: CancellationToken::new(),
+            shutdown: CancellationToken::new(),
             environment,
         })
     }
 
-    async fn run(mut self) {
+    async fn run(mut self) -> Vec<Loss> {
         let every = |period| {
             let mut ticks = interval_at(tokio::time::Instant::now() + period, period);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         };
-        let mut spans_due = every(self.environment.batches.delay);
-        let mut metrics_due = every(self.environment.metric_interval);
+        let mut flush_spans = every(self.environment.batches.delay);
+        let mut collect_metrics = every(self.environment.metric_interval);
         loop {
             tokio::select! {
-                events = self.feed.next(), if !(self.lossless && self.queue.is_full()) => {
+                events = self.feed.next(), if !(self.drain == Drain::Complete && self.queue.is_full()) => {
                     let Some(events) = events else { break };
                     self.take(&events);
                 }
-                _ = spans_due.tick() => {
+                _ = flush_spans.tick() => {
                     self.spans.expire(Instant::now(), &mut self.queue);
-                    self.due = self.queue.len();
+                    self.flushable = self.queue.len();
                 }
                 // While the last ones are still to be sent, these would only be more of the same.
-                _ = metrics_due.tick(), if self.collection.is_empty() => self.collect(),
+                _ = collect_metrics.tick(), if self.pending_metrics.is_empty() => self.collect(),
                 Some(done) = self.sending.join_next() => self.done(done),
             }
             self.send();
             self.count();
         }
-        self.finish().await;
+        self.finish().await
     }
 
-    /// Sends what is left, as far as there is time; counts what is not sent.
-    async fn finish(mut self) {
-        self.hurry.cancel();
+    /// Sends what is left, as far as there is time; counts and returns what is not sent.
+    async fn finish(mut self) -> Vec<Loss> {
+        self.shutdown.cancel();
         self.spans.close(Instant::now(), &mut self.queue);
         if !self.environment.delta {
             // What is collected now has all of it.
-            self.collection.clear();
+            self.pending_metrics.clear();
         }
         self.collect();
-        // Less than everybody's patience: what was not sent is still to be counted.
-        let patience = self.drain_timeout.saturating_sub(COUNTING.min(self.drain_timeout / 4));
-        let last = async {
-            loop {
-                self.due = self.queue.len();
-                self.send();
-                match self.sending.join_next().await {
-                    Some(done) => self.done(done),
-                    None => break,
-                }
+        match self.drain {
+            Drain::Complete => self.send_all().await,
+            Drain::Within(limit) => {
+                let limit = limit.saturating_sub(COUNTING.min(limit / 4));
+                let _ = timeout(limit, self.send_all()).await;
             }
-        };
-        let _ = timeout(patience, last).await;
+        }
         self.count();
-        self.feed.count(Counter::SpansDropped, self.queue.len() as u64);
-        let unsent: u64 = self.collection.iter().map(|request| request.items).sum();
-        self.feed.count(self.traces.counters.failed, self.traces.on_their_way);
-        self.feed.count(self.metrics.counters.failed, self.metrics.on_their_way + unsent);
+        let (unsent_spans, unsent_requests) = (self.queue.len() as u64, self.pending_metrics.iter());
+        let unsent_points: u64 = unsent_requests.map(|request| request.items).sum();
+        let (spans, points) = (self.traces.in_flight, self.metrics.in_flight + unsent_points);
+        self.feed.count(Counter::SpansDropped, unsent_spans);
+        self.feed.count(self.traces.counters.failed, spans);
+        self.feed.count(self.metrics.counters.failed, points);
+        self.traces.undelivered.add(unsent_spans + spans, TIME_IS_OVER);
+        self.metrics.undelivered.add(points, TIME_IS_OVER);
+        let losses = [self.traces.undelivered.loss("span"), self.metrics.undelivered.loss("data point")];
+        losses.into_iter().flatten().collect()
+    }
+
+    /// Sends until nothing is left.
+    async fn send_all(&mut self) {
+        loop {
+            self.flushable = self.queue.len();
+            self.send();
+            match self.sending.join_next().await {
+                Some(done) => self.done(done),
+                None => break,
+            }
+        }
     }
 
     /// Takes events: they end spans and change metrics.
@@ -224,41 +253,46 @@ impl Exporter {
         let metrics = taken.as_ref().unwrap_or(self.aggregator.metrics());
         let resource = self.resource.message();
         let destination = &self.metrics.client.destination;
-        self.collection.extend(metrics::requests(metrics, interval, &resource, destination));
+        self.pending_metrics.extend(metrics::requests(metrics, interval, &resource, destination));
+        self.is_first = true;
         self.collected = now;
     }
 
-    /// Sends what is to be sent, where nothing is on its way.
+    /// Sends what is to be sent, where nothing is in flight.
     fn send(&mut self) {
         let batches = self.environment.batches;
-        let enough = self.due > 0 || self.queue.len() >= batches.max_batch;
-        if self.traces.on_their_way == 0 && enough && !self.queue.is_empty() {
+        let enough = self.flushable > 0 || self.queue.len() >= batches.max_batch;
+        if self.traces.in_flight == 0 && enough && !self.queue.is_empty() {
             let resource = self.resource.message();
             let spans = self.queue.take(batches.max_batch, room(&resource));
-            self.due = self.due.saturating_sub(spans.len());
+            self.flushable = self.flushable.saturating_sub(spans.len());
             let request = Request::of_spans(spans, resource, &self.traces.client.destination);
             self.start(Signal::Traces, request);
         }
-        if self.metrics.on_their_way == 0
-            && let Some(request) = self.collection.pop_front()
+        if self.metrics.in_flight == 0
+            && let Some(request) = self.pending_metrics.pop_front()
         {
+            if std::mem::take(&mut self.is_first) && !self.environment.delta {
+                // Cumulative metrics have everything again.
+                self.metrics.undelivered = Undelivered::default();
+            }
             self.start(Signal::Metrics, request);
         }
     }
 
     fn start(&mut self, signal: Signal, request: Request) {
-        let hurry = self.hurry.clone();
-        let lane = self.lane(signal);
-        lane.on_their_way = request.items;
-        let (client, limit) = (Arc::clone(&lane.client), lane.limit);
+        let shutdown = self.shutdown.clone();
+        let pipeline = self.pipeline(signal);
+        pipeline.in_flight = request.items;
+        let (client, limit) = (Arc::clone(&pipeline.client), pipeline.limit);
         let sent = self.sending.spawn(async move {
             let send = || client.send(&request);
-            (signal, deliver(signal.name(), send, limit, &hurry).await)
+            (signal, deliver(signal.name(), send, limit, &shutdown).await)
         });
-        self.lane(signal).task = Some(sent.id());
+        self.pipeline(signal).task = Some(sent.id());
     }
 
-    fn lane(&mut self, signal: Signal) -> &mut Lane {
+    fn pipeline(&mut self, signal: Signal) -> &mut SignalPipeline {
         match signal {
             Signal::Traces => &mut self.traces,
             Signal::Metrics => &mut self.metrics,
@@ -267,21 +301,27 @@ impl Exporter {
 
     /// A request has come to its end.
     fn done(&mut self, done: Result<(Signal, Outcome), JoinError>) {
-        let (signal, outcome) = done.unwrap_or_else(|fault| {
-            let is_traces = self.traces.task == Some(fault.id());
+        let (signal, Outcome { result, retries }) = done.unwrap_or_else(|error| {
+            let is_traces = self.traces.task == Some(error.id());
             let signal = if is_traces { Signal::Traces } else { Signal::Metrics };
-            (signal, Outcome { accepted: None, retries: 0 })
+            (signal, Outcome { result: Err("internal error".into()), retries: 0 })
         });
-        let lane = self.lane(signal);
-        let items = std::mem::take(&mut lane.on_their_way);
-        let SignalCounters { exported, rejected, failed } = lane.counters;
-        self.feed.count(Counter::Retries, outcome.retries);
-        let Some(accepted) = outcome.accepted else {
-            self.feed.count(failed, items);
-            return;
+        let pipeline = self.pipeline(signal);
+        let items = std::mem::take(&mut pipeline.in_flight);
+        let SignalCounters { exported, rejected, failed } = pipeline.counters;
+        let accepted = match result {
+            Ok(accepted) => accepted,
+            Err(cause) => {
+                pipeline.undelivered.add(items, cause);
+                self.feed.count(Counter::Retries, retries);
+                self.feed.count(failed, items);
+                return;
+            }
         };
-        self.feed.count(Counter::Exports, 1);
         let refused = accepted.rejected.min(items);
+        pipeline.undelivered.add(refused, format_args!("rejected: {}", accepted.message));
+        self.feed.count(Counter::Retries, retries);
+        self.feed.count(Counter::Exports, 1);
         self.feed.count(exported, items - refused);
         self.feed.count(rejected, refused);
         if refused > 0 || !accepted.message.is_empty() {
@@ -290,7 +330,7 @@ impl Exporter {
         }
     }
 
-    /// Brings the counters in the books up to date.
+    /// Updates the exporter's counters.
     fn count(&mut self) {
         self.feed.count(Counter::SpansIncomplete, self.spans.take_incomplete());
         self.feed.count(Counter::SpansDropped, self.queue.take_dropped());

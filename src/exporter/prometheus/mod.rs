@@ -20,50 +20,63 @@ mod server;
 
 pub use args::Settings;
 
-use super::feed::{self, Feed};
-use crate::net::accept::Acceptor;
+use super::feed::{Feed, spawn_async};
+use crate::{
+    net::{accept::Acceptor, listener::Listener, unix_socket::SocketMode},
+    pipeline::output::{Context, Done, Loss, Output, Running, StartError},
+    system::option::Given,
+};
 use own::Own;
 use page::{Format, Page};
 use series::Metrics;
 pub use series::RejectReason;
 use std::{
-    io,
-    net::TcpListener,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{sync::Notify, time::timeout};
 
-/// The exporter's name in the books.
+/// The exporter's name in counters.
 pub const NAME: &str = "prometheus";
 
-/// Starts the thread. It serves until the process ends; after the stream's end it is done as soon as everything is
-/// counted or, if it is to linger, has been scraped or `linger` is over.
-///
-/// # Errors
-///
-/// If there can be no thread.
-pub fn start(
-    settings: &Settings,
-    listener: TcpListener,
+impl Output for Settings {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    /// It serves until the process ends, and has drained as soon as everything is counted or, if it is to linger, a page
+    /// with everything was scraped.
+    fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
+        let Given { value: address, origin } = &self.address;
+        let wrong = |cause: String| StartError::Option(origin.error(cause));
+        let listener = Listener::bind(address, SocketMode::default()).map_err(wrong)?;
+        let Listener::Tcp { address, .. } = listener else { return Err(wrong("expected HOST:PORT".into())) };
+        let Context { hub, mode, recorder, linger, .. } = context.clone();
+        let feed = Feed::<RejectReason>::register(&hub, NAME, false);
+        if !linger.is_zero() {
+            feed.linger();
+        }
+        tracing::info!("metrics at http://{address}/metrics");
+        let own = Own::new(hub, mode.worker().cloned(), recorder);
+        let metrics = Metrics::new(self.measures, self.max_series);
+        let running = spawn_async(NAME, move |done| async move {
+            match Acceptor::new(listener) {
+                Ok(acceptor) => export(metrics, acceptor, feed, own, linger, done).await,
+                Err(error) => done.drained([Loss::Failed(format!("cannot accept connections: {error}"))]),
+            }
+        })?;
+        Ok(running.at(address))
+    }
+}
+
+async fn export(
+    metrics: Metrics,
+    acceptor: Acceptor,
     feed: Feed<RejectReason>,
     own: Own,
     linger: Duration,
-) -> io::Result<()> {
-    let metrics = Metrics::new(settings.measures.clone(), settings.max_series);
-    if !linger.is_zero() {
-        feed.linger();
-    }
-    listener.set_nonblocking(true)?;
-    feed::spawn(NAME, move || async move {
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => export(metrics, Acceptor::Tcp(listener), feed, own, linger).await,
-            Err(error) => tracing::info!("prometheus: cannot accept connections: {error}"),
-        }
-    })
-}
-
-async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed<RejectReason>, own: Own, linger: Duration) {
+    done: Done,
+) {
     // Labels whose names collide.
     metrics.rejected().into_iter().for_each(|(reason, count)| feed.count(reason, count));
     let state = State { metrics, own, ended: false };
@@ -86,6 +99,7 @@ async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed<RejectReason>, 
         let _ = timeout(linger, scrape.last_page.notified()).await;
     }
     drop(feed);
+    done.drained(None);
     // It ends with the process.
     let _ = serving.await;
 }
@@ -94,7 +108,7 @@ async fn export(metrics: Metrics, acceptor: Acceptor, feed: Feed<RejectReason>, 
 #[derive(Debug)]
 pub struct Scrape {
     state: Mutex<State>,
-    /// Somebody has the last page.
+    /// Notified when a page with everything was served.
     last_page: Notify,
 }
 

@@ -20,16 +20,17 @@ pub use args::{Dialect, Prefix, Settings, Target};
 use super::{
     counters::counters,
     event::Event,
-    feed::{Feed, spawn},
+    feed::{Feed, spawn_async},
     metrics::sample::Measures,
 };
+use crate::pipeline::output::{Context, Drain, Output, Running, StartError, Undelivered};
 use lines::{Encoder, Line};
 use packets::Packets;
 use sender::Sender;
-use std::{io, time::Duration};
+use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// The exporter's name in the books.
+/// The exporter's name in counters.
 pub const NAME: &str = "statsd";
 
 counters! {
@@ -49,20 +50,30 @@ counters! {
 /// How long a line waits at most for others to go with it.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
-/// Starts the thread. It ends when the hub is closed and everything is sent.
-///
-/// # Errors
-///
-/// If there can be no thread.
-pub fn start(feed: Feed<Counter>, settings: Settings) -> io::Result<()> {
-    spawn(NAME, || export(feed, settings))
+impl Output for Settings {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
+        let Context { hub, drain, .. } = context.clone();
+        let feed = Feed::register(&hub, NAME, false);
+        spawn_async(NAME, move |done| async move {
+            let sender = Sender::new(self.target.clone(), drain == Drain::Complete);
+            let undelivered = export(&feed, *self, sender).await;
+            drop(feed);
+            done.drained(undelivered.loss("event"));
+        })
+    }
 }
 
-async fn export(feed: Feed<Counter>, settings: Settings) {
+/// Sends events until the stream has ended.
+async fn export(feed: &Feed<Counter>, settings: Settings, sender: Sender) -> Undelivered {
     let Settings { target, dialect, prefix, measures } = settings;
     let mut encoder = Encoder::new(dialect, &prefix);
     let packets = Packets::new(dialect, target.max_datagram_bytes());
-    let mut outbox = Outbox { packets, sender: Sender::new(target), counts: Counts::default() };
+    let mut outbox =
+        Outbox { packets, sender, counts: Counts::default(), undelivered: Undelivered::default() };
     outbox.sender.prepare().await;
     let mut flush_at: Option<Instant> = None;
     loop {
@@ -76,9 +87,9 @@ async fn export(feed: Feed<Counter>, settings: Settings) {
         if events.is_none() || flush_at.is_some_and(|at| at <= Instant::now()) {
             outbox.flush().await;
         }
-        outbox.counts.report(&feed);
+        outbox.report(feed);
         if events.is_none() {
-            return;
+            return outbox.undelivered;
         }
         let waiting = !outbox.packets.is_empty();
         flush_at = waiting.then(|| flush_at.unwrap_or_else(|| Instant::now() + FLUSH_AFTER));
@@ -90,6 +101,7 @@ struct Outbox {
     packets: Packets,
     sender: Sender,
     counts: Counts,
+    undelivered: Undelivered,
 }
 
 impl Outbox {
@@ -124,6 +136,20 @@ impl Outbox {
             }
         }
     }
+
+    /// Adds what was counted to the exporter's counters.
+    fn report(&mut self, feed: &Feed<Counter>) {
+        let Counts { datagrams, unsent, invalid, oversized, sent_events, lost_events } =
+            std::mem::take(&mut self.counts);
+        feed.count(Counter::Datagrams, datagrams);
+        feed.count(Counter::Unsent, unsent);
+        feed.count(Counter::Invalid, invalid);
+        feed.count(Counter::Oversized, oversized);
+        feed.acknowledge(sent_events);
+        feed.drop_in_flight(lost_events);
+        let reason = if unsent > 0 { self.sender.last_error() } else { "longer than a datagram" };
+        self.undelivered.add(lost_events, reason);
+    }
 }
 
 /// Counts since the last report.
@@ -136,16 +162,4 @@ struct Counts {
     /// Events whose count was sent, and those whose count was not.
     sent_events: u64,
     lost_events: u64,
-}
-
-impl Counts {
-    fn report(&mut self, feed: &Feed<Counter>) {
-        let Self { datagrams, unsent, invalid, oversized, sent_events, lost_events } = std::mem::take(self);
-        feed.count(Counter::Datagrams, datagrams);
-        feed.count(Counter::Unsent, unsent);
-        feed.count(Counter::Invalid, invalid);
-        feed.count(Counter::Oversized, oversized);
-        feed.acknowledge(sent_events);
-        feed.drop_in_flight(lost_events);
-    }
 }

@@ -30,14 +30,19 @@ pub struct Sender {
     resolver: Resolver,
     /// No attempt before this time.
     pause_until: Instant,
+    /// Whether a server that does not read is waited for.
+    lossless: bool,
+    /// The text of the last error; empty if there was none.
+    last_error: String,
     target: Target,
 }
 
 impl Sender {
-    pub fn new(target: Target) -> Self {
+    /// A `lossless` sender waits as long as a server does not read.
+    pub fn new(target: Target, lossless: bool) -> Self {
         let now = Instant::now();
         let resolver = Resolver { addresses: Vec::new(), look_up_at: now };
-        Self { socket: None, resolver, pause_until: now, target }
+        Self { socket: None, resolver, pause_until: now, lossless, last_error: String::new(), target }
     }
 
     /// Resolves the host and connects before the first datagram.
@@ -57,6 +62,9 @@ impl Sender {
         let mut sent = self.try_send(datagram).await;
         let is_gone = |error: &io::Error| error.kind() != io::ErrorKind::TimedOut;
         if was_connected && matches!(self.target, Target::Unix(_)) && sent.as_ref().is_err_and(is_gone) {
+            sent = self.try_send(datagram).await;
+        }
+        while self.lossless && sent.as_ref().is_err_and(|error| !is_gone(error)) {
             sent = self.try_send(datagram).await;
         }
         if let Err(error) = &sent {
@@ -86,8 +94,14 @@ impl Sender {
         }
     }
 
-    fn report(&self, error: &io::Error) {
+    /// Why the last datagram that failed was not sent.
+    pub fn last_error(&self) -> &str {
+        &self.last_error
+    }
+
+    fn report(&mut self, error: &io::Error) {
         log::limited!(INFO, "statsd: cannot send to {}: {error}; trying again", self.target);
+        self.last_error = error.to_string();
     }
 }
 
@@ -167,7 +181,7 @@ mod tests {
     async fn a_server_that_is_down_or_stuck_is_retried_once_a_second() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
-        let mut sender = Sender::new(Target::Unix(path.clone()));
+        let mut sender = Sender::new(Target::Unix(path.clone()), false);
         assert!(!sender.send(b"a").await);
         let server = std::os::unix::net::UnixDatagram::bind(path).unwrap();
         server.set_nonblocking(true).unwrap();

@@ -9,7 +9,7 @@ use crate::{
         stats,
     },
     hub::{ConsumerAccount, Hub, Snapshot},
-    pipeline::record::Recorder,
+    pipeline::{output::Context, record::Recorder},
     worker::{Exit, state::WorkerState},
 };
 use std::{net::SocketAddr, sync::Arc};
@@ -26,6 +26,19 @@ pub struct StatusService {
     pub recorder: Option<Arc<Recorder>>,
     /// Where metrics are served, if they are.
     pub prometheus: Option<SocketAddr>,
+}
+
+impl StatusService {
+    /// The service of an output that is started in this context.
+    pub fn new(context: &Context) -> Self {
+        let prometheus = context.served.iter().find(|(name, _)| *name == "prometheus");
+        Self {
+            hub: Arc::clone(&context.hub),
+            worker: context.mode.worker().cloned(),
+            recorder: context.recorder.clone(),
+            prometheus: prometheus.map(|(_, address)| *address),
+        }
+    }
 }
 
 #[tonic::async_trait]

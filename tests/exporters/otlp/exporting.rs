@@ -25,21 +25,25 @@ pub fn wrap(options: &[&str], protocol: Protocol, variables: &[(&str, &str)]) ->
     builder.start()
 }
 
-/// Replays a recording to its end.
+/// Replays a recording to its end, with the default drain timeout.
 pub fn replay(
     collector: &Collector,
     protocol: Protocol,
     recording: String,
     variables: &[(&str, &str)],
 ) -> Finished {
-    let endpoint = format!("--export-otlp=http://127.0.0.1:{}", collector.port);
-    let words = ["replay", "-v", "--drain-timeout", "30s", &endpoint, "{dir}/recording"];
+    start_replay(collector.port, protocol, recording, variables).finish()
+}
+
+pub fn start_replay(port: u16, protocol: Protocol, recording: String, variables: &[(&str, &str)]) -> Sidecar {
+    let endpoint = format!("--export-otlp=http://127.0.0.1:{port}");
+    let words = ["replay", "-v", &endpoint, "{dir}/recording"];
     let mut builder = Sidecar::command(&words).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name());
     std::fs::write(builder.path("recording"), recording).unwrap();
     for (name, value) in variables {
         builder = builder.env(name, value);
     }
-    builder.start().finish()
+    builder.start()
 }
 
 /// The lines of a span of 5 ms.

@@ -2,7 +2,7 @@
 
 use super::{
     collector::{Collector, Protocol, Received, Reply},
-    exporting::{QUICK, counters, expect_counters, exporting, span, wrap},
+    exporting::{QUICK, counters, expect_counters, exporting, replay, span, start_replay, wrap},
 };
 use crate::support::{Finished, run, wait_until};
 use std::time::{Duration, Instant, SystemTime};
@@ -179,5 +179,54 @@ fn a_collector_that_never_answers_fills_only_the_queue() {
         let counters = counters(&finished);
         let (failed, dropped) = (counters["spans_failed"], counters["spans_dropped"]);
         assert!(failed >= 1 && failed + dropped == 100, "{}", finished.describe());
+    }
+}
+
+#[test]
+fn a_replay_waits_for_a_collector_that_answers_late() {
+    for protocol in Protocol::BOTH {
+        let collector = Collector::start(protocol, &vec![Reply::Slow(Duration::from_millis(100)); 100]);
+        let recording = (0..32).map(|number| span("tool.run", &number.to_string())).collect();
+        // More than the default drain timeout.
+        let variables = [("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "4")];
+        let finished = replay(&collector, protocol, recording, &variables);
+        expect_counters(&finished, &[("spans_exported", 32), ("spans_failed", 0), ("spans_dropped", 0)]);
+        finished.expect_code(0);
+    }
+}
+
+#[test]
+fn a_replay_waits_for_a_collector_that_is_down() {
+    for protocol in Protocol::BOTH {
+        let collector = Collector::start(protocol, &[Reply::HangUp]);
+        let port = collector.port;
+        // Live, both limits would end the attempts at once.
+        let variables = [("OTEL_BSP_EXPORT_TIMEOUT", "1"), ("OTEL_METRIC_EXPORT_TIMEOUT", "1")];
+        let recording = (0..10).map(|number| span("tool.run", &number.to_string())).collect();
+        let sidecar = start_replay(port, protocol, recording, &variables);
+        collector.wait_for_traces(1);
+        drop(collector);
+        sidecar.wait_for_stderr("will be sent again");
+        let collector = Collector::start_at(port, protocol, None, &[]);
+        let finished = sidecar.finish();
+        expect_counters(&finished, &[("spans_exported", 10), ("spans_failed", 0), ("spans_dropped", 0)]);
+        assert_eq!(collector.spans().len(), 10);
+        finished.expect_code(0);
+    }
+}
+
+#[test]
+fn a_replay_that_cannot_deliver_reports_that_and_fails() {
+    for (protocol, reply, reason) in [
+        (Protocol::Grpc, Reply::Grpc(Code::InvalidArgument, None), "InvalidArgument: no"),
+        (Protocol::Http, Reply::Http(400, None), "HTTP 400 Bad Request: no"),
+        (Protocol::Grpc, Reply::Partial(10), "rejected: too old"),
+    ] {
+        let collector = Collector::start(protocol, &[reply]);
+        let recording = (0..10).map(|number| span("tool.run", &number.to_string())).collect::<String>();
+        let finished = replay(&collector, protocol, recording + "text", &[]);
+        let line = format!("\ntelemetry-sidecar: otlp: 10 spans not delivered: {reason}\n");
+        assert!(finished.stderr().ends_with(&line), "{}", finished.describe());
+        finished.expect_code(125);
     }
 }

@@ -1,0 +1,133 @@
+//! The order of the end, with paused time.
+
+use super::*;
+use crate::{
+    control::Controls,
+    event::{
+        batch::{BatchBuilder, Event},
+        stats::StreamStats,
+    },
+    grpc::{auth::AccessFiles, limits::ClientLimits},
+    hub::{Limits, WhenFull},
+    pipeline::output::channel,
+};
+use tokio::time::{Instant, sleep};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn hub() -> Arc<Hub> {
+    let limits = Limits { events: 10, bytes: 1_000, when_full: WhenFull::DropNewest };
+    let hub = Hub::new(Controls::default(), limits);
+    let event = Event { name: b"a", correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
+    let mut builder = BatchBuilder::default();
+    builder.push(b"a", event);
+    hub.publish(builder.take(), &StreamStats::default());
+    hub
+}
+
+/// Outputs of a closed hub with a server that runs in this runtime. The drain timeout is half a second.
+fn outputs(hub: &Arc<Hub>, linger: Duration, exporters: Vec<Running>) -> Outputs {
+    let drain = Drain::Within(Duration::from_millis(500));
+    let context = Context::new(Arc::clone(hub), Mode::Replay, drain, linger);
+    let limits = ClientLimits::default();
+    let access = Access::load(AccessFiles::default()).unwrap();
+    let server = Server { listeners: Vec::new(), access, limits };
+    let (done, running) = channel("grpc");
+    let shutdown = context.shutdown.clone();
+    tokio::spawn(async move {
+        server.serve(&context).await;
+        done.drained(None);
+    });
+    hub.close();
+    Outputs { hub: Arc::clone(hub), exporters, server: running, drain, linger, shutdown }
+}
+
+#[track_caller]
+fn assert_took(start: Instant, milliseconds: u64) {
+    let (took, expected) = (start.elapsed(), Duration::from_millis(milliseconds));
+    // The clock's ticks are milliseconds.
+    assert!(expected <= took && took <= expected + Duration::from_millis(2), "{took:?}, not {expected:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_for_linger_then_drains_up_to_the_deadline() {
+    for (linger, somebody_was_there, expected) in
+        [(Duration::ZERO, false, 0), (MINUTE, true, 0), (MINUTE, false, 60_000)]
+    {
+        let hub = hub();
+        if somebody_was_there {
+            hub.subscribe("");
+        }
+        let start = Instant::now();
+        outputs(&hub, linger, Vec::new()).drain().await;
+        assert_took(start, expected);
+    }
+    for (stays, expected) in [(Duration::from_millis(100), 10_100), (MINUTE, 10_500)] {
+        let hub = hub();
+        let start = Instant::now();
+        let outputs = outputs(&hub, MINUTE, Vec::new());
+        let coming = async {
+            sleep(Duration::from_secs(10)).await;
+            let subscriber = hub.subscribe("");
+            sleep(stays).await;
+            drop(subscriber);
+        };
+        tokio::select! {
+            drained = outputs.drain() => assert_eq!(drained.timed_out, stays == MINUTE),
+            never = async { coming.await; std::future::pending().await } => never,
+        }
+        assert_took(start, expected);
+    }
+}
+
+/// An exporter that drains in this time.
+fn exporter(name: &'static str, takes: Duration) -> Running {
+    let (done, running) = channel(name);
+    tokio::spawn(async move {
+        sleep(takes).await;
+        let reason = "refused".into();
+        done.drained([Loss::Undelivered { what: "event", count: 1, reason }]);
+    });
+    running
+}
+
+#[tokio::test(start_paused = true)]
+async fn exporters_drain_though_the_server_has_panicked() {
+    let hub = hub();
+    let start = Instant::now();
+    let (done, panicked) = channel("grpc");
+    drop(done);
+    let exporters = vec![exporter("slow", Duration::from_millis(400))];
+    let drained = Outputs { server: panicked, ..outputs(&hub, Duration::ZERO, exporters) }.drain().await;
+    assert_took(start, 400);
+    let losses: Vec<_> = drained.losses.iter().map(|(name, loss)| format!("{name}: {loss}")).collect();
+    assert_eq!(
+        losses,
+        ["slow: 1 event not delivered: refused", "grpc: ended early because of an internal error"]
+    );
+    assert!(!drained.timed_out);
+}
+
+#[tokio::test(start_paused = true)]
+async fn outputs_that_hang_share_one_drain_timeout() {
+    let hub = hub();
+    let start = Instant::now();
+    let hanging = || exporter("hanging", MINUTE);
+    let exporters = vec![hanging(), hanging(), exporter("slow", Duration::from_millis(400))];
+    let (_done, hanging_server) = channel("grpc");
+    let drained =
+        Outputs { server: hanging_server, ..outputs(&hub, Duration::ZERO, exporters) }.drain().await;
+    assert_took(start, 500);
+    assert!(drained.timed_out);
+    assert_eq!(drained.losses.len(), 1, "only the slow one drained");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_complete_drain_waits_for_every_output() {
+    let hub = hub();
+    let start = Instant::now();
+    let exporters = vec![exporter("slow", MINUTE), exporter("slower", 2 * MINUTE)];
+    let drained = Outputs { drain: Drain::Complete, ..outputs(&hub, Duration::ZERO, exporters) };
+    assert_eq!(drained.drain().await.losses.len(), 2);
+    assert_took(start, 120_000);
+}

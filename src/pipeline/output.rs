@@ -1,0 +1,258 @@
+//! Outputs: what carries events out of the hub. Each exporter is one, and so is the gRPC server.
+//!
+//! ```text
+//! settings ── start(context) ──→ Running ── the hub closes, linger, drain ──→ losses
+//! ```
+//!
+//! The session starts the outputs and waits for them; an output knows nothing of the others.
+
+use super::record::Recorder;
+use crate::{hub::Hub, system::option::Given, worker::state::WorkerState};
+use std::{
+    fmt::{self, Debug, Display},
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    thread,
+    time::Duration,
+};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Where the events come from.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// A running worker, which must not be slowed: what has no room is dropped.
+    Live(Arc<WorkerState>),
+    /// Recordings, which can wait: nothing is dropped.
+    Replay,
+}
+
+impl Mode {
+    /// The worker, if there is one.
+    pub fn worker(&self) -> Option<&Arc<WorkerState>> {
+        match self {
+            Self::Live(worker) => Some(worker),
+            Self::Replay => None,
+        }
+    }
+}
+
+/// How long outputs may take to deliver what is left after the last event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Up to this time; what is left then is counted as lost.
+    Within(Duration),
+    /// As long as it takes.
+    Complete,
+}
+
+impl Drain {
+    /// When a drain that starts now has to end.
+    pub fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Within(limit) => Some(Instant::now() + limit),
+            Self::Complete => None,
+        }
+    }
+}
+
+/// Waits for `work` up to the deadline, if there is one.
+pub async fn by<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
+    }
+}
+
+/// What an output starts with.
+#[derive(Clone)]
+pub struct Context {
+    /// The events.
+    pub hub: Arc<Hub>,
+    /// Where they come from.
+    pub mode: Mode,
+    /// The recording, if there is one.
+    pub recorder: Option<Arc<Recorder>>,
+    /// How to drain.
+    pub drain: Drain,
+    /// How long an output may wait for its consumer after the last event, before it drains.
+    pub linger: Duration,
+    /// Cancelled when servers are to end.
+    pub shutdown: CancellationToken,
+    /// The outputs that were started before and serve at an address.
+    pub served: Vec<(&'static str, SocketAddr)>,
+}
+
+impl Context {
+    /// Without a recording, before any output has started.
+    pub fn new(hub: Arc<Hub>, mode: Mode, drain: Drain, linger: Duration) -> Self {
+        let shutdown = CancellationToken::new();
+        Self { hub, mode, recorder: None, drain, linger, shutdown, served: Vec::new() }
+    }
+}
+
+/// Something that events can be sent to, with its settings.
+pub trait Output: Debug + Send {
+    /// The name in counters, the log and error messages.
+    fn name(&self) -> &'static str;
+
+    /// The file that it appends to.
+    fn appends_to(&self) -> Option<&Given<PathBuf>> {
+        None
+    }
+
+    /// Starts it. It gets the events that are published from now on.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started as the options say.
+    fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError>;
+}
+
+/// Why something could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// An option, its value and the cause, in one line.
+    Option(String),
+    /// The system refused a thread or what it needs.
+    Thread(io::Error),
+}
+
+impl Display for StartError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option(text) => formatter.write_str(text),
+            Self::Thread(error) => write!(formatter, "cannot start a thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What an output could not deliver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loss {
+    /// So many of these were not delivered, most recently for this reason.
+    Undelivered {
+        /// The singular: event, span or data point.
+        what: &'static str,
+        /// How many.
+        count: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The output ended early.
+    Failed(String),
+}
+
+impl Display for Loss {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Undelivered { what, count, reason } => {
+                let plural = if *count == 1 { "" } else { "s" };
+                write!(formatter, "{count} {what}{plural} not delivered: {reason}")
+            }
+            Self::Failed(cause) => formatter.write_str(cause),
+        }
+    }
+}
+
+/// Counts what cannot be delivered.
+#[derive(Debug, Default)]
+pub struct Undelivered {
+    count: u64,
+    reason: String,
+}
+
+impl Undelivered {
+    /// Adds so many that failed for this reason.
+    pub fn add(&mut self, count: u64, reason: impl Display) {
+        if count > 0 {
+            self.count += count;
+            self.reason = reason.to_string();
+        }
+    }
+
+    /// The loss, if there is one.
+    pub fn loss(self, what: &'static str) -> Option<Loss> {
+        let Self { count, reason } = self;
+        (count > 0).then_some(Loss::Undelivered { what, count, reason })
+    }
+}
+
+/// A started output. It resolves when the output has drained, with what could not be delivered, or has ended early.
+#[derive(Debug)]
+pub struct Running {
+    /// The output's name.
+    pub name: &'static str,
+    /// Where it serves, if it does.
+    pub address: Option<SocketAddr>,
+    drained: oneshot::Receiver<Vec<Loss>>,
+}
+
+impl Running {
+    /// The same at an address.
+    #[must_use]
+    pub fn at(self, address: SocketAddr) -> Self {
+        Self { address: Some(address), ..self }
+    }
+}
+
+impl Future for Running {
+    type Output = Vec<Loss>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<Vec<Loss>> {
+        let ended_early = |_| vec![Loss::Failed("ended early because of an internal error".into())];
+        Pin::new(&mut self.drained).poll(context).map(|drained| drained.unwrap_or_else(ended_early))
+    }
+}
+
+/// The output's end of [`Running`]. Dropping it unused, as a panic does, means that the output has ended early.
+#[derive(Debug)]
+pub struct Done(oneshot::Sender<Vec<Loss>>);
+
+impl Done {
+    /// Reports that the output has drained.
+    pub fn drained(self, losses: impl IntoIterator<Item = Loss>) {
+        // The session may have stopped waiting.
+        let _ = self.0.send(losses.into_iter().collect());
+    }
+}
+
+/// Both ends of a running output.
+pub fn channel(name: &'static str) -> (Done, Running) {
+    let (done, drained) = oneshot::channel();
+    (Done(done), Running { name, address: None, drained })
+}
+
+/// Runs an output on a thread of its own: if it hangs, nothing else does.
+///
+/// # Errors
+///
+/// If the system refuses a thread.
+pub fn spawn(name: &'static str, run: impl FnOnce(Done) + Send + 'static) -> Result<Running, StartError> {
+    let (done, running) = channel(name);
+    let spawned = thread::Builder::new().name(name.into()).spawn(|| run(done));
+    spawned.map(|_| running).map_err(StartError::Thread)
+}
+
+/// Runs an asynchronous output on a thread of its own.
+///
+/// # Errors
+///
+/// If the system refuses a thread or what a runtime needs.
+pub fn spawn_async<F: Future<Output = ()>>(
+    name: &'static str,
+    run: impl FnOnce(Done) -> F + Send + 'static,
+) -> Result<Running, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(StartError::Thread)?;
+    spawn(name, move |done| runtime.block_on(run(done)))
+}
