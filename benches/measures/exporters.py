@@ -1,7 +1,7 @@
 """The CPU time that an exporter adds for each event, at a steady rate and without subscribers.
 
-Servers do as little as possible: a socket that is never read, and a collector that ignores requests. Of 20,000 spans
-a second a collector accepts what it can; the others are encoded, dropped and counted.
+Servers do as little as possible: a socket that is never read, and a collector that ignores requests. Of
+20,000 spans a second a collector accepts what it can; the others are encoded, dropped and counted.
 """
 
 import os

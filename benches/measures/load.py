@@ -1,7 +1,7 @@
 """Many sidecars at once, and one sidecar with many subscribers: completeness, memory and CPU.
 
-Memory is Pss, which divides shared pages among processes; MB are 10^6 bytes. CPU is that of the wrappers without
-workers and subscribers, in per cent of one core.
+Memory is Pss, which divides shared pages among processes; MB are 10^6 bytes. CPU is that of the wrappers
+without workers and subscribers, in per cent of one core.
 """
 
 import time

@@ -4,9 +4,9 @@
     cargo build --release
     python3 benches/wrappers/compare.py          # --help lists the options
 
-It takes about four minutes for each wrapper, because missing results are waited for. Each cell is ok, FAIL, or n/a
-if a row does not apply to that wrapper. The failures and their details follow the table. `no wrapper` is the
-command itself: its failures would be errors of the test.
+It takes about four minutes for each wrapper, because missing results are waited for. Each cell is ok, FAIL,
+or n/a if a row does not apply to that wrapper. The failures and their details follow the table. `no wrapper`
+is the command itself: its failures would be errors of the test.
 Needs Linux and Python 3.10 or later with its standard library; the rows of PID 1 need the right to create
 namespaces.
 """
