@@ -4,5 +4,6 @@ pub mod fd;
 pub mod log;
 pub mod open;
 pub mod option;
+pub(crate) mod rate_limit;
 pub(crate) mod sync;
 pub mod value;
