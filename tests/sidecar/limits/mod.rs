@@ -83,7 +83,7 @@ async fn a_connection_over_the_limit_is_closed_until_another_closes() {
     let port = sidecar.port();
     let (first, second) = (open_stream(port), open_stream(port));
     assert!(is_closed(dial(port)));
-    sidecar.wait_for_stderr("closed, --max-connections is reached");
+    sidecar.wait_for_stderr("closed: --max-connections is reached");
     drop(first);
     let is_served = async || {
         let mut stream = dial(port);
