@@ -54,8 +54,8 @@ impl Ending {
     /// Waits until all bytes were passed, however long stderr is not read, and then for the delivery, up to
     /// `limit`.
     ///
-    /// A signal, which makes `signals` readable and `end_now` true, ends the wait. Bytes that were read are still
-    /// passed as long as stderr takes them.
+    /// A signal, which makes `signals` readable and `end_now` true, ends the wait. Bytes that were read are
+    /// still passed as long as stderr takes them.
     pub(super) fn wait(
         &self,
         limit: Duration,

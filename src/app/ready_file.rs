@@ -9,7 +9,8 @@ use std::{
     process,
 };
 
-/// Removes the file that another sidecar has left, even if the options are wrong: it must not be taken for this one's.
+/// Removes the file that another sidecar has left, even if the options are wrong: it must not be taken for
+/// this one's.
 pub(super) fn remove_stale(file: &Given<PathBuf>) -> Result<(), String> {
     match fs::remove_file(&file.value) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(file.origin.error(error)),
@@ -17,8 +18,8 @@ pub(super) fn remove_stale(file: &Given<PathBuf>) -> Result<(), String> {
     }
 }
 
-/// Writes a temporary file and renames it, so that nobody reads half of it. Other users may be able to write to the
-/// directory, as to /tmp: a file that already has the temporary name is never written to.
+/// Writes a temporary file and renames it, so that nobody reads half of it. Other users may be able to write
+/// to the directory, as to /tmp: a file that already has the temporary name is never written to.
 pub(super) fn write(file: &Given<PathBuf>, listeners: &[Listener]) -> Result<(), String> {
     let mut lines = String::new();
     for listener in listeners {

@@ -18,8 +18,8 @@ use crate::{
 };
 use std::{sync::Arc, thread};
 
-/// Serves the recordings, one after the other, and ends when all is delivered. If something could not be delivered it
-/// reports that and fails.
+/// Serves the recordings, one after the other, and ends when all is delivered. If something could not be
+/// delivered it reports that and fails.
 pub fn run(mut config: Replay) -> Result<Exit, String> {
     let recordings = recording::open(&config.files).map_err(|error| error.to_string())?;
     refuse_to_append(&recordings, &config.serve)?;

@@ -1,7 +1,7 @@
 //! What wrapping and replaying share: one order of start and one order of drain for all outputs.
 //!
-//! Start: bind listeners, open the recording, start exporters, write the ready file, announce, serve gRPC. At the end: close
-//! the hub, linger, drain all outputs up to one deadline, finish the recording, report.
+//! Start: bind listeners, open the recording, start exporters, write the ready file, announce, serve gRPC. At
+//! the end: close the hub, linger, drain all outputs up to one deadline, finish the recording, report.
 
 use super::{
     account::account,
@@ -125,7 +125,8 @@ impl Session {
         }
     }
 
-    /// Ends the stream and waits until it is delivered, or the time for that is over. Meanwhile log lines are printed.
+    /// Ends the stream and waits until it is delivered, or the time for that is over. Meanwhile log lines are
+    /// printed.
     pub fn finish(self, mut print_log: impl FnMut()) -> Report {
         self.hub.close();
         let drained = self.runtime.block_on(async {
@@ -168,7 +169,8 @@ struct Drained {
 }
 
 impl Outputs {
-    /// Lingers, then waits for all outputs up to one deadline, whether they drain, hang or have ended already.
+    /// Lingers, then waits for all outputs up to one deadline, whether they drain, hang or have ended
+    /// already.
     async fn drain(self) -> Drained {
         // A timeout of zero would still take a tick of the clock.
         if !self.linger.is_zero() {

@@ -23,8 +23,8 @@ pub struct ExportArgs {
 }
 
 impl ExportArgs {
-    /// The exporters that are on, in the order in which they are started. `insecure` allows addresses that other hosts can
-    /// reach.
+    /// The exporters that are on, in the order in which they are started. `insecure` allows addresses that
+    /// other hosts can reach.
     ///
     /// # Errors
     ///

@@ -15,8 +15,8 @@ use tokio::task::yield_now;
 /// What may wait for an exporter, in bytes of messages.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// The least memory that an event needs, in bytes: what filters need of it stands beside its message and is larger than the
-/// shortest messages.
+/// The least memory that an event needs, in bytes: what filters need of it stands beside its message and is
+/// larger than the shortest messages.
 const EVENT_BYTES: usize = 64;
 
 /// What may wait for an exporter. Files and counts are meant to be complete, so that bursts get more room
@@ -97,8 +97,8 @@ pub fn spawn_async<F: Future<Output = ()>>(
     })
 }
 
-/// Lowers the priority of this thread: an exporter has a queue, so the worker and the threads that read and serve it come
-/// first when processors are busy.
+/// Lowers the priority of this thread: an exporter has a queue, so the worker and the threads that read and
+/// serve it come first when processors are busy.
 pub fn lower_thread_priority() {
     /// Added to the nice value, which ends at 19: the thread still gets a tenth of a busy processor.
     const NICER: libc::c_int = 10;

@@ -1,8 +1,8 @@
 //! Accepting connections, serving them, and ending them in order.
 //!
-//! At the end of the stream queues drain and each stream ends with status OK. After a connection's last stream GOAWAY is
-//! sent, and the connection stays until the peer closes it. From the shutdown on this takes no longer than the drain's
-//! limit. Connections without a telemetry stream are not waited for.
+//! At the end of the stream queues drain and each stream ends with status OK. After a connection's last
+//! stream GOAWAY is sent, and the connection stays until the peer closes it. From the shutdown on this takes
+//! no longer than the drain's limit. Connections without a telemetry stream are not waited for.
 
 use super::{
     auth::Access,
@@ -152,7 +152,8 @@ mod tests {
     async fn a_peer_has_time_to_begin_and_to_show_that_it_is_there_and_no_more() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
-        // What is written to a unix socket is there at once: while something can be read the clock stands still.
+        // What is written to a unix socket is there at once: while something can be read the clock stands
+        // still.
         let address = Address::Unix(path.clone()).resolve().unwrap();
         let mut listener = Listener::bind(&address, SocketMode::default()).unwrap();
         let _file = listener.take_file();

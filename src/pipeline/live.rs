@@ -1,15 +1,15 @@
 //! The live source: a thread that reads the worker's stderr.
 //!
-//! It uses plain blocking reads and writes, and sleeps in `poll` on the pipe and on the [`Wake`] that announces log lines and
-//! the worker's end. After the worker's end it processes the bytes that are in the pipe at that moment and no more: a
-//! grandchild that goes on writing does not delay the exit.
+//! It uses plain blocking reads and writes, and sleeps in `poll` on the pipe and on the [`Wake`] that
+//! announces log lines and the worker's end. After the worker's end it processes the bytes that are in the
+//! pipe at that moment and no more: a grandchild that goes on writing does not delay the exit.
 //!
-//! The pipe starts at the system's size and is enlarged while reads come full, because each user has a budget of
-//! pipe memory and most workers need none of it.
+//! The pipe starts at the system's size and is enlarged while reads come full, because each user has a budget
+//! of pipe memory and most workers need none of it.
 //!
-//! Waking the reader for every line would cost the worker as much time as the sidecar, because the worker does the
-//! waking. While reads follow one another closely the reader sleeps for a short delay instead of waiting for the next
-//! byte, and then reads what has arrived.
+//! Waking the reader for every line would cost the worker as much time as the sidecar, because the worker
+//! does the waking. While reads follow one another closely the reader sleeps for a short delay instead of
+//! waiting for the next byte, and then reads what has arrived.
 
 use super::{Pipeline, Publisher, wake::Wake};
 use nix::{
@@ -24,7 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The largest read, and the size of a pipe on Linux, in bytes. A read and the events made of it fit a core's cache.
+/// The largest read, and the size of a pipe on Linux, in bytes. A read and the events made of it fit a core's
+/// cache.
 const READ_BYTES: usize = 64 * 1024;
 /// After a read of this many bytes the pipe is read again at once: writers rarely fill it to the last byte.
 const LARGE_READ_BYTES: usize = READ_BYTES / 2;
@@ -33,7 +34,8 @@ const MAX_PIPE_BYTES: usize = 1024 * 1024;
 
 /// Reads that follow one another within this time are coalesced.
 const COALESCE_WINDOW: Duration = Duration::from_micros(400);
-/// How long coalesced bytes collect: too short to be seen, and long enough for several lines of a busy Python worker.
+/// How long coalesced bytes collect: too short to be seen, and long enough for several lines of a busy Python
+/// worker.
 const COALESCE_DELAY: TimeSpec = TimeSpec::new(0, 150_000);
 
 /// The worker's pipe, read until the worker has ended and what it wrote is read.
@@ -88,11 +90,11 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Feeds a worker's stderr to the pipeline until the worker has ended and all that it wrote is processed. A pipe
-/// of fixed size is not enlarged.
+/// Feeds a worker's stderr to the pipeline until the worker has ended and all that it wrote is processed. A
+/// pipe of fixed size is not enlarged.
 ///
-/// After a panic everything that was read and what the worker still writes reaches stderr unseen: an error of the
-/// sidecar's must not cost the worker its output.
+/// After a panic everything that was read and what the worker still writes reaches stderr unseen: an error of
+/// the sidecar's must not cost the worker its output.
 pub fn feed<P: Publisher, F: AsFd>(
     pipe: &OwnedFd,
     fixed_size: bool,
@@ -209,7 +211,8 @@ impl ReadCoalescer {
         self.delays_next = last.is_some_and(|last| now - last < COALESCE_WINDOW);
     }
 
-    /// True once for each read that followed closely: after a delay without bytes the reader waits for the next ones.
+    /// True once for each read that followed closely: after a delay without bytes the reader waits for the
+    /// next ones.
     fn take_delay(&mut self) -> bool {
         std::mem::take(&mut self.delays_next)
     }

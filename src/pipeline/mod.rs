@@ -1,13 +1,13 @@
-//! Source to sinks: bytes of a worker or of a recording go in, ordinary ones come out on stderr and events at a
-//! publisher.
+//! Source to sinks: bytes of a worker or of a recording go in, ordinary ones come out on stderr and events at
+//! a publisher.
 //!
 //! ```text
 //! source → buffer → splitter ─┬→ passthrough (stderr)
 //!                             └→ decoder → batch → publisher (hub)
 //! ```
 //!
-//! Events are published before ordinary bytes are written: if stderr is not read the worker waits, as without the
-//! sidecar, but subscribers do not.
+//! Events are published before ordinary bytes are written: if stderr is not read the worker waits, as without
+//! the sidecar, but subscribers do not.
 
 pub mod live;
 pub mod output;
@@ -127,8 +127,8 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         }
     }
 
-    /// Prints the rest of the log and a summary as its last message, from the start of a line on, even if that takes a
-    /// newline that the worker did not write.
+    /// Prints the rest of the log and a summary as its last message, from the start of a line on, even if
+    /// that takes a newline that the worker did not write.
     pub fn print_last(&mut self, summary: &str) {
         if !self.parts.passthrough.at_line_start() && self.parts.passthrough.is_ready() {
             self.parts.passthrough.write(&mut [IoSlice::new(b"\n")]);
@@ -149,8 +149,8 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         &self.parts.publisher
     }
 
-    /// Passes what was read and not passed when a call panicked. Lines whose events were not published pass as well. Only
-    /// [`pass_raw`](Self::pass_raw) and [`print_last`](Self::print_last) make sense afterwards.
+    /// Passes what was read and not passed when a call panicked. Lines whose events were not published pass
+    /// as well. Only [`pass_raw`](Self::pass_raw) and [`print_last`](Self::print_last) make sense afterwards.
     pub fn pass_unfinished(&mut self) {
         if let Some(before) = self.before_split.take() {
             self.stats = before;

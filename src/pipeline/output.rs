@@ -187,7 +187,8 @@ impl Undelivered {
     }
 }
 
-/// A started output. It resolves when the output has drained, with what could not be delivered, or has ended early.
+/// A started output. It resolves when the output has drained, with what could not be delivered, or has ended
+/// early.
 #[derive(Debug)]
 pub struct Running {
     /// The output's name.
@@ -214,7 +215,8 @@ impl Future for Running {
     }
 }
 
-/// The output's end of [`Running`]. Dropping it unused, as a panic does, means that the output has ended early.
+/// The output's end of [`Running`]. Dropping it unused, as a panic does, means that the output has ended
+/// early.
 #[derive(Debug)]
 pub struct Done(oneshot::Sender<Vec<Loss>>);
 

@@ -1,8 +1,8 @@
 //! The exact writer: bytes to the sidecar's stderr, whatever state that is in.
 //!
-//! Writes block, as the worker's own would. A non-blocking stderr (the flag belongs to whoever made it and stays
-//! as it is) is waited for. When nobody can ever read again the bytes are dropped and counted; when a disk is
-//! full they are dropped, too, but the next ones are tried.
+//! Writes block, as the worker's own would. A non-blocking stderr (the flag belongs to whoever made it and
+//! stays as it is) is waited for. When nobody can ever read again the bytes are dropped and counted; when a
+//! disk is full they are dropped, too, but the next ones are tried.
 
 use nix::{
     errno::Errno,

@@ -55,8 +55,8 @@ impl ReadBuffer {
 
     /// The first index in the buffer, `least` or above, at which a page starts.
     ///
-    /// A pipe's bytes lie in pages. Some processors (AMD's Zen) need twice the time to copy to a place a few bytes further
-    /// into its page than the source, because every load seems to depend on the store before.
+    /// A pipe's bytes lie in pages. Some processors (AMD's Zen) need twice the time to copy to a place a few
+    /// bytes further into its page than the source, because every load seems to depend on the store before.
     fn page_at_or_after(&self, least: usize) -> usize {
         let first = self.bytes.as_ptr().align_offset(PAGE_BYTES);
         first + least.saturating_sub(first).next_multiple_of(PAGE_BYTES)

@@ -1,8 +1,8 @@
 //! `--record`: the worker's raw stderr, appended to a file by a thread of its own.
 //!
 //! It never slows the worker. If the file cannot be written, or the disk is slower than the worker for longer
-//! than a bounded buffer lasts, recording stops for good: a recording with a hole would replay lines that were
-//! never written.
+//! than a bounded buffer lasts, recording stops for good: a recording with a hole would replay lines that
+//! were never written.
 
 use crate::{
     event::stats::RecordingStats,
@@ -26,8 +26,8 @@ pub struct Recorder {
     shared: Arc<Shared>,
 }
 
-/// Each side changes the state under the lock and notifies after that; each waits for a condition that it looks at under the
-/// lock, again after every waking. So no wake-up is lost, and one too many does no harm.
+/// Each side changes the state under the lock and notifies after that; each waits for a condition that it
+/// looks at under the lock, again after every waking. So no wake-up is lost, and one too many does no harm.
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,

@@ -14,9 +14,9 @@ use std::{
 
 /// Wakes the reader for log lines and for the worker's end.
 ///
-/// No lost wakeups: the flag or the log line is stored before the descriptor's count is raised, and the reader resets the
-/// count before it looks for either. If the count is raised after that, the next wait returns at once. Release and Acquire
-/// order the flag; log lines have a lock of their own.
+/// No lost wakeups: the flag or the log line is stored before the descriptor's count is raised, and the
+/// reader resets the count before it looks for either. If the count is raised after that, the next wait
+/// returns at once. Release and Acquire order the flag; log lines have a lock of their own.
 #[derive(Debug)]
 pub struct Wake {
     fd: EventFd,

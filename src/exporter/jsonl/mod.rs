@@ -91,7 +91,8 @@ fn export(subscription: &Subscription, file: &File) -> Undelivered {
     }
 }
 
-/// Wakes a thread as if it were a task. A thread that is woken before it parks does not park: std remembers the wakeup.
+/// Wakes a thread as if it were a task. A thread that is woken before it parks does not park: std remembers
+/// the wakeup.
 struct Unpark(Thread);
 
 impl Wake for Unpark {

@@ -1,8 +1,8 @@
 //! The exporter's loop: it reads, batches and sends at the same time.
 //!
-//! The feed is read while a request is in flight: a server that is slow or down fills the queue of finished spans
-//! and nothing else. Each signal has one request in flight at a time. A replay drops nothing: the feed waits while the queue
-//! is full, and requests are sent again without limit.
+//! The feed is read while a request is in flight: a server that is slow or down fills the queue of finished
+//! spans and nothing else. Each signal has one request in flight at a time. A replay drops nothing: the feed
+//! waits while the queue is full, and requests are sent again without limit.
 
 use super::{
     Counter, Start,
@@ -45,7 +45,8 @@ const COUNTING: Duration = Duration::from_millis(200);
 /// Why what was not sent at the end was not delivered.
 const TIME_IS_OVER: &str = "the drain timeout is over";
 
-/// Exports until the feed has ended, and then what is left, as far as there is time. Returns what was not delivered.
+/// Exports until the feed has ended, and then what is left, as far as there is time. Returns what was not
+/// delivered.
 pub async fn run(start: Start) -> Vec<Loss> {
     match Exporter::new(start) {
         Ok(exporter) => exporter.run().await,

@@ -1,12 +1,12 @@
 //! `--export-prometheus`: metrics for Prometheus to scrape.
 //!
-//! One thread takes events from the hub, adds them up and answers scrapes, in turns: a page is made between two chunks of
-//! events and never of half of one. Making it takes milliseconds for thousands of series, in which events wait in the
-//! exporter's queue and nobody else waits at all.
+//! One thread takes events from the hub, adds them up and answers scrapes, in turns: a page is made between
+//! two chunks of events and never of half of one. Making it takes milliseconds for thousands of series, in
+//! which events wait in the exporter's queue and nobody else waits at all.
 //!
-//! The page is there from before the worker's start until the sidecar's end. What came after the last scrape is not
-//! seen by anyone, unless the sidecar lingers (`--linger`): then it waits for one more scrape, which has everything,
-//! the worker's exit status included.
+//! The page is there from before the worker's start until the sidecar's end. What came after the last scrape
+//! is not seen by anyone, unless the sidecar lingers (`--linger`): then it waits for one more scrape, which
+//! has everything, the worker's exit status included.
 
 mod accept;
 pub mod args;
@@ -44,8 +44,8 @@ impl Output for Settings {
         NAME
     }
 
-    /// It serves until the process ends, and has drained as soon as everything is counted or, if it is to linger, a page
-    /// with everything was scraped.
+    /// It serves until the process ends, and has drained as soon as everything is counted or, if it is to
+    /// linger, a page with everything was scraped.
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let Given { value: address, origin } = &self.address;
         let wrong = |cause: String| StartError::Option(origin.error(cause));
