@@ -103,7 +103,7 @@ async fn round(mut rng: Rng) {
         async || status.get().await,
         |status| {
             status.stream.unwrap().bytes_read == written.len() as u64 && status.subscribers.is_empty()
-            // Queued lines may remain unwritten when the drain timeout is over.
+            // Queued lines may remain unwritten when the drain timeout expires.
             && status.exporters.iter().all(|exporter| exporter.queued == 0)
         },
     );

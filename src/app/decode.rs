@@ -1,4 +1,4 @@
-//! `decode`: the events of recordings as JSON lines on stdout.
+//! `decode`: prints the events of recordings as JSON lines.
 
 use crate::{
     config::Framing,
@@ -16,8 +16,7 @@ use crate::{
 use prost::Message as _;
 use std::{fs::File, io, path::PathBuf};
 
-/// Prints the events of all files; ordinary lines are left out, and what looks like telemetry and is not is
-/// counted on stderr.
+/// Prints the events of all files. Ordinary lines are omitted; invalid telemetry lines are counted on stderr.
 pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
     let standard_input = [PathBuf::from("-")];
     let recordings = recording::open(if files.is_empty() { &standard_input } else { files })
@@ -37,7 +36,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
         result = result.and(recording.feed(&mut pipeline, false, |printer| printer.result.is_err()));
     }
     match &pipeline.publisher().result {
-        // Whoever read has seen enough.
+        // The reader has closed the pipe.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Code(0)),
         Err(error) => return Err(format!("standard output: {error}")),
         Ok(()) => {}
@@ -48,7 +47,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
     result.map(|()| Exit::Code(0)).map_err(|error| error.to_string())
 }
 
-/// Writes batches to stdout until that fails.
+/// Writes batches to stdout until a write fails.
 struct Printer {
     lines: Vec<u8>,
     result: io::Result<()>,
@@ -61,7 +60,7 @@ impl Publisher for Printer {
             let (Some(event), Some(message)) = (batch.event(index), batch.message(index)) else {
                 continue;
             };
-            // The decoder wrote these messages: they decode, and writing to a Vec does not fail.
+            // The decoder made these messages, so they decode. Writing to a Vec does not fail.
             if let Ok(decoded) = TelemetryEvent::decode(message) {
                 let timestamp_ns = event.timestamp_given.then_some(event.timestamp_ns);
                 let _ = json::write(&mut self.lines, &decoded, timestamp_ns);
@@ -75,7 +74,7 @@ impl Publisher for Printer {
     fn account(&mut self, _: &StreamStats) {}
 }
 
-/// What passed through because it does not decode, in words.
+/// A message about the telemetry lines that do not decode, if there were any.
 fn rejected(stats: &StreamStats) -> Option<String> {
     let malformed = Malformed::ALL.into_iter().map(|reason| (reason.name(), stats.malformed.get(reason)));
     let counts = malformed.chain([("too long", stats.oversized)]).filter(|(_, count)| *count > 0);

@@ -1,4 +1,4 @@
-//! The end of a wrapped run: the main thread waits for the reading thread, but not for ever.
+//! The end of a wrapped run: the main thread waits for the reading thread, with a limit.
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -16,7 +16,7 @@ const BLOCKED_AFTER_MS: u16 = 200;
 /// Interval of looking whether the bytes were passed after a signal, in milliseconds.
 const POLL_INTERVAL_MS: u16 = 10;
 
-/// What the reading thread reaches at the end.
+/// The main thread's side: waits until the reading thread reaches its last stages.
 #[derive(Debug)]
 pub(super) struct Ending {
     passed: Arc<EventFd>,

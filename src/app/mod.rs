@@ -1,4 +1,4 @@
-//! The composition root: what runs, with what, and in which order it ends.
+//! The composition root: builds everything from the configuration and owns the order of start and shutdown.
 
 mod account;
 mod decode;
@@ -19,15 +19,15 @@ use crate::{
 };
 use std::{ffi::OsString, io};
 
-/// Does what a command line says, program name first.
+/// Runs a command line, program name first.
 ///
 /// # Errors
 ///
-/// What went wrong, in one line, before anything was started or with nothing left running.
+/// The error in one line. Nothing is left running then.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String> {
     match cli::parse(arguments) {
         Ok(Parsed::Text(text)) => {
-            // With colours if stdout is a terminal.
+            // Coloured if stdout is a terminal.
             let _ = text.print();
             Ok(Exit::Code(0))
         }
@@ -48,7 +48,7 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(address, access) => tail::run(&address, &access),
         Task::Completions(shell) => {
-            // Nobody misses what nobody reads.
+            // A reader that closes early has what it wants.
             let _ = write_all(io::stdout(), &reference::completions(shell));
             Ok(Exit::Code(0))
         }

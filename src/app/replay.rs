@@ -1,4 +1,4 @@
-//! Serving recordings.
+//! `replay`: serves recordings.
 
 use super::{
     session::{Report, Session},
@@ -45,7 +45,7 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
     if config.serve.serving.log().level > Level::Off {
         pipeline.print_last(&totals);
     } else if !is_complete {
-        // The lines about losses start at the start of a line.
+        // Make the lines about losses start at the beginning of a line.
         pipeline.print_last("");
     }
     for (name, loss) in losses {
@@ -54,7 +54,7 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
     result.map(|()| Exit::Code(if is_complete { 0 } else { FAILED })).map_err(|error| error.to_string())
 }
 
-/// What is appended to a recording would be read, and appended again.
+/// Refuses outputs that append to a recording: what is appended would be read and appended again.
 fn refuse_to_append(recordings: &[Recording], serve: &Serve) -> Result<(), String> {
     let appended = serve.exporters.iter().filter_map(|exporter| exporter.appends_to());
     for file in serve.source.record.iter().chain(appended) {
@@ -65,10 +65,10 @@ fn refuse_to_append(recordings: &[Recording], serve: &Serve) -> Result<(), Strin
     Ok(())
 }
 
-/// Has signals end this process as they end any, but not before the sockets' files are gone.
+/// Lets signals end this process as they end any other, after the socket files are removed.
 fn end_on_signals(socket_files: &SocketFiles) -> Result<(), String> {
     let wrong = |error| format!("cannot prepare for signals: {error}");
-    // Threads started later inherit that they are blocked.
+    // Threads started later inherit the blocked signals.
     let ending = Ending::block().map_err(|error| wrong(error.into()))?;
     let remover = socket_files.remover();
     let wait = move || {

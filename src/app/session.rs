@@ -35,17 +35,17 @@ use tokio_util::sync::CancellationToken;
 /// How often log lines are printed during the drain.
 const LOG_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Everything but the source.
+/// Everything except the source: hub, recording and outputs.
 pub struct Session {
     pub hub: Arc<Hub>,
     recorder: Option<Arc<Recorder>>,
     outputs: Outputs,
-    /// What waits for the outputs. Made at the start, because clients may take all descriptors later.
+    /// Runs the drain. Created at the start, because clients may use up all descriptors later.
     runtime: Runtime,
     log: log::Lines,
 }
 
-/// What a session has come to.
+/// The result of a session.
 pub struct Report {
     /// What could not be delivered, with the output's name.
     pub losses: Vec<(&'static str, Loss)>,
@@ -54,7 +54,7 @@ pub struct Report {
 }
 
 impl Session {
-    /// Binds, opens and starts everything that can fail, so that nothing can once the worker runs.
+    /// Binds, opens and starts everything that can fail, so that nothing can fail once the worker runs.
     pub fn start(
         config: &mut Serve,
         mode: Mode,
@@ -103,7 +103,7 @@ impl Session {
         Ok(Self { hub, recorder, outputs, runtime, log: log.clone() })
     }
 
-    /// What a pipeline of this session is made of.
+    /// The parts of a pipeline for this session.
     pub fn parts<P: Publisher>(&self, config: &mut Serve, publisher: P) -> Parts<P, Stderr> {
         let metadata = Several::flatten(std::mem::take(&mut config.source.metadata));
         Parts {
@@ -114,7 +114,7 @@ impl Session {
             ),
             decoder: Decoder::new(&dialect::SNAKEPIT, metadata.map(|given| given.value).collect()),
             publisher,
-            // Where stderr was closed Rust has put /dev/null.
+            // If stderr was closed, Rust's runtime has opened /dev/null in its place.
             passthrough: if was_closed(2) {
                 Passthrough::closed(io::stderr())
             } else {
@@ -179,7 +179,7 @@ impl Outputs {
         let deadline = self.drain.deadline();
         let mut drained =
             Drained { losses: Vec::new(), timed_out: false, deadline: deadline.map(Into::into) };
-        // A replay's exporters may wait for their servers for long; until then the status can be asked for.
+        // In a replay the exporters may wait long for their servers; meanwhile the status is still served.
         if deadline.is_some() {
             self.shutdown.cancel();
         }

@@ -1,4 +1,4 @@
-//! `tail`: the events of a running sidecar as JSON lines on stdout.
+//! `tail`: prints the events of a running sidecar as JSON lines.
 
 use crate::{
     config::{ClientAccess, ClientTls},
@@ -17,7 +17,7 @@ use tonic::{
     transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
 };
 
-/// Prints events until the stream ends or nobody reads them any more.
+/// Prints events until the stream ends or stdout is closed.
 pub fn run(address: &Address, access: &ClientAccess) -> Result<Exit, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
@@ -61,7 +61,7 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
     Ok(())
 }
 
-/// The cause of all causes: what the system said, or the server's TLS, or that one speaks TLS and the other does not.
+/// The root cause: the system's or TLS's error, or a hint that only one side uses TLS.
 fn explain(mut error: &(dyn Error + 'static)) -> String {
     while let Some(cause) = error.source() {
         error = cause;
@@ -71,11 +71,11 @@ fn explain(mut error: &(dyn Error + 'static)) -> String {
         return "it does not speak TLS".into();
     }
     let text = error.to_string();
-    // What HTTP/2 makes of the alert by which a TLS server answers to what is not TLS.
+    // A TLS server answers plain HTTP/2 with an alert, which HTTP/2 takes for a frame.
     if text.ends_with("frame with invalid size") { text + ", does it speak TLS? (--tls-ca)" } else { text }
 }
 
-/// What to bring to be let in.
+/// The `authorization` header with the first token.
 fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, String> {
     let value = [b"Bearer ", tokens.load()?.first()].concat();
     let mut value = MetadataValue::try_from(value).map_err(|error| tokens.0.error(error))?;
@@ -84,7 +84,7 @@ fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, String> {
 }
 
 fn tls_config(tls: &ClientTls) -> Result<ClientTlsConfig, String> {
-    // tonic does not say which file it is, or that there is anything wrong with it at all.
+    // Validate the files first: tonic's errors do not name the file, and it ignores some errors.
     pem::authorities(&tls.ca)?;
     let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls.ca.read()?));
     let Some((certificate, key)) = &tls.identity else { return Ok(config) };

@@ -72,7 +72,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
             error => origin.error(error),
         }
     })?;
-    // Clients can take all descriptors from the moment at which they are served.
+    // Duplicate it now: clients can use up all descriptors once they are served.
     let late = pipe.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
     let socket_files = SocketFiles::default();
     let mode = Mode::Live(Arc::clone(&worker_state));
@@ -119,7 +119,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     Ok(exit)
 }
 
-/// What the worker inherited is its alone: whoever is at the other end is to see when the worker closes it.
+/// Closes the sidecar's copies of the worker's descriptors, so that peers notice when the worker closes one.
 fn give_up_descriptors() {
     if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
         let _ = dup2_stdin(&null);

@@ -22,7 +22,7 @@ const KEEPALIVE_INTERVAL: Period = Period(Duration::from_secs(30));
 
 /// Limits on clients, each alone or all together.
 ///
-/// What they make the sidecar hold in memory is bounded, whoever they are:
+/// The memory that clients can make the sidecar hold is bounded, with and without a token:
 ///
 /// - a connection: what is on its way in, 512 KiB at most (see `connection`);
 /// - an open request: its headers while they are examined and, unless it is refused, the part of its message

@@ -1,4 +1,4 @@
-//! Accepting connections, serving them, and ending them in order.
+//! The gRPC server: accepts connections, serves them, and shuts down gracefully.
 //!
 //! At the end of the stream queues drain and each stream ends with status OK. After a connection's last
 //! stream GOAWAY is sent, and the connection stays until the peer closes it. From the shutdown on this takes
@@ -24,13 +24,13 @@ use tokio_util::sync::CancellationToken;
 /// The server's name, and its thread's.
 const NAME: &str = "grpc";
 
-/// What to serve, and to whom.
+/// The server before its start.
 pub struct Server {
-    /// Where to listen.
+    /// The bound listeners.
     pub listeners: Vec<Listener>,
-    /// Who is let in.
+    /// TLS and tokens.
     pub access: Access,
-    /// What clients may take.
+    /// The limits on clients.
     pub limits: ClientLimits,
 }
 
@@ -49,7 +49,7 @@ impl Output for Server {
         let context = context.clone();
         spawn_async(NAME, |done| async move {
             self.serve(&context).await;
-            // Subscribers that leave early, or never come, are their own loss.
+            // Events of subscribers that disconnect early are counted as abandoned; they are not a failure.
             done.drained(None);
         })
     }
@@ -84,7 +84,7 @@ impl Server {
         let deadline = drain.deadline();
         by(deadline, hub.subscribers_left()).await;
         end.cancel();
-        // Accept loops end, taking their connections with them.
+        // The accept loops end after their connections.
         by(deadline, async { while accepting.join_next().await.is_some() {} }).await;
     }
 }
@@ -121,7 +121,7 @@ mod tests {
         time::Instant,
     };
 
-    /// What HTTP/2 starts with, and an empty SETTINGS frame.
+    /// A client's preface and an empty SETTINGS frame.
     const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
     fn context() -> Context {

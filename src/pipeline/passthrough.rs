@@ -1,4 +1,4 @@
-//! The exact writer: bytes to the sidecar's stderr, whatever state that is in.
+//! Writes ordinary bytes to the sidecar's stderr, whatever its state.
 //!
 //! Writes block, as the worker's own would. A non-blocking stderr (the flag belongs to whoever made it and
 //! stays as it is) is waited for. When nobody can ever read again the bytes are dropped and counted; when a
@@ -14,16 +14,16 @@ use std::{io::IoSlice, os::fd::AsFd};
 /// The most slices that Linux takes in one call (`UIO_MAXIOV`).
 const MAX_SLICES: usize = 1024;
 
-/// What became of some bytes.
+/// The result of a write, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Bytes written.
+    /// Written.
     pub passed: u64,
-    /// Bytes that could not be.
+    /// Could not be written.
     pub dropped: u64,
 }
 
-/// The writer.
+/// The writer to stderr.
 #[derive(Debug)]
 pub struct Passthrough<F> {
     fd: F,
@@ -37,7 +37,7 @@ impl<F: AsFd> Passthrough<F> {
         Self { fd, closed: false, at_line_start: true }
     }
 
-    /// A writer that drops everything: there is no stderr.
+    /// A writer that drops everything, for a stderr that was closed from the start.
     pub fn closed(fd: F) -> Self {
         Self { closed: true, ..Self::new(fd) }
     }
@@ -47,14 +47,14 @@ impl<F: AsFd> Passthrough<F> {
         self.at_line_start
     }
 
-    /// Writes all of these slices, one behind the other, waiting as long as it takes.
+    /// Writes all slices in order, waiting as long as it takes.
     pub fn write(&mut self, slices: &mut [IoSlice<'_>]) -> Written {
         let mut written = Written::default();
         if let Some(last) = slices.iter().rev().find_map(|slice| slice.last()) {
             self.at_line_start = *last == b'\n';
         }
         let mut rest = slices;
-        // Empty slices at the front would look like progress of nothing.
+        // Skip empty slices, for which writev would return 0.
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() && !self.closed {
             let some = rest.len().min(MAX_SLICES);
@@ -66,7 +66,7 @@ impl<F: AsFd> Passthrough<F> {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => self.wait(),
                 Err(Errno::EPIPE | Errno::EBADF) => self.closed = true,
-                // ENOSPC, EIO, EFBIG, EDQUOT and whatever else a file system has: these bytes are lost.
+                // ENOSPC, EIO, EFBIG, EDQUOT and other errors of a file system: these bytes are dropped.
                 Err(_) => break,
             }
         }
@@ -79,7 +79,7 @@ impl<F: AsFd> Passthrough<F> {
         !self.closed && self.poll(PollTimeout::ZERO)
     }
 
-    /// Waits until there is room or an error to be had from writing.
+    /// Waits until a write makes progress or fails.
     fn wait(&self) {
         self.poll(PollTimeout::NONE);
     }

@@ -1,4 +1,4 @@
-//! From the pipeline to the hub: a live worker's events are dropped when queues are full, recorded ones wait.
+//! Publishers: a live worker's events are dropped when queues are full; a recording waits.
 
 use super::{Publisher, pace::Pace};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Never waits: a worker is not slowed.
+/// Publishes without waiting, so that the worker is never slowed.
 #[derive(Debug)]
 pub struct Dropping(pub Arc<Hub>);
 
@@ -21,14 +21,14 @@ impl Publisher for Dropping {
     }
 }
 
-/// Waits for room in every queue: a recording has time.
+/// Publishes and waits for room in every queue.
 #[derive(Debug)]
 pub struct Waiting {
-    /// Where to.
+    /// The hub to publish to.
     pub hub: Arc<Hub>,
     /// Whether a full backlog waits for a subscriber.
     pub need_subscriber: bool,
-    /// Whether the recorded time between events is kept.
+    /// Keeps the recorded time between events, if set.
     pub pace: Option<Pace>,
 }
 

@@ -17,7 +17,7 @@ use std::{
     time::Instant,
 };
 
-/// What may wait for the disk, in bytes.
+/// The buffer's size in bytes.
 const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 
 /// A running recording.
@@ -82,7 +82,7 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// If there can be no thread.
+    /// If the system refuses a thread.
     pub fn start(file: File) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
@@ -90,7 +90,7 @@ impl Recorder {
         Ok(Self { shared })
     }
 
-    /// Adds bytes, or stops for good if too many wait already.
+    /// Appends bytes to the buffer, or stops the recording if it is full.
     pub fn record(&self, bytes: &[u8]) {
         let mut state = self.shared.lock();
         if state.stats.stopped {
@@ -105,7 +105,7 @@ impl Recorder {
         }
     }
 
-    /// Announces the end, and waits until everything is written, up to the deadline if there is one.
+    /// Waits until everything is written, up to the deadline if there is one.
     pub fn finish(&self, deadline: Option<Instant>) {
         let mut state = self.shared.lock();
         state.ended = true;
@@ -119,7 +119,7 @@ impl Recorder {
         }
     }
 
-    /// What has become of the bytes so far.
+    /// The counters so far.
     pub fn stats(&self) -> RecordingStats {
         self.shared.lock().stats
     }

@@ -1,4 +1,4 @@
-//! The recorded source: files of raw stderr, through the same pipeline as a live worker's.
+//! The recorded source: feeds files of raw stderr to the pipeline that a live worker uses.
 
 use super::{Pipeline, Publisher};
 use std::{
@@ -15,7 +15,7 @@ use std::{
 
 const READ_BYTES: usize = 64 * 1024;
 
-/// A recording that could be opened.
+/// An open recording.
 pub struct Recording {
     /// Its name, for messages.
     pub name: String,
@@ -88,7 +88,7 @@ fn metadata(fd: BorrowedFd<'_>) -> io::Result<Metadata> {
     File::from(fd.try_clone_to_owned()?).metadata()
 }
 
-/// What tells a regular file from all others; pipes and devices can be read and written at the same time.
+/// Device and inode of a regular file. Pipes and devices have no identity: they may be read and written at the same time.
 fn identity(found: &Metadata) -> Option<(u64, u64)> {
     found.is_file().then(|| (found.dev(), found.ino()))
 }
@@ -100,13 +100,12 @@ impl Recording {
         found.is_some() && found == self.identity
     }
 
-    /// Feeds all of it to the pipeline, as a stream of its own; `by_line` never more than a line at a time.
-    ///
-    /// Stops early when `until` says so.
+    /// Feeds the recording to the pipeline as a stream of its own, with `by_line` at most a line at a time. Stops early when
+    /// `until` returns true.
     ///
     /// # Errors
     ///
-    /// If it cannot be read to the end. What was read before is fed.
+    /// If a read fails. Everything before it has been fed.
     pub fn feed<P: Publisher, F: AsFd>(
         mut self,
         pipeline: &mut Pipeline<P, F>,

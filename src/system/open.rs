@@ -37,7 +37,7 @@ const DATA_TIMEOUT_MS: u16 = 5000;
 ///
 /// # Errors
 ///
-/// Those of opening a file, or that it is a FIFO that nobody reads.
+/// Those of opening a file, or that it is a FIFO without a reader.
 pub fn open_append(path: &Path) -> io::Result<File> {
     match path.to_str() {
         Some("/dev/stdout") => return io::stdout().as_fd().try_clone_to_owned().map(File::from),
@@ -51,7 +51,7 @@ pub fn open_append(path: &Path) -> io::Result<File> {
         match options.open(path) {
             Err(error) if error.raw_os_error() == Some(libc::ENXIO) && is_fifo(path) => {
                 if Instant::now() >= deadline {
-                    return Err(io::Error::other("a FIFO that nobody reads"));
+                    return Err(io::Error::other("a FIFO without a reader"));
                 }
                 thread::sleep(RETRY_INTERVAL);
             }
@@ -104,7 +104,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fifo");
         mkfifo(&path, Mode::S_IRWXU).unwrap();
-        assert_eq!(open_append(&path).unwrap_err().to_string(), "a FIFO that nobody reads");
+        assert_eq!(open_append(&path).unwrap_err().to_string(), "a FIFO without a reader");
         let reading = {
             let path = path.clone();
             thread::spawn(move || read_at_most(&path, 4).unwrap())

@@ -71,8 +71,8 @@ fn a_stdout_that_does_not_block_is_waited_for() {
 #[test]
 fn a_fifo_that_nobody_reads_or_writes_to_starts_no_worker() {
     for (option, cause) in [
-        ("--export-jsonl", "a FIFO that nobody reads"),
-        ("--record", "a FIFO that nobody reads"),
+        ("--export-jsonl", "a FIFO without a reader"),
+        ("--record", "a FIFO without a reader"),
         ("--auth-token-file", "no data arrives"),
     ] {
         let words = ["-q", option, "{dir}/fifo", "--", "touch", "{dir}/started"];

@@ -77,14 +77,14 @@ fn export(subscription: &Subscription, file: &File) -> Undelivered {
                 torn = false;
                 subscription.acknowledge(events);
             }
-            // A full disk: the next ones may find room.
+            // If the disk is full, the next lines are tried again.
             Err(unwritten) => {
                 let written = lines.get(..unwritten.written).unwrap_or_default();
                 let whole = written.iter().skip(begin).filter(|byte| **byte == b'\n').count() as u64;
                 subscription.acknowledge(whole);
                 subscription.drop_in_flight(events - whole);
                 undelivered.add(events - whole, unwritten.error);
-                // Half a line may stand there now. The next one is to be whole.
+                // The file may end with half a line now. Start the next one on a new line.
                 torn = written.last().map_or(torn, |last| *last != b'\n');
             }
         }

@@ -42,8 +42,8 @@ use tokio_util::sync::CancellationToken;
 /// How much of the drain timeout is reserved for counting, at most a quarter of it. The machine may be busy.
 const COUNTING: Duration = Duration::from_millis(200);
 
-/// Why what was not sent at the end was not delivered.
-const TIME_IS_OVER: &str = "the drain timeout is over";
+/// The reason of losses at the end.
+const DRAIN_TIMEOUT_EXPIRED: &str = "the drain timeout expired";
 
 /// Exports until the feed has ended, and then what is left, as far as there is time. Returns what was not
 /// delivered.
@@ -65,7 +65,7 @@ struct Exporter {
     drain: Drain,
     spans: Spans,
     queue: Queue,
-    /// How many of the queue's spans have waited long enough.
+    /// How many of the queue's spans have waited for the schedule delay.
     flushable: usize,
     aggregator: Aggregator,
     counted: Counts,
@@ -208,8 +208,8 @@ impl Exporter {
         self.feed.count(Counter::SpansDropped, unsent_spans);
         self.feed.count(self.traces.counters.failed, spans);
         self.feed.count(self.metrics.counters.failed, points);
-        self.traces.undelivered.add(unsent_spans + spans, TIME_IS_OVER);
-        self.metrics.undelivered.add(points, TIME_IS_OVER);
+        self.traces.undelivered.add(unsent_spans + spans, DRAIN_TIMEOUT_EXPIRED);
+        self.metrics.undelivered.add(points, DRAIN_TIMEOUT_EXPIRED);
         let losses = [self.traces.undelivered.loss("span"), self.metrics.undelivered.loss("data point")];
         losses.into_iter().flatten().collect()
     }

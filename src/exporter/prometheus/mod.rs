@@ -100,11 +100,11 @@ async fn export(
     }
     drop(feed);
     done.drained(None);
-    // It ends with the process.
+    // Serve until the process exits.
     let _ = serving.await;
 }
 
-/// What a scrape shows.
+/// The state that scrapes show.
 #[derive(Debug)]
 pub struct Scrape {
     state: Mutex<State>,
@@ -116,7 +116,7 @@ pub struct Scrape {
 struct State {
     metrics: Metrics,
     own: Own,
-    /// No more events will come.
+    /// Whether the stream has ended.
     ended: bool,
 }
 
@@ -125,7 +125,7 @@ impl Scrape {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The page of this moment, and whether it is one of those that have everything.
+    /// The current page, and whether it is complete because the stream has ended.
     pub fn page(&self, format: Format) -> (String, bool) {
         let mut state = self.lock();
         let State { metrics, own, ended } = &mut *state;
@@ -135,7 +135,7 @@ impl Scrape {
         (page.finish(), *ended)
     }
 
-    /// Says that somebody has got a page that has everything.
+    /// Notes that a complete page was served.
     pub fn last_page_was_served(&self) {
         self.last_page.notify_one();
     }

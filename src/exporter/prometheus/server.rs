@@ -1,4 +1,4 @@
-//! The page over HTTP/1.1: to everyone who asks, and to nobody for long.
+//! Serves the page over HTTP/1.1, with limits on connections and time.
 
 use super::{Scrape, accept};
 use crate::{
@@ -31,20 +31,21 @@ use tokio::{
     time::timeout,
 };
 
-/// Each may hold a page in memory; others wait in the system's queue until one of them has gone.
+/// Maximum number of connections. Each may hold a page in memory; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 64;
 
-/// From a connection's start, or the end of one request, to the end of the next one's headers. Scrapes that are farther
-/// apart need a new connection, which costs next to nothing.
+/// Timeout from the start of a connection, or the end of a request, to the end of the next request's headers. Less frequent
+/// scrapes need a new connection each, which costs almost nothing.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// After this time a connection is asked to go, so that none is held for ever by a client that does not read.
+/// Maximum lifetime of a connection, after which it is closed gracefully: a client that does not read must not hold it
+/// forever.
 const CONNECTION_TIME: Duration = Duration::from_secs(300);
 
-/// How long it may then take to finish what it is at.
+/// Timeout for finishing the last response then.
 const LAST_RESPONSE_TIME: Duration = Duration::from_secs(30);
 
-/// What other answers than the page are.
+/// Content type of all responses except the page.
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Serves scrapes until it is dropped.
@@ -61,7 +62,7 @@ pub async fn serve(acceptor: Acceptor, scrape: Arc<Scrape>) {
 async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &Scrape) {
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    // Set and looked at by this task alone.
+    // Only this task uses it.
     let last_page = AtomicBool::new(false);
     let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&request, scrape, &last_page)));
     let mut connection = std::pin::pin!(http1.serve_connection(TokioIo::new(stream), answer));
@@ -71,7 +72,7 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &
         result = timeout(LAST_RESPONSE_TIME, connection).await;
     }
     match result {
-        // Only now is all of the page with the system.
+        // Only now has the system taken the whole page.
         Ok(Ok(())) if last_page.load(Ordering::Relaxed) => scrape.last_page_was_served(),
         Ok(Ok(())) => {}
         Ok(Err(error)) => log::limited!(DEBUG, "prometheus: connection failed: {error}"),
@@ -79,8 +80,7 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &
     }
 }
 
-/// `/metrics`, and `/healthz`, which says that the sidecar runs and answers; it says nothing of the worker. `last_page`
-/// is told of the page that has everything.
+/// Serves `/metrics`, and `/healthz`, which does not check the worker. Sets `last_page` when the page is complete.
 fn answer(request: &Request<Incoming>, scrape: &Scrape, last_page: &AtomicBool) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {

@@ -1,7 +1,7 @@
 //! `--export-statsd`: metrics to a StatsD or DogStatsD server.
 //!
 //! ```text
-//! feed → samples → lines → packets (joined and packed) → sender (a socket)
+//! feed → samples → lines → packets (merged and packed) → sender (a socket)
 //! ```
 //!
 //! A datagram is sent when it is full, and 100 ms after its first line at the latest. An event is delivered
@@ -47,7 +47,7 @@ counters! {
     }
 }
 
-/// How long a line waits at most for others to go with it.
+/// Maximum time that a line waits in a datagram that is not full.
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 impl Output for Settings {
@@ -96,7 +96,7 @@ async fn export(feed: &Feed<Counter>, settings: Settings, sender: Sender) -> Und
     }
 }
 
-/// Lines on their way.
+/// Packs lines and sends them.
 struct Outbox {
     packets: Packets,
     sender: Sender,

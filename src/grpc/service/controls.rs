@@ -3,10 +3,9 @@
 //! A message that cannot be read is refused and changes nothing, not even that the next one is read: its length is known
 //! whether it is compressed, too long or no protobuf at all. tonic's reader would end with the first of these.
 //!
-//! Controls that come faster than they are applied wait. To refuse them would lose what the client wants, of which it
-//! would not be told: the last control is the one that counts. They are read all the same, into a buffer, until it is
-//! full, and then HTTP/2's flow control holds the client back. Left unread they would be many frames of a few bytes, for
-//! which h2 ends the connection long before a window is used up.
+//! Controls beyond the rate limit wait. Refusing them would silently lose the client's latest state. They are still read
+//! into a buffer, and when it is full HTTP/2's flow control stops the client. If they were left unread, h2 would close the
+//! connection because of many small frames long before a window is used up.
 
 use crate::grpc::rate_limit::Throttle;
 use crate::{
@@ -97,13 +96,13 @@ async fn read_more<B: HttpBody<Data = Bytes>>(body: &mut Option<Pin<&mut B>>, me
 fn apply(subscription: &Subscription, message: Result<Bytes, Skipped>) {
     match message.map(TelemetryControl::decode) {
         Ok(Ok(TelemetryControl { control: Some(control) })) => subscription.control(control.into()),
-        // An empty one asks for nothing.
+        // An empty control changes nothing.
         Ok(Ok(TelemetryControl { control: None })) => {}
         Ok(Err(_)) | Err(Skipped) => subscription.refuse_control(),
     }
 }
 
-/// As how many a control of so many bytes counts, with so much to try in force.
+/// The number of permits that a control takes: by its length, and by the patterns and wildcards in force.
 fn weight(length: usize, work: usize) -> u32 {
     u32::try_from(length.div_ceil(BYTES_OF_ONE).max(1) + work / WORK_OF_ONE).unwrap_or(u32::MAX)
 }
@@ -134,19 +133,19 @@ mod tests {
     use std::{sync::Arc, time::Duration};
 
     #[tokio::test(start_paused = true)]
-    async fn controls_beyond_those_of_a_second_wait_for_their_turn_and_none_is_lost() {
+    async fn controls_beyond_the_rate_limit_are_delayed_and_none_is_lost() {
         const COUNT: u32 = 1_000;
         const EACH_SECOND: u32 = 10;
         let hub =
             Hub::new(Controls::default(), Limits { events: 1, bytes: 1, when_full: WhenFull::DropNewest });
         let subscription = Arc::new(hub.subscribe(""));
-        // Every other one cannot be read, which takes its turn as well.
+        // Every other one is invalid, and takes a permit as well.
         let prefix = |number| Prefix { compressed: number % 2 == 1, length: 0 };
         let body = (0..COUNT).flat_map(|number| prefix(number).to_bytes()).collect::<Vec<_>>();
         let start = Instant::now();
         let throttle = Throttle::per_second(EACH_SECOND, start.into_std());
         read(Full::new(Bytes::from(body)), Arc::downgrade(&subscription), throttle).await;
-        // Ten at once, and one more to begin with.
+        // The burst of ten is immediate, and so is the first of the others.
         let expected = Duration::from_secs(1) * (COUNT - EACH_SECOND - 1) / EACH_SECOND;
         assert!((expected..expected + Duration::from_millis(2)).contains(&start.elapsed()));
         assert_eq!(hub.snapshot().subscribers[0].stats.controls_refused, u64::from(COUNT) / 2);
