@@ -46,7 +46,7 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
         Task::Wrap(task) => wrap::run(*task, environment_names),
         Task::Replay(task) => replay::run(*task),
         Task::Decode(framing, files) => decode::run(framing, &files),
-        Task::Tail(address, access) => tail::run(&address, &access),
+        Task::Tail(address, access) => tail::run(&address, &access).map_err(|error| error.to_string()),
         Task::Completions(shell) => {
             // A reader that closes early has what it wants.
             let _ = write_all(io::stdout(), &reference::completions(shell));

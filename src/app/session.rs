@@ -61,7 +61,7 @@ impl Session {
         socket_files: &SocketFiles,
         log: &log::Lines,
     ) -> Result<Self, StartError> {
-        let access = Access::load(std::mem::take(&mut config.access)).map_err(StartError::Option)?;
+        let access = Access::load(std::mem::take(&mut config.access))?;
         let listeners = bind(config, socket_files)?;
         let recorder = config.source.record.as_ref().map(start_recording).transpose()?;
         let hub = Hub::new(config.controls.clone(), config.limits);

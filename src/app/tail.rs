@@ -1,4 +1,4 @@
-//! `tail`: prints the events of a running sidecar as JSON lines.
+//! `tail`: the events of a running sidecar as JSON lines on stdout.
 
 use crate::{
     config::{ClientAccess, ClientTls},
@@ -6,25 +6,40 @@ use crate::{
         json,
         proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
     },
-    net::{address::Address, pem, reload::Source as _, tokens::TokenFile},
+    net::{address::Address, pem, reload::Source as _, source_file::SourceError, tokens::TokenFile},
     system::fd::write_all,
     worker::Exit,
 };
 use std::{error::Error, io};
+use thiserror::Error;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
-    transport::{Certificate, ClientTlsConfig, Endpoint, Identity},
+    transport::{self, Certificate, ClientTlsConfig, Endpoint, Identity},
 };
 
-/// Prints events until the stream ends or stdout is closed.
-pub fn run(address: &Address, access: &ClientAccess) -> Result<Exit, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-    runtime.block_on(tail(address, access)).map(|()| Exit::Code(0))
+/// Why there are no more events.
+#[derive(Debug, Error)]
+pub enum TailError {
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+    #[error(transparent)]
+    File(#[from] SourceError),
+    #[error("{address}: cannot connect: {}", root_cause(.cause))]
+    Connect { address: Address, cause: transport::Error },
+    #[error("{address}: {}", describe(.status))]
+    Stream { address: Address, status: Status },
+    #[error("standard output: {0}")]
+    Output(io::Error),
 }
 
-async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
+/// Prints events until the stream ends or stdout is closed.
+pub fn run(address: &Address, access: &ClientAccess) -> Result<Exit, TailError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(TailError::Start)?.block_on(tail(address, access)).map(|()| Exit::Code(0))
+}
+
+async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError> {
     let uri = match (address, &access.tls) {
         (Address::Tcp { .. }, None) => format!("http://{address}"),
         (Address::Tcp { .. }, Some(_)) => format!("https://{address}"),
@@ -34,18 +49,14 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
     if let Some(tokens) = &access.tokens {
         request.metadata_mut().insert("authorization", bearer(tokens)?);
     }
-    let cannot_connect =
-        |error: tonic::transport::Error| format!("{address}: cannot connect: {}", explain(&error));
+    let cannot_connect = |cause| TailError::Connect { address: address.clone(), cause };
     let mut endpoint = Endpoint::from_shared(uri).map_err(cannot_connect)?;
     if let Some(tls) = &access.tls {
         endpoint = endpoint.tls_config(tls_config(tls)?).map_err(cannot_connect)?;
     }
     let channel = endpoint.connect().await.map_err(cannot_connect)?;
     let mut client = BridgeServiceClient::new(channel);
-    let failed = |status: Status| match status.source() {
-        Some(cause) => format!("{address}: the connection failed: {}", explain(cause)),
-        None => format!("{address}: {}: {}", status.code(), status.message()),
-    };
+    let failed = |status| TailError::Stream { address: address.clone(), status };
     let mut events = client.stream_telemetry(request).await.map_err(failed)?.into_inner();
     let mut lines = Vec::new();
     while let Some(event) = events.message().await.map_err(failed)? {
@@ -54,15 +65,22 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), String> {
             .and_then(|()| write_all(io::stdout(), &lines).map_err(|unwritten| unwritten.error));
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(format!("standard output: {error}")),
+            Err(error) => return Err(TailError::Output(error)),
             Ok(()) => {}
         }
     }
     Ok(())
 }
 
+fn describe(status: &Status) -> String {
+    match status.source() {
+        Some(cause) => format!("the connection failed: {}", root_cause(cause)),
+        None => format!("{}: {}", status.code(), status.message()),
+    }
+}
+
 /// The root cause: the system's or TLS's error, or a hint that only one side uses TLS.
-fn explain(mut error: &(dyn Error + 'static)) -> String {
+fn root_cause(mut error: &(dyn Error + 'static)) -> String {
     while let Some(cause) = error.source() {
         error = cause;
     }
@@ -76,14 +94,15 @@ fn explain(mut error: &(dyn Error + 'static)) -> String {
 }
 
 /// The `authorization` header with the first token.
-fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, String> {
+fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, SourceError> {
     let value = [b"Bearer ", tokens.load()?.first()].concat();
-    let mut value = MetadataValue::try_from(value).map_err(|error| tokens.0.error(error))?;
+    let invalid = |error| tokens.0.error(io::Error::new(io::ErrorKind::InvalidData, error));
+    let mut value = MetadataValue::try_from(value).map_err(invalid)?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-fn tls_config(tls: &ClientTls) -> Result<ClientTlsConfig, String> {
+fn tls_config(tls: &ClientTls) -> Result<ClientTlsConfig, SourceError> {
     // Validate the files first: tonic's errors do not name the file, and it ignores some errors.
     pem::authorities(&tls.ca)?;
     let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls.ca.read()?));

@@ -78,7 +78,7 @@ pub(super) fn client(args: ClientArgs, address: &Address) -> Result<ClientAccess
         }
         (Some(ca), identity) => Some(ClientTls { ca: public(ca), identity }),
         (None, None) => None,
-        (None, Some((certificate, _))) => return Err(certificate.error("give --tls-ca as well").into()),
+        (None, Some((certificate, _))) => return Err(format!("{certificate}: give --tls-ca as well").into()),
     };
     Ok(ClientAccess { tls, tokens: args.auth_token_file.map(token_file) })
 }

@@ -1,6 +1,10 @@
 //! Authentication: TLS for TCP listeners, and tokens for every listener.
 
-use crate::net::{reloader::Reloader, tls::TlsFiles, tokens::TokenFile};
+use crate::net::{
+    reloader::{LoadError, Reloader},
+    tls::TlsFiles,
+    tokens::TokenFile,
+};
 use http::{Request, header::AUTHORIZATION};
 use tokio_rustls::TlsAcceptor;
 
@@ -29,7 +33,7 @@ impl Access {
     /// # Errors
     ///
     /// One line that names the file and the cause.
-    pub fn load(files: AccessFiles) -> Result<Self, String> {
+    pub fn load(files: AccessFiles) -> Result<Self, LoadError> {
         let AccessFiles { tls, tokens } = files;
         Ok(Self {
             tls: tls.map(Reloader::load).transpose()?,

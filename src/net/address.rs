@@ -1,11 +1,12 @@
 //! Addresses as options name them: parsing, printing and looking up names.
 
 use std::{
-    fmt,
+    fmt, io,
     net::{SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     str::FromStr,
 };
+use thiserror::Error;
 
 /// `HOST:PORT`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,21 +18,14 @@ pub struct HostPort {
 }
 
 /// Why a text is not `HOST:PORT`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum HostPortError {
     /// There is no host, no port, or an IPv6 address without brackets.
+    #[error("expected HOST:PORT")]
     Malformed,
     /// The text after the last colon is not a number from 0 to 65535.
+    #[error("'{0}' is not a port (0 to 65535)")]
     InvalidPort(String),
-}
-
-impl fmt::Display for HostPortError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Malformed => formatter.write_str("expected HOST:PORT"),
-            Self::InvalidPort(port) => write!(formatter, "'{port}' is not a port (0 to 65535)"),
-        }
-    }
 }
 
 impl FromStr for HostPort {
@@ -78,20 +72,30 @@ impl Default for Address {
     }
 }
 
-impl FromStr for Address {
-    type Err = String;
+/// Why a text is not an address.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AddressError {
+    /// Neither of the two forms.
+    #[error("expected HOST:PORT or unix:PATH")]
+    Malformed,
+    /// Neither of the two forms, but this may have been meant.
+    #[error("expected HOST:PORT or unix:PATH, such as {0}")]
+    Meant(String),
+    /// Only the port is wrong.
+    #[error(transparent)]
+    InvalidPort(HostPortError),
+}
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = "expected HOST:PORT or unix:PATH";
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(expected.into()),
+            Some("") => Err(AddressError::Malformed),
             Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|error| match error {
-                HostPortError::Malformed => match meant(text) {
-                    Some(meant) => format!("{expected}, such as {meant}"),
-                    None => expected.into(),
-                },
-                HostPortError::InvalidPort(_) => error.to_string(),
+                HostPortError::Malformed => meant(text).map_or(AddressError::Malformed, AddressError::Meant),
+                HostPortError::InvalidPort(_) => AddressError::InvalidPort(error),
             }),
         }
     }
@@ -118,6 +122,11 @@ impl fmt::Display for Address {
     }
 }
 
+/// Why a host's name has no address.
+#[derive(Debug, Error)]
+#[error("cannot be resolved: {0}")]
+pub struct ResolveError(io::Error);
+
 impl Address {
     /// Looks up the host's name. The check whether other hosts can reach the address and the bind both use
     /// this one answer: a second lookup could give another.
@@ -125,12 +134,11 @@ impl Address {
     /// # Errors
     ///
     /// If the name cannot be resolved.
-    pub fn resolve(self) -> Result<ResolvedAddress, String> {
+    pub fn resolve(self) -> Result<ResolvedAddress, ResolveError> {
         let sockets = match &self {
-            Self::Tcp(HostPort { host, port }) => (host.as_str(), *port)
-                .to_socket_addrs()
-                .map_err(|error| format!("cannot be resolved: {error}"))?
-                .collect(),
+            Self::Tcp(HostPort { host, port }) => {
+                (host.as_str(), *port).to_socket_addrs().map_err(ResolveError)?.collect()
+            }
             Self::Unix(_) => Vec::new(),
         };
         Ok(ResolvedAddress { address: self, sockets })
@@ -205,7 +213,7 @@ mod tests {
             ("unix", "expected HOST:PORT or unix:PATH"),
             ("a:b", "'b' is not a port (0 to 65535)"),
         ] {
-            assert_eq!(text.parse::<Address>(), Err(cause.into()));
+            assert_eq!(text.parse::<Address>().unwrap_err().to_string(), cause);
         }
     }
 

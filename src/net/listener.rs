@@ -2,10 +2,11 @@
 
 use super::{
     address::{Address, HostPort, ResolvedAddress},
+    bind_error::BindError,
     unix_socket::{self, SocketFile, SocketMode},
 };
 use std::{
-    fmt, io,
+    fmt,
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixListener,
     path::PathBuf,
@@ -38,11 +39,11 @@ impl Listener {
     /// # Errors
     ///
     /// Why it cannot be bound.
-    pub fn bind(address: &ResolvedAddress, mode: SocketMode) -> Result<Self, String> {
+    pub fn bind(address: &ResolvedAddress, mode: SocketMode) -> Result<Self, BindError> {
         match address.address() {
             Address::Tcp(HostPort { port, .. }) => {
-                let socket = TcpListener::bind(address.sockets()).map_err(|error| explain(&error))?;
-                let address = socket.local_addr().map_err(|error| explain(&error))?;
+                let socket = TcpListener::bind(address.sockets())?;
+                let address = socket.local_addr()?;
                 Ok(Self::Tcp { socket, address, chosen: *port == 0 })
             }
             Address::Unix(path) => {
@@ -83,12 +84,5 @@ impl fmt::Display for Listener {
             Self::Tcp { address, .. } => address.fmt(formatter),
             Self::Unix { path, .. } => write!(formatter, "unix:{}", path.display()),
         }
-    }
-}
-
-fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "address in use".into(),
-        _ => error.to_string(),
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub mod address;
+pub mod bind_error;
 #[doc(hidden)]
 pub mod listener;
 pub(crate) mod pem;

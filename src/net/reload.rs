@@ -4,7 +4,7 @@
 //! nothing. A change that cannot be used is logged once and the previous contents stay in force: a
 //! half-written file must not lock all clients out.
 
-use super::source_file::SourceFile;
+use super::source_file::{SourceCause, SourceError, SourceFile};
 use std::{
     fs,
     os::unix::fs::MetadataExt as _,
@@ -49,7 +49,7 @@ pub trait Source {
     /// # Errors
     ///
     /// The option, the path and the cause, in one line that shows nothing of what the files contain.
-    fn load(&self) -> Result<Self::Value, String>;
+    fn load(&self) -> Result<Self::Value, SourceError>;
 }
 
 /// The value of some files, read again when they have changed.
@@ -70,7 +70,7 @@ impl<S: Source> Reloading<S> {
     /// # Errors
     ///
     /// The option, the path and the cause, in one line.
-    pub fn load(source: S) -> Result<Self, String> {
+    pub fn load(source: S) -> Result<Self, SourceError> {
         // Taken before the files are read: a change in between is noticed the next time.
         let stamps = stamps(&source);
         let value = Arc::new(source.load()?);
@@ -94,14 +94,14 @@ impl<S: Source> Reloading<S> {
         Arc::clone(&state.value)
     }
 
-    fn reload(&self, stamps: &[Option<Stamp>]) -> Result<S::Value, String> {
+    fn reload(&self, stamps: &[Option<Stamp>]) -> Result<S::Value, SourceError> {
         for (file, stamp) in self.source.files().iter().zip(stamps) {
             // Opening a named pipe could block forever.
-            stamp.ok_or_else(|| file.error("missing, or not a regular file any more"))?;
+            stamp.ok_or_else(|| file.error(SourceCause::NotRegular))?;
         }
         let value = self.source.load()?;
         for file in self.source.files() {
-            tracing::info!("{}", file.error("read again"));
+            tracing::info!("{file}: read again");
         }
         warn_about_permissions(&self.source, stamps);
         Ok(value)
@@ -119,8 +119,7 @@ fn warn_about_permissions(source: &impl Source, stamps: &[Option<Stamp>]) {
             && mode & OTHERS != 0
         {
             let mode = mode & 0o777;
-            let warning = format_args!("warning: other users have access (mode {mode:03o}, not 600)");
-            tracing::info!("{}", file.error(warning));
+            tracing::info!("{file}: warning: other users have access (mode {mode:03o}, not 600)");
         }
     }
 }
@@ -139,9 +138,9 @@ mod tests {
             vec![&self.0]
         }
 
-        fn load(&self) -> Result<u32, String> {
+        fn load(&self) -> Result<u32, SourceError> {
             let text = String::from_utf8(self.0.read()?).unwrap();
-            text.trim().parse().map_err(|error| self.0.error(error))
+            text.trim().parse().map_err(|_| self.0.error(SourceCause::InvalidPem))
         }
     }
 
@@ -151,7 +150,7 @@ mod tests {
         let path = dir.path().join("number");
         capture::take();
         let source = || Number(SourceFile::secret("--number", path.clone()));
-        assert!(Reloading::load(source()).err().unwrap().starts_with("--number: '"));
+        assert!(Reloading::load(source()).err().unwrap().to_string().starts_with("--number: '"));
 
         fs::write(&path, "1").unwrap();
         let number = Reloading::load(source()).unwrap();

@@ -1,9 +1,12 @@
 //! Looks for changed files on a thread of its own: a network file system that hangs must not stop the thread
 //! that serves.
 
-use super::reload::{Reloading, Source};
+use super::{
+    reload::{Reloading, Source},
+    source_file::SourceError,
+};
 use std::{
-    iter,
+    io, iter,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -11,6 +14,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use thiserror::Error;
 use tokio::{sync::oneshot, time::timeout};
 
 /// How long a request waits for the check of its files. Later ones use the previous value until the check
@@ -19,6 +23,17 @@ const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// How many requests may wait for one check. More of them use the previous value.
 const MAX_WAITING: usize = 1024;
+
+/// Why files cannot be used at the start.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The contents of a file.
+    #[error(transparent)]
+    File(#[from] SourceError),
+    /// There is no thread for the checks.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
 
 /// The value of some files, read again when they have changed.
 pub struct Reloader<S: Source> {
@@ -42,7 +57,7 @@ where
     /// # Errors
     ///
     /// The option, the path and what is wrong, in one line.
-    pub fn load(source: S) -> Result<Self, String> {
+    pub fn load(source: S) -> Result<Self, LoadError> {
         let files = Reloading::load(source)?;
         let state = Arc::new(Mutex::new(State { value: files.current(), checking_since: None }));
         let (requests, received) = sync_channel(MAX_WAITING);
@@ -50,7 +65,7 @@ where
         thread::Builder::new()
             .name("files".into())
             .spawn(move || check_files(&files, &shared, &received))
-            .map_err(|error| format!("cannot start a thread: {error}"))?;
+            .map_err(LoadError::Thread)?;
         Ok(Self { state, requests })
     }
 
@@ -107,7 +122,7 @@ mod tests {
             vec![&self.file]
         }
 
-        fn load(&self) -> Result<Vec<u8>, String> {
+        fn load(&self) -> Result<Vec<u8>, SourceError> {
             let _ = self.permits.lock().unwrap().recv();
             self.file.read()
         }

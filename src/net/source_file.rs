@@ -2,7 +2,9 @@
 //! it is.
 
 use crate::system::open::read_at_most;
-use std::{borrow::Cow, fmt::Display, path::PathBuf};
+use rustls::server::VerifierBuilderError;
+use std::{borrow::Cow, fmt, io, path::PathBuf};
+use thiserror::Error;
 
 /// The longest file that is read, in bytes: the system's bundle of authorities has a quarter of a MiB. The
 /// limit also ends the read of an endless device.
@@ -37,18 +39,66 @@ impl SourceFile {
     /// # Errors
     ///
     /// The option, the path and why it cannot be read, in one line.
-    pub(crate) fn read(&self) -> Result<Vec<u8>, String> {
+    pub(crate) fn read(&self) -> Result<Vec<u8>, SourceError> {
         let bytes = read_at_most(&self.path, MAX_FILE_BYTES + 1).map_err(|error| self.error(error))?;
         if bytes.len() > MAX_FILE_BYTES {
-            return Err(self.error("longer than 4 MiB"));
+            return Err(self.error(SourceCause::TooLong));
         }
         Ok(bytes)
     }
 
-    /// An error message in one line: the option, the path and the cause.
-    pub(crate) fn error(&self, cause: impl Display) -> String {
-        format!("{}: '{}': {cause}", self.option, self.path.display())
+    pub(crate) fn error(&self, cause: impl Into<SourceCause>) -> SourceError {
+        SourceError { file: self.clone(), cause: Box::new(cause.into()) }
     }
+}
+
+impl fmt::Display for SourceFile {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: '{}'", self.option, self.path.display())
+    }
+}
+
+/// A file that cannot be used.
+#[derive(Debug, Error)]
+#[error("{file}: {cause}")]
+pub struct SourceError {
+    file: SourceFile,
+    cause: Box<SourceCause>,
+}
+
+/// Why a file cannot be used. No message shows anything of what the file contains.
+#[derive(Debug, Error)]
+pub(crate) enum SourceCause {
+    #[error(transparent)]
+    Unreadable(#[from] io::Error),
+    #[error("longer than 4 MiB")]
+    TooLong,
+    #[error("missing, or not a regular file any more")]
+    NotRegular,
+    #[error("no valid PEM")]
+    InvalidPem,
+    #[error("there is no {0} in it (PEM)")]
+    Lacks(&'static str),
+    #[error("the {0} is cut off")]
+    CutOff(&'static str),
+    #[error("no valid certificate")]
+    InvalidCertificate,
+    #[error("none of its certificates can be used")]
+    NoUsableCertificate,
+    #[error("no valid private key")]
+    InvalidKey,
+    #[error("encrypted, give one that is not")]
+    EncryptedKey,
+    #[error("private key does not match the certificate in {certificate}")]
+    KeyMismatch { certificate: String },
+    #[error("line {line} is no token: it has characters that none can have")]
+    InvalidToken { line: usize },
+    #[error("there is no token in it: put one on a line of its own")]
+    NoToken,
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    ClientVerifier(#[from] VerifierBuilderError),
 }
 
 #[cfg(test)]
@@ -58,6 +108,6 @@ mod tests {
     #[test]
     fn an_endless_file_is_an_error() {
         let endless = SourceFile::public("--number", "/dev/zero".into());
-        assert_eq!(endless.read().unwrap_err(), "--number: '/dev/zero': longer than 4 MiB");
+        assert_eq!(endless.read().unwrap_err().to_string(), "--number: '/dev/zero': longer than 4 MiB");
     }
 }

@@ -3,7 +3,11 @@
 //! Sessions are not resumed: streams are long-lived, and a client that reconnects has to be checked against
 //! the current certificates.
 
-use super::{pem, reload::Source, source_file::SourceFile};
+use super::{
+    pem,
+    reload::Source,
+    source_file::{SourceError, SourceFile},
+};
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -31,7 +35,7 @@ impl Source for TlsFiles {
         [&self.certificate, &self.key].into_iter().chain(&self.client_ca).collect()
     }
 
-    fn load(&self) -> Result<TlsAcceptor, String> {
+    fn load(&self) -> Result<TlsAcceptor, SourceError> {
         let identity = pem::identity(&self.certificate, &self.key)?;
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))

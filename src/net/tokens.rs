@@ -1,6 +1,9 @@
 //! Bearer tokens: reading them from a file and checking requests.
 
-use super::{reload::Source, source_file::SourceFile};
+use super::{
+    reload::Source,
+    source_file::{SourceCause, SourceError, SourceFile},
+};
 use http::{HeaderMap, header::AUTHORIZATION};
 use subtle::{Choice, ConstantTimeEq as _};
 
@@ -18,7 +21,7 @@ impl Source for TokenFile {
         vec![&self.0]
     }
 
-    fn load(&self) -> Result<Tokens, String> {
+    fn load(&self) -> Result<Tokens, SourceError> {
         Tokens::parse(&self.0.read()?).map_err(|cause| self.0.error(cause))
     }
 }
@@ -29,19 +32,19 @@ pub struct Tokens(Vec<Vec<u8>>);
 
 impl Tokens {
     /// Reads one token from each line that is not blank, without the white space around it.
-    fn parse(text: &[u8]) -> Result<Self, String> {
+    fn parse(text: &[u8]) -> Result<Self, SourceCause> {
         let mut tokens = Vec::new();
         for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
             let token = line.trim_ascii();
             if !token.iter().all(u8::is_ascii_graphic) {
-                return Err(format!("line {} is no token: it has characters that none can have", index + 1));
+                return Err(SourceCause::InvalidToken { line: index + 1 });
             }
             if !token.is_empty() {
                 tokens.push(token.to_vec());
             }
         }
         if tokens.is_empty() {
-            return Err("there is no token in it: put one on a line of its own".into());
+            return Err(SourceCause::NoToken);
         }
         Ok(Self(tokens))
     }
@@ -77,7 +80,11 @@ mod tests {
         for (text, cause) in
             [(&b""[..], "no token"), (b" \n\n", "no token"), (b"a\nb c\n", "line 2"), (b"\xff\x00", "line 1")]
         {
-            assert!(Tokens::parse(text).err().unwrap().contains(cause), "{}", text.escape_ascii());
+            assert!(
+                Tokens::parse(text).err().unwrap().to_string().contains(cause),
+                "{}",
+                text.escape_ascii()
+            );
         }
     }
 

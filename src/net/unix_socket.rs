@@ -7,6 +7,7 @@
 //! A socket that is bound but not listening yet looks like a stale one. So sidecars that start at
 //! the same time hold a lock on the directory while they bind.
 
+use super::bind_error::{BindError, MAX_PATH_BYTES, PathTooLong};
 use nix::{
     errno::Errno,
     fcntl::{Flock, FlockArg, OFlag},
@@ -32,9 +33,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// The longest path, in bytes: a NUL follows it (unix(7)).
-const MAX_PATH_BYTES: usize = 107;
+use thiserror::Error;
 
 /// How long to wait for the lock. It is held for microseconds; another program's lock must not prevent the
 /// start.
@@ -64,13 +63,18 @@ impl fmt::Display for SocketMode {
     }
 }
 
-impl FromStr for SocketMode {
-    type Err = String;
+/// A text is not a file's permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected permissions in octal, such as 0600 or 0660")]
+pub struct SocketModeError;
 
-    fn from_str(word: &str) -> Result<Self, String> {
+impl FromStr for SocketMode {
+    type Err = SocketModeError;
+
+    fn from_str(word: &str) -> Result<Self, SocketModeError> {
         match u32::from_str_radix(word, 8) {
             Ok(mode @ ..=ALL_PERMISSIONS) => Ok(Self(mode)),
-            _ => Err("expected permissions in octal, such as 0600 or 0660".into()),
+            _ => Err(SocketModeError),
         }
     }
 }
@@ -88,12 +92,8 @@ impl SocketMode {
 /// # Errors
 ///
 /// If it is too long.
-pub fn check_length(path: &Path) -> Result<(), String> {
-    if path.as_os_str().len() <= MAX_PATH_BYTES {
-        Ok(())
-    } else {
-        Err(format!("the path is too long for a unix socket ({MAX_PATH_BYTES} bytes at most)"))
-    }
+pub fn check_length(path: &Path) -> Result<(), PathTooLong> {
+    if path.as_os_str().len() <= MAX_PATH_BYTES { Ok(()) } else { Err(PathTooLong) }
 }
 
 /// Binds a socket to a path. Its file has these permissions from the start. A socket file without a listener
@@ -102,7 +102,7 @@ pub fn check_length(path: &Path) -> Result<(), String> {
 /// # Errors
 ///
 /// Why it cannot be bound.
-pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile), String> {
+pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile), BindError> {
     check_length(path)?;
     let _lock = lock_directory(path);
     remove_stale(path)?;
@@ -110,8 +110,7 @@ pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile),
     let restore = umask(Mode::from_bits_truncate(ALL_PERMISSIONS & !mode.0));
     let bound = UnixListener::bind(path);
     umask(restore);
-    let listener = bound.map_err(|error| explain(&error))?;
-    Ok((listener, SocketFile::new(path)))
+    Ok((bound?, SocketFile::new(path)))
 }
 
 /// Locks the path's directory, waiting while another sidecar binds in it. `None` if it cannot be locked.
@@ -132,20 +131,18 @@ fn lock_directory(path: &Path) -> Option<Flock<File>> {
 }
 
 /// Removes a socket file without a listener.
-fn remove_stale(path: &Path) -> Result<(), String> {
+fn remove_stale(path: &Path) -> Result<(), BindError> {
     let found = match Pinned::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found.map_err(|error| explain(&error))?,
+        found => found?,
     };
     if !found.is_socket {
-        return Err("a file that is not a socket is in the way".into());
+        return Err(BindError::NotASocket);
     }
     match try_to_connect(path) {
         // Removed only if it is still the same file.
-        Err(Errno::ECONNREFUSED) if found.is_at(path) => {
-            fs::remove_file(path).map_err(|error| explain(&error))
-        }
-        _ => Err("address in use: something listens at this socket".into()),
+        Err(Errno::ECONNREFUSED) if found.is_at(path) => Ok(fs::remove_file(path)?),
+        _ => Err(BindError::SocketInUse),
     }
 }
 
@@ -154,13 +151,6 @@ fn try_to_connect(path: &Path) -> nix::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
-}
-
-fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "address in use".into(),
-        _ => error.to_string(),
-    }
 }
 
 /// The file of a unix socket, removed when dropped if it is still the same.

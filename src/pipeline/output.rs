@@ -7,7 +7,12 @@
 //! The session starts the outputs and waits for them; an output knows nothing of the others.
 
 use super::record::Recorder;
-use crate::{hub::Hub, system::option::Given, worker::state::WorkerState};
+use crate::{
+    hub::Hub,
+    net::{reloader::LoadError, source_file::SourceError},
+    system::option::Given,
+    worker::state::WorkerState,
+};
 use std::{
     fmt::{self, Debug, Display},
     io,
@@ -19,6 +24,7 @@ use std::{
     thread,
     time::Duration,
 };
+use thiserror::Error;
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
@@ -117,24 +123,27 @@ pub trait Output: Debug + Send {
 }
 
 /// Why something could not be started.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum StartError {
     /// An option, its value and the cause, in one line.
+    #[error("{0}")]
     Option(String),
+    /// A file that an option or a variable names.
+    #[error(transparent)]
+    File(#[from] SourceError),
     /// The system refused a thread or what it needs.
+    #[error("cannot start a thread: {0}")]
     Thread(io::Error),
 }
 
-impl Display for StartError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Option(text) => formatter.write_str(text),
-            Self::Thread(error) => write!(formatter, "cannot start a thread: {error}"),
+impl From<LoadError> for StartError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::File(error) => Self::File(error),
+            LoadError::Thread(error) => Self::Thread(error),
         }
     }
 }
-
-impl std::error::Error for StartError {}
 
 /// What an output could not deliver.
 #[derive(Debug, Clone, PartialEq, Eq)]

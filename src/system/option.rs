@@ -66,9 +66,9 @@ impl Origin {
         format!("{}: '{shown}': {cause}", self.name)
     }
 
-    fn parse<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Result<T, Error> {
-        let parsed = self.text.to_str().ok_or_else(|| "not UTF-8".into()).and_then(parse);
-        parsed.map_err(|cause| complete(self.error(cause)))
+    fn parse<T, E: Display>(&self, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Error> {
+        let text = self.text.to_str().ok_or_else(|| complete(self.error("not UTF-8")))?;
+        parse(text).map_err(|cause| complete(self.error(cause)))
     }
 
     fn missing(&self) -> Error {
@@ -141,24 +141,36 @@ fn parser<T, F: Fn(&Origin) -> Result<T, Error>>(parse: F) -> Parser<F> {
 }
 
 /// A value, by a function.
-pub fn value<T: Clone + Send + Sync + 'static>(
-    parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
-) -> impl TypedValueParser<Value = T> {
+pub fn value<T, E>(
+    parse: impl Fn(&str) -> Result<T, E> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = T>
+where
+    T: Clone + Send + Sync + 'static,
+    E: Display + 'static,
+{
     parser(move |origin| origin.parse(&parse))
 }
 
 /// A value, by a function, with its origin.
-pub fn named<T: Clone + Send + Sync + 'static>(
-    parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
-) -> impl TypedValueParser<Value = Given<T>> {
+pub fn named<T, E>(
+    parse: impl Fn(&str) -> Result<T, E> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = Given<T>>
+where
+    T: Clone + Send + Sync + 'static,
+    E: Display + 'static,
+{
     parser(move |origin| Ok(Given { value: origin.parse(&parse)?, origin: origin.clone() }))
 }
 
 /// A value of an option that can be repeated, by a function. A variable has one on each line that is not
 /// empty.
-pub fn repeated<T: Clone + Send + Sync + 'static>(
-    parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
-) -> impl TypedValueParser<Value = Several<T>> {
+pub fn repeated<T, E>(
+    parse: impl Fn(&str) -> Result<T, E> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = Several<T>>
+where
+    T: Clone + Send + Sync + 'static,
+    E: Display + 'static,
+{
     parser(move |origin| {
         if origin.source != ValueSource::EnvVariable {
             let value = origin.parse(&parse)?;
@@ -243,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_variable_has_one_value_on_each_line_and_the_command_line_one_value() {
-        let text = |text: &str| Ok(text.to_owned());
+        let text = |text: &str| Ok::<_, String>(text.to_owned());
         let values = |value, source| -> Vec<String> {
             let several = parsed(&repeated(text), value, source).unwrap();
             Several::flatten(vec![several]).map(|given| given.value).collect()

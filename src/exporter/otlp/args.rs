@@ -2,7 +2,7 @@
 //!
 //! [`environment`]: super::environment
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, EndpointError};
 use crate::{
     exporter::metrics::sample::Measures,
     system::{
@@ -126,7 +126,7 @@ impl OtlpArgs {
 }
 
 /// A variable can be 0 to turn the exporter off.
-fn collector(word: &str) -> Result<Collector, String> {
+fn collector(word: &str) -> Result<Collector, EndpointError> {
     match word {
         "0" | "false" => Ok(Collector::Off),
         "1" | "true" => Ok(Collector::On),

@@ -6,7 +6,10 @@ use super::{
     environment::Environment,
     request::Request,
 };
-use crate::net::pem;
+use crate::net::{
+    pem,
+    source_file::{SourceCause, SourceError},
+};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
@@ -49,12 +52,12 @@ impl Client {
     pub fn new(
         destination: Destination,
         authorities: Option<RootCertStore>,
-        warn: impl FnOnce(String),
-    ) -> Result<Self, String> {
+        warn: impl FnOnce(SourceError),
+    ) -> Result<Self, rustls::Error> {
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
         connector.set_nodelay(true);
-        let tls = tls(&destination, authorities, warn).map_err(|error| error.to_string())?;
+        let tls = tls(&destination, authorities, warn)?;
         let connectors = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let mut http = Http::builder(TokioExecutor::new());
         http.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
@@ -131,21 +134,21 @@ impl Authorities {
     /// # Errors
     ///
     /// The variable, the path and the cause, in one line.
-    pub fn read(environment: &Environment) -> Result<Self, String> {
+    pub fn read(environment: &Environment) -> Result<Self, SourceError> {
         Ok(Self { traces: authorities(&environment.traces)?, metrics: authorities(&environment.metrics)? })
     }
 }
 
 /// The authorities of a destination's certificate file, if it has one and uses TLS. Certificates that cannot
 /// be used are skipped as long as one can.
-fn authorities(destination: &Destination) -> Result<Option<RootCertStore>, String> {
+fn authorities(destination: &Destination) -> Result<Option<RootCertStore>, SourceError> {
     let Some(file) = destination.certificate.as_ref().filter(|_| destination.is_secure()) else {
         return Ok(None);
     };
     let mut authorities = RootCertStore::empty();
     authorities.add_parsable_certificates(pem::certificates(file)?);
     if authorities.is_empty() {
-        return Err(file.error("none of its certificates can be used"));
+        return Err(file.error(SourceCause::NoUsableCertificate));
     }
     Ok(Some(authorities))
 }
@@ -154,7 +157,7 @@ fn authorities(destination: &Destination) -> Result<Option<RootCertStore>, Strin
 fn tls(
     destination: &Destination,
     authorities: Option<RootCertStore>,
-    warn: impl FnOnce(String),
+    warn: impl FnOnce(SourceError),
 ) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     let mut identity = None;

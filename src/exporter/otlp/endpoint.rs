@@ -10,6 +10,7 @@ use std::{
     str::FromStr,
     time::Duration,
 };
+use thiserror::Error;
 
 /// A signal: it has its own service, path and variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,14 +47,19 @@ pub enum Protocol {
     Http,
 }
 
-impl FromStr for Protocol {
-    type Err = String;
+/// A text names no protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("expected grpc or http/protobuf")]
+pub struct ProtocolError;
 
-    fn from_str(word: &str) -> Result<Self, String> {
+impl FromStr for Protocol {
+    type Err = ProtocolError;
+
+    fn from_str(word: &str) -> Result<Self, ProtocolError> {
         match word.to_ascii_lowercase().as_str() {
             "grpc" => Ok(Self::Grpc),
             "http/protobuf" => Ok(Self::Http),
-            _ => Err("expected grpc or http/protobuf".into()),
+            _ => Err(ProtocolError),
         }
     }
 }
@@ -62,23 +68,32 @@ impl FromStr for Protocol {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
-impl FromStr for Endpoint {
-    type Err = String;
+/// Why a text is not an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum EndpointError {
+    /// It is not the URL of a host.
+    #[error("expected http://HOST:PORT or https://HOST:PORT")]
+    Malformed,
+    /// It would be logged.
+    #[error("a password does not belong here, use OTEL_EXPORTER_OTLP_HEADERS")]
+    Password,
+}
 
-    fn from_str(word: &str) -> Result<Self, String> {
-        let expected = || "expected http://HOST:PORT or https://HOST:PORT".to_owned();
-        let uri: Uri = word.parse().map_err(|_| expected())?;
-        let authority = uri.authority().ok_or_else(expected)?;
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(word: &str) -> Result<Self, EndpointError> {
+        let uri: Uri = word.parse().map_err(|_| EndpointError::Malformed)?;
+        let authority = uri.authority().ok_or(EndpointError::Malformed)?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
-            return Err(expected());
+            return Err(EndpointError::Malformed);
         }
-        // It would be logged.
         if authority.as_str().contains('@') {
-            return Err("a password does not belong here, use OTEL_EXPORTER_OTLP_HEADERS".into());
+            return Err(EndpointError::Password);
         }
         let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
         if !matches!(port, "" | ":") && authority.port_u16().is_none_or(|port| port == 0) {
-            return Err(expected());
+            return Err(EndpointError::Malformed);
         }
         Ok(Self(uri))
     }

@@ -6,11 +6,12 @@
 //! - <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 //! - <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
-use super::endpoint::{Destination, Endpoint, Protocol, Signal};
+use super::endpoint::{Destination, Endpoint, EndpointError, Protocol, ProtocolError, Signal};
 use crate::net::source_file::SourceFile;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
 use std::{ffi::OsString, time::Duration};
+use thiserror::Error;
 
 const SCHEDULE_DELAY: Duration = Duration::from_secs(5);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -74,6 +75,31 @@ impl Environment {
     }
 }
 
+/// Why a variable is ignored.
+#[derive(Debug, Error)]
+enum InvalidValue {
+    #[error("expected UTF-8")]
+    NotUtf8,
+    #[error("expected milliseconds, a whole number")]
+    Milliseconds,
+    #[error("expected a number from 1 to 1000000")]
+    Count,
+    #[error("expected gzip or none")]
+    Compression,
+    #[error("expected cumulative, delta or lowmemory")]
+    Temporality,
+    #[error("expected KEY=VALUE,KEY=VALUE, percent-encoded")]
+    Pairs,
+    #[error("'{0}' is no header's name")]
+    HeaderName(String),
+    #[error("the value of '{0}' cannot be sent")]
+    HeaderValue(String),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+}
+
 struct Reader<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
     warnings: Vec<String>,
@@ -81,10 +107,13 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// A variable's value, if it is set and valid.
-    fn parse<T>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    fn parse<T, E>(&mut self, name: &str, parse: impl Fn(&str) -> Result<T, E>) -> Option<T>
+    where
+        InvalidValue: From<E>,
+    {
         let value = (self.variable)(name).filter(|value| !value.is_empty())?;
-        let text = value.to_str().ok_or_else(|| "expected UTF-8".to_owned());
-        match text.and_then(|text| parse(text.trim())) {
+        let text = value.to_str().ok_or(InvalidValue::NotUtf8);
+        match text.and_then(|text| Ok(parse(text.trim())?)) {
             Ok(value) => Some(value),
             Err(cause) => {
                 // Headers may contain credentials.
@@ -96,12 +125,15 @@ impl Reader<'_> {
     }
 
     /// The setting of a signal, or else of all signals.
-    fn of_signal<T>(
+    fn of_signal<T, E>(
         &mut self,
         signal: Signal,
         what: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T>
+    where
+        InvalidValue: From<E>,
+    {
         let [own, general] = names(signal, what);
         self.parse(&own, &parse).or_else(|| self.parse(&general, parse))
     }
@@ -109,7 +141,7 @@ impl Reader<'_> {
     /// The file for a signal, or else for all signals.
     fn file(&mut self, signal: Signal, setting: &str) -> Option<SourceFile> {
         names(signal, setting).into_iter().find_map(|variable| {
-            let path = self.parse(&variable, |word| Ok(word.into()))?;
+            let path = self.parse(&variable, |word| Ok::<_, InvalidValue>(word.into()))?;
             Some(SourceFile::public(variable, path))
         })
     }
@@ -161,7 +193,7 @@ impl Reader<'_> {
 
     fn attributes(&mut self) -> Vec<(String, String)> {
         let mut attributes = self.parse("OTEL_RESOURCE_ATTRIBUTES", pairs).unwrap_or_default();
-        if let Some(name) = self.parse("OTEL_SERVICE_NAME", |name| Ok(name.to_owned())) {
+        if let Some(name) = self.parse("OTEL_SERVICE_NAME", |name| Ok::<_, InvalidValue>(name.to_owned())) {
             attributes.push(("service.name".into(), name));
         }
         attributes
@@ -199,51 +231,50 @@ fn limit(given: Option<Duration>, default: Duration) -> Option<Duration> {
     Some(given.unwrap_or(default)).filter(|timeout| !timeout.is_zero())
 }
 
-fn milliseconds(word: &str) -> Result<Duration, String> {
+fn milliseconds(word: &str) -> Result<Duration, InvalidValue> {
     // More than a month is a mistake, and timers would overflow.
     let milliseconds =
         word.parse().ok().filter(|milliseconds| *milliseconds <= u64::from(i32::MAX.unsigned_abs()));
-    milliseconds.map(Duration::from_millis).ok_or_else(|| "expected milliseconds, a whole number".into())
+    milliseconds.map(Duration::from_millis).ok_or(InvalidValue::Milliseconds)
 }
 
-fn positive(word: &str) -> Result<usize, String> {
+fn positive(word: &str) -> Result<usize, InvalidValue> {
     let number = word.parse().ok().filter(|number| (1..=1_000_000).contains(number));
-    number.ok_or_else(|| "expected a number from 1 to 1000000".into())
+    number.ok_or(InvalidValue::Count)
 }
 
-fn is_gzip(word: &str) -> Result<bool, String> {
+fn is_gzip(word: &str) -> Result<bool, InvalidValue> {
     match word.to_ascii_lowercase().as_str() {
         "gzip" => Ok(true),
         "none" => Ok(false),
-        _ => Err("expected gzip or none".into()),
+        _ => Err(InvalidValue::Compression),
     }
 }
 
 /// All sums of this exporter are synchronous counters, so `lowmemory` is the same as `delta`.
-fn is_delta(word: &str) -> Result<bool, String> {
+fn is_delta(word: &str) -> Result<bool, InvalidValue> {
     match word.to_ascii_lowercase().as_str() {
         "cumulative" => Ok(false),
         "delta" | "lowmemory" => Ok(true),
-        _ => Err("expected cumulative, delta or lowmemory".into()),
+        _ => Err(InvalidValue::Temporality),
     }
 }
 
 /// `key1=value1,key2=value2`, values percent-encoded: the syntax of W3C's Baggage without properties.
-fn pairs(word: &str) -> Result<Vec<(String, String)>, String> {
+fn pairs(word: &str) -> Result<Vec<(String, String)>, InvalidValue> {
     let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(String::from);
     let pairs = word.split(',').filter(|pair| !pair.trim().is_empty()).map(|pair| {
         let (key, value) = pair.split_once('=')?;
         Some((decoded(key).filter(|key| !key.is_empty())?, decoded(value)?))
     });
-    pairs.collect::<Option<_>>().ok_or_else(|| "expected KEY=VALUE,KEY=VALUE, percent-encoded".into())
+    pairs.collect::<Option<_>>().ok_or(InvalidValue::Pairs)
 }
 
-fn headers(word: &str) -> Result<HeaderMap, String> {
+fn headers(word: &str) -> Result<HeaderMap, InvalidValue> {
     let mut headers = HeaderMap::new();
     for (key, value) in pairs(word)? {
-        let name: HeaderName = key.parse().map_err(|_| format!("'{key}' is no header's name"))?;
-        let mut value: HeaderValue =
-            value.parse().map_err(|_| format!("the value of '{key}' cannot be sent"))?;
+        let name: HeaderName = key.parse().map_err(|_| InvalidValue::HeaderName(key.clone()))?;
+        let mut value: HeaderValue = value.parse().map_err(|_| InvalidValue::HeaderValue(key))?;
         value.set_sensitive(true);
         headers.insert(name, value);
     }

@@ -112,7 +112,7 @@ impl Output for Settings {
             tracing::info!("otlp: {warning}");
         }
         let start = Start {
-            authorities: Authorities::read(&environment).map_err(StartError::Option)?,
+            authorities: Authorities::read(&environment)?,
             settings: *self,
             environment,
             feed: Feed::register(&hub, NAME, true),

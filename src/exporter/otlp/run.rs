@@ -102,14 +102,14 @@ struct SignalCounters {
 }
 
 impl Exporter {
-    fn new(start: Start) -> Result<Self, String> {
+    fn new(start: Start) -> Result<Self, rustls::Error> {
         let Start { settings, environment, authorities, feed, mode, drain } = start;
         let lossless = drain == Drain::Complete;
         let pipeline = |destination: &Destination, authorities, limit: Option<Duration>, counters| {
             tracing::info!("otlp: {} go to {destination}", destination.signal.name());
             let warn = |cause| tracing::info!("otlp: {cause}");
             let client = Client::new(destination.clone(), authorities, warn)?;
-            Ok::<_, String>(SignalPipeline {
+            Ok::<_, rustls::Error>(SignalPipeline {
                 client: Arc::new(client),
                 limit: limit.filter(|_| !lossless),
                 in_flight: 0,

@@ -48,9 +48,11 @@ impl Output for Settings {
     /// linger, a page with everything was scraped.
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let Given { value: address, origin } = &self.address;
-        let wrong = |cause: String| StartError::Option(origin.error(cause));
-        let listener = Listener::bind(address, SocketMode::default()).map_err(wrong)?;
-        let Listener::Tcp { address, .. } = listener else { return Err(wrong("expected HOST:PORT".into())) };
+        let listener = Listener::bind(address, SocketMode::default());
+        let listener = listener.map_err(|cause| StartError::Option(origin.error(cause)))?;
+        let Listener::Tcp { address, .. } = listener else {
+            return Err(StartError::Option(origin.error("expected HOST:PORT")));
+        };
         let Context { hub, mode, recorder, linger, .. } = context.clone();
         let feed = Feed::<RejectReason>::register(&hub, NAME, false);
         if !linger.is_zero() {

@@ -109,7 +109,7 @@ impl FromStr for Target {
             if path.is_empty() {
                 return Err(expected());
             }
-            check_length(Path::new(path))?;
+            check_length(Path::new(path)).map_err(|error| error.to_string())?;
             return Ok(Self::Unix(path.into()));
         }
         let address = word.strip_prefix("udp://").and_then(|address| address.parse().ok());
