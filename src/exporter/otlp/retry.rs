@@ -3,6 +3,7 @@
 use super::answer::{Accepted, Failure, Retry};
 use crate::system::log;
 use std::time::Duration;
+use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -32,11 +33,25 @@ impl Backoff {
     }
 }
 
+/// Why a request is not sent again.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum GivenUp {
+    /// The time limit was reached during an attempt.
+    #[error("no answer in time")]
+    NoAnswer,
+    /// The last attempt failed, for this reason.
+    #[error("{0}")]
+    Failed(String),
+    /// The task that sent it has panicked.
+    #[error("internal error")]
+    Panicked,
+}
+
 /// The result of a request.
 #[derive(Debug)]
 pub struct Outcome {
     /// The response of the server that accepted it, or the last error.
-    pub result: Result<Accepted, String>,
+    pub result: Result<Accepted, GivenUp>,
     /// The number of retries.
     pub retries: u64,
 }
@@ -59,8 +74,7 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
             None => send().await,
             Some(left) => {
                 let Ok(result) = timeout(left, send()).await else {
-                    log::limited!(INFO, "otlp: {signal}: given up: no answer in time");
-                    return Outcome { result: Err("no answer in time".into()), retries };
+                    return Outcome { result: Err(GivenUp::NoAnswer), retries };
                 };
                 result
             }
@@ -77,8 +91,7 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
             Retry::Never => None,
         };
         let Some(pause) = pause.filter(|pause| left().is_none_or(|left| *pause < left)) else {
-            log::limited!(INFO, "otlp: {signal}: given up: {}", failure.why);
-            return Outcome { result: Err(failure.why), retries };
+            return Outcome { result: Err(GivenUp::Failed(failure.why)), retries };
         };
         log::limited!(INFO, "otlp: {signal}: will be sent again: {}", failure.why);
         tokio::select! {

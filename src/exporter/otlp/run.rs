@@ -13,7 +13,7 @@ use super::{
     queue::Queue,
     request::{Request, room},
     resource::Resource,
-    retry::{Outcome, deliver},
+    retry::{GivenUp, Outcome, deliver},
     spans::Spans,
 };
 use crate::{
@@ -305,7 +305,7 @@ impl Exporter {
         let (signal, Outcome { result, retries }) = done.unwrap_or_else(|error| {
             let is_traces = self.traces.task == Some(error.id());
             let signal = if is_traces { Signal::Traces } else { Signal::Metrics };
-            (signal, Outcome { result: Err("internal error".into()), retries: 0 })
+            (signal, Outcome { result: Err(GivenUp::Panicked), retries: 0 })
         });
         let pipeline = self.pipeline(signal);
         let items = std::mem::take(&mut pipeline.in_flight);
@@ -313,6 +313,7 @@ impl Exporter {
         let accepted = match result {
             Ok(accepted) => accepted,
             Err(cause) => {
+                log::limited!(INFO, "otlp: {}: given up: {cause}", signal.name());
                 pipeline.undelivered.add(items, cause);
                 self.feed.count(Counter::Retries, retries);
                 self.feed.count(failed, items);
