@@ -23,11 +23,14 @@ use super::{
     feed::{Feed, spawn_async},
     metrics::sample::Measures,
 };
-use crate::pipeline::output::{Context, Drain, Output, Running, StartError, Undelivered};
+use crate::{
+    pipeline::output::{Context, Drain, Output, Running, StartError, Undelivered},
+    system::log,
+};
 use lines::{Encoder, Line};
 use packets::Packets;
-use sender::Sender;
-use std::time::Duration;
+use sender::{SendError, Sender};
+use std::{io, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// The exporter's name in counters.
@@ -72,9 +75,17 @@ async fn export(feed: &Feed<Counter>, settings: Settings, sender: Sender) -> Und
     let Settings { target, dialect, prefix, measures } = settings;
     let mut encoder = Encoder::new(dialect, &prefix);
     let packets = Packets::new(dialect, target.max_datagram_bytes());
-    let mut outbox =
-        Outbox { packets, sender, counts: Counts::default(), undelivered: Undelivered::default() };
-    outbox.sender.prepare().await;
+    let mut outbox = Outbox {
+        target,
+        packets,
+        sender,
+        counts: Counts::default(),
+        last_error: String::new(),
+        undelivered: Undelivered::default(),
+    };
+    if let Err(error) = outbox.sender.prepare().await {
+        outbox.log(&error);
+    }
     let mut flush_at: Option<Instant> = None;
     loop {
         let events = match flush_at {
@@ -98,9 +109,12 @@ async fn export(feed: &Feed<Counter>, settings: Settings, sender: Sender) -> Und
 
 /// Packs lines and sends them.
 struct Outbox {
+    target: Target,
     packets: Packets,
     sender: Sender,
     counts: Counts,
+    /// Why the last datagram that failed was not sent.
+    last_error: String,
     undelivered: Undelivered,
 }
 
@@ -127,14 +141,29 @@ impl Outbox {
 
     async fn send_full(&mut self) {
         while let Some(packet) = self.packets.take_full() {
-            if self.sender.send(packet.text.as_bytes()).await {
-                self.counts.datagrams += 1;
-                self.counts.sent_events += packet.events;
-            } else {
-                self.counts.unsent += 1;
-                self.counts.lost_events += packet.events;
+            match self.sender.send(packet.text.as_bytes()).await {
+                Ok(()) => {
+                    self.counts.datagrams += 1;
+                    self.counts.sent_events += packet.events;
+                }
+                Err(error) => self.not_sent(packet.events, &error),
             }
         }
+    }
+
+    /// Counts and logs a datagram that was not sent.
+    fn not_sent(&mut self, events: u64, error: &SendError) {
+        self.counts.unsent += 1;
+        self.counts.lost_events += events;
+        self.last_error = error.to_string();
+        // A pause follows a failure that was logged.
+        if let SendError::Failed(error) = error {
+            self.log(error);
+        }
+    }
+
+    fn log(&self, error: &io::Error) {
+        log::limited!(INFO, "statsd: cannot send to {}: {error}; trying again", self.target);
     }
 
     /// Adds what was counted to the exporter's counters.
@@ -147,7 +176,7 @@ impl Outbox {
         feed.count(Counter::Oversized, oversized);
         feed.acknowledge(sent_events);
         feed.drop_in_flight(lost_events);
-        let reason = if unsent > 0 { self.sender.last_error() } else { "longer than a datagram" };
+        let reason = if unsent > 0 { &self.last_error } else { "longer than a datagram" };
         self.undelivered.add(lost_events, reason);
     }
 }

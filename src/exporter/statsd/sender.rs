@@ -5,8 +5,9 @@
 //! down, so the send is retried once with a new socket: a server that has already restarted misses nothing.
 
 use super::args::Target;
-use crate::{net::address::HostPort, system::log};
+use crate::net::address::HostPort;
 use std::{io, net::SocketAddr, path::Path, time::Duration};
+use thiserror::Error;
 use tokio::{
     net::{UdpSocket, UnixDatagram, lookup_host},
     time::{Instant, timeout},
@@ -23,6 +24,17 @@ const LOOKUP_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Timeout of a lookup. Events wait in the queue meanwhile.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a datagram was not sent.
+#[derive(Debug, Error)]
+pub enum SendError {
+    /// The system did not send it.
+    #[error(transparent)]
+    Failed(io::Error),
+    /// An earlier one has just failed, for this reason.
+    #[error("{0}")]
+    Paused(String),
+}
 
 /// Sends datagrams to a server.
 pub struct Sender {
@@ -46,17 +58,23 @@ impl Sender {
     }
 
     /// Resolves the host and connects before the first datagram.
-    pub async fn prepare(&mut self) {
-        match self.connect().await {
-            Ok(socket) => self.socket = Some(socket),
-            Err(error) => self.report(&error),
-        }
+    ///
+    /// # Errors
+    ///
+    /// If that fails. The first datagram tries it again.
+    pub async fn prepare(&mut self) -> io::Result<()> {
+        self.socket = Some(self.connect().await?);
+        Ok(())
     }
 
-    /// Sends a datagram; returns whether it was sent.
-    pub async fn send(&mut self, datagram: &[u8]) -> bool {
+    /// Sends a datagram.
+    ///
+    /// # Errors
+    ///
+    /// If it was not sent. It is not to be sent again.
+    pub async fn send(&mut self, datagram: &[u8]) -> Result<(), SendError> {
         if Instant::now() < self.pause_until {
-            return false;
+            return Err(SendError::Paused(self.last_error.clone()));
         }
         let was_connected = self.socket.is_some();
         let mut sent = self.try_send(datagram).await;
@@ -67,12 +85,12 @@ impl Sender {
         while self.lossless && sent.as_ref().is_err_and(|error| !is_gone(error)) {
             sent = self.try_send(datagram).await;
         }
-        if let Err(error) = &sent {
+        sent.map_err(|error| {
             self.pause_until = Instant::now() + PAUSE;
             self.resolver.try_another();
-            self.report(error);
-        }
-        sent.is_ok()
+            self.last_error = error.to_string();
+            SendError::Failed(error)
+        })
     }
 
     /// Sends with the present socket or a new one. An error discards the socket.
@@ -92,16 +110,6 @@ impl Sender {
             Target::Unix(path) => Socket::unix(path),
             Target::Udp(server) => Socket::udp(self.resolver.address(server).await?).await,
         }
-    }
-
-    /// Why the last datagram that failed was not sent.
-    pub fn last_error(&self) -> &str {
-        &self.last_error
-    }
-
-    fn report(&mut self, error: &io::Error) {
-        log::limited!(INFO, "statsd: cannot send to {}: {error}; trying again", self.target);
-        self.last_error = error.to_string();
     }
 }
 
@@ -182,27 +190,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let mut sender = Sender::new(Target::Unix(path.clone()), false);
-        assert!(!sender.send(b"a").await);
+        assert!(sender.send(b"a").await.is_err());
         let server = std::os::unix::net::UnixDatagram::bind(path).unwrap();
         server.set_nonblocking(true).unwrap();
         // Within the pause no attempt is made.
-        assert!(!sender.send(b"b").await);
+        assert!(sender.send(b"b").await.is_err());
         advance(PAUSE).await;
-        assert!(sender.send(b"c").await);
+        assert!(sender.send(b"c").await.is_ok());
         let mut datagram = [0; 8];
         assert_eq!((server.recv(&mut datagram).unwrap(), datagram[0]), (1, b'c'));
 
         // Fill the server's queue.
         let start = Instant::now();
-        while sender.send(b"d").await {
+        while sender.send(b"d").await.is_ok() {
             assert_eq!(start.elapsed(), Duration::ZERO);
         }
         let took = start.elapsed();
         assert!(took >= SEND_TIMEOUT && took <= SEND_TIMEOUT + Duration::from_millis(2), "{took:?}");
         while server.recv(&mut datagram).is_ok() {}
-        assert!(!sender.send(b"e").await);
+        assert!(sender.send(b"e").await.is_err());
         advance(PAUSE).await;
-        assert!(sender.send(b"f").await);
+        assert!(sender.send(b"f").await.is_ok());
     }
 
     #[test]
