@@ -1,4 +1,4 @@
-//! `tail`: the events of a running sidecar as JSON lines on stdout.
+//! `tail`: prints the events of a running sidecar as JSON lines.
 
 use crate::{
     config::{ClientAccess, ClientTls},
