@@ -27,7 +27,8 @@
 //!    2  hub       fan-out of batches to consumers
 //!    2  net       addresses, listeners, Unix sockets, TLS, tokens
 //!    2  input     splitter, decoder, dialect of telemetry lines
-//!    3  pipeline  sources, pass-through, recording, publishing
+//!    3  pipeline  sources, pass-through, recording, publishing, the lifecycle of outputs
+//!    3  status    one report of all counters
 //!    4  grpc      the gRPC server and its services
 //!    4  exporter  JSON Lines, OTLP, Prometheus, StatsD
 //!    5  cli       options and subcommands
@@ -74,5 +75,6 @@ pub mod hub;
 pub mod input;
 pub mod net;
 pub mod pipeline;
+pub mod status;
 pub mod system;
 pub mod worker;

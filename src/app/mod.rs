@@ -1,6 +1,5 @@
 //! The composition root: builds everything from the configuration and owns the order of start and shutdown.
 
-mod account;
 mod decode;
 mod ending;
 mod ready_file;

@@ -1,7 +1,7 @@
 //! `replay`: serves recordings.
 
 use super::{
-    session::{Report, Session},
+    session::{Finished, Session},
     socket_files::SocketFiles,
 };
 use crate::{
@@ -40,10 +40,10 @@ pub fn run(mut config: Replay) -> Result<Exit, String> {
         result = result.and(recording.feed(&mut pipeline, config.pace, |_| false));
     }
     session.hub.wait_until_delivered(need_subscriber);
-    let Report { losses, totals } = session.finish(|| pipeline.print_log());
+    let Finished { losses, summary } = session.finish(|| pipeline.print_log());
     let is_complete = losses.is_empty();
     if config.serve.serving.log().level > Level::Off {
-        pipeline.print_last(&totals);
+        pipeline.print_last(&summary);
     } else if !is_complete {
         // Make the lines about losses start at the beginning of a line.
         pipeline.print_last("");

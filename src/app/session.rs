@@ -4,7 +4,6 @@
 //! the end: close the hub, linger, drain all outputs up to one deadline, finish the recording, report.
 
 use super::{
-    account::account,
     ready_file,
     socket_files::SocketFiles,
     start::{announce, bind, start_recording},
@@ -20,6 +19,7 @@ use crate::{
         passthrough::Passthrough,
         record::Recorder,
     },
+    status::{Status, text::summary},
     system::{log, option::Several},
     worker::startup::was_closed,
 };
@@ -39,6 +39,8 @@ const LOG_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Session {
     pub hub: Arc<Hub>,
     recorder: Option<Arc<Recorder>>,
+    /// The sources of the report at the end.
+    status: Status,
     outputs: Outputs,
     /// Runs the drain. Created at the start, because clients may use up all descriptors later.
     runtime: Runtime,
@@ -46,11 +48,11 @@ pub struct Session {
 }
 
 /// The result of a session.
-pub struct Report {
+pub struct Finished {
     /// What could not be delivered, with the output's name.
     pub losses: Vec<(&'static str, Loss)>,
-    /// The totals, as a line to print.
-    pub totals: String,
+    /// All counters, as a line to print.
+    pub summary: String,
 }
 
 impl Session {
@@ -70,7 +72,7 @@ impl Session {
             Mode::Replay => Drain::Complete,
         };
         let mut context = Context::new(Arc::clone(&hub), mode, drain, config.serving.linger.0);
-        context.recorder.clone_from(&recorder);
+        context.recording = recorder.as_ref().map(|recorder| Arc::clone(recorder.counters()));
         let mut exporters = Vec::new();
         for exporter in std::mem::take(&mut config.exporters) {
             let running = exporter.start(&context)?;
@@ -100,7 +102,8 @@ impl Session {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(StartError::Thread)?;
-        Ok(Self { hub, recorder, outputs, runtime, log: log.clone() })
+        let status = Status::new(Arc::clone(&hub), context.mode.worker().cloned(), context.recording);
+        Ok(Self { hub, recorder, status, outputs, runtime, log: log.clone() })
     }
 
     /// The parts of a pipeline for this session.
@@ -127,7 +130,7 @@ impl Session {
 
     /// Ends the stream and waits until it is delivered, or the time for that is over. Meanwhile log lines are
     /// printed.
-    pub fn finish(self, mut print_log: impl FnMut()) -> Report {
+    pub fn finish(self, mut print_log: impl FnMut()) -> Finished {
         self.hub.close();
         let drained = self.runtime.block_on(async {
             let mut drained = pin!(self.outputs.drain());
@@ -144,8 +147,7 @@ impl Session {
         if let Some(recorder) = &self.recorder {
             recorder.finish(drained.deadline);
         }
-        let totals = account(&self.hub.snapshot(), self.recorder.map(|recorder| recorder.stats()));
-        Report { losses: drained.losses, totals }
+        Finished { losses: drained.losses, summary: summary(&self.status.report()) }
     }
 }
 

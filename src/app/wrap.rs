@@ -7,7 +7,7 @@
 
 use super::{
     ending::{Ending, Stages},
-    session::Session,
+    session::{Finished, Session},
     socket_files::SocketFiles,
 };
 use crate::{
@@ -155,9 +155,9 @@ impl Reading {
         let Stages { passed, finished } = stages;
         live::feed(&pipe, fixed_size, &wake, &mut pipeline);
         drop(passed);
-        let report = session.finish(|| pipeline.print_log());
+        let Finished { summary, .. } = session.finish(|| pipeline.print_log());
         if summary_wanted {
-            pipeline.print_last(&report.totals);
+            pipeline.print_last(&summary);
         }
         drop(finished);
     }

@@ -10,6 +10,8 @@
 //! accepted        = replayed + dropped + waiting
 //! ```
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
 /// Why a telemetry line was not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Malformed {
@@ -184,4 +186,43 @@ pub struct RecordingStats {
     pub bytes_lost: u64,
     /// Whether recording stopped before the worker's end.
     pub stopped: bool,
+}
+
+/// The live counters behind [`RecordingStats`]: the recording updates them, reports read them.
+#[derive(Debug, Default)]
+pub struct RecordingCounters {
+    bytes_written: AtomicU64,
+    bytes_lost: AtomicU64,
+    stopped: AtomicBool,
+}
+
+impl RecordingCounters {
+    /// Adds bytes written to the file.
+    pub fn add_written(&self, bytes: usize) {
+        self.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Adds bytes that are not recorded.
+    pub fn add_lost(&self, bytes: usize) {
+        self.bytes_lost.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes that recording has stopped. True the first time.
+    pub fn stop(&self) -> bool {
+        !self.stopped.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether recording has stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// The counters at this moment.
+    pub fn stats(&self) -> RecordingStats {
+        RecordingStats {
+            bytes_written: self.bytes_written.load(Ordering::Relaxed),
+            bytes_lost: self.bytes_lost.load(Ordering::Relaxed),
+            stopped: self.is_stopped(),
+        }
+    }
 }

@@ -16,7 +16,10 @@ use crate::net::{
     accept::{AboveLimit, Acceptor, ConnectionLimit, accept},
     listener::Listener,
 };
-use crate::pipeline::output::{Context, Output, Running, StartError, by, spawn_async};
+use crate::{
+    pipeline::output::{Context, Output, Running, StartError, by, spawn_async},
+    status::Status,
+};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +66,11 @@ impl Server {
         let access = Arc::new(self.access);
         let telemetry = Telemetry::new(Arc::clone(hub), &self.limits);
         let requests = Requests::new(self.limits.handshake_timeout.0, end.clone());
-        let status = StatusService::new(context);
+        let metrics_page = context.served.iter().find(|(name, _)| *name == "prometheus");
+        let status = StatusService(Status {
+            prometheus: metrics_page.map(|(_, address)| *address),
+            ..Status::new(Arc::clone(hub), context.mode.worker().cloned(), context.recording.clone())
+        });
         let services = Services::new(telemetry, status, Arc::clone(&access), requests);
         let limit = ConnectionLimit {
             permits: Arc::new(permits(self.limits.connections)),

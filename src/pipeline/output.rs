@@ -6,8 +6,8 @@
 //!
 //! The session starts the outputs and waits for them; an output knows nothing of the others.
 
-use super::record::Recorder;
 use crate::{
+    event::stats::RecordingCounters,
     hub::Hub,
     net::{reloader::LoadError, source_file::SourceError},
     system::option::Given,
@@ -84,8 +84,8 @@ pub struct Context {
     pub hub: Arc<Hub>,
     /// Where they come from.
     pub mode: Mode,
-    /// The recording, if there is one.
-    pub recorder: Option<Arc<Recorder>>,
+    /// The counters of the recording, if there is one.
+    pub recording: Option<Arc<RecordingCounters>>,
     /// How to drain.
     pub drain: Drain,
     /// How long an output may wait for its consumer after the last event, before it drains.
@@ -100,7 +100,7 @@ impl Context {
     /// Without a recording, before any output has started.
     pub fn new(hub: Arc<Hub>, mode: Mode, drain: Drain, linger: Duration) -> Self {
         let shutdown = CancellationToken::new();
-        Self { hub, mode, recorder: None, drain, linger, shutdown, served: Vec::new() }
+        Self { hub, mode, recording: None, drain, linger, shutdown, served: Vec::new() }
     }
 }
 

@@ -5,7 +5,7 @@
 //! were never written.
 
 use crate::{
-    event::stats::RecordingStats,
+    event::stats::RecordingCounters,
     system::fd::{PartialWrite, write_all},
 };
 use std::{
@@ -32,6 +32,7 @@ pub struct Recorder {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    counters: Arc<RecordingCounters>,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +41,6 @@ struct State {
     /// Bytes taken by the thread and not yet written.
     writing: usize,
     ended: bool,
-    stats: RecordingStats,
 }
 
 /// Why recording stops for good.
@@ -60,18 +60,15 @@ impl fmt::Display for Stop {
     }
 }
 
-impl State {
-    /// Stops recording: one log line and the counters of it.
-    fn stop(&mut self, cause: &Stop, bytes_lost: usize) {
-        if !self.stats.stopped {
+impl Shared {
+    /// Stops recording: one log line and its counters.
+    fn stop(&self, cause: &Stop, bytes_lost: usize) {
+        if self.counters.stop() {
             tracing::info!("--record: recording stops: {cause}");
         }
-        self.stats.stopped = true;
-        self.stats.bytes_lost += bytes_lost as u64;
+        self.counters.add_lost(bytes_lost);
     }
-}
 
-impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -93,11 +90,11 @@ impl Recorder {
     /// Appends bytes to the buffer, or stops the recording if it is full.
     pub fn record(&self, bytes: &[u8]) {
         let mut state = self.shared.lock();
-        if state.stats.stopped {
-            state.stats.bytes_lost += bytes.len() as u64;
+        if self.shared.counters.is_stopped() {
+            self.shared.counters.add_lost(bytes.len());
         } else if state.waiting.len() + bytes.len() > MAX_WAITING_BYTES {
             // The buffer is still written: it continues the recording without a gap.
-            state.stop(&Stop::BufferFull, bytes.len());
+            self.shared.stop(&Stop::BufferFull, bytes.len());
         } else {
             state.waiting.extend_from_slice(bytes);
             drop(state);
@@ -119,9 +116,9 @@ impl Recorder {
         }
     }
 
-    /// The counters so far.
-    pub fn stats(&self) -> RecordingStats {
-        self.shared.lock().stats
+    /// The counters, which stay readable after the recording has ended.
+    pub fn counters(&self) -> &Arc<RecordingCounters> {
+        &self.shared.counters
     }
 }
 
@@ -147,11 +144,11 @@ fn write(shared: &Shared, file: &File) {
             Ok(()) => chunk.len(),
             Err(PartialWrite { written, error }) => {
                 let waiting = std::mem::take(&mut state.waiting);
-                state.stop(&Stop::WriteFailed(error), chunk.len() - written + waiting.len());
+                shared.stop(&Stop::WriteFailed(error), chunk.len() - written + waiting.len());
                 written
             }
         };
-        state.stats.bytes_written += written as u64;
+        shared.counters.add_written(written);
         drop(state);
         shared.changed.notify_all();
     }

@@ -12,9 +12,9 @@ mod accept;
 pub mod args;
 mod exemplar;
 mod names;
-pub mod own;
 pub mod page;
 mod process;
+pub mod self_metrics;
 pub mod series;
 mod server;
 
@@ -24,10 +24,11 @@ use super::feed::{Feed, spawn_async};
 use crate::{
     net::{accept::Acceptor, listener::Listener, unix_socket::SocketMode},
     pipeline::output::{Context, Done, Loss, Output, Running, StartError},
+    status::Status,
     system::option::Given,
 };
-use own::Own;
 use page::{Format, Page};
+use self_metrics::SelfMetrics;
 use series::Metrics;
 pub use series::RejectReason;
 use std::{
@@ -53,13 +54,13 @@ impl Output for Settings {
         let Listener::Tcp { address, .. } = listener else {
             return Err(StartError::Option(origin.error("expected HOST:PORT")));
         };
-        let Context { hub, mode, recorder, linger, .. } = context.clone();
+        let Context { hub, mode, recording, linger, .. } = context.clone();
         let feed = Feed::<RejectReason>::register(&hub, NAME, false);
         if !linger.is_zero() {
             feed.linger();
         }
         tracing::info!("metrics at http://{address}/metrics");
-        let own = Own::new(hub, mode.worker().cloned(), recorder);
+        let own = SelfMetrics::new(Status::new(hub, mode.worker().cloned(), recording));
         let metrics = Metrics::new(self.measures, self.max_series);
         let running = spawn_async(NAME, move |done| async move {
             match Acceptor::new(listener) {
@@ -75,7 +76,7 @@ async fn export(
     metrics: Metrics,
     acceptor: Acceptor,
     feed: Feed<RejectReason>,
-    own: Own,
+    own: SelfMetrics,
     linger: Duration,
     done: Done,
 ) {
@@ -117,7 +118,7 @@ pub struct Scrape {
 #[derive(Debug)]
 struct State {
     metrics: Metrics,
-    own: Own,
+    own: SelfMetrics,
     /// Whether the stream has ended.
     ended: bool,
 }

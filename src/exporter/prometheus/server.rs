@@ -113,13 +113,14 @@ fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Metrics, Own, State},
+        super::{Metrics, SelfMetrics, State},
         *,
     };
     use crate::{
         control::Controls,
         exporter::metrics::sample::Measures,
         hub::{Hub, Limits, WhenFull},
+        status::Status,
     };
     use std::sync::Mutex;
     use tokio::{
@@ -136,7 +137,7 @@ mod tests {
         let limits = Limits { events: 1, bytes: 1, when_full: WhenFull::DropNewest };
         let hub = Hub::new(Controls::default(), limits);
         let metrics = Metrics::new(Measures::default(), 1);
-        let state = State { metrics, own: Own::new(hub, None, None), ended: false };
+        let state = State { metrics, own: SelfMetrics::new(Status::new(hub, None, None)), ended: false };
         let scrape = Scrape { state: Mutex::new(state), last_page: Notify::new() };
         let (ours, theirs) = duplex(buffer_bytes);
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! `telemetry_sidecar.v1.Sidecar`: the books, readable while the program runs.
+//! `telemetry_sidecar.v1.Sidecar`: the counters, readable while the sidecar runs.
 
 use crate::{
     event::{
@@ -6,83 +6,36 @@ use crate::{
             Backlog, Consumer, GetStatusRequest, GetStatusResponse, Malformed, Recording, Stream, Worker,
             sidecar_server::Sidecar,
         },
-        stats,
+        stats::{self, RecordingStats},
     },
-    hub::{ConsumerAccount, Hub, Snapshot},
-    pipeline::{output::Context, record::Recorder},
-    worker::{Exit, state::WorkerState},
+    hub::{ConsumerAccount, Snapshot},
+    status::{Report, Status, WorkerReport},
+    worker::Exit,
 };
-use std::{net::SocketAddr, sync::Arc};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
 /// The service.
 #[derive(Debug, Clone)]
-pub struct StatusService {
-    /// Whose books.
-    pub hub: Arc<Hub>,
-    /// The worker; none in a replay.
-    pub worker: Option<Arc<WorkerState>>,
-    /// The recording, if there is one.
-    pub recorder: Option<Arc<Recorder>>,
-    /// Where metrics are served, if they are.
-    pub prometheus: Option<SocketAddr>,
-}
-
-impl StatusService {
-    /// The service of an output that is started in this context.
-    pub fn new(context: &Context) -> Self {
-        let prometheus = context.served.iter().find(|(name, _)| *name == "prometheus");
-        Self {
-            hub: Arc::clone(&context.hub),
-            worker: context.mode.worker().cloned(),
-            recorder: context.recorder.clone(),
-            prometheus: prometheus.map(|(_, address)| *address),
-        }
-    }
-}
+pub struct StatusService(pub Status);
 
 #[tonic::async_trait]
 impl Sidecar for StatusService {
-    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<GetStatusResponse>, Status> {
-        let worker = self.worker.as_ref().map(|worker| {
-            let exit = worker.exit();
-            let (exit_code, exit_signal) = match exit {
-                None => (None, None),
-                Some(Exit::Code(code)) => (Some(code), None),
-                Some(Exit::Signal(signal)) => (None, Some(signal)),
-            };
-            Worker {
-                pid: worker.pid().unwrap_or_default(),
-                running: worker.is_running(exit),
-                exit_code,
-                exit_signal,
-            }
-        });
-        let recording = self.recorder.as_ref().map(|recorder| {
-            let stats = recorder.stats();
-            Recording {
-                bytes_written: stats.bytes_written,
-                bytes_lost: stats.bytes_lost,
-                stopped: stats.stopped,
-            }
-        });
-        let prometheus_address = self.prometheus.map(|address| address.to_string()).unwrap_or_default();
-        Ok(Response::new(response(self.hub.snapshot(), worker, recording, prometheus_address)))
+    async fn get_status(
+        &self,
+        _: Request<GetStatusRequest>,
+    ) -> Result<Response<GetStatusResponse>, tonic::Status> {
+        Ok(Response::new(response(self.0.report())))
     }
 }
 
-fn response(
-    snapshot: Snapshot,
-    worker: Option<Worker>,
-    recording: Option<Recording>,
-    prometheus_address: String,
-) -> GetStatusResponse {
-    let Snapshot { stream, backlog, subscribers, disconnected, disconnected_count, exporters } = snapshot;
+fn response(report: Report) -> GetStatusResponse {
+    let Report { hub, worker, recording, prometheus, .. } = report;
+    let Snapshot { stream, backlog, subscribers, disconnected, disconnected_count, exporters } = hub;
     let consumers = |accounts: Vec<ConsumerAccount>| accounts.into_iter().map(consumer).collect();
     let malformed = |reason| stream.malformed.get(reason);
     GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
-        worker,
+        worker: worker.map(worker_message),
         stream: Some(Stream {
             bytes_read: stream.bytes_read,
             bytes_passed: stream.bytes_passed,
@@ -111,9 +64,22 @@ fn response(
         departed: Some(consumer(ConsumerAccount { stats: disconnected, ..ConsumerAccount::default() })),
         departed_count: disconnected_count,
         exporters: consumers(exporters),
-        recording,
-        prometheus_address,
+        recording: recording.map(|RecordingStats { bytes_written, bytes_lost, stopped }| Recording {
+            bytes_written,
+            bytes_lost,
+            stopped,
+        }),
+        prometheus_address: prometheus.map(|address| address.to_string()).unwrap_or_default(),
     }
+}
+
+fn worker_message(WorkerReport { pid, running, exit }: WorkerReport) -> Worker {
+    let (exit_code, exit_signal) = match exit {
+        None => (None, None),
+        Some(Exit::Code(code)) => (Some(code), None),
+        Some(Exit::Signal(signal)) => (None, Some(signal)),
+    };
+    Worker { pid: pid.unwrap_or_default(), running, exit_code, exit_signal }
 }
 
 fn consumer(account: ConsumerAccount) -> Consumer {

@@ -1,14 +1,15 @@
-//! The account that `-v` prints at exit.
+//! The summary that `-v` prints at exit.
 
+use super::Report;
 use crate::{
-    event::stats::{ConsumerStats, Malformed, RecordingStats, StreamStats},
+    event::stats::{ConsumerStats, Malformed, StreamStats},
     hub::Snapshot,
 };
 use std::fmt::Write as _;
 
-/// The final account in one line.
-pub fn account(snapshot: &Snapshot, recording: Option<RecordingStats>) -> String {
-    let Snapshot { stream, backlog, subscribers, disconnected, disconnected_count, exporters } = snapshot;
+/// All counters in one line.
+pub fn summary(report: &Report) -> String {
+    let Snapshot { stream, backlog, exporters, .. } = &report.hub;
     let mut line = String::new();
     let StreamStats { bytes_read, bytes_passed, bytes_removed, bytes_dropped, bytes_held, .. } = stream;
     let _ = write!(
@@ -28,12 +29,7 @@ pub fn account(snapshot: &Snapshot, recording: Option<RecordingStats>) -> String
         stream.decoded,
         stream.embedded
     );
-    let mut all = *disconnected;
-    for subscriber in subscribers {
-        all.add(&subscriber.stats);
-    }
-    let count = disconnected_count + subscribers.len() as u64;
-    let _ = write!(line, "; subscribers {count}: {}", outcomes(&all));
+    let _ = write!(line, "; subscribers {}: {}", report.subscriber_count, outcomes(&report.subscribers));
     for exporter in exporters {
         let _ = write!(line, "; {}: {}", exporter.name, outcomes(&exporter.stats));
         for (counter, count) in exporter.counters.iter().filter(|(_, count)| *count > 0) {
@@ -45,7 +41,7 @@ pub fn account(snapshot: &Snapshot, recording: Option<RecordingStats>) -> String
         "; backlog {} = handed over {} + dropped {} + waiting {}",
         backlog.accepted, backlog.replayed, backlog.dropped, backlog.waiting
     );
-    if let Some(recording) = recording {
+    if let Some(recording) = report.recording {
         let stopped = if recording.stopped { ", stopped" } else { "" };
         let _ =
             write!(line, "; recorded {}, lost {}{stopped}", recording.bytes_written, recording.bytes_lost);
@@ -53,7 +49,7 @@ pub fn account(snapshot: &Snapshot, recording: Option<RecordingStats>) -> String
     line
 }
 
-/// Why lines were malformed, in parentheses; nothing if none was.
+/// The counts of malformed lines by reason, in parentheses; empty if there are none.
 fn reasons(stream: &StreamStats) -> String {
     let counts = Malformed::ALL.into_iter().map(|reason| (reason.name(), stream.malformed.get(reason)));
     let counts: Vec<_> =

@@ -1,4 +1,4 @@
-//! The sidecar's own families: its books, its worker and its process.
+//! Metrics about the sidecar itself: its counters, its worker and its process.
 
 use super::{
     NAME,
@@ -6,51 +6,44 @@ use super::{
     process,
 };
 use crate::{
-    event::stats::{ConsumerStats, Malformed},
+    event::stats::{ConsumerStats, Malformed, RecordingStats},
     exporter::metrics::sample::Kind,
-    hub::{ConsumerAccount, Hub},
-    pipeline::record::Recorder,
-    worker::{Exit, state::WorkerState},
+    hub::{ConsumerAccount, Snapshot},
+    status::{Report, Status, WorkerReport},
+    worker::Exit,
 };
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Where the numbers are from.
+/// Renders the sidecar's own families.
 #[derive(Debug)]
-pub struct Own {
-    hub: Arc<Hub>,
-    worker: Option<Arc<WorkerState>>,
-    recorder: Option<Arc<Recorder>>,
+pub struct SelfMetrics {
+    status: Status,
     started: SystemTime,
 }
 
-/// Labels and values.
+/// Labels and a value.
 type Row<'a> = (Vec<(&'static str, &'a str)>, f64);
 
-impl Own {
-    /// The numbers of a session that starts now; a worker there is none in a replay.
-    pub fn new(hub: Arc<Hub>, worker: Option<Arc<WorkerState>>, recorder: Option<Arc<Recorder>>) -> Self {
-        Self { hub, worker, recorder, started: SystemTime::now() }
+impl SelfMetrics {
+    /// The metrics of a session that starts now.
+    pub fn new(status: Status) -> Self {
+        Self { status, started: SystemTime::now() }
     }
 
     /// Writes all families in the order of their names.
     pub fn write(&self, page: &mut Page) {
-        let snapshot = self.hub.snapshot();
-        let (stream, backlog, exporters) = (&snapshot.stream, &snapshot.backlog, &snapshot.exporters);
-        let mut all = snapshot.disconnected;
-        snapshot.subscribers.iter().for_each(|subscriber| all.add(&subscriber.stats));
+        let Report { hub, subscribers, worker, recording, .. } = self.status.report();
+        let Snapshot { stream, backlog, exporters, .. } = &hub;
 
         let mut own = Families { page };
         own.counter(
             "backlog_events",
-            "Events that came while nobody was subscribed, and are no longer waiting.",
+            "Events that came without a subscriber and no longer wait.",
             by("outcome", &[("dropped", backlog.dropped), ("handed_over", backlog.replayed)]),
         );
         own.gauge("backlog_waiting_events", "Events that wait for a subscriber.", one(backlog.waiting));
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
-        own.gauge("build_info", "Always 1; the label tells the version.", vec![(version, 1.0)]);
+        own.gauge("build_info", "Always 1; the label is the version.", vec![(version, 1.0)]);
         own.counter(
             "events",
             "Events of the worker: from lines of their own, or embedded in others.",
@@ -65,7 +58,9 @@ impl Own {
                 .into(),
         );
         own.process();
-        self.recording(&mut own);
+        if let Some(recording) = recording {
+            own.recording(recording);
+        }
         let started = self.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
         own.gauge(
             "start_time_seconds",
@@ -74,7 +69,7 @@ impl Own {
         );
         own.counter(
             "stderr_bytes",
-            "Bytes of the worker's stderr: passed through, removed as telemetry, or dropped as nothing took them.",
+            "Bytes of the worker's stderr: passed through, removed as telemetry, or dropped because stderr did not accept them.",
             by(
                 "outcome",
                 &[
@@ -86,13 +81,17 @@ impl Own {
         );
         own.gauge(
             "stderr_held_bytes",
-            "Bytes that may be telemetry, or wait for a slow reader.",
+            "Bytes that may still be telemetry, or wait for a slow reader.",
             one(stream.bytes_held),
         );
         own.counter("stderr_read_bytes", "Bytes read from the worker's stderr.", one(stream.bytes_read));
-        own.subscribers(&all);
-        own.gauge("subscribers", "Subscribers there are now.", one(snapshot.subscribers.len() as u64));
-        own.counter("subscribers_departed", "Subscribers that have left.", one(snapshot.disconnected_count));
+        own.subscribers(&subscribers);
+        own.gauge("subscribers", "Subscribers that are connected.", one(hub.subscribers.len() as u64));
+        own.counter(
+            "subscribers_departed",
+            "Subscribers that have disconnected.",
+            one(hub.disconnected_count),
+        );
         own.counter(
             "telemetry_lines",
             "Lines that start like telemetry.",
@@ -105,40 +104,13 @@ impl Own {
                 ],
             ),
         );
-        self.worker(&mut own);
-    }
-
-    fn recording(&self, own: &mut Families<'_>) {
-        let Some(recording) = self.recorder.as_ref().map(|recorder| recorder.stats()) else { return };
-        own.counter(
-            "recording_bytes",
-            "Bytes of the recording: written, or lost because it stopped.",
-            by("outcome", &[("lost", recording.bytes_lost), ("written", recording.bytes_written)]),
-        );
-        own.gauge("recording_stopped", "Whether recording stopped for good.", one(recording.stopped.into()));
-    }
-
-    fn worker(&self, own: &mut Families<'_>) {
-        let Some(worker) = &self.worker else { return };
-        let exit = worker.exit();
-        let status = match exit {
-            None => None,
-            Some(Exit::Code(code)) => Some(("code", code)),
-            Some(Exit::Signal(signal)) => Some(("signal", signal)),
-        };
-        if let Some((kind, number)) = status {
-            let row = (vec![("kind", kind)], f64::from(number));
-            own.gauge(
-                "worker_exit_status",
-                "The exit code of the worker, or the signal that killed it.",
-                vec![row],
-            );
+        if let Some(worker) = worker {
+            own.worker(worker);
         }
-        own.gauge("worker_up", "Whether the worker runs.", one(worker.is_running(exit).into()));
     }
 }
 
-/// Writes families whose names start alike.
+/// Writes families with the prefix of the sidecar's own metrics.
 struct Families<'a> {
     page: &'a mut Page,
 }
@@ -176,6 +148,34 @@ impl Families<'_> {
         }
     }
 
+    fn recording(&mut self, recording: RecordingStats) {
+        self.counter(
+            "recording_bytes",
+            "Bytes of the recording: written, or lost because it stopped.",
+            by("outcome", &[("lost", recording.bytes_lost), ("written", recording.bytes_written)]),
+        );
+        self.gauge(
+            "recording_stopped",
+            "Whether recording has stopped permanently.",
+            one(recording.stopped.into()),
+        );
+    }
+
+    fn worker(&mut self, WorkerReport { running, exit, .. }: WorkerReport) {
+        let status = exit.map(|exit| match exit {
+            Exit::Code(code) => ("code", code),
+            Exit::Signal(signal) => ("signal", signal),
+        });
+        if let Some((kind, number)) = status {
+            self.gauge(
+                "worker_exit_status",
+                "The exit code of the worker, or the signal that killed it.",
+                vec![(vec![("kind", kind)], f64::from(number))],
+            );
+        }
+        self.gauge("worker_up", "Whether the worker runs.", one(running.into()));
+    }
+
     fn exporters(&mut self, exporters: &[ConsumerAccount]) {
         let each = |value: fn(&ConsumerStats) -> u64| {
             let row = |exporter| account_row(exporter, vec![], value(&exporter.stats));
@@ -187,16 +187,12 @@ impl Families<'_> {
             let counters = counters.filter(|(_, count)| *count > 0 || exporter.name == NAME);
             counters.map(|(counter, count)| account_row(exporter, vec![("counter", *counter)], *count))
         });
-        self.counter("exporter_counts", "What exporters count besides events.", counts.collect());
+        self.counter("exporter_counts", "Exporters' own counters.", counts.collect());
         let events = exporters.iter().flat_map(|exporter| {
             let outcomes = outcomes(&exporter.stats).into_iter();
             outcomes.map(|(outcome, count)| account_row(exporter, vec![("outcome", outcome)], count))
         });
-        self.counter(
-            "exporter_events",
-            "Events offered to exporters, by what became of them.",
-            events.collect(),
-        );
+        self.counter("exporter_events", "Events offered to exporters, by outcome.", events.collect());
         self.gauge(
             "exporter_queued_bytes",
             "Bytes that wait for an exporter.",
@@ -213,7 +209,7 @@ impl Families<'_> {
         );
         self.counter(
             "subscriber_events",
-            "Events offered to subscribers, there or departed, by what became of them.",
+            "Events offered to subscribers, connected or disconnected, by outcome.",
             by("outcome", &outcomes(all)),
         );
         self.gauge("subscriber_queued_bytes", "Bytes that wait for subscribers.", one(all.queued_bytes));
@@ -221,7 +217,7 @@ impl Families<'_> {
     }
 }
 
-/// The terms of a consumer's books, less what is queued.
+/// The outcomes of a consumer's events, without those that are queued.
 fn outcomes(stats: &ConsumerStats) -> [(&'static str, u64); 6] {
     [
         ("abandoned", stats.abandoned),

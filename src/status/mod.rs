@@ -1,0 +1,78 @@
+//! The state of a run: one report of all counters, which the summary at exit, `GetStatus` and the metrics page only
+//! render.
+
+pub mod text;
+
+use crate::{
+    event::stats::{ConsumerStats, RecordingCounters, RecordingStats},
+    hub::{Hub, Snapshot},
+    worker::{Exit, state::WorkerState},
+};
+use std::{net::SocketAddr, sync::Arc};
+
+/// The sources of a report.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Counts the stream, the backlog and all consumers.
+    pub hub: Arc<Hub>,
+    /// The worker; none in a replay.
+    pub worker: Option<Arc<WorkerState>>,
+    /// The counters of the recording, if there is one.
+    pub recording: Option<Arc<RecordingCounters>>,
+    /// The address of the metrics page, if it is served.
+    pub prometheus: Option<SocketAddr>,
+}
+
+/// All counters at one moment, with their sums.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// The hub's counters, at a batch boundary.
+    pub hub: Snapshot,
+    /// The sum over all subscribers, connected and disconnected.
+    pub subscribers: ConsumerStats,
+    /// The number of all subscribers, connected and disconnected.
+    pub subscriber_count: u64,
+    /// The worker; none in a replay.
+    pub worker: Option<WorkerReport>,
+    /// The recording, if there is one.
+    pub recording: Option<RecordingStats>,
+    /// The address of the metrics page, if it is served.
+    pub prometheus: Option<SocketAddr>,
+}
+
+/// The state of the worker. All fields are of the same moment.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerReport {
+    /// The process id; none before the worker was started.
+    pub pid: Option<u32>,
+    /// Whether the worker was started and has not exited.
+    pub running: bool,
+    /// How the worker exited, if it has.
+    pub exit: Option<Exit>,
+}
+
+impl Status {
+    /// The sources of a run that serves no metrics page.
+    pub fn new(
+        hub: Arc<Hub>,
+        worker: Option<Arc<WorkerState>>,
+        recording: Option<Arc<RecordingCounters>>,
+    ) -> Self {
+        Self { hub, worker, recording, prometheus: None }
+    }
+
+    /// The report of this moment.
+    pub fn report(&self) -> Report {
+        let hub = self.hub.snapshot();
+        let mut subscribers = hub.disconnected;
+        hub.subscribers.iter().for_each(|subscriber| subscribers.add(&subscriber.stats));
+        let subscriber_count = hub.disconnected_count + hub.subscribers.len() as u64;
+        let worker = self.worker.as_ref().map(|worker| {
+            // Read once, because the worker may exit meanwhile.
+            let exit = worker.exit();
+            WorkerReport { pid: worker.pid(), running: worker.is_running(exit), exit }
+        });
+        let recording = self.recording.as_ref().map(|counters| counters.stats());
+        Report { hub, subscribers, subscriber_count, worker, recording, prometheus: self.prometheus }
+    }
+}
