@@ -1,4 +1,5 @@
-//! Exporters: consumers of the hub that carry events elsewhere, each on a thread and behind a queue of its own.
+//! Exporters: consumers of the hub that carry events elsewhere, each on a thread and behind a queue of its
+//! own.
 //!
 //! ```text
 //! hub → feed → event ─┬→ jsonl

@@ -8,8 +8,8 @@ use crate::net::{
 use http::{Request, header::AUTHORIZATION};
 use tokio_rustls::TlsAcceptor;
 
-/// Health checks need no token, for the probes of orchestrators: the answer reveals nothing, and the request is bounded
-/// in size and time like any other.
+/// Health checks need no token, for the probes of orchestrators: the answer reveals nothing, and the request
+/// is bounded in size and time like any other.
 const NO_TOKEN_REQUIRED: &str = "/grpc.health.v1.Health/";
 
 /// The files that authentication uses.

@@ -23,25 +23,26 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, io::InspectReader, sync::CancellationToken};
 
 /// HTTP/2 window of a stream in bytes. Requests and controls are read as they arrive, so only controls that
-/// [exceed the buffer](super::service::controls) use it up. h2 adds up by how much each unread frame is shorter than 256
-/// bytes, and closes the connection when the sum reaches half the connection's window. This window is small enough to
-/// stop a stream of minimal controls, five bytes in a frame each, before that.
+/// [exceed the buffer](super::service::controls) use it up. h2 adds up by how much each unread frame is
+/// shorter than 256 bytes, and closes the connection when the sum reaches half the connection's window. This
+/// window is small enough to stop a stream of minimal controls, five bytes in a frame each, before that.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024;
 /// HTTP/2 window of a connection in bytes. It bounds the unread data; each reader bounds what it has read.
 const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
 
-/// Open requests of a connection. HTTP/2 clients know the limit and wait; a request that is opened all the same is
-/// refused. It is the minimum that RFC 9113 recommends (section 6.5.2).
+/// Open requests of a connection. HTTP/2 clients know the limit and wait; a request that is opened all the
+/// same is refused. It is the minimum that RFC 9113 recommends (section 6.5.2).
 const MAX_STREAMS: u32 = 100;
 
-/// The headers of a request, as HTTP/2 counts them (RFC 9113, section 6.5.2): what most servers allow. More is refused
-/// with 431.
+/// The headers of a request, as HTTP/2 counts them (RFC 9113, section 6.5.2): what most servers allow. More
+/// is refused with 431.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 
 /// How long a peer may take to answer a keepalive ping. It is the default of gRPC, and of hyper.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Length of the client's preface and the header of its SETTINGS frame, which come first (RFC 9113, section 3.4).
+/// Length of the client's preface and the header of its SETTINGS frame, which come first (RFC 9113, section
+/// 3.4).
 const GREETING_BYTES: usize = 24 + 9;
 
 type Transport = Either<Socket, Box<TlsStream<Socket>>>;
@@ -78,7 +79,8 @@ impl Connections {
         }
     }
 
-    /// Performs the TLS handshake on TCP if TLS is configured. Unix sockets stay plain: they do not leave this host.
+    /// Performs the TLS handshake on TCP if TLS is configured. Unix sockets stay plain: they do not leave
+    /// this host.
     async fn secure(&self, socket: Socket) -> io::Result<Transport> {
         let tls = match &socket {
             Socket::Tcp(_) => self.access.tls().await,
@@ -131,8 +133,8 @@ impl Connections {
         }
     }
 
-    /// Configures HTTP/2 with the limits. h2 limits rapid resets (CVE-2023-44487) itself: it closes the connection at the
-    /// twentieth request that was reset before it was accepted.
+    /// Configures HTTP/2 with the limits. h2 limits rapid resets (CVE-2023-44487) itself: it closes the
+    /// connection at the twentieth request that was reset before it was accepted.
     fn http2(&self) -> http2::Builder<TokioExecutor> {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2

@@ -1,7 +1,7 @@
 //! The gRPC server: connections, services, and their shutdown.
 //!
 //! ```text
-//! accept loop → connection: TLS, HTTP/2 (hyper) → router ─┬→ telemetry (StreamTelemetry: frames from the hub)
+//! accept loop → connection: TLS, HTTP/2 (hyper) → router ─┬→ telemetry (StreamTelemetry: frames of the hub)
 //!                                                         ├→ status (GetStatus)
 //!                                                         └→ health, reflection (tonic's)
 //! ```

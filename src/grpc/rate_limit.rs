@@ -18,8 +18,8 @@ impl Throttle {
         Self { each: Duration::from_secs(1) / count.max(1), full_at: now }
     }
 
-    /// Takes `count` permits and returns how long to wait before using them. The balance may become negative, so that a
-    /// request larger than the bucket passes; the next requests wait for it.
+    /// Takes `count` permits and returns how long to wait before using them. The balance may become negative,
+    /// so that a request larger than the bucket passes; the next requests wait for it.
     pub fn take(&mut self, count: u32, now: Instant) -> Duration {
         let full_at = self.full_at.max(now);
         self.full_at = full_at + self.each * count;

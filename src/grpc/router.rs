@@ -42,8 +42,8 @@ pub struct Services {
     telemetry: Telemetry,
     status: StatusService,
     access: Arc<Access>,
-    /// Everything but telemetry, created at the first request: most sidecars never receive one, and parsing descriptors
-    /// takes time and memory.
+    /// Everything but telemetry, created at the first request: most sidecars never receive one, and parsing
+    /// descriptors takes time and memory.
     others: OnceCell<Vec<Handler>>,
     requests: Requests,
 }

@@ -1,8 +1,8 @@
-//! Requests other than telemetry. They are read completely, within bounds, before a service sees them, so that clients
-//! cannot fill the memory with unfinished requests.
+//! Requests other than telemetry. They are read completely, within bounds, before a service sees them, so
+//! that clients cannot fill the memory with unfinished requests.
 //!
-//! tonic's services accept messages of 4 MiB, release HTTP/2's flow-control window as bytes arrive, and wait for the rest
-//! without a timeout: without these bounds one unauthenticated connection could hold 400 MiB.
+//! tonic's services accept messages of 4 MiB, release HTTP/2's flow-control window as bytes arrive, and wait
+//! for the rest without a timeout: without these bounds one unauthenticated connection could hold 400 MiB.
 
 use super::until_end::until_end;
 use bytes::{Bytes, BytesMut};
@@ -14,7 +14,8 @@ use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 
-/// Maximum size in bytes of a request, prefix included, and of a reflection message. None holds more than a name.
+/// Maximum size in bytes of a request, prefix included, and of a reflection message. None holds more than a
+/// name.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// Maximum length in bytes of a request's path. Every path that is served is shorter.

@@ -1,5 +1,5 @@
-//! Ends open responses other than telemetry (a health Watch, a reflection stream) at shutdown, so that they do not delay
-//! the exit.
+//! Ends open responses other than telemetry (a health Watch, a reflection stream) at shutdown, so that they
+//! do not delay the exit.
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame};

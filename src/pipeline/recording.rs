@@ -88,7 +88,8 @@ fn metadata(fd: BorrowedFd<'_>) -> io::Result<Metadata> {
     File::from(fd.try_clone_to_owned()?).metadata()
 }
 
-/// Device and inode of a regular file. Pipes and devices have no identity: they may be read and written at the same time.
+/// Device and inode of a regular file. Pipes and devices have no identity: they may be read and written at
+/// the same time.
 fn identity(found: &Metadata) -> Option<(u64, u64)> {
     found.is_file().then(|| (found.dev(), found.ino()))
 }
@@ -100,8 +101,8 @@ impl Recording {
         found.is_some() && found == self.identity
     }
 
-    /// Feeds the recording to the pipeline as a stream of its own, with `by_line` at most a line at a time. Stops early when
-    /// `until` returns true.
+    /// Feeds the recording to the pipeline as a stream of its own, with `by_line` at most a line at a time.
+    /// Stops early when `until` returns true.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The state of a run: one report of all counters, which the summary at exit, `GetStatus` and the metrics page only
-//! render.
+//! The state of a run: one report of all counters, which the summary at exit, `GetStatus` and the metrics
+//! page only render.
 
 pub mod text;
 

@@ -14,8 +14,8 @@ pub fn summary(report: &Report) -> String {
     let StreamStats { bytes_read, bytes_passed, bytes_removed, bytes_dropped, bytes_held, .. } = stream;
     let _ = write!(
         line,
-        "bytes read {bytes_read} = passed {bytes_passed} + removed {bytes_removed} + dropped {bytes_dropped} + \
-         held {bytes_held}; telemetry lines {} = decoded {} + malformed {}{} + oversized {}",
+        "bytes read {bytes_read} = passed {bytes_passed} + removed {bytes_removed} + dropped {bytes_dropped} \
+         + held {bytes_held}; telemetry lines {} = decoded {} + malformed {}{} + oversized {}",
         stream.telemetry_lines,
         stream.decoded,
         stream.malformed.total(),
@@ -59,8 +59,8 @@ fn reasons(stream: &StreamStats) -> String {
 
 fn outcomes(stats: &ConsumerStats) -> String {
     format!(
-        "offered {} = delivered {} + switched off {} + filtered {} + sampled out {} + dropped {} + abandoned {} + \
-         queued {}",
+        "offered {} = delivered {} + switched off {} + filtered {} + sampled out {} + dropped {} \
+         + abandoned {} + queued {}",
         stats.offered,
         stats.delivered,
         stats.disabled,

@@ -1,7 +1,7 @@
 //! Writing to descriptors that may be non-blocking.
 //!
-//! An inherited stream may be: the flag belongs to the process that set it and stays as it is. A full stream is waited
-//! for; nothing is dropped.
+//! An inherited stream may be: the flag belongs to the process that set it and stays as it is. A full stream
+//! is waited for; nothing is dropped.
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},

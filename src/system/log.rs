@@ -1,11 +1,12 @@
-//! The sidecar's own log: `tracing` events of this crate, as lines on the stderr that it shares with the worker.
+//! The sidecar's own log: `tracing` events of this crate, as lines on the stderr that it shares with the
+//! worker.
 //!
-//! Only the thread that writes stderr prints them, between the worker's lines and never within one. Every other
-//! thread leaves its line in a short queue. If that is full because nobody reads stderr, the line is dropped:
-//! logging never waits.
+//! Only the thread that writes stderr prints them, between the worker's lines and never within one. Every
+//! other thread leaves its line in a short queue. If that is full because nobody reads stderr, the line is
+//! dropped: logging never waits.
 //!
-//! Without `-v` there is no subscriber, and an event costs a comparison. Events of other crates are never enabled,
-//! and `RUST_LOG` is not read.
+//! Without `-v` there is no subscriber, and an event costs a comparison. Events of other crates are never
+//! enabled, and `RUST_LOG` is not read.
 
 pub(crate) use super::rate_limit::limited;
 use std::{
@@ -126,7 +127,8 @@ impl Write for &Queue {
     }
 }
 
-/// Starts logging for the whole process, unless it is off. `notify` is called when a line waits to be printed.
+/// Starts logging for the whole process, unless it is off. `notify` is called when a line waits to be
+/// printed.
 pub fn start(settings: Settings, notify: impl Fn() + Send + Sync + 'static) -> Lines {
     if settings.level == Level::Off {
         return Lines::default();
@@ -205,8 +207,8 @@ pub(crate) mod capture {
 
     /// Takes the lines that this thread has logged since the last call; the first call starts that.
     ///
-    /// One subscriber serves all tests: with one for each, a test without any could switch off a call site for the
-    /// others.
+    /// One subscriber serves all tests: with one for each, a test without any could switch off a call site
+    /// for the others.
     pub(crate) fn take() -> Vec<String> {
         static START: Once = Once::new();
         START.call_once(|| {

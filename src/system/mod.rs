@@ -1,4 +1,5 @@
-//! What the operating system gives, for every room: descriptors, files, the log's line queue, locks, and options.
+//! What the operating system gives, for every room: descriptors, files, the log's line queue, locks, and
+//! options.
 
 pub mod fd;
 pub mod log;

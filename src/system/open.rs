@@ -1,7 +1,7 @@
 //! Opening and reading files that options name.
 //!
-//! A path may be a FIFO without a process at its other end. The sidecar does not handle signals yet while it starts, so
-//! it never waits for that process without a limit.
+//! A path may be a FIFO without a process at its other end. The sidecar does not handle signals yet while it
+//! starts, so it never waits for that process without a limit.
 
 use super::fd::{is_transient, wait};
 use nix::{
@@ -27,13 +27,14 @@ const READER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two attempts to open a FIFO.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long to wait for data, in milliseconds: the command at the other end of a FIFO may have to make a token first.
+/// How long to wait for data, in milliseconds: the command at the other end of a FIFO may have to make a
+/// token first.
 const DATA_TIMEOUT_MS: u16 = 5000;
 
 /// Opens a file to append to; a new one gets mode 0600, because a worker's output may be confidential.
 ///
-/// `/dev/stdout` and `/dev/stderr` are duplicates of the streams. If they were opened again, a regular file behind them
-/// would have two positions, and each writer would overwrite the other's data.
+/// `/dev/stdout` and `/dev/stderr` are duplicates of the streams. If they were opened again, a regular file
+/// behind them would have two positions, and each writer would overwrite the other's data.
 ///
 /// # Errors
 ///

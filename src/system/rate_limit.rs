@@ -49,8 +49,8 @@ impl RateLimit {
     }
 }
 
-/// `limited!(INFO, "message")`: an event at this level, within the [`RateLimit`] of the call site. If events were
-/// suppressed, the next one says how many.
+/// `limited!(INFO, "message")`: an event at this level, within the [`RateLimit`] of the call site. If events
+/// were suppressed, the next one says how many.
 macro_rules! limited {
     ($level:ident, $($event:tt)+) => {
         if tracing::enabled!(tracing::Level::$level) {

@@ -91,11 +91,15 @@ proptest! {
     }
 
     #[test]
-    fn all_paths_agree_on_lines_of_one_shape_with_other_values(line in lines(), values in vec("[0-9]{1,20}|[a-z]{1,40}", 1..10)) {
+    fn all_paths_agree_on_lines_of_one_shape_with_other_values(
+        line in lines(),
+        values in vec("[0-9]{1,20}|[a-z]{1,40}", 1..10),
+    ) {
         let text = String::from_utf8_lossy(&line);
         // Runs of digits and letters are often values; the rest of the line is then its shape.
         let changed: Vec<_> = values.iter().map(|value| replace_last_run(&text, value)).collect();
-        let lines: Vec<_> = [&*text].into_iter().chain(changed.iter().map(String::as_str)).map(str::as_bytes).collect();
+        let texts = [&*text].into_iter().chain(changed.iter().map(String::as_str));
+        let lines: Vec<_> = texts.map(str::as_bytes).collect();
         let new = Decoder::default;
         same(&outcomes(&mut new(), true, &lines), &outcomes(&mut new(), false, &lines), &lines)?;
     }

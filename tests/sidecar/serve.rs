@@ -104,8 +104,8 @@ fn tail_prints_events_as_json_lines() {
     let address = format!("127.0.0.1:{}", sidecar.port());
     let tail = Sidecar::command(&["tail", &address]).start();
     sidecar.write("TELEMETRY:{\"event\": \"a.b\", \"measurements\": {\"x\": 1.5}, \"timestamp_ns\": 7}\n");
-    let expected = "{\"event\": \"a.b\", \"measurements\": {\"x\": 1.5}, \"metadata\": {}, \"timestamp_ns\": 7, \
-                    \"correlation_id\": \"\"}\n";
+    let expected = "{\"event\": \"a.b\", \"measurements\": {\"x\": 1.5}, \"metadata\": {}, \
+                    \"timestamp_ns\": 7, \"correlation_id\": \"\"}\n";
     assert_eq!(tail.wait_for_stdout(expected.len()), expected);
     sidecar.finish().expect_code(0);
     tail.finish().expect_code(0);

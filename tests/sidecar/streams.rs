@@ -120,7 +120,8 @@ fn whole_lines_on_a_full_disk_are_delivered() {
     fs::write(dir.path().join("log"), log()).unwrap();
     // More is written only when the disk is full; its content is then counted.
     let script = r#"mount -t tmpfs -o size=100k none "$1/disk" &&
-        "$0" -vq --drain-timeout 60s --export-jsonl "$1/disk/lines" -- sh -c 'cat "$0" >&2; cat "$0" >&2' "$1/log" &&
+        "$0" -vq --drain-timeout 60s --export-jsonl "$1/disk/lines" -- \
+            sh -c 'cat "$0" >&2; cat "$0" >&2' "$1/log" &&
         grep -c '}$' "$1/disk/lines"; grep -vc '}$' "$1/disk/lines"; true"#;
     let output = Command::new(unshare[0])
         .args(&unshare[1..])

@@ -50,7 +50,10 @@ macro_rules! modules {
             let mut files: Vec<_> = folder()
                 .read_dir()
                 .unwrap()
-                .filter_map(|entry| entry.unwrap().path().file_name()?.to_str()?.strip_suffix(".py").map(str::to_owned))
+                .filter_map(|entry| {
+                    let path = entry.unwrap().path();
+                    path.file_name()?.to_str()?.strip_suffix(".py").map(str::to_owned)
+                })
                 .filter(|name| name.starts_with("test_"))
                 .collect();
             files.sort();

@@ -5,8 +5,8 @@ use http::{HeaderMap, header::ACCEPT};
 
 /// The best format for these headers.
 ///
-/// Only clients that name OpenMetrics, without a version or with 1.0.0, get it. All others get the text format, even if
-/// they accept neither: a page in another format is more useful than an error.
+/// Only clients that name OpenMetrics, without a version or with 1.0.0, get it. All others get the text
+/// format, even if they accept neither: a page in another format is more useful than an error.
 pub fn format(headers: &HeaderMap) -> Format {
     let headers = headers.get_all(ACCEPT).into_iter().filter_map(|value| value.to_str().ok());
     let (mut text, mut open_metrics) = (0.0_f32, 0.0_f32);
@@ -52,20 +52,18 @@ mod tests {
             (&[";;=,,,q=1;"], Format::Text),
             // Prometheus 2.42.
             (
-                &[
-                    "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
-                   text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-                ],
+                &["application/openmetrics-text;version=1.0.0,\
+                   application/openmetrics-text;version=0.0.1;q=0.75,\
+                    text/plain;version=0.0.4;q=0.5,*/*;q=0.1"],
                 Format::OpenMetrics,
             ),
             // Prometheus 3.
             (
-                &[
-                    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\
-                   application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
-                   application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;\
-                   q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
-                ],
+                &["application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                   encoding=delimited;q=0.7,application/openmetrics-text;version=1.0.0;\
+                    escaping=allow-utf-8;q=0.6,\
+                   application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;\
+                   escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"],
                 Format::OpenMetrics,
             ),
         ];

@@ -6,8 +6,8 @@ use crate::exporter::{
     trace_ids::{Context, Traceparent, trace_id},
 };
 
-/// The exemplar of an event's value, with the trace id that the OTLP exporter would use, if the event has a correlation
-/// id or a `traceparent`. The span id is known only from a `traceparent`; otherwise it is zero.
+/// The exemplar of an event's value, with the trace id that the OTLP exporter would use, if the event has a
+/// correlation id or a `traceparent`. The span id is known only from a `traceparent`; otherwise it is zero.
 pub fn of(event: &Event, value: f64) -> Option<Exemplar> {
     let id = &event.event.correlation_id;
     let given = event.event.metadata.get("traceparent").and_then(|text| Traceparent::parse(text));

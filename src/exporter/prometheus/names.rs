@@ -1,12 +1,14 @@
 //! Valid and unique Prometheus names for a worker's metrics and labels.
 //!
-//! Metric names match `[a-zA-Z_:][a-zA-Z0-9_:]*`, where the colon is reserved for recording rules; label names match
-//! `[a-zA-Z_][a-zA-Z0-9_]*`, where a leading `__` is reserved for Prometheus
-//! (<https://prometheus.io/docs/concepts/data_model/>). A family also owns the names formed with a suffix, in either
-//! format (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#suffixes>).
+//! Metric names match `[a-zA-Z_:][a-zA-Z0-9_:]*`, where the colon is reserved for recording rules; label
+//! names match `[a-zA-Z_][a-zA-Z0-9_]*`, where a leading `__` is reserved for Prometheus
+//! (<https://prometheus.io/docs/concepts/data_model/>). A family also owns the names formed with a suffix, in
+//! either format
+//! (<https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md#suffixes>).
 //!
-//! Different names of a worker can map to the same Prometheus name. The first one keeps it until the end, so that a
-//! series never changes its meaning between two scrapes; the others are dropped and counted as collisions.
+//! Different names of a worker can map to the same Prometheus name. The first one keeps it until the end, so
+//! that a series never changes its meaning between two scrapes; the others are dropped and counted as
+//! collisions.
 
 use crate::exporter::metrics::{
     aggregate::{Metric, OVERFLOW_LABEL},
@@ -48,8 +50,8 @@ impl Default for Names {
 }
 
 impl Names {
-    /// Assigns a name to a metric that has not been seen before. Returns false if the name is taken: then the metric
-    /// stays without a name.
+    /// Assigns a name to a metric that has not been seen before. Returns false if the name is taken: then the
+    /// metric stays without a name.
     pub fn learn(&mut self, dotted: &str, metric: &Metric) -> bool {
         self.known.contains(dotted) || self.claim(dotted, family_name(dotted, metric.kind), metric.kind)
     }
@@ -94,8 +96,8 @@ fn only_word_characters(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
 }
 
-/// Pairs of metadata key and label name, and the number of keys dropped because their label name is taken. Repeated
-/// keys count once.
+/// Pairs of metadata key and label name, and the number of keys dropped because their label name is taken.
+/// Repeated keys count once.
 pub fn labels(keys: &[String]) -> (Vec<(String, String)>, u64) {
     let mut labels: Vec<(String, String)> = Vec::new();
     let mut collisions = 0;
@@ -201,7 +203,9 @@ mod tests {
         assert_eq!(
             labels_of(&["le", "event", "1st", "__name__", "", "otel.metric.overflow"]),
             (
-                "metadata_le metadata_event metadata_1st metadata___name__ metadata_ metadata_otel_metric_overflow".into(),
+                "metadata_le metadata_event metadata_1st metadata___name__ metadata_ \
+                 metadata_otel_metric_overflow"
+                    .into(),
                 0
             )
         );

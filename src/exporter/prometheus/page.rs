@@ -7,8 +7,9 @@
 //! | last line | none | `# EOF` |
 //!
 //! Specifications: <https://prometheus.io/docs/instrumenting/exposition_formats/> and
-//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>. Neither page has `_created`
-//! series: they would double the number of series, and Prometheus infers the start of a series from its scrapes.
+//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>. Neither page has
+//! `_created` series: they would double the number of series, and Prometheus infers the start of a series
+//! from its scrapes.
 
 use crate::exporter::metrics::{
     aggregate::{Exemplar, Histogram},
@@ -95,8 +96,8 @@ impl Family<'_> {
 
     /// Adds a histogram series.
     ///
-    /// After a negative value it has neither `_sum` nor `_count`: a sum that can decrease is not a counter, so OpenMetrics
-    /// does not allow it, and requires both or neither. The `+Inf` bucket still has the count.
+    /// After a negative value it has neither `_sum` nor `_count`: a sum that can decrease is not a counter,
+    /// so OpenMetrics does not allow it, and requires both or neither. The `+Inf` bucket still has the count.
     pub fn histogram<L: AsRef<str>, V: AsRef<str>>(
         &mut self,
         labels: &[(L, V)],

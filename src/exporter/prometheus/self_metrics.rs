@@ -69,7 +69,8 @@ impl SelfMetrics {
         );
         own.counter(
             "stderr_bytes",
-            "Bytes of the worker's stderr: passed through, removed as telemetry, or dropped because stderr did not accept them.",
+            "Bytes of the worker's stderr: passed through, removed as telemetry, or dropped because \
+             stderr did not accept them.",
             by(
                 "outcome",
                 &[

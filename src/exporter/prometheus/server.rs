@@ -34,12 +34,12 @@ use tokio::{
 /// Maximum number of connections. Each may hold a page in memory; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Timeout from the start of a connection, or the end of a request, to the end of the next request's headers. Less frequent
-/// scrapes need a new connection each, which costs almost nothing.
+/// Timeout from the start of a connection, or the end of a request, to the end of the next request's headers.
+/// Less frequent scrapes need a new connection each, which costs almost nothing.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Maximum lifetime of a connection, after which it is closed gracefully: a client that does not read must not hold it
-/// forever.
+/// Maximum lifetime of a connection, after which it is closed gracefully: a client that does not read must
+/// not hold it forever.
 const CONNECTION_TIME: Duration = Duration::from_secs(300);
 
 /// Timeout for finishing the last response then.
@@ -80,7 +80,8 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &
     }
 }
 
-/// Serves `/metrics`, and `/healthz`, which does not check the worker. Sets `last_page` when the page is complete.
+/// Serves `/metrics`, and `/healthz`, which does not check the worker. Sets `last_page` when the page is
+/// complete.
 fn answer(request: &Request<Incoming>, scrape: &Scrape, last_page: &AtomicBool) -> Response<Full<Bytes>> {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {

@@ -6,20 +6,21 @@
 //! | a duration | `PREFIX.OPERATION.duration:MILLISECONDS\|ms` | with the tag `result:ok` or `result:error` |
 //! | a counter | `PREFIX.OPERATION.KEY:NUMBER\|c` | the same |
 //! | a gauge | `PREFIX.OPERATION.KEY:NUMBER\|g` | the same |
-//! | a histogram | `PREFIX.OPERATION.KEY:NUMBER\|ms`, the only distribution type | `PREFIX.OPERATION.KEY:NUMBER\|h` |
+//! | a histogram | `PREFIX.OPERATION.KEY:NUMBER\|ms` (no other type) | `PREFIX.OPERATION.KEY:NUMBER\|h` |
 //!
 //! DogStatsD lines end with the event's labels as tags, `|#KEY:VALUE,KEY:VALUE`. See
 //! <https://github.com/statsd/statsd/blob/master/docs/metric_types.md> and
 //! <https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/>.
 //!
-//! Names consist of letters, digits, `_`, `-` and `.`; every other character becomes `_`, so that a line can never be
-//! parsed as more than one metric.
+//! Names consist of letters, digits, `_`, `-` and `.`; every other character becomes `_`, so that a line can
+//! never be parsed as more than one metric.
 
 use super::args::{Dialect, Prefix, is_name_char};
 use crate::exporter::metrics::sample::{Kind, Sample, Subject};
 use std::fmt::Write as _;
 
-/// Maximum length of a tag in bytes, key included: <https://docs.datadoghq.com/getting_started/tagging/#define-tags>.
+/// Maximum length of a tag in bytes, key included:
+/// <https://docs.datadoghq.com/getting_started/tagging/#define-tags>.
 const MAX_TAG_BYTES: usize = 200;
 
 /// Maximum number of characters used of a name. A line with more would not fit a datagram anyway.
@@ -48,8 +49,8 @@ impl Type {
         }
     }
 
-    /// Whether negative values are valid. StatsD rejects negative timers; Telegraf, Prometheus' statsd_exporter and this
-    /// project's other exporters reject negative counters.
+    /// Whether negative values are valid. StatsD rejects negative timers; Telegraf, Prometheus'
+    /// statsd_exporter and this project's other exporters reject negative counters.
     fn may_be_negative(self) -> bool {
         matches!(self, Self::Gauge | Self::Histogram)
     }
@@ -67,7 +68,8 @@ pub struct Line<'a> {
     pub is_event: bool,
 }
 
-/// Appends a line. The value has as few digits as identify the double, and no exponent, which not all servers parse.
+/// Appends a line. The value has as few digits as identify the double, and no exponent, which not all servers
+/// parse.
 pub fn write(line: &mut String, series: &str, value: f64) {
     let (name, rest) = series.split_once(':').unwrap_or((series, ""));
     // Writing to a String does not fail.
@@ -138,7 +140,8 @@ impl Encoder {
         if self.dialect == Dialect::Statsd {
             return;
         }
-        // Datadog requires a leading letter, and its agent treats lines that start with `_sc` as service checks.
+        // Datadog requires a leading letter, and its agent treats lines that start with `_sc` as service
+        // checks.
         if !self.series.starts_with(|first: char| first.is_ascii_alphabetic()) {
             self.series.insert(0, 'x');
         }
@@ -158,8 +161,8 @@ impl Encoder {
     }
 }
 
-/// Converts seconds to milliseconds, rounded to nanoseconds: most durations were integers of nanoseconds, and dividing
-/// twice would add digits.
+/// Converts seconds to milliseconds, rounded to nanoseconds: most durations were integers of nanoseconds, and
+/// dividing twice would add digits.
 fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1e9).round() / 1e6
 }

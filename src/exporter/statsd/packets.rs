@@ -1,8 +1,8 @@
 //! Packs lines into datagrams. Performs no I/O: the caller takes full datagrams and sends them.
 //!
-//! Counters of one series that are sent together are summed, and only the latest gauge is sent: a worker that prints a
-//! hundred thousand events a second costs the network and the server no more than one that prints ten. Timers and
-//! histograms cannot be merged; each value is a line.
+//! Counters of one series that are sent together are summed, and only the latest gauge is sent: a worker that
+//! prints a hundred thousand events a second costs the network and the server no more than one that prints
+//! ten. Timers and histograms cannot be merged; each value is a line.
 
 use super::{
     Counts,
@@ -99,8 +99,8 @@ impl Packets {
 
     fn pack(&mut self, series: &str, merged: &Merged, counts: &mut Counts) {
         let mut line = String::with_capacity(series.len() + 20);
-        // In StatsD a signed gauge is a change. A zero before it makes the value absolute; both are in one datagram, because
-        // datagrams can be reordered.
+        // In StatsD a signed gauge is a change. A zero before it makes the value absolute; both are in one
+        // datagram, because datagrams can be reordered.
         if merged.kind == Type::Gauge && merged.value < 0.0 && self.dialect == Dialect::Statsd {
             write(&mut line, series, 0.0);
             line.push('\n');

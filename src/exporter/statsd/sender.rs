@@ -1,8 +1,10 @@
-//! The socket. Datagrams are sent immediately or dropped, so a server that is down or stuck costs almost nothing.
+//! The socket. Datagrams are sent immediately or dropped, so a server that is down or stuck costs almost
+//! nothing.
 //!
-//! After a failure nothing is sent for a second; then a new socket is created, so that a restarted server is found. Over
-//! UDP a refusal is reported by the next send at the earliest, if at all. A unix socket reports at once that its server is
-//! down, so the send is retried once with a new socket: a server that has already restarted misses nothing.
+//! After a failure nothing is sent for a second; then a new socket is created, so that a restarted server is
+//! found. Over UDP a refusal is reported by the next send at the earliest, if at all. A unix socket reports
+//! at once that its server is down, so the send is retried once with a new socket: a server that has already
+//! restarted misses nothing.
 
 use super::args::Target;
 use crate::net::address::HostPort;
@@ -163,7 +165,8 @@ impl Resolver {
         self.addresses.first().copied().ok_or_else(unknown)
     }
 
-    /// Keeps the address in use if it is still listed. Otherwise prefers IPv4: many servers listen only there.
+    /// Keeps the address in use if it is still listed. Otherwise prefers IPv4: many servers listen only
+    /// there.
     fn replace(&mut self, mut found: Vec<SocketAddr>) {
         found.sort_by_key(|address| (Some(address) != self.addresses.first(), address.is_ipv6()));
         self.addresses = found;

@@ -1,11 +1,12 @@
 //! A subscriber's side of the stream: gRPC messages with controls in them.
 //!
-//! A message that cannot be read is refused and changes nothing, not even that the next one is read: its length is known
-//! whether it is compressed, too long or no protobuf at all. tonic's reader would end with the first of these.
+//! A message that cannot be read is refused and changes nothing, not even that the next one is read: its
+//! length is known whether it is compressed, too long or no protobuf at all. tonic's reader would end with
+//! the first of these.
 //!
-//! Controls beyond the rate limit wait. Refusing them would silently lose the client's latest state. They are still read
-//! into a buffer, and when it is full HTTP/2's flow control stops the client. If they were left unread, h2 would close the
-//! connection because of many small frames long before a window is used up.
+//! Controls beyond the rate limit wait. Refusing them would silently lose the client's latest state. They are
+//! still read into a buffer, and when it is full HTTP/2's flow control stops the client. If they were left
+//! unread, h2 would close the connection because of many small frames long before a window is used up.
 
 use crate::grpc::rate_limit::Throttle;
 use crate::{
@@ -29,12 +30,12 @@ use tokio::time::{Instant, sleep};
 /// How many bytes count as one control: compiling patterns takes time by their length.
 const BYTES_OF_ONE: usize = 1024;
 
-/// How many patterns and wildcards in force count as one more: after a control all of them may have to be tried for
-/// names that were known before.
+/// How many patterns and wildcards in force count as one more: after a control all of them may have to be
+/// tried for names that were known before.
 const WORK_OF_ONE: usize = 64;
 
-/// About how many bytes of controls may wait, if none is longer: what a client may send to begin with, before it knows of
-/// a smaller window (RFC 9113, section 6.9.2).
+/// About how many bytes of controls may wait, if none is longer: what a client may send to begin with, before
+/// it knows of a smaller window (RFC 9113, section 6.9.2).
 const MAX_WAITING_BYTES: usize = 64 * 1024;
 
 /// Applies controls until the client closes its side, which does not end the stream.

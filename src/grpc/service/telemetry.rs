@@ -1,8 +1,8 @@
 //! `snakepit.bridge.BridgeService`: StreamTelemetry, and no other method.
 //!
-//! The hub's chunks are complete gRPC frames, so the response body passes them to HTTP/2 unchanged; tonic's codec would
-//! encode every event again. `grpc-timeout` is ignored: Snakepit opens the stream with five seconds and then listens
-//! without a limit.
+//! The hub's chunks are complete gRPC frames, so the response body passes them to HTTP/2 unchanged; tonic's
+//! codec would encode every event again. `grpc-timeout` is ignored: Snakepit opens the stream with five
+//! seconds and then listens without a limit.
 
 use super::controls;
 use crate::grpc::{
@@ -31,12 +31,13 @@ use tonic::{Status, body::Body};
 /// The path of the method.
 pub const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
 
-/// Controls of a subscriber that are applied each second, and as many at once. Long ones, and those with many patterns in
-/// force, count more than once. People and consoles send a few; the worker waits while patterns are evaluated.
+/// Controls of a subscriber that are applied each second, and as many at once. Long ones, and those with many
+/// patterns in force, count more than once. People and consoles send a few; the worker waits while patterns
+/// are evaluated.
 const CONTROLS_PER_SECOND: u32 = 1000;
 
-/// Tracks the telemetry streams of one connection, to decide how it is closed. Relaxed atomics are enough: the serving
-/// thread alone uses it, and only hyper's bounds require `Sync`.
+/// Tracks the telemetry streams of one connection, to decide how it is closed. Relaxed atomics are enough:
+/// the serving thread alone uses it, and only hyper's bounds require `Sync`.
 #[derive(Debug, Default)]
 pub struct StreamTracker {
     open: AtomicUsize,
@@ -45,7 +46,8 @@ pub struct StreamTracker {
 }
 
 impl StreamTracker {
-    /// Whether a stream is open or was ended by the sidecar, so that the peer must be able to read its last events.
+    /// Whether a stream is open or was ended by the sidecar, so that the peer must be able to read its last
+    /// events.
     pub fn need_graceful_close(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0 || self.ended.is_cancelled()
     }
@@ -90,8 +92,8 @@ impl Telemetry {
 
 /// The response body: frames from the hub, then trailers with status OK.
 ///
-/// It may always have a frame ready. HTTP/2 takes no more than fit its buffer of 400 KiB and the client's window before
-/// it yields to other streams and connections.
+/// It may always have a frame ready. HTTP/2 takes no more than fit its buffer of 400 KiB and the client's
+/// window before it yields to other streams and connections.
 #[derive(Debug)]
 struct Events {
     subscription: Arc<Subscription>,

@@ -108,7 +108,8 @@ fn large_events_are_truncated_and_requests_stay_below_the_limit() {
     let metadata = metadata.join(", ");
     let lines = (0..100).map(|number| {
         format!(
-            "TELEMETRY:{{\"event\": \"tool.stop\", \"correlation_id\": \"{number}{text}\", \"metadata\": {{{metadata}}}}}\n"
+            "TELEMETRY:{{\"event\": \"tool.stop\", \"correlation_id\": \"{number}{text}\", \
+             \"metadata\": {{{metadata}}}}}\n"
         )
     });
     let finished = replay(&collector, Protocol::Grpc, lines.collect(), &[]);
@@ -198,8 +199,10 @@ fn an_invalid_endpoint_prevents_the_start_and_invalid_variables_are_logged() {
     sidecar.write(span("tool.run", "c"));
     let finished = sidecar.finish();
     for warning in [
-        "telemetry-sidecar: otlp: OTEL_BSP_SCHEDULE_DELAY: 'soon': expected milliseconds, a whole number; it is ignored",
-        "telemetry-sidecar: otlp: OTEL_EXPORTER_OTLP_COMPRESSION: 'zip': expected gzip or none; it is ignored",
+        "telemetry-sidecar: otlp: OTEL_BSP_SCHEDULE_DELAY: 'soon': expected milliseconds, a whole number; \
+         it is ignored",
+        "telemetry-sidecar: otlp: OTEL_EXPORTER_OTLP_COMPRESSION: 'zip': expected gzip or none; \
+         it is ignored",
     ] {
         assert_eq!(finished.stderr().matches(warning).count(), 1, "{}", finished.describe());
     }

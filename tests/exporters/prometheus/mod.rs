@@ -43,7 +43,8 @@ fn after(events: u32, address: &str) -> BTreeMap<String, f64> {
 
 fn stop(milliseconds: u32, tool: &str) -> String {
     format!(
-        "TELEMETRY:{{\"event\": \"tool.execution.stop\", \"measurements\": {{\"duration\": {milliseconds}000000, \
+        "TELEMETRY:{{\"event\": \"tool.execution.stop\", \
+         \"measurements\": {{\"duration\": {milliseconds}000000, \
          \"rows\": {milliseconds}}}, \"metadata\": {{\"tool\": \"{tool}\"}}, \"correlation_id\": \
          \"0af76519-16cd-43dd-8448-eb211c80319c\"}}\n"
     )

@@ -94,9 +94,11 @@ proptest! {
                 metrics.add(&event.clone().into());
             }
             let text = page(&metrics, Format::Text);
-            let series = exposition::read(&text, false).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
+            let series = exposition::read(&text, false);
+            let series = series.map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
             // No family disappears or changes its type.
-            let names: Vec<_> = text.lines().filter(|line| line.starts_with("# ")).map(ToOwned::to_owned).collect();
+            let comments = text.lines().filter(|line| line.starts_with("# "));
+            let names: Vec<_> = comments.map(ToOwned::to_owned).collect();
             prop_assert!(names_before.iter().all(|name| names.contains(name)), "{names_before:?} {names:?}");
             names_before = names;
 

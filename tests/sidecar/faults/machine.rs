@@ -249,7 +249,9 @@ sys.exit("there is no limit")
 #[test]
 fn no_proc() {
     let script = format!(
-        "mount -t tmpfs none /proc && exec '{BINARY}' -q -- sh -c 'echo TELEMETRY:{{\\\"event\\\":\\\"a\\\"}} >&2; echo b >&2; exit 7'"
+        "mount -t tmpfs none /proc && exec '{BINARY}' -q -- \
+         sh -c 'echo TELEMETRY:{{\\\"event\\\":\\\"a\\\"}} >&2; \
+         echo b >&2; exit 7'"
     );
     let output = Command::new("unshare").args(["-rm", "sh", "-c", &script]).output();
     match output {
