@@ -142,7 +142,7 @@ impl Session {
             }
         });
         if drained.timed_out {
-            tracing::info!("drain timeout expired; queued events are abandoned");
+            tracing::info!("{}", Loss::DrainTimeout);
         }
         if let Some(recorder) = &self.recorder {
             recorder.finish(drained.deadline);
@@ -198,7 +198,10 @@ impl Drained {
     async fn wait_for(&mut self, output: Running, deadline: Option<tokio::time::Instant>) {
         let name = output.name;
         match by(deadline, output).await {
-            Some(losses) => self.losses.extend(losses.into_iter().map(|loss| (name, loss))),
+            Some(losses) => {
+                self.timed_out |= losses.contains(&Loss::DrainTimeout);
+                self.losses.extend(losses.into_iter().map(|loss| (name, loss)));
+            }
             None => self.timed_out = true,
         }
     }

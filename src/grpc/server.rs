@@ -17,7 +17,7 @@ use crate::net::{
     listener::Listener,
 };
 use crate::{
-    pipeline::output::{Context, Output, Running, StartError, by, spawn_async},
+    pipeline::output::{Context, Loss, Output, Running, StartError, by, spawn_async},
     status::Status,
 };
 use std::sync::Arc;
@@ -51,16 +51,17 @@ impl Output for Server {
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let context = context.clone();
         spawn_async(NAME, |done| async move {
-            self.serve(&context).await;
+            let in_time = self.serve(&context).await;
             // Events of subscribers that disconnect early are counted as abandoned; they are not a failure.
-            done.drained(None);
+            done.drained((!in_time).then_some(Loss::DrainTimeout));
         })
     }
 }
 
 impl Server {
-    /// Serves until the shutdown, and then up to the drain's deadline until the subscribers have everything.
-    pub async fn serve(self, context: &Context) {
+    /// Serves until the shutdown, and then up to the drain's deadline until the subscribers have everything. Returns
+    /// whether they had it in time.
+    pub async fn serve(self, context: &Context) -> bool {
         let Context { hub, drain, shutdown, .. } = context;
         let end = CancellationToken::new();
         let access = Arc::new(self.access);
@@ -89,10 +90,11 @@ impl Server {
 
         shutdown.cancelled().await;
         let deadline = drain.deadline();
-        by(deadline, hub.subscribers_left()).await;
+        let in_time = by(deadline, hub.subscribers_left()).await.is_some();
         end.cancel();
         // The accept loops end after their connections.
         by(deadline, async { while accepting.join_next().await.is_some() {} }).await;
+        in_time
     }
 }
 

@@ -157,6 +157,8 @@ pub enum Loss {
         /// Why.
         reason: String,
     },
+    /// The drain timeout expired before everything was delivered.
+    DrainTimeout,
     /// The output ended early.
     Failed(String),
 }
@@ -168,6 +170,7 @@ impl Display for Loss {
                 let plural = if *count == 1 { "" } else { "s" };
                 write!(formatter, "{count} {what}{plural} not delivered: {reason}")
             }
+            Self::DrainTimeout => formatter.write_str("drain timeout expired; queued events are abandoned"),
             Self::Failed(cause) => formatter.write_str(cause),
         }
     }
