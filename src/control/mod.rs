@@ -2,7 +2,7 @@
 //! it knows neither queues nor gRPC.
 //!
 //! The cost of evaluating an event is bounded by [`PatternLimits`], the length of its name, and by
-//! remembering the outcomes of recent names. Every pattern is matched in [`Rules::evaluate`]: a bound for
+//! remembering the outcomes of recent names. Every pattern is matched in `Rules::evaluate`: a bound for
 //! each event belongs there.
 
 pub mod glob;

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// A closed set of counters: an enum made by [`counters!`].
+/// A closed set of counters: an enum made by `counters!`.
 pub trait Counter: Copy + Debug + Send + Sync + 'static {
     /// All of them, in the order of their names.
     const ALL: &'static [Self];
