@@ -36,7 +36,7 @@ pub(super) fn start_recording(file: &Given<PathBuf>) -> Result<Arc<Recorder>, St
 /// Prints the ports that the system has chosen.
 pub(super) fn announce(listeners: &[Listener]) {
     for port in listeners.iter().filter_map(Listener::announced_port) {
-        // If stderr is closed nobody can read the announcement.
+        // If stderr is closed there is no reader to announce the port to.
         let _ = writeln!(io::stderr(), "GRPC_READY:{port}");
     }
 }

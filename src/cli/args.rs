@@ -34,7 +34,7 @@ const SAMPLING_RATE: f64 = 1.0;
 /// Enough for a subscriber on the same network, and unnoticeable at the end of a job.
 const DRAIN_TIMEOUT: Period = Period(Duration::from_millis(500));
 
-/// By default nobody waits for a subscriber that may never come.
+/// By default the exit does not wait for a subscriber that may never connect.
 const LINGER: Period = Period(Duration::ZERO);
 
 /// The options of wrapping and of `replay`. Each group has a heading; exporters come before limits.

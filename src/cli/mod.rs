@@ -150,10 +150,9 @@ pub enum Parsed {
 /// A command line that is wrong.
 #[derive(Debug)]
 pub struct Refused {
-    /// What is wrong with it.
     pub error: UsageError,
-    /// The file that would have the addresses of the listeners. A stale one has to go even so: whoever waits
-    /// for it must not take it for this sidecar's.
+    /// The ready file. A stale one is removed even so: a process that waits for it must not take it for this
+    /// sidecar's.
     pub ready_file: Option<Given<PathBuf>>,
 }
 

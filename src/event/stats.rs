@@ -157,7 +157,7 @@ impl ConsumerStats {
     }
 }
 
-/// What became of the events that arrived while nobody was subscribed.
+/// Counters of the events that arrived without a subscriber.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BacklogStats {
     /// Events that arrived, those dropped included.

@@ -66,7 +66,7 @@ impl<C: Counter> Feed<C> {
         self.subscription.acknowledge(events);
     }
 
-    /// Counts events in flight as dropped: they reached nobody.
+    /// Counts events in flight as dropped, because they could not be delivered.
     pub fn drop_in_flight(&self, events: u64) {
         self.subscription.drop_in_flight(events);
     }

@@ -44,10 +44,6 @@ impl std::fmt::Debug for Server {
 }
 
 impl Output for Server {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let context = context.clone();
         spawn_async(NAME, |done| async move {

@@ -171,7 +171,7 @@ impl State {
             .count()
     }
 
-    /// Whether somebody has subscribed, now or before, and no consumer lingers.
+    /// Whether there was a subscriber, now or before, and no consumer lingers.
     pub(super) fn has_lingered(&self) -> bool {
         self.subscribed > 0 && !self.consumers.iter().any(Consumer::lingers)
     }

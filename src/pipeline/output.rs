@@ -106,9 +106,6 @@ impl Context {
 
 /// Something that events can be sent to, with its settings.
 pub trait Output: Debug + Send {
-    /// The name in counters, the log and error messages.
-    fn name(&self) -> &'static str;
-
     /// The file that it appends to.
     fn appends_to(&self) -> Option<&Given<PathBuf>> {
         None

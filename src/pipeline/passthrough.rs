@@ -1,8 +1,8 @@
 //! Writes ordinary bytes to the sidecar's stderr, whatever its state.
 //!
-//! Writes block, as the worker's own would. A non-blocking stderr (the flag belongs to whoever made it and
-//! stays as it is) is waited for. When nobody can ever read again the bytes are dropped and counted; when a
-//! disk is full they are dropped, too, but the next ones are tried.
+//! Writes block, as the worker's own would. If stderr is non-blocking (the flag is shared with other processes,
+//! so it is not changed) the writer waits for room. If the reader has closed, all further bytes are dropped and
+//! counted. If a disk is full, these bytes are dropped and counted, and the next ones are tried again.
 
 use nix::{
     errno::Errno,

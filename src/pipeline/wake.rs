@@ -24,7 +24,7 @@ pub struct Wake {
 }
 
 impl Wake {
-    /// A descriptor that nobody has raised yet.
+    /// A descriptor with the count 0.
     ///
     /// # Errors
     ///

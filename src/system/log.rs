@@ -2,7 +2,7 @@
 //! worker.
 //!
 //! Only the thread that writes stderr prints them, between the worker's lines and never within one. Every
-//! other thread leaves its line in a short queue. If that is full because nobody reads stderr, the line is
+//! other thread leaves its line in a short queue. If that is full because stderr is not read, the line is
 //! dropped: logging never waits.
 //!
 //! Without `-v` there is no subscriber, and an event costs a comparison. Events of other crates are never

@@ -27,7 +27,7 @@ impl RateLimit {
     /// Lines in a window at level DEBUG: for those who look at single connections.
     pub const DEBUG: u32 = 10;
 
-    /// A limit of so many lines in ten seconds.
+    /// A limit of `max_lines` in ten seconds.
     pub const fn new(max_lines: u32) -> Self {
         let window = Window { start: None, lines: 0, suppressed: 0 };
         Self { max_lines, window: Mutex::new(window) }

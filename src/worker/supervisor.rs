@@ -198,9 +198,9 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// The worker has stopped: whoever waits for the sidecar is to see that.
+    /// Stops the sidecar as the worker has stopped, so that its parent sees it.
     fn stop_too(&mut self, stop: Number) {
-        // If it has been continued since, nobody would continue the sidecar.
+        // If the worker has been continued since, nothing would continue the sidecar.
         if !self.take_signals() {
             // The signal that stopped the worker is pending in the witness only until the group is continued.
             self.decide();

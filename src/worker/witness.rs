@@ -30,8 +30,8 @@ use nix::{
 };
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-/// Time after which the witness discards a signal that nobody asked about, in milliseconds: longer than the
-/// sidecar waits for a signal to appear.
+/// Time after which the witness discards a signal without a request, in milliseconds: longer than the sidecar
+/// waits for a signal to appear.
 const DISCARD_AFTER_MS: u16 = 1000;
 
 /// Time within which the witness has to answer, in milliseconds.

@@ -26,10 +26,6 @@ use std::{
 pub const NAME: &str = "jsonl";
 
 impl Output for Settings {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     fn appends_to(&self) -> Option<&Given<PathBuf>> {
         Some(&self.file)
     }

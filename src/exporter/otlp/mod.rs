@@ -101,10 +101,6 @@ counters! {
 }
 
 impl Output for Settings {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let Context { hub, mode, drain, .. } = context.clone();
         let (environment, warnings) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));

@@ -1,8 +1,8 @@
 //! `--export-prometheus`: metrics for Prometheus to scrape.
 //!
-//! One thread takes events from the hub, adds them up and answers scrapes, in turns: a page is made between
-//! two chunks of events and never of half of one. Making it takes milliseconds for thousands of series, in
-//! which events wait in the exporter's queue and nobody else waits at all.
+//! One thread aggregates events and serves scrapes in turn, so a page never contains half a chunk of events.
+//! Rendering thousands of series takes milliseconds, during which events wait in the exporter's queue and nothing
+//! else waits.
 //!
 //! The page is there from before the worker's start until the sidecar's end. What came after the last scrape
 //! is not seen by anyone, unless the sidecar lingers (`--linger`): then it waits for one more scrape, which
@@ -41,10 +41,6 @@ use tokio::{sync::Notify, time::timeout};
 pub const NAME: &str = "prometheus";
 
 impl Output for Settings {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     /// It serves until the process ends, and has drained as soon as everything is counted or, if it is to
     /// linger, a page with everything was scraped.
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {

@@ -54,10 +54,6 @@ counters! {
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 impl Output for Settings {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let Context { hub, drain, .. } = context.clone();
         let feed = Feed::register(&hub, NAME, false);

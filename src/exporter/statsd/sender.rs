@@ -161,7 +161,7 @@ impl Resolver {
                 Err(_) => {}
             }
         }
-        let unknown = || io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, "the host name could not be resolved");
         self.addresses.first().copied().ok_or_else(unknown)
     }
 
