@@ -18,8 +18,8 @@ pub(super) fn remove_stale(file: &Given<PathBuf>) -> Result<(), String> {
     }
 }
 
-/// Writes a temporary file and renames it, so that readers see the complete file. Other users may be able to write
-/// to the directory, as to /tmp: a file that already has the temporary name is never written to.
+/// Writes a temporary file and renames it, so that readers see the complete file. Other users may be able to
+/// write to the directory, as to /tmp: a file that already has the temporary name is never written to.
 pub(super) fn write(file: &Given<PathBuf>, listeners: &[Listener]) -> Result<(), String> {
     let mut lines = String::new();
     for listener in listeners {

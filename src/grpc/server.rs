@@ -55,8 +55,8 @@ impl Output for Server {
 }
 
 impl Server {
-    /// Serves until the shutdown, and then up to the drain's deadline until the subscribers have everything. Returns
-    /// whether they had it in time.
+    /// Serves until the shutdown, and then up to the drain's deadline until the subscribers have everything.
+    /// Returns whether they had it in time.
     pub async fn serve(self, context: &Context) -> bool {
         let Context { hub, drain, shutdown, .. } = context;
         let end = CancellationToken::new();

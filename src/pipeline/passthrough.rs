@@ -1,8 +1,9 @@
 //! Writes ordinary bytes to the sidecar's stderr, whatever its state.
 //!
-//! Writes block, as the worker's own would. If stderr is non-blocking (the flag is shared with other processes,
-//! so it is not changed) the writer waits for room. If the reader has closed, all further bytes are dropped and
-//! counted. If a disk is full, these bytes are dropped and counted, and the next ones are tried again.
+//! Writes block, as the worker's own would. If stderr is non-blocking (the flag is shared with other
+//! processes, so it is not changed) the writer waits for room. If the reader has closed, all further bytes
+//! are dropped and counted. If a disk is full, these bytes are dropped and counted, and the next ones are
+//! tried again.
 
 use nix::{
     errno::Errno,

@@ -1,8 +1,8 @@
 //! `--export-prometheus`: metrics for Prometheus to scrape.
 //!
 //! One thread aggregates events and serves scrapes in turn, so a page never contains half a chunk of events.
-//! Rendering thousands of series takes milliseconds, during which events wait in the exporter's queue and nothing
-//! else waits.
+//! Rendering thousands of series takes milliseconds, during which events wait in the exporter's queue and
+//! nothing else waits.
 //!
 //! The page is there from before the worker's start until the sidecar's end. What came after the last scrape
 //! is not seen by anyone, unless the sidecar lingers (`--linger`): then it waits for one more scrape, which

@@ -104,8 +104,8 @@ fn a_replay_delivers_everything_to_a_slow_collector() {
 fn large_events_are_truncated_and_requests_stay_below_the_limit() {
     let collector = Collector::start(Protocol::Grpc, &[]);
     let lines = (0..100).map(|number| {
-        // One is as large as an event may be. The others are far beyond a span's limits: 40 MB in all keep a debug build
-        // busy for seconds, not minutes.
+        // One is as large as an event may be. The others are far beyond a span's limits: 40 MB in all keep a
+        // debug build busy for seconds, not minutes.
         let text = "x".repeat(if number == 0 { 1_000_000 } else { 100_000 });
         let metadata: Vec<_> = (0..3).map(|key| format!("\"{key}\": \"{text}\"")).collect();
         let metadata = metadata.join(", ");
