@@ -22,7 +22,7 @@ use std::{
     time::Instant,
 };
 use telemetry_sidecar::{
-    control::{Controls, PatternLimits, Outcome},
+    control::{Controls, Outcome, PatternLimits},
     event::{
         batch::{BatchBuilder, Event},
         frame::PREFIX_BYTES,
