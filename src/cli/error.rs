@@ -34,7 +34,10 @@ pub(super) fn one_line(
 ) -> UsageError {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
-        Some(ContextValue::Strings(texts)) => texts.join(" or "),
+        Some(ContextValue::Strings(texts)) => match texts.split_last() {
+            Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+            _ => texts.concat(),
+        },
         _ => String::new(),
     };
     // clap calls them "--listen <ADDRESS>..." and "<FILE>...".

@@ -1,6 +1,7 @@
 //! What is generated from the definitions of the options: completions, the man page and `docs/options.md`.
 
 use super::{COMMON, Cli};
+use crate::system::log::PROGRAM;
 use clap::{Arg, ArgAction, Command, CommandFactory as _};
 use clap_complete::Shell;
 
@@ -31,8 +32,13 @@ fn shown(argument: Arg) -> Arg {
 /// Completions for a shell.
 pub fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut documented(Cli::command()), crate::system::log::PROGRAM, &mut script);
-    script
+    clap_complete::generate(shell, &mut documented(Cli::command()), PROGRAM, &mut script);
+    if shell != Shell::Bash {
+        return script;
+    }
+    // For a program with a hyphen in its name, clap_complete's bash script sets one name and tests another.
+    let (set, tested) = (PROGRAM.replace('-', "__"), PROGRAM.replace('-', "__subcmd__"));
+    String::from_utf8_lossy(&script).replace(&tested, &set).into_bytes()
 }
 
 #[cfg(test)]

@@ -201,3 +201,23 @@ fn short_help_fits_on_a_screen_and_shows_only_options_that_exist() {
         assert!(is_tails || help.contains(&format!("--{option}")), "{option}");
     }
 }
+
+#[test]
+fn bash_completes_options_of_subcommands() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("completions.bash");
+    std::fs::write(&script, completions(Shell::Bash)).unwrap();
+    let complete = r#"
+        source "$0"
+        COMP_WORDS=(telemetry-sidecar replay --wait) COMP_CWORD=2
+        _telemetry__sidecar telemetry-sidecar --wait replay
+        printf %s "${COMPREPLY[*]}"
+    "#;
+    match std::process::Command::new("bash").args(["-c", complete]).arg(&script).output() {
+        Ok(output) => assert_eq!(String::from_utf8_lossy(&output.stdout), "--wait-for-subscribers"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            println!("skipped: no bash: {error}");
+        }
+        Err(error) => panic!("bash: {error}"),
+    }
+}

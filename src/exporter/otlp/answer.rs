@@ -112,7 +112,8 @@ impl Answer {
             Ok(status) => status.message,
             Err(_) => String::from_utf8_lossy(&self.body).into_owned(),
         };
-        Err(Failure { why: format!("HTTP {}: {}", self.status, short(&text)), retry })
+        let separator = if text.is_empty() { "" } else { ": " };
+        Err(Failure { why: format!("HTTP {}{separator}{}", self.status, short(&text)), retry })
     }
 }
 
