@@ -3,39 +3,18 @@
 use super::{
     auth::Access,
     service::{
+        builtin::{Answer, Handler, handlers},
         status::StatusService,
         telemetry::{STREAM_TELEMETRY, StreamTracker, Telemetry},
     },
-    unary::{MAX_REQUEST_BYTES, Requests},
+    unary::Requests,
 };
-use crate::{
-    event::proto::{
-        bridge,
-        sidecar::{self, sidecar_server::SidecarServer},
-    },
-    system::log,
-};
+use crate::system::log;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
-use std::{convert::Infallible, pin::Pin, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 use tokio::sync::OnceCell;
-use tonic::{Status, body::Body, server::NamedService};
-use tonic_health::{
-    ServingStatus,
-    pb::{FILE_DESCRIPTOR_SET, health_server::HealthServer},
-    server::{HealthReporter, HealthService},
-};
-use tonic_reflection::server::Builder;
-use tower_service::Service;
-
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-struct Handler {
-    name: &'static str,
-    /// Whether its methods are unary.
-    unary: bool,
-    answer: Box<dyn Fn(Request<Body>) -> Answer + Send + Sync>,
-}
+use tonic::{Status, body::Body};
 
 /// All services, shared by all connections.
 pub struct Services {
@@ -95,41 +74,6 @@ impl Services {
         }
     }
 }
-
-async fn handlers(status: StatusService) -> Result<Vec<Handler>, tonic_reflection::server::Error> {
-    let reporter = HealthReporter::new();
-    // HealthReporter starts with the empty name, which stands for the whole server, as serving.
-    for name in [BRIDGE_SERVICE, SidecarServer::<StatusService>::NAME] {
-        reporter.set_service_status(name, ServingStatus::Serving).await;
-    }
-    let reflection = || {
-        Builder::configure()
-            .register_encoded_file_descriptor_set(bridge::DESCRIPTOR)
-            .register_encoded_file_descriptor_set(sidecar::DESCRIPTOR)
-            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-    };
-    Ok(vec![
-        handler(true, SidecarServer::new(status)),
-        handler(true, HealthServer::new(HealthService::from_health_reporter(reporter))),
-        handler(false, reflection().build_v1()?.max_decoding_message_size(MAX_REQUEST_BYTES)),
-        handler(false, reflection().build_v1alpha()?.max_decoding_message_size(MAX_REQUEST_BYTES)),
-    ])
-}
-
-fn handler<S>(unary: bool, service: S) -> Handler
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
-        + NamedService
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-{
-    Handler { name: S::NAME, unary, answer: Box::new(move |request| Box::pin(service.clone().call(request))) }
-}
-
-const BRIDGE_SERVICE: &str = "snakepit.bridge.BridgeService";
 
 /// Routes the requests of one connection.
 pub struct Router {
