@@ -33,7 +33,7 @@ def free_ports(count, kind=socket.SOCK_STREAM):
 
 
 def fetch(url, headers=None):
-    """(status, headers, body) of a GET, or None if nobody listens."""
+    """(status, headers, body) of a GET, or None if nothing listens."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=TIMEOUT) as answer:
             return answer.status, answer.headers, answer.read().decode()

@@ -1,4 +1,4 @@
-"""Starting the real binary, being its worker, asking for its books, and never leaving it behind."""
+"""Starts the real binary, controls its worker, reads its counters, and always ends it."""
 
 import json
 import os
@@ -104,14 +104,14 @@ class Sidecar:
         self.write(f"TELEMETRY:{json.dumps(event)}\n".encode())
 
     def emit_and_wait(self, *events):
-        """Has an ECHO print events of these names, and waits until the sidecar has judged them."""
-        judged = self.status().stream.events + len(events)
+        """Has an ECHO print events of these names, and waits until the sidecar has evaluated them."""
+        evaluated = self.status().stream.events + len(events)
         for event in events:
             self.emit(event)
-        self.wait_for_events(judged)
+        self.wait_for_events(evaluated)
 
     def wait_for_events(self, count):
-        """Waits until the sidecar has judged so many events."""
+        """Waits until the sidecar has evaluated so many events."""
         wait_until("the events to be read", lambda: self.status().stream.events == count)
 
     def go(self):
@@ -140,7 +140,7 @@ class Sidecar:
         The options are those of `Subscriber`.
         """
         subscriber = Subscriber(channel or self.channel(), **options)
-        self._subscribers.append(subscriber)  # one that nobody refers to would be cancelled
+        self._subscribers.append(subscriber)  # without a reference it would be cancelled
         # Those who came before have lower numbers.
         subscriber.id = max(consumer.id for consumer in self.status().subscribers)
         return subscriber
@@ -158,15 +158,15 @@ class Sidecar:
         return account.controls_applied + account.controls_refused
 
     def status(self):
-        """The books, which must balance."""
+        """The counters, which must balance."""
         if not hasattr(self, "_status"):
             self._status = status_grpc.SidecarStub(self.channel())
-        books = self._status.GetStatus(status.GetStatusRequest(), timeout=TIMEOUT, wait_for_ready=True)
-        assert_balanced(books)
-        return books
+        counters = self._status.GetStatus(status.GetStatusRequest(), timeout=TIMEOUT, wait_for_ready=True)
+        assert_balanced(counters)
+        return counters
 
     def account(self, subscriber):
-        """The books of a subscriber who is still there."""
+        """The counters of a connected subscriber."""
         [account] = [consumer for consumer in self.status().subscribers if consumer.id == subscriber.id]
         return account
 
@@ -192,7 +192,7 @@ class Sidecar:
         return (self.folder / "stderr").read_bytes()
 
     def reap(self):
-        """Closes all connections and sees to it that the process is gone; the worker goes with it."""
+        """Closes all connections and ends the process with its worker."""
         for channel in self._channels:
             channel.close()
         if self.process.poll() is None:
@@ -201,22 +201,22 @@ class Sidecar:
         try:
             self.process.stdin.close()
         except BrokenPipeError:
-            pass  # what a test wrote to a worker that was gone
+            pass  # the test wrote to a worker that had exited
         print(f"exit status {self.process.returncode}, stderr: {self.stderr()!r:.2000}")
 
 
-def assert_balanced(books):
-    """Checks every equation of the books."""
-    stream = books.stream
+def assert_balanced(counters):
+    """Checks every equation of the counters."""
+    stream = counters.stream
     accounted = stream.bytes_passed + stream.bytes_removed + stream.bytes_dropped + stream.bytes_held
-    assert stream.bytes_read == accounted, books
+    assert stream.bytes_read == accounted, counters
     bad = stream.malformed
     malformed = bad.json + bad.not_object + bad.event + bad.shape
-    assert stream.telemetry_lines == stream.decoded + malformed + stream.oversized, books
-    assert stream.events == stream.decoded + stream.embedded, books
-    backlog = books.backlog
-    assert backlog.taken_in == backlog.handed_over + backlog.dropped + backlog.waiting, books
-    for consumer in [*books.subscribers, *books.exporters, books.departed]:
-        judged = consumer.switched_off + consumer.filtered + consumer.sampled_out
-        gone = consumer.delivered + consumer.dropped + consumer.abandoned
-        assert consumer.offered == judged + gone + consumer.queued, books
+    assert stream.telemetry_lines == stream.decoded + malformed + stream.oversized, counters
+    assert stream.events == stream.decoded + stream.embedded, counters
+    backlog = counters.backlog
+    assert backlog.taken_in == backlog.handed_over + backlog.dropped + backlog.waiting, counters
+    for consumer in [*counters.subscribers, *counters.exporters, counters.departed]:
+        evaluated = consumer.switched_off + consumer.filtered + consumer.sampled_out
+        finished = consumer.delivered + consumer.dropped + consumer.abandoned
+        assert consumer.offered == evaluated + finished + consumer.queued, counters

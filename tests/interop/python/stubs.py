@@ -1,4 +1,4 @@
-"""Client code generated from proto/, in a temporary folder that is gone after the import."""
+"""Client code generated from proto/, in a temporary folder that is removed after the import."""
 
 import importlib
 import sys

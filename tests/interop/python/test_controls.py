@@ -16,7 +16,7 @@ def traces_kept(rate, correlation_ids):
     return [one for one in correlation_ids if (xxhash.xxh3_64_intdigest(one.encode()) >> 11) * 2**-53 < rate]
 
 
-def test_switched_off_and_on_again(start):
+def test_a_stream_can_be_disabled_and_enabled_again(start):
     sidecar = start()
     subscriber = sidecar.subscribe()
     sidecar.emit_and_wait("a")
@@ -29,7 +29,7 @@ def test_switched_off_and_on_again(start):
     assert (account.offered, account.switched_off, account.controls_applied) == (4, 2, 2)
 
 
-def test_deny_is_stronger_than_allow(start):
+def test_deny_takes_precedence_over_allow(start):
     sidecar = start()
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, filtering(allow=["tool.*", "python.call.*"], deny=["*.stop"]))
@@ -38,7 +38,7 @@ def test_deny_is_stronger_than_allow(start):
     assert sidecar.account(subscriber).filtered == 2
 
 
-def test_a_filter_replaces_the_one_before_and_an_empty_one_clears_it(start):
+def test_a_filter_replaces_the_previous_one_and_an_empty_one_clears_it(start):
     sidecar = start()
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, filtering(allow=["a*"], deny=["ab"]))
@@ -51,7 +51,7 @@ def test_a_filter_replaces_the_one_before_and_an_empty_one_clears_it(start):
     assert sidecar.account(subscriber).filtered == 4
 
 
-def test_globs_are_those_of_fnmatch(start):
+def test_globs_match_as_fnmatch_does(start):
     sidecar = start()
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, filtering(allow=["python.[cm]*.?????", "tool.[!x]*"]))
@@ -61,7 +61,7 @@ def test_globs_are_those_of_fnmatch(start):
     assert sidecar.account(subscriber).filtered == 4
 
 
-def test_sampling_keeps_exactly_the_traces_that_the_hash_says(start):
+def test_sampling_keeps_exactly_the_traces_that_the_hash_selects(start):
     sidecar = start(steady(2000))
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, sampling(0.3))
@@ -71,7 +71,7 @@ def test_sampling_keeps_exactly_the_traces_that_the_hash_says(start):
     assert 0 < len(kept) < 2000
 
 
-def test_a_span_is_kept_or_left_out_as_a_whole(start):
+def test_start_and_stop_of_a_span_are_kept_or_dropped_together(start):
     sidecar = start(gated(fixture("spans.py", "--requests", 40, "--delay", 0)))
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, sampling(0.5))
@@ -92,7 +92,7 @@ def test_two_subscribers_at_the_same_rate_see_the_same_traces(start):
     assert 0 < len(first) < 1000
 
 
-def test_subscribers_at_different_rates_have_controls_of_their_own(start):
+def test_each_subscriber_has_its_own_sampling_rate(start):
     sidecar = start(steady(1000))
     all_of_them, half, none = subscribers = [sidecar.subscribe() for _ in range(3)]
     sidecar.control(half, sampling(0.5))
@@ -118,7 +118,7 @@ def test_the_newest_matching_pattern_wins(start):
     assert sidecar.account(subscriber).sampled_out == 4
 
 
-def test_a_base_rate_forgets_the_rates_of_patterns(start):
+def test_a_base_rate_clears_pattern_rates(start):
     sidecar = start()
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, sampling(0, "tool.*", "python.*"), sampling(1))
@@ -126,7 +126,7 @@ def test_a_base_rate_forgets_the_rates_of_patterns(start):
     assert names(subscriber.take(2)) == ["tool.start", "python.start"]
 
 
-def test_a_rate_of_a_pattern_is_consistent_by_trace_too(start):
+def test_a_pattern_rate_is_consistent_by_trace(start):
     sidecar = start(steady(1000))
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, sampling(0), sampling(0.25, "tool.execution.*"))
@@ -147,7 +147,7 @@ def test_events_without_a_trace_are_sampled_at_random(start):
 
 
 @pytest.mark.parametrize(("rate", "arriving"), [(7.5, 10), (math.inf, 10), (-1, 0), (-math.inf, 0)])
-def test_rates_beyond_the_bounds_are_clamped(start, rate, arriving):
+def test_rates_are_clamped_to_0_and_1(start, rate, arriving):
     sidecar = start()
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, sampling(0.5), sampling(rate))
@@ -156,9 +156,9 @@ def test_rates_beyond_the_bounds_are_clamped(start, rate, arriving):
     assert names(subscriber.rest()) == ["a"] * arriving
 
 
-def test_the_state_in_which_subscriptions_start_can_be_given(start):
+def test_options_set_the_initial_controls(start):
     sidecar = start(allow=["tool.*", "python.*"], deny="*.stop", sampling_rate="1.0")
-    sidecar.emit_and_wait("tool.start", "tool.stop", "other")  # the backlog is judged by it, too
+    sidecar.emit_and_wait("tool.start", "tool.stop", "other")  # the backlog is evaluated by it, too
     subscriber = sidecar.subscribe()
     sidecar.emit_and_wait("python.start", "python.stop")
     assert names(subscriber.take(2)) == ["tool.start", "python.start"]
@@ -202,7 +202,7 @@ def test_garbage_is_refused_and_the_controls_after_it_are_applied(start):
     assert subscriber.rest() == []
 
 
-def test_a_control_of_a_later_version_is_taken_for_an_empty_one(start):
+def test_an_unknown_control_changes_nothing(start):
     sidecar = start()
     subscriber = sidecar.subscribe(raw_controls=True)
     subscriber.send(b"\x22\x02\x08\x01")  # field 4, a message
@@ -212,7 +212,7 @@ def test_a_control_of_a_later_version_is_taken_for_an_empty_one(start):
     assert names(subscriber.rest()) == ["a"]
 
 
-def test_an_oversized_control_is_refused_and_events_go_on(start):
+def test_an_oversized_control_is_refused_and_events_continue(start):
     sidecar = start()
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, filtering(deny=["b" * 6_000_000]))
@@ -224,7 +224,7 @@ def test_an_oversized_control_is_refused_and_events_go_on(start):
     assert subscriber.rest() == []
 
 
-def test_a_compressed_control_is_refused_and_events_go_on(start):
+def test_a_compressed_control_is_refused_and_events_continue(start):
     sidecar = start()
     subscriber = sidecar.subscribe(compression=grpc.Compression.Gzip)
     sidecar.control(subscriber, filtering(deny=["a" * 10_000]))  # short ones are sent as they are

@@ -85,7 +85,7 @@ IDLERS = [health_watch, reflection_stream, silent_connection, half_a_preface, no
 
 
 @pytest.mark.parametrize("idler", IDLERS)
-def test_a_client_without_telemetry_is_not_waited_for(start, idler):
+def test_a_client_without_telemetry_does_not_delay_the_exit(start, idler):
     sidecar = start(exits(5), drain_timeout="200s")
     sidecar.status()
     with idler(sidecar):
@@ -94,7 +94,7 @@ def test_a_client_without_telemetry_is_not_waited_for(start, idler):
 
 
 @pytest.mark.parametrize("idler", IDLERS)
-def test_a_client_without_telemetry_does_not_keep_another_from_getting_all(start, idler):
+def test_a_client_without_telemetry_does_not_cost_a_subscriber_events(start, idler):
     sidecar = start(exits(5), drain_timeout="200s")
     with idler(sidecar):
         subscriber = sidecar.subscribe()
@@ -105,7 +105,7 @@ def test_a_client_without_telemetry_does_not_keep_another_from_getting_all(start
     assert sidecar.process.returncode == 5
 
 
-def test_a_health_watch_on_the_subscribers_own_connection_is_not_waited_for(start):
+def test_a_health_watch_on_a_subscribers_connection_does_not_delay_the_exit(start):
     sidecar = start(exits(5), drain_timeout="200s")
     subscriber = sidecar.subscribe()
     with health_watch(sidecar, subscriber.channel):
@@ -115,7 +115,7 @@ def test_a_health_watch_on_the_subscribers_own_connection_is_not_waited_for(star
     assert sidecar.process.returncode == 5
 
 
-def test_with_nobody_there_it_ends_with_the_worker(start):
+def test_without_clients_the_sidecar_exits_with_the_worker(start):
     sidecar = start(exits(6), drain_timeout="200s")
     sidecar.emit("python.call.start")
     assert seconds_until_exit(sidecar) < MARGIN_SECONDS
@@ -128,7 +128,7 @@ def fill(sidecar):
         sidecar.emit("tool.execution.stop", number, metadata={"padding": "x" * 5000})
 
 
-def test_a_subscriber_that_never_reads_is_waited_for_no_longer_than_the_drain_timeout(start):
+def test_a_subscriber_that_never_reads_delays_the_exit_by_the_drain_timeout_at_most(start):
     sidecar = start(exits(5), drain_timeout="1s")
     sidecar.subscribe(reads=False)
     fill(sidecar)
@@ -136,7 +136,7 @@ def test_a_subscriber_that_never_reads_is_waited_for_no_longer_than_the_drain_ti
     assert sidecar.process.returncode == 5
 
 
-def test_a_socket_that_is_never_read_is_waited_for_no_longer_than_the_drain_timeout(start):
+def test_a_socket_that_is_never_read_delays_the_exit_by_the_drain_timeout_at_most(start):
     sidecar = start(exits(5), drain_timeout="1s")
     with RawSubscriber(sidecar.port, receive_buffer_bytes=65536):
         wait_until("the subscription", lambda: sidecar.status().subscribers)
@@ -145,7 +145,7 @@ def test_a_socket_that_is_never_read_is_waited_for_no_longer_than_the_drain_time
     assert sidecar.process.returncode == 5
 
 
-def test_a_subscriber_that_never_closes_is_waited_for_no_longer_than_the_drain_timeout(start):
+def test_a_subscriber_that_never_closes_delays_the_exit_by_the_drain_timeout_at_most(start):
     sidecar = start(exits(5), drain_timeout="1s")
     with RawSubscriber(sidecar.port) as subscriber:
         subscriber.read_headers()
@@ -156,7 +156,7 @@ def test_a_subscriber_that_never_closes_is_waited_for_no_longer_than_the_drain_t
     assert sidecar.process.returncode == 5
 
 
-def test_a_subscriber_that_never_reads_does_not_keep_another_from_getting_all(start):
+def test_a_subscriber_that_never_reads_does_not_cost_another_its_events(start):
     sidecar = start(exits(5), drain_timeout="1s")
     sidecar.subscribe(reads=False)
     other = sidecar.subscribe()
@@ -167,7 +167,7 @@ def test_a_subscriber_that_never_reads_does_not_keep_another_from_getting_all(st
     assert sidecar.wait() == 5
 
 
-def test_the_books_balance_and_can_be_read_while_draining(start):
+def test_the_counters_balance_and_can_be_read_while_draining(start):
     sidecar = start(exits(5), drain_timeout="200s")
     subscriber = sidecar.subscribe(reads=False)
     fill(sidecar)
@@ -180,7 +180,7 @@ def test_the_books_balance_and_can_be_read_while_draining(start):
     assert sidecar.wait() == 5
 
 
-def test_sigterm_reaches_the_worker_and_the_exit_code_is_its(start):
+def test_sigterm_reaches_the_worker_and_the_exit_code_is_the_workers(start):
     sidecar = start(TERMINABLE)
     subscriber = sidecar.subscribe()
     assert name(subscriber.next()) == "ready"
@@ -190,7 +190,7 @@ def test_sigterm_reaches_the_worker_and_the_exit_code_is_its(start):
 
 
 @pytest.mark.parametrize("deadly", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_that_ends_the_worker_ends_the_sidecar_in_the_same_way(start, deadly):
+def test_the_sidecar_dies_by_the_signal_that_killed_the_worker(start, deadly):
     sidecar = start()  # cat, which leaves signals alone
     subscriber = sidecar.subscribe()
     sidecar.emit("ready")
@@ -200,7 +200,7 @@ def test_a_signal_that_ends_the_worker_ends_the_sidecar_in_the_same_way(start, d
     assert subscriber.rest() == []
 
 
-def test_a_worker_that_is_killed_looks_killed(start):
+def test_sigkill_of_the_worker_is_reported_as_sigkill(start):
     sidecar = start(gated(python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")))
     subscriber = sidecar.subscribe()
     sidecar.go()
@@ -209,7 +209,7 @@ def test_a_worker_that_is_killed_looks_killed(start):
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_ends_the_draining_with_the_workers_status(start, ending):
+def test_a_signal_while_draining_exits_with_the_workers_status(start, ending):
     sidecar = start(exits(5), drain_timeout="200s")
     sidecar.subscribe(reads=False)
     fill(sidecar)
@@ -219,7 +219,7 @@ def test_a_signal_ends_the_draining_with_the_workers_status(start, ending):
     assert sidecar.process.wait(MARGIN_SECONDS) == 5
 
 
-def test_the_workers_stdout_is_its_own(start):
+def test_the_workers_stdout_is_not_touched(start):
     sidecar = start(gated(fixture("hello.sh")))
     sidecar.go()
     assert sidecar.wait() == 0

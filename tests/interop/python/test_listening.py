@@ -5,7 +5,7 @@ import stat
 from sidecar import ECHO
 from subscriber import counts
 
-def test_a_unix_socket_serves_and_is_removed_at_the_end(start, tmp_path):
+def test_a_unix_socket_is_served_and_removed_at_exit(start, tmp_path):
     path = tmp_path / "socket"
     sidecar = start(ECHO, listen=f"unix:{path}")
     assert sidecar.listeners == [f"unix:{path}"]
@@ -21,7 +21,7 @@ def test_a_unix_socket_serves_and_is_removed_at_the_end(start, tmp_path):
     assert not path.exists()
 
 
-def test_tcp_and_a_unix_socket_at_once(start, tmp_path):
+def test_tcp_and_a_unix_socket_are_served_together(start, tmp_path):
     path = tmp_path / "socket"
     sidecar = start(ECHO, listen=["127.0.0.1:0", f"unix:{path}"])
     port, unix = sidecar.listeners
@@ -36,7 +36,7 @@ def test_tcp_and_a_unix_socket_at_once(start, tmp_path):
     assert sidecar.wait() == 0
 
 
-def test_two_ports_at_once(start):
+def test_two_ports_are_served_together(start):
     sidecar = start(ECHO, listen=["127.0.0.1:0", "127.0.0.1:0"])
     first, second = sidecar.listeners
     assert first != second

@@ -102,7 +102,7 @@ def check_durations(metrics, spans):
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_what_a_collector_refuses_is_counted_and_not_sent_again(start, collector, monkeypatch, protocol):
+def test_rejected_items_are_counted_and_not_retried(start, collector, monkeypatch, protocol):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100")
     sidecar = start(export_otlp=collector.endpoint(protocol))

@@ -65,7 +65,7 @@ def scraped(tmp_path_factory):
         sidecar.reap()
 
 
-def test_prometheus_answers_about_the_worker(scraped):
+def test_prometheus_has_the_workers_metrics(scraped):
     _, prometheus = scraped
     [(_, rate)] = prometheus.query('sum(rate(snakepit_events_total{event="tool.execution.stop"}[10s]))')
     assert rate > 1
@@ -81,7 +81,7 @@ def test_prometheus_answers_about_the_worker(scraped):
     assert labels["tool"] == "x" and rows % 7 == 0 and rows > 0
 
 
-def test_prometheus_answers_about_the_sidecar(scraped):
+def test_prometheus_has_the_sidecars_metrics(scraped):
     sidecar, prometheus = scraped
     [(labels, up)] = prometheus.query("telemetry_sidecar_worker_up")
     assert (labels["job"], up) == ("telemetry-sidecar", 1)
@@ -90,7 +90,7 @@ def test_prometheus_answers_about_the_sidecar(scraped):
     assert prometheus.query("rate(telemetry_sidecar_process_cpu_seconds_total[10s]) >= 0")
 
 
-def test_an_exemplar_leads_to_its_trace(scraped):
+def test_an_exemplar_has_the_trace_id_of_its_event(scraped):
     _, prometheus = scraped
     now = time.time()
     series = prometheus.api(
@@ -108,7 +108,7 @@ def test_metadata_has_types_and_help(scraped):
     assert {entry["help"] != "" for entries in metadata.values() for entry in entries} == {True}
 
 
-def test_other_readers_accept_both_pages(scraped):
+def test_other_parsers_accept_both_formats(scraped):
     sidecar, _ = scraped
     plain, open_metrics = pages(sidecar)
     assert promtool("check", "metrics", stdin=plain) == ""
@@ -119,7 +119,7 @@ def test_other_readers_accept_both_pages(scraped):
     assert any(bucket.exemplar and bucket.exemplar.labels["trace_id"] == TRACE_ID for bucket in buckets)
 
 
-def test_other_readers_accept_what_a_hostile_worker_prints(start, tmp_path):
+def test_other_parsers_accept_the_page_of_a_hostile_worker(start, tmp_path):
     sidecar = start(**EXPORT, metric_label=["le", "a.b", "a-b", "__name__", "operation"], metric_kind="h*=histogram")
     nasty = ["a", "a.count", "a_total", "", "é", "\n", '"}', "\\", "\0", "\r", "\u2028", "# EOF", "le", "x" * 10_000]
     events = 0
@@ -148,7 +148,7 @@ def test_other_readers_accept_what_a_hostile_worker_prints(start, tmp_path):
         assert prometheus.query("count({__name__=~'snakepit_.*'})")
 
 
-def test_a_last_scrape_sees_the_workers_end(start, tmp_path):
+def test_the_last_scrape_has_the_workers_exit_status(start, tmp_path):
     sidecar = start(("sh", "-c", "cat >&2; kill -SEGV $$"), linger="60s", **EXPORT)
     # Linger waits for a subscriber as well, if there never was one.
     sidecar.subscribe().leave()
@@ -195,7 +195,7 @@ def test_the_dashboards_variables_have_values(scraped):
             assert prometheus.api(f"label/{label}/values", **{"match[]": selector}), variable["name"]
 
 
-def test_the_dashboard_is_whole():
+def test_the_dashboard_is_complete():
     panels = dashboard()["panels"]
     ids = [panel["id"] for panel in panels]
     assert len(ids) == len(set(ids))

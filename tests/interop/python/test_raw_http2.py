@@ -8,7 +8,7 @@ from subscriber import counts, filtering, names
 from waiting import wait_until
 
 
-def test_response_headers_are_grpcs_and_nothing_is_compressed(start):
+def test_response_headers_are_those_of_grpc_without_compression(start):
     sidecar = start()
     accepted = [("grpc-accept-encoding", "identity,deflate,gzip"), ("accept-encoding", "gzip")]
     with RawSubscriber(sidecar.port, headers=accepted) as subscriber:
@@ -48,7 +48,7 @@ def test_a_deadline_does_not_end_the_stream(start):
     assert subscriber.trailers["grpc-status"] == "0"
 
 
-def test_a_deadline_that_is_over_at_once_does_not_either(start):
+def test_an_expired_deadline_does_not_end_the_stream(start):
     sidecar = start()
     with RawSubscriber(sidecar.port, headers=[("grpc-timeout", "1n")]) as subscriber:
         subscriber.read_headers()
@@ -58,7 +58,7 @@ def test_a_deadline_that_is_over_at_once_does_not_either(start):
     assert subscriber.trailers["grpc-status"] == "0"
 
 
-def test_a_reader_that_comes_back_after_the_workers_end_gets_all_that_was_queued(start):
+def test_a_reader_that_resumes_after_the_worker_exits_receives_all_queued_events(start):
     # Some 5 MB: more than the sockets between the two hold.
     sidecar = start(steady(1000, size=5000), drain_timeout="30s")
     with RawSubscriber(sidecar.port, receive_buffer_bytes=65536) as subscriber:
@@ -74,7 +74,7 @@ def test_a_reader_that_comes_back_after_the_workers_end_gets_all_that_was_queued
     assert sidecar.wait() == 0
 
 
-def test_a_reader_with_narrow_windows_gets_all_that_was_queued(start):
+def test_a_reader_with_small_windows_receives_all_queued_events(start):
     sidecar = start(steady(200, size=5000), drain_timeout="30s")
     with RawSubscriber(sidecar.port, window_bytes=1000) as subscriber:
         subscriber.read_headers()
@@ -85,7 +85,7 @@ def test_a_reader_with_narrow_windows_gets_all_that_was_queued(start):
     assert sidecar.wait() == 0
 
 
-def test_what_a_late_reader_sends_meanwhile_does_not_reset_its_connection(start):
+def test_data_from_a_late_reader_does_not_reset_its_connection(start):
     # More than this end's socket holds, but not more than both: the sidecar is done before anything is read, and
     # a system that resets the connection loses the rest.
     sidecar = start(steady(100, size=4000), drain_timeout="30s")
@@ -100,7 +100,7 @@ def test_what_a_late_reader_sends_meanwhile_does_not_reset_its_connection(start)
     assert sidecar.wait() == 0
 
 
-def test_what_a_subscriber_sends_until_the_very_end_does_not_reset_its_connection(start):
+def test_data_sent_until_the_end_does_not_reset_the_connection(start):
     # With whatever says that the sidecar may close come more bytes than it reads at a time.
     sidecar = start(exits(4), drain_timeout="30s")
     with RawSubscriber(sidecar.port) as subscriber:
@@ -113,7 +113,7 @@ def test_what_a_subscriber_sends_until_the_very_end_does_not_reset_its_connectio
     assert sidecar.wait() == 4
 
 
-def test_a_control_may_come_in_pieces(start):
+def test_a_control_may_be_split_over_frames(start):
     sidecar = start()
     with RawSubscriber(sidecar.port) as subscriber:
         subscriber.read_headers()
@@ -124,7 +124,7 @@ def test_a_control_may_come_in_pieces(start):
         assert names(subscriber.read_to_trailers()) == ["a", "c"]
 
 
-def test_two_controls_may_come_in_one_piece(start):
+def test_two_controls_may_share_a_frame(start):
     sidecar = start()
     with RawSubscriber(sidecar.port) as subscriber:
         subscriber.read_headers()
@@ -135,7 +135,7 @@ def test_two_controls_may_come_in_one_piece(start):
         assert names(subscriber.read_to_trailers()) == ["a", "c"]
 
 
-def test_a_subscriber_whose_connection_breaks_has_left(start):
+def test_a_broken_connection_unsubscribes(start):
     sidecar = start()
     with RawSubscriber(sidecar.port) as subscriber:
         subscriber.read_headers()

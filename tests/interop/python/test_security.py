@@ -31,7 +31,7 @@ def tls(folder):
     return {"tls_cert": str(folder / "cert.pem"), "tls_key": str(folder / "key.pem")}
 
 
-def test_a_subscriber_over_tls_with_a_token(start, certificates):
+def test_tls_and_a_valid_token_are_accepted(start, certificates):
     (certificates / "tokens").write_text("old\nnew\n")
     sidecar = start(ECHO, **tls(certificates), auth_token_file=str(certificates / "tokens"))
     trust = grpc.ssl_channel_credentials((certificates / "ca.pem").read_bytes())
@@ -44,7 +44,7 @@ def test_a_subscriber_over_tls_with_a_token(start, certificates):
     assert sidecar.wait() == 0
 
 
-def test_a_subscriber_with_a_wrong_token_or_none_is_told(start, certificates):
+def test_a_wrong_or_missing_token_is_unauthenticated(start, certificates):
     (certificates / "tokens").write_text("right")
     sidecar = start(ECHO, **tls(certificates), auth_token_file=str(certificates / "tokens"))
     trust = grpc.ssl_channel_credentials((certificates / "ca.pem").read_bytes())
@@ -58,7 +58,7 @@ def test_a_subscriber_with_a_wrong_token_or_none_is_told(start, certificates):
     assert sidecar.wait() == 0
 
 
-def test_a_subscriber_with_a_certificate(start, certificates):
+def test_a_client_certificate_is_accepted(start, certificates):
     client_ca = str(certificates / "ca.pem")
     sidecar = start(ECHO, **tls(certificates), tls_client_ca=client_ca)
     pem = [(certificates / name).read_bytes() for name in ("ca.pem", "key.pem", "cert.pem")]

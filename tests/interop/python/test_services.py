@@ -48,7 +48,7 @@ def test_an_unknown_method_is_unimplemented(start, service):
     assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_the_status_tells_of_the_worker(start):
+def test_the_status_describes_the_worker(start):
     sidecar = start(("sh", "-c", "echo $$; exec cat >&2"))
     wait_until("the worker's pid", (sidecar.folder / "stdout").read_text)
     worker = sidecar.status().worker
@@ -75,7 +75,7 @@ def test_the_status_counts_lines_events_and_bytes(start):
     assert (malformed.json, malformed.not_object, malformed.event, malformed.shape) == (1, 1, 1, 1)
 
 
-def test_the_books_balance_while_everything_happens_at_once(start):
+def test_the_counters_balance_under_concurrent_activity(start):
     # A subscriber who does not read and loses events, one who filters, and visitors.
     sidecar = start(steady(20_000, rate=10_000, size=500), queue_capacity="50")
     idle = sidecar.subscribe(reads=False)
@@ -96,7 +96,7 @@ def test_the_books_balance_while_everything_happens_at_once(start):
     assert sidecar.status().backlog.taken_in == 0
 
 
-def test_the_status_sums_up_those_who_left(start):
+def test_the_status_sums_up_disconnected_subscribers(start):
     sidecar = start()
     for visit in range(1, 4):
         subscriber = sidecar.subscribe()

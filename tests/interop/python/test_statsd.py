@@ -27,7 +27,7 @@ def test_counters_timers_and_gauges_are_what_the_worker_measured(start, tmp_path
         assert sidecar.wait() == 0
 
 
-def test_nothing_a_worker_sends_is_another_metric_or_a_bad_line(start, tmp_path):
+def test_no_event_makes_an_extra_metric_or_an_invalid_line(start, tmp_path):
     with StatsD(tmp_path / "statsd") as statsd:
         sidecar = start(export_statsd=f"udp://127.0.0.1:{statsd.port}")
         hostile = ["a:1|c\nb", "a|#t:x", "a;t=x", "a@0.1", "a\r\n\0b", "a/b c", "äöü", "a:1|g|@x"]

@@ -18,7 +18,7 @@ def test_headers_come_before_any_event(start):
     assert name(subscriber.next()) == "python.call.start"
 
 
-def test_hello_arrives_whole_in_order_and_with_its_values(start):
+def test_all_events_of_hello_arrive_in_order_with_their_values(start):
     before = time.time_ns()
     sidecar = start(gated(fixture("hello.sh")))
     subscriber = sidecar.subscribe()
@@ -55,7 +55,7 @@ def test_hello_arrives_whole_in_order_and_with_its_values(start):
     ]
 
 
-def test_every_kind_of_value_arrives_as_what_it_is(start):
+def test_every_kind_of_value_keeps_its_type(start):
     sidecar = start()
     subscriber = sidecar.subscribe()
     sidecar.write(
@@ -106,14 +106,14 @@ def test_events_written_flat_out_arrive_in_order(start):
     assert counts(subscriber.rest()) == list(range(20_000))
 
 
-def test_events_in_the_middle_of_a_progress_bar_arrive(start):
+def test_events_within_a_progress_bar_arrive(start):
     sidecar = start(gated(fixture("training.sh", 3)))
     subscriber = sidecar.subscribe()
     sidecar.go()
     assert names(subscriber.rest()) == ["tool.execution.start", "tool.execution.stop"] * 3
 
 
-def test_spans_of_concurrent_threads_arrive_whole(start):
+def test_spans_of_concurrent_threads_arrive_complete(start):
     sidecar = start(gated(fixture("spans.py", "--requests", 24)))
     subscriber = sidecar.subscribe()
     sidecar.go()
@@ -126,7 +126,7 @@ def test_spans_of_concurrent_threads_arrive_whole(start):
         assert name(trace[-1]) == f"python.call.{ending}"
 
 
-def test_an_event_as_large_as_grpc_clients_take_arrives(start):
+def test_an_event_of_the_maximum_message_size_arrives(start):
     sidecar = start()
     subscriber = sidecar.subscribe()
     text = "x" * (4 * 1024 * 1024 - 1000)
@@ -150,7 +150,7 @@ def test_two_subscribers_may_share_a_connection(start):
     assert sidecar.wait() == 0
 
 
-def test_a_subscriber_who_closes_its_control_side_at_once_gets_all_events(start):
+def test_a_subscriber_that_half_closes_at_once_receives_all_events(start):
     sidecar = start()
     subscriber = sidecar.subscribe(controls_end=True)
     for number in range(100):
@@ -160,7 +160,7 @@ def test_a_subscriber_who_closes_its_control_side_at_once_gets_all_events(start)
     assert subscriber.rest() == []
 
 
-def test_a_subscriber_who_closes_its_control_side_later_keeps_its_controls(start):
+def test_a_subscriber_that_half_closes_later_keeps_its_controls(start):
     sidecar = start()
     subscriber = sidecar.subscribe()
     sidecar.control(subscriber, filtering(deny=["b"]))
@@ -182,7 +182,7 @@ def test_the_stream_ends_with_ok_and_trailers_and_the_exit_code_is_the_workers(s
     assert sidecar.wait() == 3
 
 
-def test_the_first_subscriber_is_handed_what_came_before_it(start):
+def test_the_first_subscriber_receives_the_backlog(start):
     sidecar = start()
     for number in range(50):
         sidecar.emit("tool.execution.stop", number)
@@ -211,14 +211,14 @@ def test_events_between_two_subscribers_wait_for_the_second(start):
     assert sidecar.account(second).offered == 9
 
 
-def test_a_worker_that_has_already_ended_is_heard_by_the_one_it_lingers_for(start):
+def test_a_subscriber_within_the_linger_time_receives_the_backlog(start):
     sidecar = start(fixture("hello.sh"), linger="60s")
     wait_until("the worker's end", sidecar.worker_has_ended)
     assert len(Subscriber(sidecar.channel()).rest()) == 5
     assert sidecar.wait() == 0
 
 
-def test_a_full_queue_drops_and_counts(start):
+def test_a_full_queue_drops_events_and_counts_them(start):
     sidecar = start(ECHO, queue_capacity="10")
     for number in range(25):
         sidecar.emit("tool.execution.stop", number)
@@ -228,7 +228,7 @@ def test_a_full_queue_drops_and_counts(start):
     assert counts(sidecar.subscribe().take(10)) == list(range(10))
 
 
-def test_a_full_queue_may_give_up_the_oldest(start):
+def test_a_full_queue_can_drop_the_oldest_event(start):
     sidecar = start(ECHO, queue_capacity="10", when_full="drop-oldest")
     for number in range(25):
         sidecar.emit("tool.execution.stop", number)
@@ -236,7 +236,7 @@ def test_a_full_queue_may_give_up_the_oldest(start):
     assert counts(sidecar.subscribe().take(10)) == list(range(15, 25))
 
 
-def test_a_clients_own_deadline_ends_its_call_and_nothing_else(start):
+def test_a_clients_deadline_ends_only_its_own_call(start):
     sidecar = start()
     subscriber = sidecar.subscribe(timeout=1)
     assert subscriber.call.code() == grpc.StatusCode.DEADLINE_EXCEEDED  # the client's own doing
