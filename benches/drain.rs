@@ -49,16 +49,16 @@ struct Options {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Failure> {
     let options = Options::parse();
-    let mut account = Account { latency: options.latency, ..Account::default() };
+    let mut measurements = Measurements { latency: options.latency, ..Measurements::default() };
     match &options.address {
-        Some(address) => subscribe(address, &options, &mut account).await?,
-        None => account.read_lines()?,
+        Some(address) => subscribe(address, &options, &mut measurements).await?,
+        None => measurements.read_lines()?,
     }
-    account.print();
+    measurements.print();
     Ok(())
 }
 
-async fn subscribe(address: &str, options: &Options, account: &mut Account) -> Result<(), Failure> {
+async fn subscribe(address: &str, options: &Options, measurements: &mut Measurements) -> Result<(), Failure> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
@@ -80,7 +80,7 @@ async fn subscribe(address: &str, options: &Options, account: &mut Account) -> R
     }
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
-            account.add(data)?;
+            measurements.add(data)?;
         }
     }
     Ok(())
@@ -100,7 +100,7 @@ fn controls(patterns: usize) -> Bytes {
 
 /// The events received so far.
 #[derive(Default)]
-struct Account {
+struct Measurements {
     latency: bool,
     events: u64,
     bytes: u64,
@@ -111,7 +111,7 @@ struct Account {
     rest: BytesMut,
 }
 
-impl Account {
+impl Measurements {
     /// Counts the messages that end in this piece of the stream.
     fn add(&mut self, mut data: Bytes) -> Result<(), Failure> {
         let now = if self.latency { now_ns()? } else { 0 };

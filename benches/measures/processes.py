@@ -1,6 +1,6 @@
 """Starting wrappers, workers and subscribers, and saying what they cost.
 
-The CPU time of a wrapper alone is what wait4 tells of it and the children it waited for, less what its worker
+The CPU time of a wrapper alone is what wait4 reports for it and the children it waited for, less what its worker
 says of itself on stdout. wait4 counts in microseconds; /proc/PID/stat would count in hundredths of a second.
 """
 
@@ -32,7 +32,7 @@ def _kill_what_runs():
 
 
 class Process:
-    """A child whose end tells what it has cost."""
+    """A child whose cost is reported when it ends."""
 
     def __init__(self, words, **how):
         self.popen = subprocess.Popen(
@@ -154,7 +154,7 @@ def running_seconds(pid):
 
 
 def memory_mb(pid, field="VmRSS", file="status"):
-    """A field of /proc/PID/status or smaps_rollup in MB of 10^6 bytes; None if the process is gone."""
+    """A field of /proc/PID/status or smaps_rollup in MB of 10^6 bytes; None if the process has exited."""
     try:
         for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
             if line.startswith(f"{field}:"):

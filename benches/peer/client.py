@@ -71,7 +71,7 @@ def main():
         with grpc.insecure_channel(options.address) as channel:
             print(json.dumps(report(*receive(channel))), flush=True)
     except grpc.FutureTimeoutError:
-        sys.exit(f"client.py: nobody accepts connections at {options.address}")
+        sys.exit(f"client.py: nothing accepts connections at {options.address}")
     except grpc.RpcError as error:
         sys.exit(f"client.py: the stream ended with {error.code().name}: {error.details()}")
     except KeyboardInterrupt:

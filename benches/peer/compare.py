@@ -3,7 +3,7 @@
     cargo build --release
     python3 -m venv target/peer
     target/peer/bin/pip install grpcio grpcio-tools
-    target/peer/bin/python benches/peer/compare.py          # --help tells more
+    target/peer/bin/python benches/peer/compare.py          # --help for more
 
 It takes about 100 seconds for each of the --runs, and prints Markdown. Both columns get the same events from
 the same workload.py (a name, three measurements, five metadata entries, a correlation id), the same client.py
@@ -96,7 +96,7 @@ ROWS = [
 
 
 class Trouble(Exception):
-    """What is told in one line."""
+    """An error that is reported in one line."""
 
 
 def experiments(seconds):
@@ -116,7 +116,7 @@ def experiments(seconds):
 
 @contextlib.contextmanager
 def running(command, limit):
-    """A process that is gone afterwards, and does not run for more than so many seconds."""
+    """A process that is ended afterwards, or after a timeout in seconds."""
     environment = {key: os.environ[key] for key in os.environ if not key.startswith("TELEMETRY_SIDECAR_")}
     try:
         process = subprocess.Popen(
@@ -174,7 +174,7 @@ def address_of(process, ready_file):
     return f"127.0.0.1:{ready_file.read_text().strip()}"
 
 
-class Books:
+class Counters:
     """What a sidecar counts."""
 
     def __init__(self, stack, address):
@@ -185,27 +185,27 @@ class Books:
         try:
             return self._stub.GetStatus(status.GetStatusRequest(), timeout=TIMEOUT, wait_for_ready=True)
         except grpc.RpcError as error:
-            raise Trouble(f"the sidecar does not tell its status: {error.details()}") from None
+            raise Trouble(f"the sidecar does not report its status: {error.details()}") from None
 
     def _read_when(self, what, condition):
-        """The books as they are when this is so."""
+        """The counters when the condition holds."""
         deadline = time.monotonic() + TIMEOUT
-        while not condition(books := self._read()):
+        while not condition(counters := self._read()):
             if time.monotonic() > deadline:
                 raise Trouble(f"the sidecar has not {what}")
             time.sleep(0.01)
-        return books
+        return counters
 
     def worker_pid(self):
         """The worker's process id, once there is one: the sidecar listens before."""
-        return self._read_when("started the worker", lambda books: books.worker.pid).worker.pid
+        return self._read_when("started the worker", lambda counters: counters.worker.pid).worker.pid
 
     def dropped(self, emitted):
         """The events dropped, once all are read."""
-        books = self._read_when("read all events", lambda books: books.stream.events == emitted)
-        if not books.subscribers:
+        counters = self._read_when("read all events", lambda counters: counters.stream.events == emitted)
+        if not counters.subscribers:
             raise Trouble("the client left before the end")
-        return books.subscribers[0].dropped
+        return counters.subscribers[0].dropped
 
 
 def processes_of(sidecar, worker):
@@ -248,8 +248,8 @@ def measure(column, options, words, capacity):
         address = address_of(process, ready_file)
         worker_pid, own_pids = process.pid, []
         if column == SIDECAR:
-            books = Books(stack, address)
-            worker_pid = books.worker_pid()
+            counters = Counters(stack, address)
+            worker_pid = counters.worker_pid()
             own_pids = processes_of(process.pid, worker_pid)
         client = stack.enter_context(running([*options.client, address], limit))
         if line_of(client, "client") != "subscribed":
@@ -259,7 +259,7 @@ def measure(column, options, words, capacity):
         print("go", file=process.stdin, flush=True)
         worker = report_of(process, "worker", ["emitted"])
         cpu = cpu_seconds(own_pids) - cpu
-        dropped = books.dropped(worker["emitted"]) if column == SIDECAR else worker["dropped"]
+        dropped = counters.dropped(worker["emitted"]) if column == SIDECAR else worker["dropped"]
         worker_mib, sidecar_mib = peak_mib([worker_pid]), peak_mib(own_pids)
         # The worker ends now, and with it the stream.
         process.stdin.close()

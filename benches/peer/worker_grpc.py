@@ -1,6 +1,6 @@
 """A worker that serves its telemetry itself, as an in-process gRPC stream: what the sidecar replaces.
 
-    python3 benches/peer/worker_grpc.py burst --events 10000     # --help tells more
+    python3 benches/peer/worker_grpc.py burst --events 10000     # --help for more
 
 Then run client.py with the address, press Enter to start the workload, and Ctrl-D to end the worker.
 Needs Python 3.10 or later and `pip install grpcio grpcio-tools`.

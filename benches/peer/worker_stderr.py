@@ -1,6 +1,6 @@
 """A worker that prints its telemetry as lines on stderr, to be run behind the sidecar.
 
-    telemetry-sidecar -- python3 benches/peer/worker_stderr.py burst --events 10000     # --help tells more
+    telemetry-sidecar -- python3 benches/peer/worker_stderr.py burst --events 10000     # --help for more
 
 Then press Enter to start the workload, and Ctrl-D to end the worker. Needs Python 3.10 or later and nothing
 else.

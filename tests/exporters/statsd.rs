@@ -65,7 +65,7 @@ fn options(address: &str) -> [&str; 4] {
 }
 
 /// The exporter's counters.
-async fn books(sidecar: &Sidecar) -> Consumer {
+async fn exporter_status(sidecar: &Sidecar) -> Consumer {
     sidecar.status().await.exporters.remove(0)
 }
 
@@ -111,11 +111,12 @@ async fn the_counters_show_the_result_of_every_measurement() {
     sidecar.write("TELEMETRY:{\"event\": \"a\", \"measurements\": {\"b\": Infinity}}\n");
     assert_eq!(server.receive(), "snakepit.a:1|c");
     // The long name consists of an event's and a measurement's name.
-    let told = |books: &Consumer| books.dropped == 1 && books.counters.contains_key("datagrams");
-    let books = wait_for("the datagram to be counted", async || books(&sidecar).await, told).await;
-    assert_eq!((books.name.as_str(), books.offered, books.dropped), ("statsd", 2, 1));
+    let counted = |status: &Consumer| status.dropped == 1 && status.counters.contains_key("datagrams");
+    let status =
+        wait_for("the datagram to be counted", async || exporter_status(&sidecar).await, counted).await;
+    assert_eq!((status.name.as_str(), status.offered, status.dropped), ("statsd", 2, 1));
     let counters = [("datagrams", 1), ("invalid", 1), ("oversized", 2)];
-    assert_eq!(books.counters, counters.map(|(name, count)| (name.into(), count)).into());
+    assert_eq!(status.counters, counters.map(|(name, count)| (name.into(), count)).into());
     sidecar.finish().expect_code(0);
 }
 
@@ -124,8 +125,9 @@ async fn metrics_are_sent_once_an_absent_server_starts() {
     let (_folder, path, address) = socket();
     let mut sidecar = Sidecar::wrap_echo(&[&options(&address)[..], &["-v"]].concat());
     sidecar.write(STOP.repeat(1000));
-    let dropped = |books: &Consumer| books.dropped == 1000;
-    let absent = wait_for("all events to be dropped", async || books(&sidecar).await, dropped).await;
+    let dropped = |status: &Consumer| status.dropped == 1000;
+    let absent =
+        wait_for("all events to be dropped", async || exporter_status(&sidecar).await, dropped).await;
     assert!(absent.counters["unsent"] > 0 && !absent.counters.contains_key("datagrams"), "{absent:?}");
     sidecar.wait_for_stderr(&format!("statsd: cannot send to {address}: No such file"));
 
@@ -144,9 +146,9 @@ async fn send_errors_of_an_absent_udp_server_are_counted() {
     let mut sidecar = Sidecar::wrap_echo(&options("udp://127.91.7.4:47114"));
     let refused = async || {
         sidecar.write(STOP);
-        books(&sidecar).await
+        exporter_status(&sidecar).await
     };
-    wait_for("a refusal", refused, |books| books.dropped > 0).await;
+    wait_for("a refusal", refused, |status| status.dropped > 0).await;
     sidecar.finish().expect_code(0);
 }
 
@@ -161,7 +163,7 @@ async fn a_restarted_server_receives_all_later_metrics() {
         drop(server);
         fs::remove_file(&path).unwrap();
     }
-    assert_eq!(books(&sidecar).await.dropped, 0);
+    assert_eq!(exporter_status(&sidecar).await.dropped, 0);
     sidecar.finish().expect_code(0);
 }
 
@@ -174,9 +176,9 @@ async fn a_server_that_never_reads_delays_nothing() {
     let mut sidecar = Sidecar::wrap_echo(&[&options(&address)[..], &["--drain-timeout", "600s"]].concat());
     // Timings, which take a line each.
     sidecar.write(STOP.repeat(EVENTS));
-    let read = |books: &Consumer| books.offered == EVENTS as u64 && books.dropped > 0;
-    let books = wait_for("events to be dropped", async || books(&sidecar).await, read).await;
-    assert!(books.counters["datagrams"] > 0 && books.counters["unsent"] > 0, "{books:?}");
+    let read = |status: &Consumer| status.offered == EVENTS as u64 && status.dropped > 0;
+    let status = wait_for("events to be dropped", async || exporter_status(&sidecar).await, read).await;
+    assert!(status.counters["datagrams"] > 0 && status.counters["unsent"] > 0, "{status:?}");
     sidecar.finish().expect_code(0);
     assert!(stuck.receive().starts_with("snakepit.tool.run.duration:12.5|ms|#result:ok\n"));
 }

@@ -193,7 +193,7 @@ fn the_pipeline_counts_what_every_case_has_in_chunks_of_any_size() {
 
 fn in_chunks(case: &Case, log: &[u8], size: usize) -> Checked {
     let fed = feed(Splitter::new(&dialect::SNAKEPIT, case.embedded, case.max_line_bytes), log, size)?;
-    same("the books", case.counts.to_string().as_bytes(), counts(&fed.stats).to_string().as_bytes())?;
+    same("the counters", case.counts.to_string().as_bytes(), counts(&fed.stats).to_string().as_bytes())?;
     same_events("events", &case.events, &fed.events, false)?;
     same("stderr", &case.stderr, &fed.stderr)
 }
@@ -227,7 +227,7 @@ fn feed(splitter: Splitter, log: &[u8], size: usize) -> Result<Fed, String> {
 }
 
 fn balances(stats: &StreamStats) -> Checked {
-    if stats.balances() { Ok(()) } else { Err(format!("the books do not balance: {stats:?}")) }
+    if stats.balances() { Ok(()) } else { Err(format!("the counters do not balance: {stats:?}")) }
 }
 
 fn content(file: &mut File) -> Vec<u8> {

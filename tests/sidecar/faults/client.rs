@@ -125,10 +125,10 @@ async fn a_stopped_client() {
     let reading = std::thread::spawn(|| tail.finish());
     let drained = |status: &Status| find(status, id).unwrap().queued == 0;
     let status = wait_for("the queue to drain", async || sidecar.status().await, drained).await;
-    let books = find(&status, id).unwrap();
-    assert_eq!(books.offered, written, "{books:#?}");
+    let counters = find(&status, id).unwrap();
+    assert_eq!(counters.offered, written, "{counters:#?}");
     sidecar.finish().expect_code(0);
-    assert_eq!(reading.join().unwrap(), (true, books.delivered));
+    assert_eq!(reading.join().unwrap(), (true, counters.delivered));
 }
 
 /// The same with keepalive, which by default takes 30 seconds and 20 seconds. Worker: unaffected. The client,
@@ -148,11 +148,14 @@ async fn a_stopped_client_is_disconnected_by_keepalive() {
     };
     let (written, status) = stream_to_another(&mut sidecar, goes_on).await;
 
-    let books = status.departed.clone().unwrap();
+    let counters = status.departed.clone().unwrap();
     assert_eq!((status.departed_count, find(&status, tail.id)), (1, None));
-    assert!(books.dropped > 0 && books.abandoned > 0 && books.offered <= written, "{written}: {books:#?}");
+    assert!(
+        counters.dropped > 0 && counters.abandoned > 0 && counters.offered <= written,
+        "{written}: {counters:#?}"
+    );
     let (content, printed) = tail.finish();
-    assert!(!content && printed <= books.delivered, "{printed} of {books:#?}");
+    assert!(!content && printed <= counters.delivered, "{printed} of {counters:#?}");
     sidecar.finish().expect_code(0);
 }
 
@@ -166,8 +169,8 @@ async fn a_reset() {
     wait_for("all to be read", async || sidecar.status().await, read).await;
     setsockopt(&stream.0, Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 }).unwrap();
     drop(stream);
-    let gone = |status: &Status| status.subscribers.is_empty();
-    let status = wait_for("it to be gone", async || sidecar.status().await, gone).await;
+    let disconnected = |status: &Status| status.subscribers.is_empty();
+    let status = wait_for("it to disconnect", async || sidecar.status().await, disconnected).await;
     let departed = status.departed.unwrap();
     assert!(departed.abandoned > 100 && departed.offered == 1_000, "{departed:#?}");
     sidecar.finish().expect_code(0);
