@@ -1,6 +1,6 @@
 """Starting wrappers, workers and subscribers, and saying what they cost.
 
-The CPU time of a wrapper alone is what wait4 reports for it and the children it waited for, less what its worker
+The CPU time of a wrapper alone is what wait4 reports for it and its reaped children, less what its worker
 says of itself on stdout. wait4 counts in microseconds; /proc/PID/stat would count in hundredths of a second.
 """
 
