@@ -162,7 +162,7 @@ impl Measurements {
     }
 }
 
-/// Where the first message ends, if it is all there.
+/// The end of the first message, if it is complete.
 fn message_end(data: &[u8]) -> Option<usize> {
     let (prefix, rest) = Prefix::split(data)?;
     let length = prefix.length as usize;

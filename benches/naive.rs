@@ -74,9 +74,9 @@ async fn main() -> Result<ExitCode, Failure> {
         std::fs::write(path, format!("{}\n", listener.local_addr()?.port()))?;
     }
     let subscribers = Subscribers::default();
-    // Once every connection has dropped its sender, everything is delivered.
-    let (alive, mut gone) = mpsc::channel::<()>(1);
-    let accepting = tokio::spawn(accept(listener, subscribers.clone(), alive));
+    // Everything is delivered when every connection has dropped its sender.
+    let (open, mut all_closed) = mpsc::channel::<()>(1);
+    let accepting = tokio::spawn(accept(listener, subscribers.clone(), open));
 
     let mut worker = Command::new(program).args(words).stderr(Stdio::piped()).spawn()?;
     let mut lines = BufReader::new(worker.stderr.take().ok_or("no pipe")?).lines();
@@ -94,14 +94,14 @@ async fn main() -> Result<ExitCode, Failure> {
     // This ends the streams.
     subscribers.lock().clear();
     accepting.abort();
-    let _ = timeout(DRAIN_TIMEOUT, gone.recv()).await;
+    let _ = timeout(DRAIN_TIMEOUT, all_closed.recv()).await;
     Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
-async fn accept(listener: TcpListener, subscribers: Subscribers, alive: mpsc::Sender<()>) {
+async fn accept(listener: TcpListener, subscribers: Subscribers, open: mpsc::Sender<()>) {
     while let Ok((socket, _)) = listener.accept().await {
         let _ = socket.set_nodelay(true);
-        let (subscribers, alive) = (subscribers.clone(), alive.clone());
+        let (subscribers, open) = (subscribers.clone(), open.clone());
         tokio::spawn(async move {
             let service = hyper::service::service_fn(|request| {
                 let subscribers = subscribers.clone();
@@ -112,7 +112,7 @@ async fn accept(listener: TcpListener, subscribers: Subscribers, alive: mpsc::Se
             });
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             let _ = server.serve_connection(TokioIo::new(socket), service).await;
-            drop(alive);
+            drop(open);
         });
     }
 }

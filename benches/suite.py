@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""What the sidecar costs, beside what it is compared with, as one Markdown table.
+"""Compares the cost of the sidecar with its references, as one Markdown table.
 
-    benches/suite.py                               everything but growth; it takes a while
-    benches/suite.py --quick                       a glance: few runs of a tenth of the size, not for quoting
+    benches/suite.py                               everything except growth; slow
+    benches/suite.py --quick                       few runs of a tenth of the size; not for quoting
     benches/suite.py --only latency --runs 9       one section; repeatable
     benches/suite.py --only growth                 tables of growth: line length, share, subscribers, patterns
     benches/suite.py --json figures.json --svg figures.svg
-    benches/suite.py --from figures.json --svg figures.svg     the table and the plot anew, without measuring
+    benches/suite.py --from figures.json --svg figures.svg     table and plot from stored figures
 
-Builds the release binary and the programs in benches/ first. What is compared is run in turn, and medians are
-taken. Ratios travel; times belong to the machine. Run it as a user without privileges: root is exempt from
-pipe limits. With CARGO_TARGET_DIR set, programs are built and found there.
-Needs Linux and Python 3.10 or later with its standard library; instructions are counted if valgrind is there.
+Builds the release binary and the programs in benches/ first. Runs of the compared programs alternate, and the
+table has medians. Ratios hold on other machines, times do not. Run it as a user without privileges: root is
+exempt from pipe limits. With CARGO_TARGET_DIR set, programs are built and found there.
+Needs Linux and Python 3.10 or later with its standard library; counts instructions if valgrind is installed.
 """
 
 import argparse
@@ -37,7 +37,7 @@ SECTIONS = {
     "exporters": exporters.measure,
     "growth": lambda options: ([], list(stream.growth(options))),
 }
-# It takes long and is looked at apart.
+# Slow, and read separately.
 NOT_BY_DEFAULT = {"growth"}
 
 
@@ -63,7 +63,7 @@ def parse():
 
 
 def build():
-    # The binary comes last, as it ships: with examples or benchmarks it has what only they need compiled in.
+    # The binary is built last, as released: built with examples or benchmarks it also has their features.
     for what in (
         ["build", "--release", "--examples"],
         ["bench", "--no-run", "--bench", "decode"],
@@ -73,7 +73,7 @@ def build():
 
 
 def machine():
-    """Where this is, in a line."""
+    """Describes the machine in one line."""
     cpu = platform.machine()
     cores = 0
     for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -94,7 +94,7 @@ def measure(options):
         found["rows"] += rows.to_json(more)
         found["tables"] += [vars(table) for table in tables]
         if options.json:
-            # What is there is not lost to what comes.
+            # Written after each section, so that a later failure loses no results.
             write(options.json, found)
     return found
 

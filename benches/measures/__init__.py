@@ -1,1 +1,1 @@
-"""What benches/suite.py measures, a module for each section."""
+"""The measurements of benches/suite.py, one module for each section."""

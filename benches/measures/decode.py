@@ -1,4 +1,4 @@
-"""One line to one frame, on one core: what `cargo bench --bench decode` says, run without Cargo."""
+"""One line to one frame, on one core: the results of `cargo bench --bench decode`, run without Cargo."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def measure(options):
 
 
 def bench(*words):
-    # Cargo puts a hash behind the name; the newest was built last.
+    # Cargo appends a hash to the name; the newest file is the last build.
     programs = [path for path in (TARGET / "deps").glob("decode-*") if not path.suffix]
     command = [max(programs, key=lambda path: path.stat().st_mtime), "--json", *words]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)

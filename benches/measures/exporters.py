@@ -1,7 +1,7 @@
 """The CPU time that an exporter adds for each event, at a steady rate and without subscribers.
 
-Servers do as little as possible: a socket that is never read, and a collector that ignores requests. Of
-20,000 spans a second a collector accepts what it can; the others are encoded, dropped and counted.
+The servers do as little as possible: a socket that is never read, and a collector that ignores requests. Of
+20,000 spans a second the collector accepts as many as it can; the others are encoded, dropped and counted.
 """
 
 import os
@@ -16,7 +16,7 @@ RATE = 20_000
 
 
 class Collector(BaseHTTPRequestHandler):
-    """Takes everything: an empty answer is a whole success."""
+    """Accepts every request: an empty response means full success."""
 
     protocol_version = "HTTP/1.1"
 

@@ -1,7 +1,7 @@
-"""How long an event takes from the worker's write to the client, and what that costs, at a steady rate.
+"""The latency from the worker's write to the client, and the CPU time, at a steady rate.
 
-The reference is the least that a wrapper can do: `cat` between two pipes, read by the same client without
-gRPC. CPU is that of the wrapper, or of `cat`, in per cent of one core; start and end are left out.
+The reference is the minimum for a wrapper: `cat` between two pipes, read by the same client without gRPC. CPU
+is that of the wrapper, or of `cat`, in per cent of one core, without start and end.
 """
 
 import json
@@ -71,7 +71,7 @@ def through_cat(rate, seconds):
 
 
 def cpu_while_running(pid, seconds):
-    """Per cent of a core, in the middle of the run."""
+    """Measures per cent of a core in the middle of the run."""
     margin = seconds / 10
     time.sleep(margin)
     before, start = running_seconds(pid), time.monotonic()

@@ -1,6 +1,6 @@
 """Many sidecars at once, and one sidecar with many subscribers: completeness, memory and CPU.
 
-Memory is Pss, which divides shared pages among processes; MB are 10^6 bytes. CPU is that of the wrappers
+Memory is Pss, which divides shared pages among processes; MB are 10^6 bytes. CPU is that of the wrappers,
 without workers and subscribers, in per cent of one core.
 """
 
@@ -33,21 +33,21 @@ def rows(title, found):
 
 
 def fleet(wrapper, number, subscribers, rate, seconds):
-    """This many wrappers, each with a worker that prints this many events a second, and with subscribers."""
-    # So long that none has ended when all have been looked at.
+    """Runs `number` wrappers, each with subscribers and a worker that prints `rate` events a second."""
+    # Enough events that all workers still run at the last measurement.
     count = rate * seconds * 2
     words = [EMIT, "--wait", "--rate", str(rate), "--count", str(count)]
     members = [Wrapped(wrapper, words, subscribers=subscribers) for _ in range(number)]
     pids = [member.process.pid for member in members]
-    # Looking at each takes long where all of them are busy: every tenth stands for ten.
-    looked_at = pids[::10]
-    looked_at += [helper for pid in looked_at for helper in helpers(pid)]
+    # Measuring each one takes long when all are busy, so only every tenth is measured.
+    measured = pids[::10]
+    measured += [helper for pid in measured for helper in helpers(pid)]
     for member in members:
         member.begin()
     time.sleep(seconds / 4)
     before, start = sum(map(running_seconds, pids)), time.monotonic()
     time.sleep(seconds / 4)
     cpu = 100 * (sum(map(running_seconds, pids)) - before) / (time.monotonic() - start)
-    pss = sum(memory_mb(pid, "Pss", "smaps_rollup") for pid in looked_at) * number / len(pids[::10])
+    pss = sum(memory_mb(pid, "Pss", "smaps_rollup") for pid in measured) * number / len(pids[::10])
     delivered = sum(member.finish().delivered for member in members)
     return {"delivered": 100 * delivered / (number * subscribers * count), "cpu": cpu, "pss": pss}

@@ -1,7 +1,7 @@
-"""Resident memory, and what many sidecars leave of a user's pipe budget.
+"""Resident memory, and how much of a user's pipe budget many sidecars leave.
 
-MB are 10^6 bytes. Pss shares out what several processes have in common, such as the program itself. The
-budget concerns users without privileges; as root the last row says nothing.
+MB are 10^6 bytes. Pss divides pages that several processes share, such as the program itself. The budget
+applies to users without privileges; as root the last row has no meaning.
 """
 
 import fcntl
@@ -55,7 +55,7 @@ def streaming(wrapper, seconds):
 
 
 def flat_out(wrapper, options, subscriber_options):
-    """The most that it ever had, seen until it ends."""
+    """Returns the peak memory, polled until the process ends."""
     count = str(options.scaled(2_000_000 if wrapper == "sidecar" else 500_000))
     wrapped = Wrapped(wrapper, [EMIT, "--wait", "--count", count], subscriber_options=subscriber_options)
     wrapped.begin()
@@ -68,7 +68,7 @@ def flat_out(wrapper, options, subscriber_options):
 
 
 def fleets(options):
-    """Many at once, each with a worker at a low rate."""
+    """Runs many wrappers at once, each with a worker at a low rate."""
     number = options.scaled(200)
     found = {wrapper: fleet(wrapper, number) for wrapper in ("sidecar", "naive")}
     privileged = "root, so no limit applies" if os.geteuid() == 0 else "unprivileged"
@@ -114,6 +114,6 @@ def fleet(wrapper, number):
 
 
 def helpers(pid):
-    """A wrapper's children that are not the worker."""
+    """Returns the children of a wrapper without the worker."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in children if Path(f"/proc/{child}/comm").read_text() != "emit\n"]

@@ -1,9 +1,9 @@
-"""Ordinary stderr through the sidecar, and through `cat` as a shell's pipe would send it.
+"""Ordinary stderr through the sidecar, and through `cat` in a shell pipe.
 
 Wall time runs from the worker's first write to the end of the last process. "CPU of the relay" is that of the
-sidecar or of `cat` alone; "CPU of all" adds the worker and, where stderr is a pipe, its reader, which is
-another `cat` and the same for all. An enlarged pipe has 1 MiB, given to it by its owner; the
-sidecar leaves the pipe it inherits as it is.
+sidecar or of `cat` alone; "CPU of all" adds the worker and, if stderr is a pipe, its reader, which is
+the same additional `cat` for all. The owner of an enlarged pipe has set it to 1 MiB; the sidecar
+does not resize the pipe that it inherits.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from .processes import EMIT, NAIVE, SIDECAR, Process, medians_in_turn
 from .rows import Row
 
 LINE_BYTES = 100
-# The naive design takes so much longer that it gets a part of the work, and the times are scaled up.
+# The naive design is so much slower that it gets a part of the work, and its times are scaled up.
 NAIVE_PART = 64
 PIPE_BYTES = {"an enlarged pipe": 1024 * 1024, "a 64 KiB pipe": 65536}
 
@@ -73,7 +73,7 @@ def scaled(found):
 
 
 def relay(wrapper, sink, lines, block):
-    """Seconds that it takes with this wrapper; without one `cat` reads the worker's stderr."""
+    """Measures the seconds with this wrapper; without one `cat` reads the worker's stderr."""
     reader, stderr = open_sink(sink)
     worker_words = [EMIT, "--share", "0", "--count", str(lines), "--block", str(block)]
     if wrapper is None:
@@ -97,7 +97,7 @@ def relay(wrapper, sink, lines, block):
 
 
 def open_sink(sink):
-    """Where ordinary output goes, and who reads it there."""
+    """Returns the reader of ordinary output, if any, and the descriptor to write to."""
     if sink == "/dev/null":
         return None, os.open(sink, os.O_WRONLY)
     read_end, write_end = os.pipe()

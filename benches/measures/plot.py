@@ -1,4 +1,4 @@
-"""The rows as an SVG: what each measure is as a multiple of its reference, less being better."""
+"""The rows as an SVG: each result as a multiple of its reference; less is better."""
 
 import math
 from xml.sax.saxutils import escape
@@ -26,7 +26,7 @@ COLOURS = """
 
 
 def cost(row, value):
-    """Times the reference's cost: a speed is turned round, so that less is better everywhere."""
+    """Returns the multiple of the reference's cost; speeds are inverted, so that less is always better."""
     ratio = row.ratio(value)
     if not ratio or ratio <= 0:
         return None
@@ -34,7 +34,7 @@ def cost(row, value):
 
 
 def draw(rows, where):
-    """An SVG of the rows with a target."""
+    """Returns an SVG of the rows that have a target."""
     rows = [row for row in rows if row.wanted_ratio and row.unit != "KiB" and cost(row, row.sidecar)]
     wanted = [1 / row.wanted_ratio if row.more_is_better else row.wanted_ratio for row in rows]
     costs = [cost(row, value) for row in rows for value in (row.sidecar, row.naive)]
@@ -75,7 +75,7 @@ def draw(rows, where):
 
 
 def ticks(low, high):
-    # More than this would run into each other.
+    # More labels would overlap.
     factors = (1, 3) if high - low <= 3 else (1,)
     powers = range(math.floor(low), math.ceil(high) + 1)
     candidates = [factor * 10.0**power for power in powers for factor in factors]

@@ -1,7 +1,7 @@
-"""Starting wrappers, workers and subscribers, and saying what they cost.
+"""Starts wrappers, workers and subscribers, and reports their cost.
 
-The CPU time of a wrapper alone is what wait4 reports for it and its reaped children, less what its worker
-says of itself on stdout. wait4 counts in microseconds; /proc/PID/stat would count in hundredths of a second.
+The CPU time of a wrapper alone is what wait4 reports for it and its reaped children, minus what its worker
+reports on stdout. wait4 counts in microseconds; /proc/PID/stat would count in hundredths of a second.
 """
 
 import atexit
@@ -43,7 +43,7 @@ class Process:
         _running.add(self.popen)
 
     def line(self):
-        """The next line of its output."""
+        """Reads the next line of its output."""
         return self.popen.stdout.readline().decode()
 
     def finish(self):
@@ -75,7 +75,7 @@ class Process:
 
 @dataclass
 class Outcome:
-    """What a worker, its wrapper and its subscribers say at the end."""
+    """The final reports of a worker, its wrapper and its subscribers."""
 
     worker: dict
     subscribers: list
@@ -87,12 +87,12 @@ class Outcome:
 
     @property
     def seconds(self):
-        """From the worker's first write to the last arrival."""
+        """The time from the worker's first write to the last arrival."""
         return (max(one["last_ns"] for one in self.subscribers) - self.worker["start_ns"]) / 1e9
 
 
 class Wrapped:
-    """A worker behind the sidecar or the naive design, with subscribers. It waits for `begin`."""
+    """A worker behind the sidecar or the naive design, with subscribers. The worker waits for `begin`."""
 
     def __init__(self, wrapper, worker, subscribers=1, subscriber_options=(), options=()):
         words = [NAIVE] if wrapper == "naive" else [SIDECAR, *options]
@@ -107,7 +107,7 @@ class Wrapped:
             if subscriber.line() != "subscribed\n":
                 raise SystemExit(f"{' '.join(drain)}: could not subscribe")
         if subscriber_options:
-            # Controls are read after the subscription is confirmed.
+            # The server reads controls after it has confirmed the subscription.
             time.sleep(0.1)
 
     def _port(self, ready):
@@ -127,7 +127,7 @@ class Wrapped:
     def finish(self):
         output, cpu = self.process.finish()
         worker = json.loads(output)
-        # A subscriber that stalls waits for this.
+        # This ends a stalled subscriber.
         for subscriber in self.subscribers:
             subscriber.popen.stdin.close()
         reports = [json.loads(subscriber.finish()[0]) for subscriber in self.subscribers]
@@ -139,14 +139,14 @@ class Wrapped:
 
 
 def run_wrapped(wrapper, worker, **how):
-    """All of it at once."""
+    """Starts, runs and finishes a wrapped worker."""
     wrapped = Wrapped(wrapper, worker, **how)
     wrapped.begin()
     return wrapped.finish()
 
 
 def running_seconds(pid):
-    """CPU seconds that a process's living threads have taken, to the nanosecond."""
+    """Returns the CPU seconds of a process's running threads, to the nanosecond."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         total += int((task / "schedstat").read_text().split()[0])
@@ -154,7 +154,7 @@ def running_seconds(pid):
 
 
 def memory_mb(pid, field="VmRSS", file="status"):
-    """A field of /proc/PID/status or smaps_rollup in MB of 10^6 bytes; None if the process has exited."""
+    """Returns a field of /proc/PID/status or smaps_rollup in MB of 10^6 bytes; None if it has exited."""
     try:
         for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
             if line.startswith(f"{field}:"):
@@ -165,7 +165,7 @@ def memory_mb(pid, field="VmRSS", file="status"):
 
 
 def in_turn(runs, measures):
-    """Lists of results by name. Every measure has its turn, so that other load hits all alike."""
+    """Returns lists of results by name. Measures alternate, so that other load affects all equally."""
     results = {name: [] for name in measures}
     for _ in range(runs):
         for name, measure in measures.items():
@@ -174,7 +174,7 @@ def in_turn(runs, measures):
 
 
 def medians(results):
-    """The median of each key of the results, which are dictionaries."""
+    """Returns the median of each key of the results, which are dictionaries."""
     keys = results[0].keys()
     return {key: statistics.median(result[key] for result in results) for key in keys}
 

@@ -1,4 +1,4 @@
-"""A Python worker that prints so many events as the README says, flat out, and then what that took."""
+"""A Python worker that prints events in the README's way, flat out, and then reports the time taken."""
 
 import json
 import sys

@@ -1,8 +1,8 @@
-"""The rows of the table: what was measured, with what it is compared, and how that is written."""
+"""The rows of the table: measurements, their references, and how numbers are formatted."""
 
 from dataclasses import asdict, dataclass, field
 
-# How a number with a unit is written: a factor, digits after the point, what follows.
+# The format of each unit: a factor, digits after the point, a suffix.
 FORMATS = {
     "s": (1, 2, " s"),
     "ms": (1, 2, " ms"),
@@ -18,7 +18,7 @@ FORMATS = {
 
 @dataclass
 class Row:
-    """One measure. The reference is what one has otherwise; without one it is the naive design."""
+    """One measurement. The reference is the usual alternative, or else the naive design."""
 
     what: str
     unit: str
@@ -26,7 +26,7 @@ class Row:
     naive: float | None = None
     reference: float | None = None
     reference_name: str = ""
-    # At most one of these.
+    # At most one of these two is set.
     target: float | None = None
     target_ratio: float | None = None
     more_is_better: bool = False
@@ -52,7 +52,7 @@ class Row:
             return ""
         factor, digits, suffix = FORMATS[self.unit]
         value *= factor
-        # Small times deserve their digits.
+        # Small values get one more digit.
         if digits and abs(value) < 0.1:
             digits += 1
         return f"{value:,.{digits}f}{suffix}"
@@ -82,7 +82,7 @@ HEADINGS = ["", "sidecar", "reference", "ratio", "target", "naive"]
 
 @dataclass
 class Table:
-    """A table of its own, under the main one."""
+    """A separate table below the main one."""
 
     title: str
     headings: list

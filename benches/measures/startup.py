@@ -1,6 +1,6 @@
-"""How much later a worker's main is reached behind a wrapper, and how much later it all ends.
+"""How much later a worker reaches its main behind a wrapper, and how much later everything ends.
 
-The worker says when its main was reached; it needs no interpreter, so that little noise is its own.
+The worker reports when it reached its main; it is a native program, so that it adds little noise.
 """
 
 import os
@@ -53,11 +53,11 @@ def measure(options):
 
 
 def start(wrapper):
-    """Milliseconds."""
+    """Measures milliseconds."""
     words = [*wrapper, EMIT, "--mark"]
     read_end, write_end = os.pipe()
     started = time.monotonic_ns()
-    # vfork inside: it costs the same however large this process is.
+    # This uses vfork, so the cost does not depend on the size of this process.
     process = os.posix_spawnp(words[0], words, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, write_end, 1)])
     os.close(write_end)
     with os.fdopen(read_end) as output:

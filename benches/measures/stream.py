@@ -1,7 +1,7 @@
 """The whole path, flat out: a worker that only writes, clients that only count.
 
-The sidecar gets queues that hold everything, and time to drain them, so that nothing is dropped and every
-event is paid for. The naive design has its queue of 1024; what it loses shows in the share delivered.
+The sidecar gets queues that hold everything, and time to drain them, so that it drops nothing and pays for
+every event. The naive design keeps its queue of 1024; its drops show in the share delivered.
 """
 
 from .processes import EMIT, medians_in_turn, run_wrapped
@@ -47,12 +47,12 @@ def measure(options):
 
 
 def flat_out(wrapper, count, subscribers=1, worker_options=(), subscriber_options=(), events=None):
-    """What becomes of so many lines; `events` of them are events, or all."""
+    """Measures a worker that prints `count` lines; `events` of them (all by default) are events."""
     events = count if events is None else events
     worker = [EMIT, "--wait", "--count", str(count), *worker_options]
     how = {"subscribers": subscribers, "subscriber_options": subscriber_options, "options": EVERYTHING}
     outcome = run_wrapped(wrapper, worker, **how)
-    # Without an event nothing arrives that would end the time.
+    # Without events nothing arrives, and the time ends with the worker.
     end_ns = max([outcome.worker["end_ns"], *(one["last_ns"] for one in outcome.subscribers)])
     seconds = (end_ns - outcome.worker["start_ns"]) / 1e9
     return {
@@ -64,7 +64,7 @@ def flat_out(wrapper, count, subscribers=1, worker_options=(), subscriber_option
 
 
 def growth(options):
-    """How it grows with the length of lines, the share of telemetry, the subscribers and their patterns."""
+    """Measures growth with line length, share of telemetry, number of subscribers and of patterns."""
     base = options.scaled(1_000_000)
     yield grow(
         options,
@@ -106,7 +106,7 @@ def lengths():
 
 
 def grow(options, title, cases):
-    """A table of cases, each the arguments of `flat_out` after the first."""
+    """Returns a table of cases; each case has the arguments of `flat_out` after the first."""
     found = medians_in_turn(
         options.runs,
         {name: (lambda case=case: flat_out("sidecar", *case)) for name, case in cases.items()},

@@ -1,4 +1,4 @@
-"""What a real Python worker notices: how fast it prints events flat out, by where its stderr goes."""
+"""How fast a real Python worker prints events flat out, for each destination of its stderr."""
 
 import json
 import subprocess

@@ -1,14 +1,14 @@
-"""A subscriber that counts events and takes their latency until the stream ends.
+"""A subscriber that counts events and measures their latency until the stream ends.
 
     python3 benches/peer/client.py 127.0.0.1:PORT
 
 Needs Python 3.10 or later and `pip install grpcio grpcio-tools`. It sends toggle(true), prints "subscribed"
-when the server has answered, and a JSON report at the end:
+when the server has responded, and a JSON report at the end:
 
     received, seconds                      events, and the time from the first to the last
     latency_p50_us, latency_p99_us         from an event's timestamp_ns to its arrival here
 
-compare.py --client takes any other program that is called in this way and prints these two lines.
+compare.py --client runs any other program that takes the same argument and prints these two lines.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import workload
 
 bridge, bridge_grpc = stubs.load("snakepit_bridge")
 
-import grpc  # noqa: E402, because stubs says in one line what to do if it is missing
+import grpc  # noqa: E402, because stubs reports in one line if it is missing
 
 # The limit for connecting, in seconds.
 TIMEOUT = 10
@@ -35,7 +35,7 @@ def controls(ended):
 
 
 def receive(channel):
-    """The arrival of every event and its latency, both in nanoseconds."""
+    """Returns the arrival times and latencies of all events, in nanoseconds."""
     grpc.channel_ready_future(channel).result(TIMEOUT)
     ended = threading.Event()
     call = bridge_grpc.BridgeServiceStub(channel).StreamTelemetry(controls(ended))

@@ -1,4 +1,4 @@
-"""Telemetry through the sidecar beside what it replaces, an in-process gRPC stream: a table of medians.
+"""Compares the sidecar with what it replaces, an in-process gRPC stream: a table of medians.
 
     cargo build --release
     python3 -m venv target/peer
@@ -12,20 +12,20 @@ worker_grpc.py alone, and worker_stderr.py behind the sidecar.
 
 How to read it:
 
-- Emit is what one emit takes the thread that calls it. What else it costs the worker is in its CPU time: the
-  in-process stream sends in another thread, which competes with the first for the interpreter.
-- The worker sleeps between events, or computes in the rows that say so: in Python alone, which is the worst
-  case, since code that releases the interpreter's lock lets the other thread send.
-- Drops are what the server counts: the worker itself, or the sidecar in its GetStatus. Delivered is what the
-  client received. Together they have to be what was emitted, or there is no table.
-- How much gets through a full queue is also the client's doing. One in Python takes 14 to 30 thousand events
-  a second; both columns drop what comes faster for longer than queue and connection can hold. With --client
-  COMMAND it is another: client.py says how it is called. Of all rows these differ most from run to run, also
-  because a worker that has to share its processor with the client emits more slowly.
-- The sidecar gets 60 s to hand over what is queued when the worker ends; its default is 500 ms.
-- CPU is in per cent of one processor, the worker's own pacing included. Memory is the peak of what is
-  resident, in all of the sidecar's processes, with the pages they share counted in each. It is saved only in
-  a worker that does not need gRPC for something else.
+- Emit is the time that one emit takes in the calling thread. Its other costs appear in the worker's CPU time:
+  the in-process stream sends in another thread, which competes with the first for the interpreter.
+- The worker sleeps between events, or computes in the rows named so: in pure Python, which is the worst case,
+  since code that releases the interpreter's lock lets the other thread send.
+- The server counts drops: the worker itself, or the sidecar in its GetStatus. Delivered is what the client
+  received. If the sum of both is not the number of emitted events, no table is printed.
+- How much passes a full queue also depends on the client. The Python client takes 14 to 30 thousand events a
+  second; both columns drop events once queue and connection are full. --client COMMAND runs another client:
+  see client.py for its interface. These rows vary most from run to run, also because a worker that shares its
+  processor with the client emits more slowly.
+- The sidecar gets 60 s to deliver queued events after the worker ends; the default is 500 ms.
+- CPU is in per cent of one processor and includes the worker's pacing. Memory is peak resident memory, summed
+  over all processes of the sidecar; pages that they share count in each. The memory of gRPC is saved only in
+  a worker that does not use gRPC for something else.
 
 Needs Python 3.10 or later on Linux.
 """
@@ -51,21 +51,21 @@ import workload
 
 status, status_grpc = stubs.load("telemetry_sidecar")
 
-import grpc  # noqa: E402, because stubs says in one line what to do if it is missing
+import grpc  # noqa: E402, because stubs reports in one line if it is missing
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 IN_PROCESS, SIDECAR = "in-process gRPC", "telemetry-sidecar"
-# The peer's only bound is a number of events, so that the sidecar's bytes must not be another.
+# The peer limits only the number of events, so the sidecar's limit in bytes must not take effect.
 QUEUE_BYTES = 1 << 30
 # The limit of a run in seconds, in addition to the duration of its workload.
 TIMEOUT = 120
 TICKS = os.sysconf("SC_CLK_TCK")
 CLIENT = [sys.executable, str(HERE / "client.py")]
-# What of a result is no measurement.
+# The keys of a result that are not measurements.
 LABELS = ("run", "experiment", "column")
 
-# A row: its name, the experiment, and the cell made of that experiment's medians.
+# A row: its name, the experiment, and the format of its cell, filled with the experiment's medians.
 ROWS = [
     ("emit at 1,000/s, p50", "steady", "{emit_p50_us:,.0f} µs"),
     ("emit at 1,000/s, p99", "steady", "{emit_p99_us:,.0f} µs"),
@@ -100,7 +100,7 @@ class Trouble(Exception):
 
 
 def experiments(seconds):
-    """The workload and the queue's capacity of every experiment."""
+    """Returns the workload and the queue capacity of each experiment."""
     steady = ["--rate", "1000", "--seconds", str(seconds)]
     short, long = 1024, 200_000
     return {
@@ -116,7 +116,7 @@ def experiments(seconds):
 
 @contextlib.contextmanager
 def running(command, limit):
-    """A process that is ended afterwards, or after a timeout in seconds."""
+    """Runs a process and kills it on exit, or after `limit` seconds."""
     environment = {key: os.environ[key] for key in os.environ if not key.startswith("TELEMETRY_SIDECAR_")}
     try:
         process = subprocess.Popen(
@@ -125,7 +125,7 @@ def running(command, limit):
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
-            # A Ctrl-C is for this program alone, which then ends the others.
+            # Ctrl-C reaches only this program, which then ends the others.
             start_new_session=True,
         )
     except OSError as error:
@@ -145,7 +145,7 @@ def running(command, limit):
 
 
 def line_of(process, who):
-    """The next line of a process's stdout."""
+    """Reads the next line of a process's stdout."""
     line = process.stdout.readline().strip()
     if not line:
         raise Trouble(f"the {who} ended or took too long, and said nothing")
@@ -153,7 +153,7 @@ def line_of(process, who):
 
 
 def report_of(process, who, keys):
-    """The JSON object that the process prints as a line, which must have these keys."""
+    """Reads a line with a JSON object, which must have these keys."""
     line = line_of(process, who)
     try:
         report = json.loads(line)
@@ -166,7 +166,7 @@ def report_of(process, who, keys):
 
 
 def address_of(process, ready_file):
-    """Where a worker or sidecar listens, once it does."""
+    """Waits until a worker or sidecar listens; returns its address."""
     while not ready_file.exists():
         if process.poll() is not None:
             raise Trouble(f"{process.args[0]} ended with {process.returncode} before it listened")
@@ -175,7 +175,7 @@ def address_of(process, ready_file):
 
 
 class Counters:
-    """What a sidecar counts."""
+    """The counters of a sidecar."""
 
     def __init__(self, stack, address):
         channel = stack.enter_context(grpc.insecure_channel(address))
@@ -188,7 +188,7 @@ class Counters:
             raise Trouble(f"the sidecar does not report its status: {error.details()}") from None
 
     def _read_when(self, what, condition):
-        """The counters when the condition holds."""
+        """Waits until the condition holds; returns the counters."""
         deadline = time.monotonic() + TIMEOUT
         while not condition(counters := self._read()):
             if time.monotonic() > deadline:
@@ -197,11 +197,11 @@ class Counters:
         return counters
 
     def worker_pid(self):
-        """The worker's process id, once there is one: the sidecar listens before."""
+        """Waits for the worker's process id: the sidecar listens before it starts the worker."""
         return self._read_when("started the worker", lambda counters: counters.worker.pid).worker.pid
 
     def dropped(self, emitted):
-        """The events dropped, once all are read."""
+        """Waits until all events are read; returns how many were dropped."""
         counters = self._read_when("read all events", lambda counters: counters.stream.events == emitted)
         if not counters.subscribers:
             raise Trouble("the client left before the end")
@@ -209,26 +209,26 @@ class Counters:
 
 
 def processes_of(sidecar, worker):
-    """The sidecar's own: itself and its children, but not the worker."""
+    """Returns the sidecar and its children, without the worker."""
     listings = Path(f"/proc/{sidecar}/task").glob("*/children")
     children = [int(child) for listing in listings for child in listing.read_text().split()]
     return [sidecar, *(child for child in children if child != worker)]
 
 
 def cpu_seconds(pids):
-    """The CPU time of these processes so far."""
+    """Returns the CPU time used so far by these processes."""
     fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
     return sum(int(each[11]) + int(each[12]) for each in fields) / TICKS
 
 
 def peak_mib(pids):
-    """The most resident memory that these processes have had."""
+    """Returns the sum of the peak resident memory of these processes."""
     lines = [line for pid in pids for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
     return sum(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 def command_line(column, sidecar, words, capacity, ready_file):
-    """How to start the worker, alone or in the sidecar."""
+    """Returns the command that starts the worker, alone or behind the sidecar."""
     worker = "worker_grpc.py" if column == IN_PROCESS else "worker_stderr.py"
     command = [sys.executable, str(HERE / worker), *words]
     common = ["--ready-file", str(ready_file), "--queue-capacity", str(capacity)]
@@ -239,7 +239,7 @@ def command_line(column, sidecar, words, capacity, ready_file):
 
 
 def measure(column, options, words, capacity):
-    """Runs one workload and returns what was measured, by the names that ROWS uses."""
+    """Runs one workload and returns its measurements, with the keys that ROWS uses."""
     limit = TIMEOUT + options.seconds
     with contextlib.ExitStack() as stack:
         ready_file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "ready"
@@ -261,7 +261,7 @@ def measure(column, options, words, capacity):
         cpu = cpu_seconds(own_pids) - cpu
         dropped = counters.dropped(worker["emitted"]) if column == SIDECAR else worker["dropped"]
         worker_mib, sidecar_mib = peak_mib([worker_pid]), peak_mib(own_pids)
-        # The worker ends now, and with it the stream.
+        # This ends the worker and the stream.
         process.stdin.close()
         received = report_of(client, "client", ["received", "seconds", "latency_p50_us", "latency_p99_us"])
 
@@ -286,7 +286,7 @@ def measure(column, options, words, capacity):
 
 
 def measure_all(options):
-    """Every experiment in every column, so many times, in turn."""
+    """Runs every experiment in both columns, alternating, --runs times."""
     results = []
     for number in range(1, options.runs + 1):
         for experiment, (words, capacity) in experiments(options.seconds).items():
@@ -301,13 +301,13 @@ def measure_all(options):
 
 
 def medians(results, experiment, column):
-    """The medians of all that one experiment measured."""
+    """Returns the medians of all measurements of one experiment."""
     chosen = [one for one in results if (one["experiment"], one["column"]) == (experiment, column)]
     return {key: statistics.median(one[key] for one in chosen) for key in chosen[0] if key not in LABELS}
 
 
 def table(results):
-    """The Markdown table, as its rows' cells."""
+    """Yields the cells of each row of the Markdown table."""
     yield ["", IN_PROCESS, SIDECAR]
     yield ["---", "---", "---"]
     for name, experiment, template in ROWS:
@@ -316,7 +316,7 @@ def table(results):
 
 
 def conditions(options):
-    """What a reader has to know about the machine and the programs."""
+    """Describes the machine and the programs for the reader of the table."""
     version = subprocess.run([options.sidecar, "--version"], capture_output=True, text=True).stdout.strip()
     return {
         "runs": options.runs,
@@ -345,7 +345,7 @@ def parse_arguments():
     if not (options.sidecar.is_file() and os.access(options.sidecar, os.X_OK)):
         parser.error(f"{options.sidecar} is no program: cargo build --release")
     if options.json:
-        # Now, not after many minutes.
+        # Fail now rather than after many minutes.
         try:
             options.json.touch()
         except OSError as error:
@@ -366,7 +366,7 @@ def main():
 
 
 if __name__ == "__main__":
-    # As an exception, so that no process is left behind.
+    # SIGTERM raises an exception, so that all processes are killed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()

@@ -1,6 +1,6 @@
-"""Messages and stubs generated from proto/ when they are needed; none are stored.
+"""Generates messages and stubs from proto/ on demand; none are stored.
 
-Needs `pip install grpcio grpcio-tools`. It is no program: the others of this folder import it.
+Needs `pip install grpcio grpcio-tools`. This is a module that the programs in this folder import.
 """
 
 import importlib
@@ -14,12 +14,12 @@ PROTO = Path(__file__).resolve().parents[2] / "proto"
 
 
 def load(name):
-    """The modules of proto/NAME.proto: its messages, and its service's stubs."""
+    """Returns the modules generated from proto/NAME.proto: messages and stubs."""
     for package in ("grpc", "grpc_tools"):
         if not importlib.util.find_spec(package):
             sys.exit(f"there is no Python module {package} here: pip install grpcio grpcio-tools")
     with tempfile.TemporaryDirectory() as folder:
-        # In a process of its own, because the compiler's memory would be counted as the worker's.
+        # A separate process, so that the compiler's memory is not counted as the worker's.
         command = [sys.executable, "-m", "grpc_tools.protoc", f"--proto_path={PROTO}"]
         outputs = [f"--python_out={folder}", f"--grpc_python_out={folder}"]
         if subprocess.run([*command, *outputs, f"{name}.proto"]).returncode:

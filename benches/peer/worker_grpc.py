@@ -5,11 +5,11 @@
 Then run client.py with the address, press Enter to start the workload, and Ctrl-D to end the worker.
 Needs Python 3.10 or later and `pip install grpcio grpcio-tools`.
 
-The design is that of a Snakepit worker, the code is not: an emit builds the protobuf message in the thread
-that calls it and hands it with call_soon_threadsafe to the thread of a grpc.aio server, where a bounded queue
-feeds the generator of the one subscriber's stream. A full queue drops the newest event and counts it. It is a
-little leaner than Snakepit's: no sampling and no filter is looked at, and one generator is between queue and
-server, not two.
+This has the design of a Snakepit worker, but not its code: emit builds the protobuf message in the calling
+thread and passes it with call_soon_threadsafe to the thread of a grpc.aio server, where a bounded queue feeds
+the generator of the only subscriber's stream. A full queue drops the newest event and counts it. It does a
+little less than Snakepit: it ignores sampling and filters, and has one generator between queue and server
+instead of two.
 """
 
 import asyncio
@@ -24,19 +24,19 @@ import workload
 
 bridge, bridge_grpc = stubs.load("snakepit_bridge")
 
-import grpc  # noqa: E402, because stubs says in one line what to do if it is missing
+import grpc  # noqa: E402, because stubs reports in one line if it is missing
 
-# How long the streams may take to end, in seconds.
+# The limit for ending the streams, in seconds.
 GRACE = 5
 
 
 def message(name, measurements, metadata, correlation_id):
-    """The event as protobuf."""
+    """Returns the event as a protobuf message."""
     event = bridge.TelemetryEvent(
         event_parts=name.split("."), timestamp_ns=time.time_ns(), correlation_id=correlation_id
     )
     for key, value in measurements.items():
-        if isinstance(value, int):  # a bool is one
+        if isinstance(value, int):  # includes bool
             event.measurements[key].int_value = value
         elif isinstance(value, float):
             event.measurements[key].float_value = value
@@ -48,7 +48,7 @@ def message(name, measurements, metadata, correlation_id):
 
 
 class TelemetryStream(bridge_grpc.BridgeServiceServicer):
-    """Takes events from the worker's thread, and sends them from the server's."""
+    """Queues events from the worker's thread and sends them from the server's thread."""
 
     def __init__(self, capacity):
         self.dropped = 0
@@ -58,7 +58,7 @@ class TelemetryStream(bridge_grpc.BridgeServiceServicer):
         self._loop = asyncio.get_running_loop()
 
     def emit(self, *event):
-        """Called by the worker."""
+        """Queues an event; called in the worker's thread."""
         if self._enabled:
             self._loop.call_soon_threadsafe(self._take, message(*event))
 
@@ -68,8 +68,8 @@ class TelemetryStream(bridge_grpc.BridgeServiceServicer):
         except asyncio.QueueFull:
             self.dropped += 1
 
-    async def StreamTelemetry(self, request_iterator, context):  # noqa: N802, the name is the contract's
-        """Sends what is queued, until None."""
+    async def StreamTelemetry(self, request_iterator, context):  # noqa: N802, named by the proto file
+        """Sends queued events until it takes None from the queue."""
         await context.send_initial_metadata(())
         controls = asyncio.create_task(self._obey(request_iterator))
         self._subscribed = True
@@ -86,8 +86,8 @@ class TelemetryStream(bridge_grpc.BridgeServiceServicer):
                 self._enabled = control.toggle.enabled
 
     async def drain(self):
-        """Ends the subscriber's stream when all is sent that the worker has emitted."""
-        # What was emitted before is in the queue or dropped by now: the loop keeps the order.
+        """Ends the subscriber's stream after all emitted events are sent."""
+        # The loop keeps the order, so all earlier events are queued or dropped by now.
         while self._subscribed and not self._queue.empty():
             await asyncio.sleep(0.001)
         if self._subscribed:
@@ -96,7 +96,7 @@ class TelemetryStream(bridge_grpc.BridgeServiceServicer):
 
 
 def announce(port, ready_file):
-    """Says where it listens, as the sidecar does."""
+    """Announces the port in the same way as the sidecar."""
     if not ready_file:
         print(f"GRPC_READY:{port}", file=sys.stderr, flush=True)
         return

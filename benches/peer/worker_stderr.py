@@ -14,7 +14,7 @@ import workload
 
 
 def emit(name, measurements, metadata, correlation_id):
-    """Prints one line: stderr is line-buffered, so that this is one write."""
+    """Prints one line in one write, because stderr is line-buffered."""
     event = {
         "event": name,
         "measurements": measurements,

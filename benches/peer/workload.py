@@ -1,12 +1,12 @@
-"""What the two workers have in common: the event, the workloads, and how they are started and report.
+"""The code that both workers share: the event, the workloads, their start and the report.
 
-It is no program: run worker_grpc.py or worker_stderr.py. A worker starts its workload when it reads a line
-from stdin (so that a subscriber can be there), prints a JSON report on stdout when all is emitted, and ends
-when its stdin ends:
+This is a module: run worker_grpc.py or worker_stderr.py. A worker starts its workload when it reads a line
+from stdin (so that a subscriber can connect first), prints a JSON report on stdout after the last event, and
+exits when its stdin ends:
 
     emitted, seconds, cpu_percent          events, the time they took, and the process's CPU time in it
-    emit_p50_us, emit_p99_us               what one emit took the thread that calls it (steady and busy)
-    dropped                                the events it gave up itself (worker_grpc.py)
+    emit_p50_us, emit_p99_us               the time of one emit in the calling thread (steady and busy)
+    dropped                                the events that the worker dropped (worker_grpc.py)
 """
 
 import argparse
@@ -26,13 +26,13 @@ METADATA = {
 
 
 def arguments(number):
-    """The arguments of one emit, the same for both workers."""
+    """Returns the arguments of one emit, which are the same for both workers."""
     measurements = {"duration": 1_500_000 + number, "bytes": 4096, "cpu_percent": 12.5}
     return NAME, measurements, METADATA, f"request-{number}"
 
 
 def percentile(values, share):
-    """The smallest value that this share of all values does not exceed."""
+    """Returns the smallest value that at least this share of the values do not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
 
@@ -44,17 +44,17 @@ def sleep_until(due):
 
 
 def compute_until(due):
-    """Keeps the interpreter busy, as a worker does whose work is Python."""
+    """Keeps the interpreter busy, like a worker that computes in Python."""
     while time.perf_counter_ns() < due:
         pass
 
 
 def paced(emit, options, wait_until):
-    """Emits at a steady rate, and takes the time of each emit."""
+    """Emits at a steady rate and measures the time of each emit."""
     started = time.perf_counter_ns()
     costs = []
     for number in range(round(options.rate * options.seconds)):
-        # Against the start, not against the event before: being late once must not add up.
+        # Relative to the start rather than to the previous event, so that delays do not accumulate.
         wait_until(started + int(number / options.rate * 1e9))
         event = arguments(number)
         before = time.perf_counter_ns()
@@ -76,7 +76,7 @@ def busy(emit, options):
 
 
 def flat_out(emit, options):
-    """Emits for some seconds without a pause."""
+    """Emits without a pause for --seconds."""
     end = time.perf_counter_ns() + int(options.seconds * 1e9)
     number = 0
     while time.perf_counter_ns() < end:
@@ -86,7 +86,7 @@ def flat_out(emit, options):
 
 
 def burst(emit, options):
-    """Emits so many events without a pause."""
+    """Emits --events events without a pause."""
     for number in range(options.events):
         emit(*arguments(number))
     return {"emitted": options.events}
@@ -96,7 +96,7 @@ WORKLOADS = {"steady": steady, "busy": busy, "flat-out": flat_out, "burst": burs
 
 
 def above_zero(kind):
-    """An argument's type: a number of this kind above zero."""
+    """Returns an argument type that accepts numbers of this kind above zero."""
 
     def number(text):
         with contextlib.suppress(ValueError):
@@ -108,7 +108,7 @@ def above_zero(kind):
 
 
 def argument_parser(docstring):
-    """A worker's command line, to which it may add."""
+    """Returns the parser for the common options; a worker may add its own."""
     parser = argparse.ArgumentParser(description=docstring.splitlines()[0])
     parser.add_argument("workload", choices=WORKLOADS, help="busy: as steady, and computes between events")
     parser.add_argument("--rate", type=above_zero(float), default=1000, help="events a second: steady, busy")
@@ -118,7 +118,7 @@ def argument_parser(docstring):
 
 
 def run(options, emit, finish=dict):
-    """Runs the workload; `finish` waits until all events are on their way, and may add to the report."""
+    """Runs the workload; `finish` waits until all events are sent and may add to the report."""
     sys.stdin.readline()
     wall, cpu = time.perf_counter(), time.process_time()
     report = WORKLOADS[options.workload](emit, options)

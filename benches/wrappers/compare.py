@@ -1,13 +1,13 @@
-"""How transparent wrappers are: the rows of tests/transparency against several of them, as a Markdown table.
+"""Compares the transparency of wrappers: runs tests/transparency with each and prints a Markdown table.
 
-    apt-get install tini dumb-init catatonit     # Debian; GNU timeout is there
+    apt-get install tini dumb-init catatonit     # Debian; GNU timeout is preinstalled
     cargo build --release
     python3 benches/wrappers/compare.py          # --help lists the options
 
-It takes about four minutes for each wrapper, because missing results are waited for. Each cell is ok, FAIL,
+It takes about four minutes for each wrapper, because it waits for missing results. Each cell is ok, FAIL,
 or n/a if a row does not apply to that wrapper. The failures and their details follow the table. `no wrapper`
 is the command itself: its failures would be errors of the test.
-Needs Linux and Python 3.10 or later with its standard library; the rows of PID 1 need the right to create
+Needs Linux and Python 3.10 or later with its standard library; the rows of PID 1 need permission to create
 namespaces.
 """
 
@@ -44,12 +44,12 @@ WRAPPERS = {
     NOTHING: "env",
 }
 OK, FAIL, NOT_APPLICABLE = "ok", "FAIL", "n/a"
-# A failing row waits this long, in seconds, for what does not come.
+# The time that a failing row waits for a missing result, in seconds.
 TIMEOUT = 5
 
 
 class Rows(unittest.TestResult):
-    """Writes every outcome to a file as it comes, so that a row which never ends costs only itself."""
+    """Writes every outcome to a file at once, so that a row that hangs loses only its own outcome."""
 
     def __init__(self, file):
         super().__init__()
@@ -58,13 +58,13 @@ class Rows(unittest.TestResult):
     def note(self, test, outcome, error=None, part=""):
         method = getattr(type(test), getattr(test, "_testMethodName", ""), None)
         title = getattr(method, "row", None) or getattr(type(test), "row", None) or str(test)
-        # What was seen, without what was there besides.
+        # The observed difference, without its context.
         detail = str(error[1]).strip().partition("\n")[0].partition(";")[0][:120] if error else ""
         name = f"{test.id().partition('.')[2]} {part}".strip()
         self.file.write(json.dumps({"row": title, "outcome": outcome, "test": name, "detail": detail}) + "\n")
         self.file.flush()
 
-    def addSuccess(self, test):  # noqa: N802, as are the others: the names are unittest's
+    def addSuccess(self, test):  # noqa: N802, here and below: named by unittest
         self.note(test, OK)
 
     def addFailure(self, test, err):  # noqa: N802
@@ -82,7 +82,7 @@ class Rows(unittest.TestResult):
 
 
 def collect(module, path):
-    """Runs one file of rows, in a process of its own."""
+    """Runs one file of rows in a separate process."""
     sys.path.insert(0, str(TESTS))
     sys.dont_write_bytecode = True
     with open(path, "w") as file:
@@ -95,7 +95,7 @@ def collect(module, path):
 
 
 def outcomes(words, modules, sidecar):
-    """Every outcome of one wrapper."""
+    """Returns every outcome of one wrapper."""
     environment = {**os.environ, "SIDECAR": str(sidecar), "TRANSPARENCY_TIMEOUT": str(TIMEOUT)}
     environment.pop("SIDECAR_WRAPPER", None)
     if words is not None:
@@ -125,7 +125,7 @@ def prefixes(wrappers, sidecar):
 
 
 def start_up(wrappers, sidecar, times):
-    """Median milliseconds from before the spawn to the worker's first byte on stdout, each in turn."""
+    """Returns median milliseconds from spawn to the worker's first byte on stdout; wrappers alternate."""
     measured = {name: [] for name in wrappers}
     for _ in range(times):
         for name, prefix in prefixes(wrappers, sidecar).items():
