@@ -16,6 +16,7 @@ use crate::{
     system::fd::write_all,
     worker::Exit,
 };
+use ready_file::ReadyFile;
 use std::{ffi::OsString, io};
 
 /// Runs a command line, program name first.
@@ -32,7 +33,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
         }
         Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, &environment_names),
         Err(refused) => {
-            refused.ready_file.as_ref().map_or(Ok(()), ready_file::remove_stale)?;
+            // A ready file that an earlier sidecar has left must not be taken for this one's.
+            refused.ready_file.as_ref().map(ReadyFile::prepare).transpose()?;
             Err(refused.error.to_string())
         }
     }
@@ -40,10 +42,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
 
 /// A worker must not inherit these environment variables.
 fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
-    cli.ready_file().map_or(Ok(()), ready_file::remove_stale)?;
+    // First, because it may be an inherited descriptor: later the sidecar has others of its own.
+    let ready_file = cli.ready_file().map(ReadyFile::prepare).transpose()?;
     match config::resolve(cli).map_err(|error| error.to_string())? {
-        Task::Wrap(task) => wrap::run(*task, environment_names),
-        Task::Replay(task) => replay::run(*task),
+        Task::Wrap(task) => wrap::run(*task, ready_file, environment_names),
+        Task::Replay(task) => replay::run(*task, ready_file),
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(address, access) => tail::run(&address, &access).map_err(|error| error.to_string()),
         Task::Completions(shell) => {

@@ -1,6 +1,7 @@
 //! `replay`: serves recordings.
 
 use super::{
+    ready_file::ReadyFile,
     session::{Finished, Session},
     socket_files::SocketFiles,
 };
@@ -20,14 +21,14 @@ use std::{sync::Arc, thread};
 
 /// Serves the recordings, one after the other, and ends when all is delivered. If something could not be
 /// delivered it reports that and fails.
-pub fn run(mut config: Replay) -> Result<Exit, String> {
+pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, String> {
     let recordings = recording::open(&config.files).map_err(|error| error.to_string())?;
     refuse_to_append(&recordings, &config.serve)?;
     let socket_files = SocketFiles::default();
     end_on_signals(&socket_files)?;
     // Log lines are printed between reads.
     let log = log::start(config.serve.serving.log(), || {});
-    let session = Session::start(&mut config.serve, Mode::Replay, &socket_files, &log);
+    let session = Session::start(&mut config.serve, ready_file, Mode::Replay, &socket_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let need_subscriber = config.wait_for_subscribers > 0;
     let publisher =

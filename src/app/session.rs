@@ -4,7 +4,7 @@
 //! the end: close the hub, linger, drain all outputs up to one deadline, finish the recording, report.
 
 use super::{
-    ready_file,
+    ready_file::ReadyFile,
     socket_files::SocketFiles,
     start::{announce, bind, start_recording},
 };
@@ -59,6 +59,7 @@ impl Session {
     /// Binds, opens and starts everything that can fail, so that nothing can fail once the worker runs.
     pub fn start(
         config: &mut Serve,
+        ready_file: Option<ReadyFile>,
         mode: Mode,
         socket_files: &SocketFiles,
         log: &log::Lines,
@@ -82,8 +83,8 @@ impl Session {
         if config.disabled && !exporters.is_empty() {
             tracing::info!("--disabled: exporters stay disabled, too, and export nothing");
         }
-        if let Some(file) = &config.serving.ready_file {
-            ready_file::write(file, &listeners).map_err(StartError::Option)?;
+        if let Some(file) = ready_file {
+            file.write(&listeners, &context.served).map_err(StartError::Option)?;
         }
         if config.serving.announces() {
             announce(&listeners);

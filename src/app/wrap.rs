@@ -7,6 +7,7 @@
 
 use super::{
     ending::{Ending, Stages},
+    ready_file::ReadyFile,
     session::{Finished, Session},
     socket_files::SocketFiles,
 };
@@ -44,7 +45,11 @@ use std::{
 const EXIT_MARGIN: Duration = Duration::from_secs(1);
 
 /// Runs a worker to its end.
-pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, String> {
+pub fn run(
+    mut config: Wrap,
+    ready_file: Option<ReadyFile>,
+    environment_names: &[String],
+) -> Result<Exit, String> {
     // SAFETY: this is the process's first thread, and the others are started below.
     unsafe { prepare_environment(environment_names) };
     let system = |error| format!("cannot prepare to start the worker: {error}");
@@ -76,7 +81,7 @@ pub fn run(mut config: Wrap, environment_names: &[String]) -> Result<Exit, Strin
     let late = pipe.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
     let socket_files = SocketFiles::default();
     let mode = Mode::Live(Arc::clone(&worker_state));
-    let session = Session::start(&mut config.serve, mode, &socket_files, &log);
+    let session = Session::start(&mut config.serve, ready_file, mode, &socket_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let reading = Reading {
         pipeline: Pipeline::new(session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)))),

@@ -5,7 +5,8 @@
 
 use super::fd::{is_transient, wait};
 use nix::{
-    fcntl::{FcntlArg, OFlag, fcntl},
+    errno::Errno,
+    fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     libc,
     poll::PollFlags,
 };
@@ -13,7 +14,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _},
     os::{
-        fd::AsFd as _,
+        fd::{BorrowedFd, RawFd},
         unix::fs::{FileTypeExt as _, OpenOptionsExt as _},
     },
     path::Path,
@@ -31,22 +32,23 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 /// token first.
 const DATA_TIMEOUT_MS: u16 = 5000;
 
+/// How many symbolic links may lead to a descriptor (`/dev/stdout` is one).
+const MAX_LINKS: usize = 8;
+
 /// Opens a file to append to; a new one gets mode 0600, because a worker's output may be confidential.
 ///
-/// `/dev/stdout` and `/dev/stderr` are duplicates of the streams. If they were opened again, a regular file
-/// behind them would have two positions, and each writer would overwrite the other's data.
+/// `/dev/stdout`, `/dev/fd/N` and the like are [duplicates](inherited) of the descriptors.
 ///
 /// # Errors
 ///
 /// Those of opening a file, or that it is a FIFO without a reader.
 pub fn open_append(path: &Path) -> io::Result<File> {
-    match path.to_str() {
-        Some("/dev/stdout") => return io::stdout().as_fd().try_clone_to_owned().map(File::from),
-        Some("/dev/stderr") => return io::stderr().as_fd().try_clone_to_owned().map(File::from),
-        _ => {}
+    if let Some(opened) = inherited(path) {
+        return opened;
     }
     let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600).custom_flags(OFlag::O_NONBLOCK.bits());
+    options.append(true).create(true).mode(0o600);
+    options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
     let deadline = Instant::now() + READER_TIMEOUT;
     let file = loop {
         match options.open(path) {
@@ -63,6 +65,39 @@ pub fn open_append(path: &Path) -> io::Result<File> {
     let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
     fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
     Ok(file)
+}
+
+/// A duplicate of the inherited descriptor that this path names, as `/dev/stderr` and `/dev/fd/N` do.
+///
+/// If it were opened again instead, a regular file behind it would have two positions, and each writer would
+/// overwrite the other's data. A socket cannot be opened again at all.
+pub fn inherited(path: &Path) -> Option<io::Result<File>> {
+    let number = descriptor_number(path)?;
+    // SAFETY: it is used for two system calls only, which fail if it is not open.
+    let fd = unsafe { BorrowedFd::borrow_raw(number) };
+    // The sidecar's own descriptors are closed on exec, inherited ones are not.
+    let is_inherited = match fcntl(fd, FcntlArg::F_GETFD) {
+        Ok(flags) => !FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC),
+        Err(_) => false,
+    };
+    if !is_inherited {
+        return Some(Err(Errno::EBADF.into()));
+    }
+    Some(fd.try_clone_to_owned().map(File::from))
+}
+
+/// The number of this process's descriptor that the path names, through symbolic links.
+fn descriptor_number(path: &Path) -> Option<RawFd> {
+    let descriptors = fs::canonicalize("/proc/self/fd").ok()?;
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let parent = fs::canonicalize(path.parent()?).ok()?;
+        if parent == descriptors {
+            return path.file_name()?.to_str()?.parse().ok().filter(|number| *number >= 0);
+        }
+        path = parent.join(fs::read_link(&path).ok()?);
+    }
+    None
 }
 
 fn is_fifo(path: &Path) -> bool {
@@ -99,6 +134,7 @@ mod tests {
     use super::*;
     use crate::system::fd::write_all;
     use nix::{sys::stat::Mode, unistd::mkfifo};
+    use std::os::fd::AsRawFd as _;
 
     #[test]
     fn the_other_end_of_a_fifo_may_be_opened_a_little_later() {
@@ -114,5 +150,26 @@ mod tests {
         write_all(&file, b"token").unwrap();
         drop(file);
         assert_eq!(reading.join().unwrap(), b"toke");
+    }
+
+    #[test]
+    fn a_descriptor_is_duplicated_if_it_was_inherited() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink("/dev/stderr", &link).unwrap();
+        for path in ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2", link.to_str().unwrap()] {
+            assert_eq!(descriptor_number(Path::new(path)), Some(2), "{path}");
+        }
+        for path in ["/dev/null", "/proc/self/status", "/dev/fd/x", "/dev/fd/-1", "2", "/", ""] {
+            assert_eq!(descriptor_number(Path::new(path)), None, "{path}");
+        }
+        let own = File::create(dir.path().join("own")).unwrap();
+        let named = |file: &File| inherited(Path::new(&format!("/dev/fd/{}", file.as_raw_fd()))).unwrap();
+        assert_eq!(named(&own).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        fcntl(&own, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        // Both write at one position.
+        write_all(named(&own).unwrap(), b"one ").unwrap();
+        write_all(&own, b"two").unwrap();
+        assert_eq!(fs::read(dir.path().join("own")).unwrap(), b"one two");
     }
 }

@@ -6,6 +6,7 @@ mod accounting;
 mod cli;
 mod faults;
 mod limits;
+mod ready_file;
 mod replay;
 mod security;
 mod serve;

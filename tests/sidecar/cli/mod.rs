@@ -175,7 +175,7 @@ fn a_stale_ready_file_is_removed_even_if_the_start_fails() {
     ] {
         let words = [subcommand, &before, rest].concat();
         let builder = Sidecar::command(&words);
-        fs::write(builder.path("ready"), "stale").unwrap();
+        fs::write(builder.path("ready"), "50051\n").unwrap();
         refused_without(builder.start(), "ready");
     }
 }
@@ -238,7 +238,7 @@ fn the_port_is_announced_only_if_it_was_chosen_automatically() {
 fn the_ready_file_has_a_line_for_each_listener_before_the_worker_starts() {
     let options = ["--listen", "127.0.0.1:0", "--listen", "unix:{dir}/s", "--ready-file", "{dir}/ready"];
     let builder = Sidecar::command(&[&options[..], &["--", "cat", "{dir}/ready"]].concat());
-    fs::write(builder.path("ready"), "stale\n").unwrap();
+    fs::write(builder.path("ready"), "50051\n").unwrap();
     let socket = builder.path("s");
     let seen_by_worker = builder.start().finish().expect_code(0).stdout();
     let lines: Vec<_> = seen_by_worker.lines().collect();
@@ -254,7 +254,7 @@ fn a_stale_ready_file_is_removed_if_binding_fails() {
     let words = ["--listen", &address, "--ready-file", "{dir}/ready", "--", "true"];
     let builder = Sidecar::command(&words);
     let ready = builder.path("ready");
-    fs::write(&ready, "stale\n").unwrap();
+    fs::write(&ready, "50051\n").unwrap();
     let line = expect_one_line(&builder.start().finish(), || !ready.exists());
     expect_words(&line, &["address in use"]);
 }
