@@ -20,8 +20,10 @@ use crate::{
     },
     worker::{
         Exit, copier,
+        pipe::{self, PipeSize},
+        program::is_node,
         signals::Signals,
-        spawn::{Command, prepare_environment, stderr_pipe},
+        spawn::{Command, prepare_environment},
         startup::close_inherited,
         state::WorkerState,
         supervisor::Supervisor,
@@ -69,14 +71,21 @@ pub fn run(
         tracing::info!("panic at {}", location.as_deref().unwrap_or("an unknown location"));
     }));
     let worker_state = Arc::new(WorkerState::new(&config.program));
-    let pipe_size = config.serve.source.pipe_size.clone();
-    let (pipe, worker_stderr) = stderr_pipe(pipe_size.as_ref().map(|size| size.value)).map_err(|error| {
-        let Some(Given { origin, .. }) = &pipe_size else { return system(error) };
+    let given = config.serve.source.pipe_size.clone();
+    let pipe_size = match &given {
+        Some(given) => PipeSize::Fixed(given.value),
+        // Node writes to a pipe asynchronously: `process.exit()` loses what does not fit into the pipe.
+        None if is_node(&config.program) => PipeSize::Large,
+        None => PipeSize::Default,
+    };
+    let (pipe, worker_stderr) = pipe::open(pipe_size).map_err(|error| {
+        let Some(Given { origin, .. }) = &given else { return system(error) };
         match error {
             Errno::EPERM => origin.error("more than this user may have (/proc/sys/fs/pipe-max-size)"),
             error => origin.error(error),
         }
     })?;
+    pipe::copy_permissions(io::stderr(), &worker_stderr);
     // Duplicate it now: clients can use up all descriptors once they are served.
     let late = pipe.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
     let socket_files = SocketFiles::default();
@@ -87,7 +96,7 @@ pub fn run(
         pipeline: Pipeline::new(session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)))),
         session,
         pipe,
-        fixed_size: pipe_size.is_some(),
+        fixed_size: pipe_size != PipeSize::Default,
         wake: Arc::clone(&wake),
         stages,
         summary_wanted: config.serve.serving.log().level > Level::Off,

@@ -213,7 +213,7 @@ pub struct SourceArgs {
         long_help = "Size of the worker's stderr pipe, which the system rounds up to a power of two and at \
             least a page; \
             without root at most /proc/sys/fs/pipe-max-size. A replay ignores it [default: grows to \
-            1 MiB while reads fill it]"
+            1 MiB while reads fill it, and starts with 1 MiB for Node]"
     )]
     pub pipe_size: Option<Given<usize>>,
 }

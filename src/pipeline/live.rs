@@ -12,9 +12,9 @@
 //! waiting for the next byte, and then reads what has arrived.
 
 use super::{Pipeline, Publisher, wake::Wake};
+use crate::worker::pipe;
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, fcntl},
     sys::{prctl::set_timerslack, time::TimeSpec},
     unistd::read,
 };
@@ -24,13 +24,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The largest read, and the size of a pipe on Linux, in bytes. A read and the events made of it fit a core's
-/// cache.
-const READ_BYTES: usize = 64 * 1024;
+/// The largest read, in bytes: all of a pipe of the default size. A read and the events made of it fit a
+/// core's cache.
+const READ_BYTES: usize = pipe::DEFAULT_BYTES;
 /// After a read of this many bytes the pipe is read again at once: writers rarely fill it to the last byte.
 const LARGE_READ_BYTES: usize = READ_BYTES / 2;
-/// The largest pipe that an unprivileged process may have by default (`/proc/sys/fs/pipe-max-size`).
-const MAX_PIPE_BYTES: usize = 1024 * 1024;
 
 /// Reads that follow one another within this time are coalesced.
 const COALESCE_WINDOW: Duration = Duration::from_micros(400);
@@ -185,14 +183,14 @@ impl Growth {
     }
 
     /// Doubles the pipe, until the system refuses.
-    fn after_large_read(&mut self, pipe: &OwnedFd) {
-        if !self.allowed || self.pipe_bytes >= MAX_PIPE_BYTES {
+    fn after_large_read(&mut self, fd: &OwnedFd) {
+        if !self.allowed || self.pipe_bytes >= pipe::MAX_BYTES {
             return;
         }
         let larger = self.pipe_bytes * 2;
-        match i32::try_from(larger).map(|size| fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size))) {
-            Ok(Ok(_)) => self.pipe_bytes = larger,
-            _ => self.allowed = false,
+        match pipe::resize(fd, larger) {
+            Ok(()) => self.pipe_bytes = larger,
+            Err(_) => self.allowed = false,
         }
     }
 }

@@ -62,6 +62,8 @@ pub(crate) mod copier;
 pub mod exit;
 mod helper;
 mod number;
+pub(crate) mod pipe;
+pub(crate) mod program;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod startup;

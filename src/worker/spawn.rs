@@ -2,24 +2,22 @@
 
 use super::{
     exit::{FAILED, NOT_EXECUTABLE, NOT_FOUND},
+    program::{find, interpreter},
     startup::Inherited,
     witness::{Mask, Witness},
 };
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl},
     libc,
     sched::{CloneFlags, clone},
     sys::{prctl, signal::Signal, wait::waitpid},
-    unistd::{Pid, dup2_stderr, getppid, pipe2, setpgid},
+    unistd::{Pid, dup2_stderr, getppid, setpgid},
 };
 use std::{
     env,
     ffi::{CString, OsStr, OsString},
-    fs::File,
-    io::{self, Read as _},
+    io,
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
-    path::PathBuf,
     ptr,
     sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
 };
@@ -27,23 +25,6 @@ use std::{
 /// Twice the stack that the C library's `execvp` needs for a path and some frames. It also copies the list of
 /// words.
 const STACK_BYTES: usize = 64 * 1024;
-
-/// A worker's stderr: what the sidecar reads, and what the worker writes to.
-///
-/// Only the end that is read is non-blocking. The worker's end is not.
-///
-/// # Errors
-///
-/// If the system refuses a pipe, or one of that size (in bytes).
-pub(crate) fn stderr_pipe(size: Option<usize>) -> nix::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    if let Some(size) = size {
-        let size = i32::try_from(size).map_err(|_| Errno::EINVAL)?;
-        fcntl(&read, FcntlArg::F_SETPIPE_SZ(size))?;
-    }
-    Ok((read, write))
-}
 
 /// Why a worker did not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,16 +59,8 @@ impl SpawnError {
 /// What was not found: the program, its interpreter or its loader. The system reports ENOENT for each of
 /// them.
 fn missing(program: &OsStr) -> String {
-    let is_path = program.as_bytes().contains(&b'/');
-    // Where execvp(3) looks without one.
-    let path = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    let found = if is_path {
-        Some(PathBuf::from(program)).filter(|path| path.is_file())
-    } else {
-        let mut paths = env::split_paths(&path).map(|folder| folder.join(program));
-        paths.find(|path| path.is_file())
-    };
-    let Some(found) = found else {
+    let Some(found) = find(program) else {
+        let is_path = program.as_bytes().contains(&b'/');
         let cause =
             if is_path { io::Error::from(Errno::ENOENT).to_string() } else { "not found in PATH".into() };
         // A whole command in quotes: after the dashes each word is one of its own.
@@ -98,9 +71,7 @@ fn missing(program: &OsStr) -> String {
             _ => cause,
         };
     };
-    let mut start = [0; 2];
-    let is_read = File::open(found).and_then(|mut file| file.read_exact(&mut start)).is_ok();
-    let what = if is_read && start == *b"#!" { "its interpreter (#!)" } else { "its loader" };
+    let what = if interpreter(&found).is_some() { "its interpreter (#!)" } else { "its loader" };
     format!("{what} is not there")
 }
 
@@ -138,7 +109,7 @@ pub(crate) struct Command<'a> {
     pub(crate) program: &'a OsStr,
     /// The other arguments.
     pub(crate) arguments: &'a [OsString],
-    /// The worker's end of the pipe from [`stderr_pipe`].
+    /// The worker's end of its stderr.
     pub(crate) stderr: OwnedFd,
 }
 

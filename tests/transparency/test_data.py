@@ -3,6 +3,7 @@
 import hashlib
 import os
 import select
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -66,6 +67,23 @@ class Tail(Case):
             return data
 
         self.stderr_arrives(MEGABYTE, "exit 5", slowly)
+
+    @row("what Node writes before process.exit() is not lost")
+    @unittest.skipUnless(shutil.which("node"), "needs node")
+    def test_node(self):
+        """Node writes to a pipe asynchronously, and process.exit() does not wait for what the pipe has not taken."""
+        lines = [b"line %d %s" % (number, b"-" * 80) for number in range(5000)]
+        code = "for (let n = 0; n < 5000; n++) process.stderr.write(`line ${n} ${'-'.repeat(80)}\\n`); process.exit(3);"
+        script = Path(f"{self.folder.name}/script")
+        script.write_text(f"#!/usr/bin/env node\n{code}\n")
+        script.chmod(0o755)
+        for command in (["node", "-e", code], [str(script)]):
+            with self.subTest(command=command[0]):
+                # A file takes all of it, so nothing depends on how fast it is read.
+                with tempfile.TemporaryFile() as stderr:
+                    self.assertEqual(self.run_to_end(command, stderr=stderr)[0], 3)
+                    stderr.seek(0)
+                    self.assertEqual(stderr.read().splitlines(), lines)
 
     @row("stdout and stderr on one pipe: each whole and in its order")
     def test_order(self):

@@ -13,6 +13,10 @@ from harness import SOON, TIMEOUT, W, needs_wrapper, row, sidecar_only, wait_unt
 from running import Case, inline, worker
 
 
+# The user without privileges that every Linux system has.
+NOBODY = 65534
+
+
 def ends(descriptor, limit=SOON):
     """Whether a pipe's other side is seen closed within the limit, reading what comes before."""
     deadline = time.monotonic() + limit
@@ -161,6 +165,30 @@ class Same(Case):
         with open(reader, "rb") as stream:
             self.assertEqual(stream.read(), b"".join(b"%d\n" % number for number in range(1, 200001)))
         self.assertEqual(run.wait(), 7)
+
+    @row("a worker that drops its privileges can open /dev/stderr")
+    @unittest.skipUnless(os.geteuid() == 0, "only root can drop privileges")
+    def test_stderr_is_opened_after_dropping_privileges(self):
+        """Whether it may depends on mode and owner of the wrapper's stderr, as without the wrapper."""
+        code = f"""
+os.setgroups([])
+os.setgid({NOBODY})
+os.setuid({NOBODY})
+try:
+    os.write(os.open("/dev/stderr", os.O_WRONLY), b"opened\\n")
+except PermissionError:
+    os.write(2, b"refused\\n")
+"""
+        for mode, owner, expected in ((0o600, 0, b"refused\n"), (0o622, 0, b"opened\n"), (0o600, NOBODY, b"opened\n")):
+            with self.subTest(mode=oct(mode), owner=owner):
+                reader, writer = os.pipe()
+                os.fchown(writer, owner, owner)
+                os.fchmod(writer, mode)
+                run = self.start(inline(code), stderr=writer)
+                os.close(writer)
+                with open(reader, "rb") as stream:
+                    self.assertEqual(stream.read(), expected)
+                self.assertEqual(run.wait(), 0)
 
     @row("the wrapper keeps no copy of inherited descriptors")
     @needs_wrapper

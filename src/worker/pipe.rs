@@ -1,0 +1,95 @@
+//! The pipe that is the worker's stderr.
+
+use nix::{
+    errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::stat::{Mode, fchmod, fstat},
+    unistd::{Gid, Uid, fchown, pipe2},
+};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// The size of a pipe on Linux, in bytes.
+pub(crate) const DEFAULT_BYTES: usize = 64 * 1024;
+/// The largest pipe that an unprivileged process may have by default (`/proc/sys/fs/pipe-max-size`).
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
+
+/// How large the pipe is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PipeSize {
+    /// As large as by default; the reader enlarges it.
+    Default,
+    /// As large as this user may have it, up to [`MAX_BYTES`].
+    Large,
+    /// This size, in bytes.
+    Fixed(usize),
+}
+
+/// A worker's stderr: what the sidecar reads, and what the worker writes to.
+///
+/// Only the end that is read is non-blocking. The worker's end is not.
+///
+/// # Errors
+///
+/// If the system refuses a pipe, or one of that size.
+pub(crate) fn open(size: PipeSize) -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    match size {
+        PipeSize::Default => {}
+        PipeSize::Large => {
+            let mut size = MAX_BYTES;
+            while size > DEFAULT_BYTES && resize(&read, size).is_err() {
+                size /= 2;
+            }
+        }
+        PipeSize::Fixed(size) => resize(&read, size)?,
+    }
+    Ok((read, write))
+}
+
+/// Gives a pipe this size, in bytes.
+///
+/// # Errors
+///
+/// If the user may not have it, or the pipe holds more bytes.
+pub(crate) fn resize(pipe: impl AsFd, size: usize) -> nix::Result<()> {
+    let size = i32::try_from(size).map_err(|_| Errno::EINVAL)?;
+    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size)).map(drop)
+}
+
+/// Gives the worker's stderr the owner and the permissions of the one that it replaces, as far as the system
+/// permits that. A worker that has dropped its privileges can then open `/dev/stderr`, if it could without
+/// the sidecar.
+pub(crate) fn copy_permissions(from: impl AsFd, to: impl AsFd) {
+    let Ok(replaced) = fstat(from) else { return };
+    let (owner, group) = (Uid::from_raw(replaced.st_uid), Gid::from_raw(replaced.st_gid));
+    let _ = fchown(&to, Some(owner), Some(group));
+    // The permissions of one user must not become those of another.
+    if fstat(&to).is_ok_and(|now| now.st_uid == replaced.st_uid) {
+        let permissions = Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO;
+        let _ = fchmod(&to, Mode::from_bits_truncate(replaced.st_mode) & permissions);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::SFlag;
+
+    #[test]
+    fn a_large_pipe_is_larger_than_a_default_one() {
+        let size = |size| fcntl(open(size).unwrap().1, FcntlArg::F_GETPIPE_SZ).unwrap();
+        assert!(size(PipeSize::Large) > size(PipeSize::Default));
+    }
+
+    #[test]
+    fn permissions_are_copied_and_the_type_of_the_file_is_not() {
+        let file = tempfile::tempfile().unwrap();
+        let (_reader, writer) = open(PipeSize::Default).unwrap();
+        for mode in [0o622, 0o4666, 0o600] {
+            fchmod(&file, Mode::from_bits_truncate(mode)).unwrap();
+            copy_permissions(&file, &writer);
+            assert_eq!(fstat(&writer).unwrap().st_mode, SFlag::S_IFIFO.bits() | (mode & 0o777));
+        }
+    }
+}
