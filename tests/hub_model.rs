@@ -153,7 +153,7 @@ fn every_consumer_receives_all_events_and_then_the_end() {
             move || {
                 publish(&hub, 1);
                 // The end alone wakes no task.
-                hub.wait_until_delivered(true);
+                hub.wait_until_delivered(true, &mut || ());
                 publish(&hub, 2);
                 hub.close();
             }
@@ -214,7 +214,7 @@ fn a_waiting_publication_continues_after_controls_have_changed() {
         let publisher = thread::spawn({
             let hub = Arc::clone(&hub);
             move || {
-                hub.publish_waiting(batch(2), &StreamStats::default(), true);
+                hub.publish_waiting(batch(2), &StreamStats::default(), true, &mut || ());
                 hub.close();
             }
         });
@@ -233,8 +233,8 @@ fn taking_events_wakes_threads_that_wait_for_room_or_for_delivery() {
         let publisher = thread::spawn({
             let hub = Arc::clone(&hub);
             move || {
-                hub.publish_waiting(batch(3), &StreamStats::default(), true);
-                hub.wait_until_delivered(true);
+                hub.publish_waiting(batch(3), &StreamStats::default(), true, &mut || ());
+                hub.wait_until_delivered(true, &mut || ());
                 hub.close();
             }
         });
@@ -252,8 +252,8 @@ fn an_acknowledgement_wakes_threads_that_wait_for_room_or_for_delivery() {
         let publisher = thread::spawn({
             let hub = Arc::clone(&hub);
             move || {
-                hub.publish_waiting(batch(2), &StreamStats::default(), false);
-                hub.wait_until_delivered(false);
+                hub.publish_waiting(batch(2), &StreamStats::default(), false, &mut || ());
+                hub.wait_until_delivered(false, &mut || ());
                 let stats = hub.snapshot().exporters[0].stats;
                 assert_eq!((stats.delivered, stats.dropped, stats.queued), (1, 1, 0));
                 hub.close();
@@ -283,8 +283,8 @@ fn leaving_and_subscribing_wake_threads_that_wait_for_room() {
         let publisher = thread::spawn({
             let hub = Arc::clone(&hub);
             move || {
-                hub.wait_for_subscribers(1);
-                hub.publish_waiting(batch(3), &StreamStats::default(), true);
+                hub.wait_for_subscribers(1, &mut || ());
+                hub.publish_waiting(batch(3), &StreamStats::default(), true, &mut || ());
                 hub.close();
             }
         });

@@ -54,7 +54,7 @@ struct Printer {
 }
 
 impl Publisher for Printer {
-    fn publish(&mut self, batch: Batch, _: &StreamStats) {
+    fn publish(&mut self, batch: Batch, _: &StreamStats, _: &mut dyn FnMut()) {
         self.lines.clear();
         for index in 0..batch.len() {
             let (Some(event), Some(message)) = (batch.event(index), batch.message(index)) else {

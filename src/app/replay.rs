@@ -7,52 +7,107 @@ use super::{
 };
 use crate::{
     config::{Replay, Serve},
+    event::stats::StreamStats,
     pipeline::{
         Pipeline,
-        output::Mode,
+        output::{Mode, StartError},
         pace::Pace,
+        passthrough::Passthrough,
         publisher::Waiting,
         recording::{self, Recording},
     },
-    system::log::{self, Level},
-    worker::{Exit, exit::FAILED, signals::Ending},
+    status::{Status, text},
+    system::{
+        log::{self, Level},
+        option::Given,
+        value::Period,
+    },
+    worker::{
+        Exit,
+        exit::{FAILED, TIMED_OUT},
+        signals::Ending,
+    },
 };
-use std::{sync::Arc, thread};
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::Instant,
+};
 
 /// Serves the recordings, one after the other, and ends when all is delivered. If something could not be
 /// delivered it reports that and fails.
 pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, String> {
+    let start = Instant::now();
     let recordings = recording::open(&config.files).map_err(|error| error.to_string())?;
     refuse_to_append(&recordings, &config.serve)?;
     let socket_files = SocketFiles::default();
     end_on_signals(&socket_files)?;
-    // Log lines are printed between reads.
+    // Log lines are printed between reads and while it waits.
     let log = log::start(config.serve.serving.log(), || {});
     let session = Session::start(&mut config.serve, ready_file, Mode::Replay, &socket_files, &log);
     let session = session.map_err(|error| error.to_string())?;
-    let need_subscriber = config.wait_for_subscribers > 0;
-    let publisher =
-        Waiting { hub: Arc::clone(&session.hub), need_subscriber, pace: config.pace.then(Pace::default) };
-    let mut pipeline = Pipeline::new(session.parts(&mut config.serve, publisher));
+    let status = session.status().clone();
+    let wanted = config.wait_for_subscribers;
+    if let Some(timeout) = &config.timeout {
+        let deadline = start.checked_add(timeout.value.0);
+        deadline.map_or(Ok(()), |deadline| end_at(deadline, timeout, &socket_files, &status, wanted))?;
+    }
+    let is_quiet = config.serve.serving.quiet;
+    // Somebody looks at it.
+    let is_watched = !is_quiet && io::stderr().is_terminal();
+    let publisher = Waiting {
+        hub: Arc::clone(&session.hub),
+        subscribers: wanted,
+        begun: false,
+        notice: (is_watched && wanted > 0)
+            .then(|| format!("waiting for {}", text::subscribers(wanted as u64))),
+        pace: config.pace.then(Pace::default),
+    };
+    let mut parts = session.parts(&mut config.serve, publisher);
+    if config.no_stderr {
+        parts.passthrough = parts.passthrough.without_lines();
+    }
+    let mut pipeline = Pipeline::new(parts);
 
-    session.hub.wait_for_subscribers(config.wait_for_subscribers);
     let mut result = Ok(());
     for recording in recordings {
         result = result.and(recording.feed(&mut pipeline, config.pace, |_| false));
     }
-    session.hub.wait_until_delivered(need_subscriber);
+    let has_events = pipeline.stats().events() > 0;
+    if has_events {
+        session.hub.wait_until_delivered(wanted > 0, &mut || pipeline.print_log());
+    }
     let Finished { losses, summary } = session.finish(|| pipeline.print_log());
     let is_complete = losses.is_empty();
+    let mut lines: Vec<_> = losses.into_iter().map(|(name, loss)| format!("{name}: {loss}")).collect();
+    if !has_events && !is_quiet {
+        lines.push(no_events(&config.files, pipeline.stats()));
+    } else if is_watched {
+        lines.push(text::served(&status.report()));
+    }
+    // Its own newline makes the lines below start at the beginning of a line.
     if config.serve.serving.log().level > Level::Off {
         pipeline.print_last(&summary);
-    } else if !is_complete {
-        // Make the lines about losses start at the beginning of a line.
+    } else if !lines.is_empty() {
         pipeline.print_last("");
     }
-    for (name, loss) in losses {
-        log::error_line(format_args!("{name}: {loss}"));
-    }
+    lines.iter().for_each(log::error_line);
     result.map(|()| Exit::Code(if is_complete { 0 } else { FAILED })).map_err(|error| error.to_string())
+}
+
+/// The line about recordings without an event.
+fn no_events(files: &[PathBuf], stats: &StreamStats) -> String {
+    let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+    let names = names.join(", ");
+    match stats.malformed.total() + stats.oversized {
+        0 => format!("no events in {names}"),
+        1 => format!("no events in {names}, and 1 line that starts with TELEMETRY: but is no event"),
+        count => {
+            format!("no events in {names}, and {count} lines that start with TELEMETRY: but are no events")
+        }
+    }
 }
 
 /// Refuses outputs that append to a recording: what is appended would be read and appended again.
@@ -79,4 +134,26 @@ fn end_on_signals(socket_files: &SocketFiles) -> Result<(), String> {
         }
     };
     thread::Builder::new().name("signals".into()).spawn(wait).map(drop).map_err(wrong)
+}
+
+/// Ends this process at the deadline, whatever its other threads are waiting for then.
+fn end_at(
+    deadline: Instant,
+    timeout: &Given<Period>,
+    socket_files: &SocketFiles,
+    status: &Status,
+    wanted: usize,
+) -> Result<(), String> {
+    let (origin, remover, status) = (timeout.origin.clone(), socket_files.remover(), status.clone());
+    let wait = move || {
+        thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        remover.remove();
+        // It may be stderr that nobody reads.
+        if Passthrough::new(io::stderr()).is_ready() {
+            log::error_line(origin.error(text::unfinished(&status.report(), wanted)));
+        }
+        Exit::Code(TIMED_OUT).leave()
+    };
+    let spawned = thread::Builder::new().name("timeout".into()).spawn(wait);
+    spawned.map(drop).map_err(|error| StartError::Thread(error).to_string())
 }

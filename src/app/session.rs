@@ -107,6 +107,11 @@ impl Session {
         Ok(Self { hub, recorder, status, outputs, runtime, log: log.clone() })
     }
 
+    /// The sources of a report.
+    pub fn status(&self) -> &Status {
+        &self.status
+    }
+
     /// The parts of a pipeline for this session.
     pub fn parts<P: Publisher>(&self, config: &mut Serve, publisher: P) -> Parts<P, Stderr> {
         let metadata = Several::flatten(std::mem::take(&mut config.source.metadata));

@@ -10,7 +10,7 @@ use crate::{
     system::{
         log::{self, Format, Level},
         option::{Given, Several, named, one_of, path, repeated, value},
-        value::{COUNT, Period, SIZE, duration, integer_in, ratio, switch},
+        value::{COUNT, Period, SIZE, duration, integer_in, nonzero_duration, ratio, switch},
     },
 };
 use clap::{ArgAction, Args};
@@ -318,6 +318,27 @@ pub struct PlaybackArgs {
     /// Keep the recorded time between events
     #[arg(long, env = "TELEMETRY_SIDECAR_PACE", value_parser = value(switch))]
     pub pace: bool,
+
+    /// Give up after this time, with exit status 124
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "TELEMETRY_SIDECAR_TIMEOUT",
+        value_parser = named(nonzero_duration),
+        long_help = "Give up when the replay takes longer than this in all, waiting for subscribers \
+            included: a line says what it was waiting for, and the exit status is 124"
+    )]
+    pub timeout: Option<Given<Period>>,
+
+    /// Do not write ordinary lines to stderr
+    #[arg(
+        long,
+        env = "TELEMETRY_SIDECAR_NO_STDERR",
+        value_parser = value(switch),
+        long_help = "Do not write ordinary lines to stderr: a replay waits for a reader of stderr that does \
+            not read"
+    )]
+    pub no_stderr: bool,
 }
 
 /// The options of `decode`.

@@ -8,7 +8,7 @@ pub use access::{ClientAccess, ClientTls};
 use crate::{
     cli::{
         Cli, Sub,
-        args::{ReplayArgs, ServeArgs, ServingArgs, SourceArgs, SubscriptionArgs},
+        args::{PlaybackArgs, ReplayArgs, ServeArgs, ServingArgs, SourceArgs, SubscriptionArgs},
     },
     control::{Control, Controls, PatternLimits, Refused},
     grpc::{auth::AccessFiles, limits::ClientLimits},
@@ -18,7 +18,10 @@ use crate::{
         unix_socket::SocketMode,
     },
     pipeline::output::Output,
-    system::option::{Given, Several},
+    system::{
+        option::{Given, Several},
+        value::Period,
+    },
 };
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
@@ -58,6 +61,10 @@ pub struct Replay {
     pub wait_for_subscribers: usize,
     /// Whether to keep the recorded time between events.
     pub pace: bool,
+    /// The most time that it may take.
+    pub timeout: Option<Given<Period>>,
+    /// Whether to leave out ordinary lines.
+    pub no_stderr: bool,
     /// The recordings; "-" is standard input.
     pub files: Vec<PathBuf>,
 }
@@ -129,7 +136,8 @@ fn replay(args: ReplayArgs) -> Result<Task, UsageError> {
         return Err(origin.error("more than may subscribe, raise --max-subscribers").into());
     }
     let wait_for_subscribers = replay.wait_for_subscribers.map_or(default, |given| given.value);
-    Ok(Task::Replay(Box::new(Replay { serve, wait_for_subscribers, pace: replay.pace, files })))
+    let PlaybackArgs { pace, timeout, no_stderr, .. } = replay;
+    Ok(Task::Replay(Box::new(Replay { serve, wait_for_subscribers, pace, timeout, no_stderr, files })))
 }
 
 fn serve(args: ServeArgs) -> Result<Serve, UsageError> {

@@ -52,7 +52,11 @@ use state::State;
 use std::{
     sync::{Arc, PoisonError},
     task::Waker,
+    time::Duration,
 };
+
+/// How long a thread waits for a change before it attends to something else.
+const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The fan-out.
 #[derive(Debug)]
@@ -144,8 +148,15 @@ impl Hub {
     /// also waits for a subscriber when there is none and the backlog is full; without, the backlog drops
     /// events.
     ///
-    /// A control that comes while it waits applies to the rest of the batch.
-    pub fn publish_waiting(&self, batch: Batch, stream: &StreamStats, need_subscriber: bool) {
+    /// A control that comes while it waits applies to the rest of the batch. `idle` is called several times a
+    /// second while it waits.
+    pub fn publish_waiting(
+        &self,
+        batch: Batch,
+        stream: &StreamStats,
+        need_subscriber: bool,
+        idle: &mut dyn FnMut(),
+    ) {
         let batch = Arc::new(batch);
         let mut state = self.lock();
         state.stream = *stream;
@@ -155,7 +166,7 @@ impl Hub {
         let mut fresh = false;
         while next < batch.len() {
             let bytes = batch.frame_range(next..next + 1).len();
-            state = self.wait_for_room(state, bytes, need_subscriber);
+            state = self.wait_for_room(state, bytes, need_subscriber, idle);
             match &plan {
                 Some(plan) if fresh || Plan::is_current(plan, &state) => {
                     state.offer(&batch, next..next + 1, plan);
@@ -177,11 +188,12 @@ impl Hub {
         mut state: MutexGuard<'a, State>,
         bytes: usize,
         need_subscriber: bool,
+        idle: &mut dyn FnMut(),
     ) -> MutexGuard<'a, State> {
         while !state.has_room_everywhere(bytes, need_subscriber) {
             let wakers = state.wakers();
             if wakers.is_empty() {
-                state = self.wait(state);
+                state = self.wait(state, idle);
             } else {
                 drop(state);
                 wakers.into_iter().for_each(Waker::wake);
@@ -196,28 +208,35 @@ impl Hub {
         self.lock().stream = *stream;
     }
 
-    /// Waits until this many subscribers are registered.
-    pub fn wait_for_subscribers(&self, count: usize) {
-        self.wait_while(|state| state.subscriber_count() < count);
+    /// Waits until this many subscribers are registered. `idle` is called several times a second meanwhile.
+    pub fn wait_for_subscribers(&self, count: usize, idle: &mut dyn FnMut()) {
+        self.wait_while(|state| state.subscriber_count() < count, idle);
     }
 
-    /// Waits until nothing is queued or in flight and, if asked, the backlog is empty.
-    pub fn wait_until_delivered(&self, backlog_too: bool) {
-        self.wait_while(|state| !state.is_delivered(backlog_too));
+    /// Waits until nothing is queued or in flight and, if asked, the backlog is empty. `idle` is called
+    /// several times a second meanwhile.
+    pub fn wait_until_delivered(&self, backlog_too: bool, idle: &mut dyn FnMut()) {
+        self.wait_while(|state| !state.is_delivered(backlog_too), idle);
     }
 
-    fn wait_while(&self, condition: impl Fn(&State) -> bool) {
+    fn wait_while(&self, condition: impl Fn(&State) -> bool, idle: &mut dyn FnMut()) {
         let mut state = self.lock();
         while condition(&state) {
-            state = self.wait(state);
+            state = self.wait(state, idle);
         }
     }
 
-    /// Waits for a change.
-    fn wait<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    /// Waits for a change; if none comes for a while, calls `idle` without the lock.
+    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, idle: &mut dyn FnMut()) -> MutexGuard<'a, State> {
         state.waiting += 1;
-        let mut state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, waited) =
+            self.room.wait_timeout(state, IDLE_INTERVAL).unwrap_or_else(PoisonError::into_inner);
         state.waiting -= 1;
+        if waited.timed_out() {
+            drop(state);
+            idle();
+            state = self.lock();
+        }
         state
     }
 

@@ -43,8 +43,9 @@ use std::{
 
 /// Where events go.
 pub trait Publisher {
-    /// Takes a batch, which may be empty, with the counters of the stream that belong to it.
-    fn publish(&mut self, batch: Batch, stats: &StreamStats);
+    /// Takes a batch, which may be empty, with the counters of the stream that belong to it. While it waits
+    /// it calls `idle` several times a second.
+    fn publish(&mut self, batch: Batch, stats: &StreamStats, idle: &mut dyn FnMut());
 
     /// Takes newer counters of the stream: what was held has been passed.
     fn account(&mut self, stats: &StreamStats);
@@ -117,14 +118,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
 
     /// Prints the sidecar's own log lines, if stderr is at the start of a line and takes them.
     pub fn print_log(&mut self) {
-        if !self.parts.passthrough.at_line_start() {
-            return;
-        }
-        for line in self.parts.log.take() {
-            if self.parts.passthrough.is_ready() {
-                self.parts.passthrough.write(&mut [IoSlice::new(line.as_bytes())]);
-            }
-        }
+        print_log(&self.parts.log, &mut self.parts.passthrough);
     }
 
     /// Prints the rest of the log and a summary as its last message, from the start of a line on, even if
@@ -166,7 +160,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
 
     /// Passes bytes unseen.
     pub fn pass_raw(&mut self, bytes: &[u8]) {
-        let written = self.parts.passthrough.write(&mut [IoSlice::new(bytes)]);
+        let written = self.parts.passthrough.pass(&mut [IoSlice::new(bytes)]);
         self.stats.bytes_read += bytes.len() as u64;
         self.stats.bytes_passed += written.passed;
         self.stats.bytes_dropped += written.dropped;
@@ -187,7 +181,8 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         self.before_split = None;
         let to_pass: usize = self.pass.iter().map(Range::len).sum();
         self.stats.bytes_held = (self.held + to_pass) as u64;
-        self.parts.publisher.publish(self.batch.take(), &self.stats);
+        let Parts { publisher, passthrough, log, .. } = &mut self.parts;
+        publisher.publish(self.batch.take(), &self.stats, &mut || print_log(log, passthrough));
 
         if to_pass > 0 {
             self.write_passing();
@@ -202,9 +197,20 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         let unfinished = self.buffer.unfinished();
         let slices = self.pass.drain(..).filter_map(|range| unfinished.get(range));
         let mut slices: Vec<_> = slices.map(IoSlice::new).collect();
-        let written = self.parts.passthrough.write(&mut slices);
+        let written = self.parts.passthrough.pass(&mut slices);
         self.stats.bytes_passed += written.passed;
         self.stats.bytes_dropped += written.dropped;
+    }
+}
+
+fn print_log<F: AsFd>(log: &log::Lines, passthrough: &mut Passthrough<F>) {
+    if !passthrough.at_line_start() {
+        return;
+    }
+    for line in log.take() {
+        if passthrough.is_ready() {
+            passthrough.write(&mut [IoSlice::new(line.as_bytes())]);
+        }
     }
 }
 

@@ -5,6 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long to sleep before attending to something else.
+const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Maps recorded time to real time, starting with the first event.
 #[derive(Debug, Default)]
 pub struct Pace {
@@ -12,9 +15,16 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Sleeps until an event recorded at `timestamp_ns` is due.
-    pub fn wait_for(&mut self, timestamp_ns: i64) {
-        thread::sleep(self.wait(timestamp_ns, Instant::now()));
+    /// Sleeps until an event recorded at `timestamp_ns` is due, and calls `idle` several times a second.
+    pub fn wait_for(&mut self, timestamp_ns: i64, idle: &mut dyn FnMut()) {
+        loop {
+            let left = self.wait(timestamp_ns, Instant::now());
+            thread::sleep(left.min(IDLE_INTERVAL));
+            if left <= IDLE_INTERVAL {
+                return;
+            }
+            idle();
+        }
     }
 
     /// The time until then.

@@ -29,13 +29,14 @@ pub struct Written {
 pub struct Passthrough<F> {
     fd: F,
     closed: bool,
+    without_lines: bool,
     at_line_start: bool,
 }
 
 impl<F: AsFd> Passthrough<F> {
     /// A writer to this descriptor.
     pub fn new(fd: F) -> Self {
-        Self { fd, closed: false, at_line_start: true }
+        Self { fd, closed: false, without_lines: false, at_line_start: true }
     }
 
     /// A writer that drops everything, for a stderr that was closed from the start.
@@ -43,9 +44,23 @@ impl<F: AsFd> Passthrough<F> {
         Self { closed: true, ..Self::new(fd) }
     }
 
+    /// The same without ordinary lines: they are dropped and counted.
+    #[must_use]
+    pub fn without_lines(self) -> Self {
+        Self { without_lines: true, ..self }
+    }
+
     /// Whether the next byte starts a line.
     pub fn at_line_start(&self) -> bool {
         self.at_line_start
+    }
+
+    /// Writes ordinary bytes, unless they are left out.
+    pub fn pass(&mut self, slices: &mut [IoSlice<'_>]) -> Written {
+        if self.without_lines {
+            return Written { passed: 0, dropped: length(slices) };
+        }
+        self.write(slices)
     }
 
     /// Writes all slices in order, waiting as long as it takes.
@@ -71,7 +86,7 @@ impl<F: AsFd> Passthrough<F> {
                 Err(_) => break,
             }
         }
-        written.dropped = rest.iter().map(|slice| slice.len() as u64).sum();
+        written.dropped = length(rest);
         written
     }
 
@@ -89,4 +104,8 @@ impl<F: AsFd> Passthrough<F> {
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
         poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
     }
+}
+
+fn length(slices: &[IoSlice<'_>]) -> u64 {
+    slices.iter().map(|slice| slice.len() as u64).sum()
 }

@@ -4,6 +4,7 @@ use super::{Publisher, pace::Pace};
 use crate::{
     event::{batch::Batch, stats::StreamStats},
     hub::Hub,
+    system::log,
 };
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 pub struct Dropping(pub Arc<Hub>);
 
 impl Publisher for Dropping {
-    fn publish(&mut self, batch: Batch, stats: &StreamStats) {
+    fn publish(&mut self, batch: Batch, stats: &StreamStats, _: &mut dyn FnMut()) {
         self.0.publish(batch, stats);
     }
 
@@ -26,20 +27,40 @@ impl Publisher for Dropping {
 pub struct Waiting {
     /// The hub to publish to.
     pub hub: Arc<Hub>,
-    /// Whether a full backlog waits for a subscriber.
-    pub need_subscriber: bool,
+    /// How many subscribers the first event waits for. If there are any, a full backlog waits for one, too.
+    pub subscribers: usize,
+    /// Whether the first event has waited for them.
+    pub begun: bool,
+    /// The line to print on stderr before that wait, if one is wanted.
+    pub notice: Option<String>,
     /// Keeps the recorded time between events, if set.
     pub pace: Option<Pace>,
 }
 
-impl Publisher for Waiting {
-    fn publish(&mut self, batch: Batch, stats: &StreamStats) {
-        if let (Some(pace), Some(first)) = (&mut self.pace, batch.event(0))
-            && first.timestamp_given
-        {
-            pace.wait_for(first.timestamp_ns);
+impl Waiting {
+    fn wait_for_subscribers(&mut self, idle: &mut dyn FnMut()) {
+        if self.begun {
+            return;
         }
-        self.hub.publish_waiting(batch, stats, self.need_subscriber);
+        self.begun = true;
+        if let Some(notice) = self.notice.take() {
+            log::error_line(notice);
+        }
+        self.hub.wait_for_subscribers(self.subscribers, idle);
+    }
+}
+
+impl Publisher for Waiting {
+    fn publish(&mut self, batch: Batch, stats: &StreamStats, idle: &mut dyn FnMut()) {
+        let Some(first) = batch.event(0) else {
+            return self.hub.account(stats);
+        };
+        let due = first.timestamp_given.then_some(first.timestamp_ns);
+        self.wait_for_subscribers(idle);
+        if let (Some(pace), Some(timestamp_ns)) = (&mut self.pace, due) {
+            pace.wait_for(timestamp_ns, idle);
+        }
+        self.hub.publish_waiting(batch, stats, self.subscribers > 0, idle);
     }
 
     fn account(&mut self, stats: &StreamStats) {

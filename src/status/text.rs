@@ -1,4 +1,4 @@
-//! The summary that `-v` prints at exit.
+//! The state of a run in a line: the summary that `-v` prints at exit, and what a replay says about itself.
 
 use super::Report;
 use crate::{
@@ -47,6 +47,56 @@ pub fn summary(report: &Report) -> String {
             write!(line, "; recorded {}, lost {}{stopped}", recording.bytes_written, recording.bytes_lost);
     }
     line
+}
+
+/// What a replay has served, in a line.
+pub fn served(report: &Report) -> String {
+    let events = report.hub.stream.events();
+    let mut line = format!("{}; {}: ", counted(events, "event"), subscribers(report.subscriber_count));
+    line.push_str(&served_to(&report.subscribers));
+    for exporter in &report.hub.exporters {
+        let _ = write!(line, "; {}: {}", exporter.name, served_to(&exporter.stats));
+    }
+    line
+}
+
+/// What became of the events offered to consumers; only what there was.
+fn served_to(stats: &ConsumerStats) -> String {
+    let mut text = format!("{} delivered", stats.delivered);
+    let others = [
+        (stats.disabled + stats.filtered + stats.sampled_out, "not wanted"),
+        (stats.dropped, "dropped"),
+        (stats.abandoned, "abandoned"),
+    ];
+    for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+        let _ = write!(text, ", {count} {what}");
+    }
+    text
+}
+
+/// Why a replay for which this many subscribers were `wanted` has not ended yet.
+pub fn unfinished(report: &Report, wanted: usize) -> String {
+    let Snapshot { stream, backlog, subscribers: present, exporters, .. } = &report.hub;
+    if stream.events() == 0 && present.len() < wanted {
+        return format!("{} of {} came", present.len(), subscribers(wanted as u64));
+    }
+    let queued = present.iter().chain(exporters).map(|consumer| consumer.stats.queued);
+    let waiting = if wanted > 0 { backlog.waiting } else { 0 };
+    match queued.sum::<u64>() + waiting {
+        0 => "all events read so far are delivered, but the recording has not ended, stderr is not read, or \
+              connections are still open"
+            .to_owned(),
+        count => format!("{} not delivered", counted(count, "event")),
+    }
+}
+
+/// `1 subscriber`, `2 subscribers`.
+pub fn subscribers(count: u64) -> String {
+    counted(count, "subscriber")
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The counts of malformed lines by reason, in parentheses; empty if there are none.

@@ -10,6 +10,8 @@ use nix::{
 };
 use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
 
+/// Exit code if the time given with `--timeout` is over.
+pub const TIMED_OUT: i32 = 124;
 /// Exit code if the sidecar itself failed, or its options are wrong.
 pub const FAILED: i32 = 125;
 /// Exit code if the command was found but could not be executed.

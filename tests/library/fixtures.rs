@@ -255,7 +255,7 @@ fn counts(stats: &StreamStats) -> Value {
 struct Lines(Vec<u8>);
 
 impl Publisher for Lines {
-    fn publish(&mut self, batch: Batch, stats: &StreamStats) {
+    fn publish(&mut self, batch: Batch, stats: &StreamStats, _: &mut dyn FnMut()) {
         balances(stats).unwrap();
         for index in 0..batch.len() {
             let noted = batch.event(index).unwrap();

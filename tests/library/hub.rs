@@ -162,7 +162,7 @@ fn waiting_for_delivery_waits_for_acknowledgements() {
     let waiting = std::thread::spawn({
         let hub = Arc::clone(&hub);
         move || {
-            hub.wait_until_delivered(false);
+            hub.wait_until_delivered(false, &mut || ());
             stats(&hub)
         }
     });
@@ -179,7 +179,7 @@ fn publication_that_waits_drops_nothing() {
     let publisher = std::thread::spawn({
         let hub = Arc::clone(&hub);
         move || {
-            hub.publish_waiting(batch(&["a"; 100]), &StreamStats::default(), true);
+            hub.publish_waiting(batch(&["a"; 100]), &StreamStats::default(), true, &mut || ());
             hub.close();
         }
     });
@@ -252,7 +252,7 @@ fn a_waiting_publication_applies_a_control_to_the_rest_of_its_batch() {
     let publisher = std::thread::spawn({
         let hub = Arc::clone(&hub);
         move || {
-            hub.publish_waiting(batch(&["a"; 100]), &StreamStats::default(), true);
+            hub.publish_waiting(batch(&["a"; 100]), &StreamStats::default(), true, &mut || ());
             hub.close();
         }
     });

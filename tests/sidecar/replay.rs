@@ -7,10 +7,13 @@ use crate::support::{
     refusal::{expect_one_line, expect_words},
     run, wait_for, wait_until,
 };
-use nix::sys::signal::Signal;
+use nix::{pty::openpty, sys::signal::Signal};
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read as _},
     net::TcpStream,
+    process::Stdio,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -79,7 +82,7 @@ fn a_signal_ends_it_and_the_sockets_go() {
         "trap '' HUP; exec '{BINARY}' replay -q --ready-file \"$0/ready\" --wait-for-subscribers 1 \"$0/log\""
     );
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("log"), "").unwrap();
+    fs::write(dir.path().join("log"), line("a", 1, "")).unwrap();
     let mut child = std::process::Command::new("sh").args(["-c", &ignoring]).arg(dir.path()).spawn().unwrap();
     wait_until("the ready file", || dir.path().join("ready").exists());
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
@@ -190,4 +193,128 @@ fn a_replay_that_cannot_write_its_events_reports_that_and_fails() {
     let expected =
         "text\ntelemetry-sidecar: jsonl: 1 event not delivered: No space left on device (os error 28)\n";
     assert_eq!(finished.stderr(), expected, "{}", finished.describe());
+}
+
+/// Whatever it waits for: a subscriber, a subscriber that reads, a reader of stderr, the recording.
+#[test]
+fn timeout_ends_every_wait_with_status_124() {
+    let words = ["--timeout", "200ms", "--listen", "unix:{dir}/s", "--listen", "127.0.0.1:0"];
+    let mut sidecar = replay(&words, &line("a", 1, "")).start();
+    sidecar.wait();
+    assert!(!sidecar.path("s").exists());
+    let finished = sidecar.finish();
+    expect_words(
+        &finished.expect_code(124).stderr(),
+        &["telemetry-sidecar: --timeout: '200ms': ", "0 of 1 subscriber came"],
+    );
+
+    let log = line("a", 1, "").repeat(10);
+    let sidecar = replay(&["--timeout", "5s"], &log).start();
+    let stuck = RawStream::open(sidecar.port(), "5S", 0);
+    let stderr = sidecar.finish().expect_code(124).stderr();
+    expect_words(&stderr, &["--timeout: '5s': all events read so far are delivered", "connections"]);
+    drop(stuck);
+
+    let (unread, stderr) = io::pipe().unwrap();
+    let words = ["--timeout", "500ms", "--wait-for-subscribers", "0"];
+    let builder = replay(&words, &"text\n".repeat(100_000)).stderr(stderr.into());
+    builder.start().finish().expect_code(124);
+    drop(unread);
+
+    let words = ["replay", "-q", "--timeout", "300ms", "--export-jsonl", "{dir}/events", "{dir}/log", "-"];
+    let builder = Sidecar::command(&words);
+    fs::write(builder.path("log"), &log).unwrap();
+    let (reader, open) = io::pipe().unwrap();
+    let mut sidecar = builder.stdin(reader.into()).start();
+    sidecar.wait();
+    assert_eq!(fs::read_to_string(sidecar.path("events")).unwrap().lines().count(), 10);
+    expect_words(&sidecar.finish().expect_code(124).stderr(), &["the recording has not ended"]);
+    drop(open);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_ends_in_time_has_status_0() {
+    let sidecar = replay(&["--timeout", "1h"], &line("a", 1, "")).start();
+    let mut subscriber = sidecar.subscribe().await;
+    assert_eq!(subscriber.rest().await.len(), 1);
+    drop(subscriber);
+    assert_eq!(sidecar.finish().expect_code(0).stderr(), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_ordinary_lines_a_full_stderr_does_not_stop_a_replay() {
+    let (unread, stderr) = io::pipe().unwrap();
+    let log = "text\n".repeat(100_000) + &line("a", 1, "");
+    let sidecar = replay(&["--no-stderr"], &log).stderr(stderr.into()).start();
+    let mut subscriber = sidecar.subscribe().await;
+    subscriber.next().await;
+    let stream = sidecar.status().await.stream.unwrap();
+    assert_eq!((stream.bytes_passed, stream.bytes_dropped), (0, 500_000));
+    assert!(subscriber.rest().await.is_empty());
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+    assert_eq!(io::read_to_string(unread).unwrap(), "");
+}
+
+#[test]
+fn recordings_without_events_are_reported_and_nothing_is_waited_for() {
+    let finished = replay(&[], "text").start().finish();
+    let stderr = finished.expect_code(0).stderr();
+    let (text, line) = stderr.split_once('\n').unwrap();
+    assert_eq!(text, "text");
+    assert!(line.starts_with("telemetry-sidecar: no events in ") && line.ends_with("/log\n"), "{line}");
+    let finished = replay(&[], "TELEMETRY:{}\nTELEMETRY:x\n").start().finish();
+    expect_words(&finished.expect_code(0).stderr(), &["no events in ", "2 lines that start with TELEMETRY:"]);
+    assert_eq!(replay(&["-q"], "text\n").start().finish().expect_code(0).stderr(), "text\n");
+}
+
+#[test]
+fn the_log_is_printed_while_a_replay_waits() {
+    let mut sidecar = replay(&["-vv"], &line("a", 1, "")).start();
+    let port = sidecar.port();
+    // It waits for a subscriber, and this connection is none.
+    drop(TcpStream::connect(("127.0.0.1", port)).unwrap());
+    sidecar.wait_for_stderr("connected peer=127.0.0.1:");
+    // It waits for a subscriber that reads.
+    let log = line("a", 1, "").repeat(10);
+    sidecar = replay(&["-vv", "--queue-capacity", "1"], &log).start();
+    let stuck = RawStream::open(sidecar.port(), "5S", 0);
+    sidecar.wait_for_stderr("connected peer=127.0.0.1:");
+    drop(stuck);
+    // It waits until an event is due.
+    let log = line("a", 1, "") + &line("a", 3_600_000_000_000, "");
+    sidecar = replay(&["-vv", "--pace"], &log).start();
+    let stuck = RawStream::open(sidecar.port(), "5S", 1000);
+    sidecar.wait_for_stderr("connected peer=127.0.0.1:");
+    drop(stuck);
+}
+
+/// Runs a replay whose stderr is a terminal, with a subscriber that takes everything. Returns what the
+/// terminal shows.
+async fn on_a_terminal(options: &[&str], log: &str) -> String {
+    let terminal = openpty(None, None).unwrap();
+    let sidecar = replay(options, log).stderr(Stdio::from(terminal.slave)).start();
+    let reading = thread::spawn(move || {
+        let mut shown = Vec::new();
+        // It fails with EIO when the last process has closed the terminal.
+        let _ = File::from(terminal.master).read_to_end(&mut shown);
+        String::from_utf8(shown).unwrap()
+    });
+    let mut subscriber = sidecar.subscribe().await;
+    subscriber.rest().await;
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+    reading.join().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_terminal_it_says_what_it_waits_for_and_what_it_served() {
+    let log = line("a", 1, "") + "text\n" + &line("b", 2, "");
+    assert_eq!(
+        on_a_terminal(&["--deny", "b"], &log).await,
+        "telemetry-sidecar: waiting for 1 subscriber\r\n\
+         text\r\n\
+         telemetry-sidecar: 2 events; 1 subscriber: 1 delivered, 1 not wanted\r\n"
+    );
+    assert_eq!(on_a_terminal(&["-q"], &log).await, "text\r\n");
 }
