@@ -1,5 +1,6 @@
 //! The end of a wrapped run: the main thread waits for the reading thread, with a limit.
 
+use crate::worker::drain::{DrainSignals, EndRequest};
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::eventfd::{EfdFlags, EventFd},
@@ -10,11 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long stderr may take no bytes, in milliseconds, before a signal ends the run.
-const BLOCKED_AFTER_MS: u16 = 200;
+/// The signals during the drain. The descriptor is readable when one has come.
+pub(super) trait EndSignals: AsFd {
+    fn end_request(&mut self) -> EndRequest;
+}
 
-/// Interval of looking whether the bytes were passed after a signal, in milliseconds.
-const POLL_INTERVAL_MS: u16 = 10;
+impl EndSignals for DrainSignals<'_> {
+    fn end_request(&mut self) -> EndRequest {
+        DrainSignals::end_request(self)
+    }
+}
 
 /// The main thread's side: waits until the reading thread reaches its last stages.
 #[derive(Debug)]
@@ -54,46 +60,36 @@ impl Ending {
     /// Waits until all bytes were passed, however long stderr is not read, and then for the delivery, up to
     /// `limit`.
     ///
-    /// A signal, which makes `signals` readable and `end_now` true, ends the wait. Bytes that were read are
-    /// still passed as long as stderr takes them.
-    pub(super) fn wait(
-        &self,
-        limit: Duration,
-        signals: BorrowedFd<'_>,
-        end_now: impl Fn() -> bool,
-        stderr: BorrowedFd<'_>,
-    ) {
+    /// A signal ends the wait. If it comes before all bytes were passed, `stop_waiting` ends the waiting for
+    /// stderr's reader, and this returns when every byte that was read is passed or kept.
+    pub(super) fn wait(&self, limit: Duration, signals: &mut impl EndSignals, stop_waiting: impl FnOnce()) {
+        let mut stage = &self.passed;
+        let mut deadline = None;
         loop {
-            if end_now() {
-                return self.wait_while_stderr_takes_bytes(limit, stderr);
-            }
-            if is_ready(&[self.passed.as_fd(), signals], PollFlags::POLLIN, PollTimeout::NONE) {
-                break;
-            }
-        }
-        let deadline = Instant::now().checked_add(limit);
-        while !end_now() {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let timeout = left.map_or(PollTimeout::NONE, |left| left.try_into().unwrap_or(PollTimeout::MAX));
-            let finished = is_ready(&[self.finished.as_fd(), signals], PollFlags::POLLIN, timeout);
-            if finished || left.is_some_and(|left| left.is_zero()) {
+            let left = deadline.map(|deadline: Instant| deadline.saturating_duration_since(Instant::now()));
+            let ask = match signals.end_request() {
+                EndRequest::No => None,
+                EndRequest::NotYet(interval) => Some(interval),
+                EndRequest::Yes => break,
+            };
+            let limits = left.into_iter().chain(ask).min();
+            let is_reached = is_ready(stage.as_fd(), Some(signals.as_fd()), limits);
+            if is_reached && Arc::ptr_eq(stage, &self.passed) {
+                (stage, deadline) = (&self.finished, Instant::now().checked_add(limit));
+            } else if is_reached || left.is_some_and(|left| left.is_zero()) {
                 return;
             }
         }
-    }
-
-    fn wait_while_stderr_takes_bytes(&self, limit: Duration, stderr: BorrowedFd<'_>) {
-        let start = Instant::now();
-        while !is_ready(&[self.passed.as_fd()], PollFlags::POLLIN, POLL_INTERVAL_MS.into())
-            && start.elapsed() < limit
-            && is_ready(&[stderr], PollFlags::POLLOUT, BLOCKED_AFTER_MS.into())
-        {}
+        stop_waiting();
+        while !is_ready(self.passed.as_fd(), None, None) {}
     }
 }
 
-/// Waits until one of the descriptors is ready, up to the timeout. True if the first one is.
-fn is_ready(fds: &[BorrowedFd<'_>], flags: PollFlags, timeout: PollTimeout) -> bool {
-    let mut fds: Vec<_> = fds.iter().map(|fd| PollFd::new(*fd, flags)).collect();
+/// Waits until one of the descriptors is readable, up to the limit. True if the first one is.
+fn is_ready(fd: BorrowedFd<'_>, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) -> bool {
+    let mut fds: Vec<_> =
+        other.into_iter().chain([fd]).map(|fd| PollFd::new(fd, PollFlags::POLLIN)).rev().collect();
+    let timeout = limit.map_or(PollTimeout::NONE, |limit| limit.try_into().unwrap_or(PollTimeout::MAX));
     let _ = poll(&mut fds, timeout);
     fds.first().and_then(PollFd::any).unwrap_or(false)
 }
@@ -102,7 +98,6 @@ fn is_ready(fds: &[BorrowedFd<'_>], flags: PollFlags, timeout: PollTimeout) -> b
 mod tests {
     use super::*;
     use std::{
-        fs::File,
         io::{self, Write as _},
         panic::{AssertUnwindSafe, catch_unwind},
         sync::atomic::{AtomicBool, Ordering},
@@ -112,55 +107,82 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(300);
     const NEVER: Duration = Duration::from_secs(3600);
 
-    fn quiet() -> io::PipeReader {
-        // Its writer is kept open, so that it never becomes readable.
-        let (reader, writer) = io::pipe().unwrap();
-        std::mem::forget(writer);
-        reader
+    /// A readable descriptor if a signal has come, and what each question is answered.
+    struct Signals(io::PipeReader, Vec<EndRequest>);
+
+    impl Signals {
+        fn none() -> Self {
+            // Its writer is kept open, so that it never becomes readable.
+            let (reader, writer) = io::pipe().unwrap();
+            std::mem::forget(writer);
+            Self(reader, Vec::new())
+        }
+
+        fn answering(answers: &[EndRequest]) -> Self {
+            let (reader, mut writer) = io::pipe().unwrap();
+            writer.write_all(b"signal").unwrap();
+            Self(reader, answers.iter().rev().copied().collect())
+        }
+    }
+
+    impl AsFd for Signals {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+
+    impl EndSignals for Signals {
+        fn end_request(&mut self) -> EndRequest {
+            self.1.pop().unwrap_or(EndRequest::No)
+        }
     }
 
     #[test]
     fn a_reading_thread_that_panics_or_hangs_does_not_hold_the_exit() {
-        let (stderr, signals) = (File::options().write(true).open("/dev/null").unwrap(), quiet());
         let (ending, stages) = Ending::new().unwrap();
         let panic = AssertUnwindSafe(|| {
             let _stages = stages;
             panic!("as the test wants");
         });
         assert!(thread::scope(|scope| scope.spawn(|| catch_unwind(panic).is_err()).join().unwrap()));
-        ending.wait(NEVER, signals.as_fd(), || false, stderr.as_fd());
+        ending.wait(NEVER, &mut Signals::none(), || unreachable!());
 
         let (ending, Stages { passed, finished }) = Ending::new().unwrap();
         drop(passed);
         let start = Instant::now();
-        ending.wait(LIMIT, signals.as_fd(), || false, stderr.as_fd());
+        ending.wait(LIMIT, &mut Signals::none(), || unreachable!());
         assert!(start.elapsed() >= LIMIT);
         drop(finished);
     }
 
     #[test]
-    fn a_signal_ends_the_wait_but_bytes_that_stderr_takes_are_passed() {
-        let (signals, mut sender) = io::pipe().unwrap();
-        sender.write_all(b"signal").unwrap();
-        let null = File::options().write(true).open("/dev/null").unwrap();
+    fn a_signal_ends_the_wait_when_all_bytes_are_passed_or_kept() {
         let (ending, Stages { passed, finished }) = Ending::new().unwrap();
-        let all_passed = AtomicBool::new(false);
+        let (is_stopped, is_passed) = (AtomicBool::new(false), AtomicBool::new(false));
         thread::scope(|scope| {
             scope.spawn(|| {
-                thread::sleep(LIMIT);
-                all_passed.store(true, Ordering::Relaxed);
+                while !is_stopped.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+                is_passed.store(true, Ordering::Relaxed);
                 drop(passed);
             });
-            ending.wait(NEVER, signals.as_fd(), || true, null.as_fd());
-            assert!(all_passed.load(Ordering::Relaxed));
+            let mut signals = Signals::answering(&[EndRequest::NotYet(Duration::ZERO), EndRequest::Yes]);
+            ending.wait(NEVER, &mut signals, || is_stopped.store(true, Ordering::Relaxed));
+            assert!(is_passed.load(Ordering::Relaxed));
         });
         drop(finished);
+    }
 
-        // A stderr that is full and not read.
-        let (_reader, mut full) = io::pipe().unwrap();
-        nix::fcntl::fcntl(&full, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
-        while full.write(&[0; 4096]).is_ok() {}
-        let (ending, _stages) = Ending::new().unwrap();
-        ending.wait(NEVER, signals.as_fd(), || true, full.as_fd());
+    #[test]
+    fn a_signal_to_the_unit_does_not_end_the_wait() {
+        let (ending, Stages { passed, finished }) = Ending::new().unwrap();
+        drop(passed);
+        let start = Instant::now();
+        let not_yet = EndRequest::NotYet(Duration::ZERO);
+        let mut signals = Signals::answering(&[not_yet, not_yet, EndRequest::No]);
+        ending.wait(LIMIT, &mut signals, || unreachable!());
+        assert!(start.elapsed() >= LIMIT);
+        drop(finished);
     }
 }

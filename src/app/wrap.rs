@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::Wrap,
-    pipeline::{Pipeline, live, output::Mode, publisher::Dropping, wake::Wake},
+    pipeline::{Parts, Pipeline, leftover::Leftover, live, output::Mode, publisher::Dropping, wake::Wake},
     system::{
         log::{self, Level},
         option::Given,
@@ -32,16 +32,9 @@ use crate::{
 };
 use nix::{
     errno::Errno,
-    unistd::{dup2_stdin, dup2_stdout},
+    unistd::{Pid, dup2_stdin, dup2_stdout},
 };
-use std::{
-    fs::OpenOptions,
-    io,
-    os::fd::{AsFd, OwnedFd},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{fs::OpenOptions, io, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
 
 /// How much later than the reading thread the main thread gives up, in case that one hangs.
 const EXIT_MARGIN: Duration = Duration::from_secs(1);
@@ -92,8 +85,11 @@ pub fn run(
     let mode = Mode::Live(Arc::clone(&worker_state));
     let session = Session::start(&mut config.serve, ready_file, mode, &socket_files, &log);
     let session = session.map_err(|error| error.to_string())?;
+    let leftover = Arc::new(Leftover::new().map_err(system)?);
+    let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
+    let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
     let reading = Reading {
-        pipeline: Pipeline::new(session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)))),
+        pipeline: Pipeline::new(Parts { passthrough, ..parts }),
         session,
         pipe,
         fixed_size: pipe_size != PipeSize::Default,
@@ -123,13 +119,16 @@ pub fn run(
     let exit = supervisor.run();
     worker_state.ended(exit);
     wake.worker_ended();
-    // The witness is not needed any more.
-    drop(supervisor);
     let serving = &config.serve.serving;
     let limit = serving.linger.0.saturating_add(serving.drain_timeout.0).saturating_add(EXIT_MARGIN);
-    ending.wait(limit, signals.as_fd(), || ended_by_signal(&signals), io::stderr().as_fd());
+    ending.wait(limit, &mut supervisor.drain(exit), || {
+        // The end of PID 1 ends the copier as well.
+        if Pid::this() != Pid::from_raw(1) {
+            leftover.stop_waiting();
+        }
+    });
     drop(socket_files);
-    copier::leave_behind(&late, io::stderr());
+    copier::leave_behind(&late, io::stderr(), &leftover.take());
     Ok(exit)
 }
 
@@ -140,16 +139,6 @@ fn give_up_descriptors() {
         let _ = dup2_stdout(&null);
     }
     close_inherited();
-}
-
-/// Whether a signal has arrived that ends the sidecar when the worker has ended.
-fn ended_by_signal(signals: &Signals) -> bool {
-    while let Some(event) = signals.next() {
-        if event.is_ending() {
-            return true;
-        }
-    }
-    false
 }
 
 /// What the reading thread needs.

@@ -9,6 +9,7 @@
 //! Events are published before ordinary bytes are written: if stderr is not read the worker waits, as without
 //! the sidecar, but subscribers do not.
 
+pub mod leftover;
 pub mod live;
 pub mod output;
 pub mod pace;

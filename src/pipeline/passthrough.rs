@@ -1,16 +1,16 @@
 //! Writes ordinary bytes to the sidecar's stderr, whatever its state.
 //!
-//! Writes block, as the worker's own would. If stderr is non-blocking (the flag is shared with other
-//! processes, so it is not changed) the writer waits for room. If the reader has closed, all further bytes
-//! are dropped and counted. If a disk is full, these bytes are dropped and counted, and the next ones are
-//! tried again.
+//! A write waits for room as long as it takes, as the worker's own would. The flags of stderr are shared with
+//! other processes, so they are not changed. If the reader has closed, all further bytes are dropped and
+//! counted. If a disk is full, these bytes are dropped and counted, and the next ones are tried again.
 
+use super::leftover::Leftover;
+use crate::system::fd::WriteMethod;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::uio::writev,
 };
-use std::{io::IoSlice, os::fd::AsFd};
+use std::{io::IoSlice, os::fd::AsFd, sync::Arc};
 
 /// The most slices that Linux takes in one call (`UIO_MAXIOV`).
 const MAX_SLICES: usize = 1024;
@@ -18,7 +18,7 @@ const MAX_SLICES: usize = 1024;
 /// The result of a write, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Written.
+    /// Written, or kept for a process that writes them later.
     pub passed: u64,
     /// Could not be written.
     pub dropped: u64,
@@ -28,6 +28,8 @@ pub struct Written {
 #[derive(Debug)]
 pub struct Passthrough<F> {
     fd: F,
+    method: WriteMethod,
+    leftover: Option<Arc<Leftover>>,
     closed: bool,
     without_lines: bool,
     at_line_start: bool,
@@ -36,7 +38,22 @@ pub struct Passthrough<F> {
 impl<F: AsFd> Passthrough<F> {
     /// A writer to this descriptor.
     pub fn new(fd: F) -> Self {
-        Self { fd, closed: false, without_lines: false, at_line_start: true }
+        Self {
+            fd,
+            method: WriteMethod::Plain,
+            leftover: None,
+            closed: false,
+            without_lines: false,
+            at_line_start: true,
+        }
+    }
+
+    /// The same, and the wait for its reader can be ended where the system permits it: always for sockets
+    /// and for pipes that this user may open, never for terminals.
+    #[must_use]
+    pub fn with_leftover(self, leftover: Arc<Leftover>) -> Self {
+        let method = WriteMethod::without_blocking(&self.fd);
+        Self { method, leftover: Some(leftover), ..self }
     }
 
     /// A writer that drops everything, for a stderr that was closed from the start.
@@ -63,7 +80,7 @@ impl<F: AsFd> Passthrough<F> {
         self.write(slices)
     }
 
-    /// Writes all slices in order, waiting as long as it takes.
+    /// Writes all slices in order, waiting as long as it takes or until that is ended.
     pub fn write(&mut self, slices: &mut [IoSlice<'_>]) -> Written {
         let mut written = Written::default();
         if let Some(last) = slices.iter().rev().find_map(|slice| slice.last()) {
@@ -73,14 +90,25 @@ impl<F: AsFd> Passthrough<F> {
         // Skip empty slices, for which writev would return 0.
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() && !self.closed {
+            if let Some(leftover) = self.leftover.as_ref().filter(|leftover| leftover.is_used()) {
+                written.passed += leftover.keep(rest);
+                return written;
+            }
             let some = rest.len().min(MAX_SLICES);
-            match writev(&self.fd, &rest[..some]) {
+            match self.method.write(&self.fd, &rest[..some]) {
                 Ok(count) => {
                     written.passed += count as u64;
                     IoSlice::advance_slices(&mut rest, count);
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => self.wait(),
+                Err(Errno::EAGAIN) => {
+                    if !self.wait()
+                        && let Some(leftover) = &self.leftover
+                    {
+                        // None yet: from now on all of them.
+                        leftover.keep(&[]);
+                    }
+                }
                 Err(Errno::EPIPE | Errno::EBADF) => self.closed = true,
                 // ENOSPC, EIO, EFBIG, EDQUOT and other errors of a file system: these bytes are dropped.
                 Err(_) => break,
@@ -92,17 +120,19 @@ impl<F: AsFd> Passthrough<F> {
 
     /// Whether a short line can be written now without waiting.
     pub fn is_ready(&self) -> bool {
-        !self.closed && self.poll(PollTimeout::ZERO)
-    }
-
-    /// Waits until a write makes progress or fails.
-    fn wait(&self) {
-        self.poll(PollTimeout::NONE);
-    }
-
-    fn poll(&self, timeout: PollTimeout) -> bool {
+        let is_left = self.leftover.as_ref().is_some_and(|leftover| leftover.is_used());
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)];
-        poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+        !self.closed && !is_left && poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Waits until a write makes progress or fails; false if the wait was ended before.
+    fn wait(&self) -> bool {
+        let stderr = PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT);
+        // Without a way to end it, the same descriptor twice.
+        let stop = self.leftover.as_ref().map(|leftover| PollFd::new(leftover.stop(), PollFlags::POLLIN));
+        let mut fds = [stderr.clone(), stop.unwrap_or(stderr)];
+        // An interrupted wait is repeated by the write that follows.
+        poll(&mut fds, PollTimeout::NONE).is_err() || fds[0].any() == Some(true)
     }
 }
 

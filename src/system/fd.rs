@@ -4,10 +4,19 @@
 //! is waited for; nothing is dropped.
 
 use nix::{
+    fcntl::{OFlag, open},
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        socket::{MsgFlags, sendmsg},
+        stat::{Mode, SFlag, fstat},
+        uio::writev,
+    },
     unistd::write,
 };
-use std::{io, os::fd::AsFd};
+use std::{
+    io::{self, IoSlice},
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
+};
 
 /// An error after some of the bytes were written.
 #[derive(Debug)]
@@ -37,6 +46,48 @@ pub fn write_all(to: impl AsFd, bytes: &[u8]) -> Result<(), PartialWrite> {
         }
     }
     Ok(())
+}
+
+/// How to write to a stream that other processes share, whose flags must not be changed.
+#[derive(Debug)]
+pub(crate) enum WriteMethod {
+    /// As the stream's flags say.
+    Plain,
+    /// Through an open file of this process's own, which is non-blocking.
+    NonBlocking(OwnedFd),
+    /// A socket, of which each call can be non-blocking.
+    Socket,
+}
+
+impl WriteMethod {
+    /// The method that never blocks, if there is one for this stream.
+    pub(crate) fn without_blocking(stream: impl AsFd) -> Self {
+        let stream = stream.as_fd();
+        let format = fstat(stream).map_or(0, |stat| stat.st_mode) & SFlag::S_IFMT.bits();
+        if format == SFlag::S_IFSOCK.bits() {
+            return Self::Socket;
+        }
+        let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+        // A regular file must not be opened again, since that has its own position. The pipe of another user
+        // cannot be.
+        Some(format)
+            .filter(|format| *format == SFlag::S_IFIFO.bits())
+            .and_then(|_| open(path.as_str(), flags, Mode::empty()).ok())
+            .map_or(Self::Plain, Self::NonBlocking)
+    }
+
+    /// Writes some of the bytes.
+    pub(crate) fn write(&self, stream: impl AsFd, slices: &[IoSlice<'_>]) -> nix::Result<usize> {
+        match self {
+            Self::Plain => writev(stream, slices),
+            Self::NonBlocking(own) => writev(own, slices),
+            Self::Socket => {
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                sendmsg::<()>(stream.as_fd().as_raw_fd(), slices, &[], flags, None)
+            }
+        }
+    }
 }
 
 /// Whether the same call may succeed when it is repeated.

@@ -23,7 +23,7 @@ pub(super) unsafe fn fork_with(
     first: impl AsFd,
     second: impl AsFd,
     name: &CStr,
-    body: fn(),
+    body: impl FnOnce(),
 ) -> nix::Result<Pid> {
     // SAFETY: the child makes system calls only, runs `body`, which keeps to the contract above, and exits
     // without running destructors or exit handlers.

@@ -41,7 +41,8 @@
 //! - (f) The system refused a process or `/proc`, or the witness was killed: twice is better than never.
 //!
 //! The same holds if the sidecar is PID 1: its signals are blocked, and the kernel only discards those that
-//! are not. Once the worker has ended nothing is passed on; HUP, INT and TERM end the drain.
+//! are not. Once the worker has ended nothing is passed on; HUP, INT and TERM end the drain, except the
+//! sidecar's copy of a signal to the whole unit that ended the worker (`drain`).
 //!
 //! Signals that cannot be caught, and stops:
 //!
@@ -59,6 +60,7 @@
 //! | CONT | the worker | continues the worker; a stopped sidecar stays stopped |
 
 pub(crate) mod copier;
+pub(crate) mod drain;
 pub mod exit;
 mod helper;
 mod number;

@@ -46,9 +46,9 @@ impl Event {
         }
     }
 
-    /// Whether it ends the drain.
-    pub(crate) fn is_ending(self) -> bool {
-        self.sent().is_some_and(|sent| ENDING.contains(&sent.number))
+    /// The signal, if it is one of those that end the drain.
+    pub(super) fn ending(self) -> Option<Number> {
+        self.sent().map(|sent| sent.number).filter(|number| ENDING.contains(number))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     Exit,
+    drain::{DrainSignals, Recent},
     number::Number,
     signals::{Event, Sent, Signals},
     spawn::{Command, SpawnError, spawn},
@@ -22,7 +23,7 @@ use std::{
 /// The longest time between the first and the last process of a group getting the same signal: systemd
 /// signals the processes of a unit one after the other. A signal that was sent to the sidecar alone is
 /// delayed by this.
-const GROUP_SPREAD: Duration = Duration::from_millis(50);
+pub(super) const GROUP_SPREAD: Duration = Duration::from_millis(50);
 
 /// Interval of looking at the witness during that time, in milliseconds.
 const LOOK_MS: u16 = 2;
@@ -41,6 +42,7 @@ pub(crate) struct Supervisor<'a> {
     /// Signals that the witness discarded before the sidecar had read its own copy, and until when they
     /// count.
     discarded: (Mask, Instant),
+    recent: Recent,
 }
 
 /// A signal of which it is not known yet whether the worker got it, too.
@@ -77,7 +79,8 @@ impl<'a> Supervisor<'a> {
         }
         let (worker, missed) = spawn(command, signals.inherited(), witness.as_ref())?;
         let discarded = (0, Instant::now());
-        Ok(Self { worker, signals, witness, early, missed, undecided: Vec::new(), discarded })
+        let (undecided, recent) = (Vec::new(), Recent::none());
+        Ok(Self { worker, signals, witness, early, missed, undecided, discarded, recent })
     }
 
     /// The worker's process id.
@@ -103,6 +106,13 @@ impl<'a> Supervisor<'a> {
             let timeout = if self.undecided.is_empty() { PollTimeout::NONE } else { LOOK_MS.into() };
             let _ = poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout);
         }
+    }
+
+    /// Reads signals from now on, after the worker's end.
+    pub(crate) fn drain(self, exit: Exit) -> DrainSignals<'a> {
+        let (discarded, until) = self.discarded;
+        let discarded = if Instant::now() < until { discarded } else { 0 };
+        DrainSignals::new(self.signals, self.witness, exit, self.recent, discarded)
     }
 
     /// Passes on what was sent before the worker existed, even to the whole group: what had been read by
@@ -149,7 +159,9 @@ impl<'a> Supervisor<'a> {
             if sent.number == Number::CONT {
                 self.forget_stops();
             }
-            self.undecided.push(Undecided { sent, is_early, deadline: Instant::now() + GROUP_SPREAD });
+            let now = Instant::now();
+            self.recent.add(sent.number, now);
+            self.undecided.push(Undecided { sent, is_early, deadline: now + GROUP_SPREAD });
         }
     }
 

@@ -66,6 +66,7 @@ modules! {
     test_as_pid1
     test_data
     test_descriptors
+    test_drain
     test_early_signals
     test_environment
     test_exec_failures
