@@ -207,6 +207,47 @@ fn consumers_may_register_and_change_controls_while_a_batch_is_evaluated() {
 }
 
 #[test]
+fn an_event_that_is_evaluated_while_subscribers_change_reaches_one_of_them_or_the_backlog() {
+    every_order(|| {
+        let hub = hub(10);
+        let first = hub.subscribe("");
+        first.control(deny_others());
+        let publisher = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || {
+                publish(&hub, 1);
+                hub.close();
+            }
+        });
+        drop(first);
+        let mut second = hub.open("");
+        second.control(deny_others());
+        let taken = rest(&second.begin());
+        publisher.join().unwrap();
+        assert_balanced(&hub);
+        let snapshot = hub.snapshot();
+        let (left, backlog) = (snapshot.disconnected, snapshot.backlog);
+        // The backlog was replayed, if there was one; nobody else takes it.
+        assert_eq!(backlog.accepted + left.abandoned + left.delivered - backlog.replayed, 1, "{snapshot:#?}");
+        assert_eq!(taken as u64, left.delivered, "{snapshot:#?}");
+    });
+}
+
+#[test]
+fn the_end_waits_for_a_subscription_that_is_to_begin() {
+    every_order(|| {
+        let hub = hub(10);
+        publish(&hub, 1);
+        let opening = hub.open("");
+        let subscribing = thread::spawn(move || rest(&opening.begin()));
+        hub.close();
+        wait_for(hub.subscribers_left());
+        assert_eq!(hub.snapshot().disconnected.delivered, 1);
+        assert_eq!(subscribing.join().unwrap(), 1);
+    });
+}
+
+#[test]
 fn a_waiting_publication_continues_after_controls_have_changed() {
     every_order(|| {
         let hub = hub(1);
@@ -308,8 +349,10 @@ fn tasks_that_wait_for_the_end_are_woken() {
             let hub = Arc::clone(&hub);
             move || hub.close()
         });
-        let leaving = thread::spawn(move || drop((subscriber, exporter)));
-        wait_for(hub.closed());
+        let leaving = thread::spawn(move || {
+            assert_eq!(rest(&exporter), 0);
+            drop((subscriber, exporter));
+        });
         wait_for(hub.lingered());
         wait_for(hub.subscribers_left());
         ending.join().unwrap();

@@ -6,15 +6,16 @@ use crate::{
         json,
         proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
     },
+    grpc::service::telemetry::MISSING_EVENTS,
     net::{address::Address, pem, reload::Source as _, source_file::SourceError, tokens::TokenFile},
-    system::fd::write_all,
+    system::{fd::write_all, log::error_line},
     worker::Exit,
 };
 use std::{error::Error, io};
 use thiserror::Error;
 use tonic::{
     Request, Status,
-    metadata::{Ascii, MetadataValue},
+    metadata::{Ascii, MetadataMap, MetadataValue},
     transport::{self, Certificate, ClientTlsConfig, Endpoint, Identity},
 };
 
@@ -57,7 +58,11 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError>
     let channel = endpoint.connect().await.map_err(cannot_connect)?;
     let mut client = BridgeServiceClient::new(channel);
     let failed = |status| TailError::Stream { address: address.clone(), status };
-    let mut events = client.stream_telemetry(request).await.map_err(failed)?.into_inner();
+    let response = client.stream_telemetry(request).await.map_err(failed)?;
+    if let Some(count) = missing_events(response.metadata()) {
+        error_line(format_args!("{count} older events are missing: more came than wait for a subscriber"));
+    }
+    let mut events = response.into_inner();
     let mut lines = Vec::new();
     while let Some(event) = events.message().await.map_err(failed)? {
         lines.clear();
@@ -70,6 +75,11 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError>
         }
     }
     Ok(())
+}
+
+/// How many older events the sidecar has dropped before this subscription.
+fn missing_events(metadata: &MetadataMap) -> Option<u64> {
+    metadata.get(MISSING_EVENTS)?.to_str().ok()?.parse().ok()
 }
 
 fn describe(status: &Status) -> String {

@@ -25,6 +25,16 @@ impl Throttle {
         self.full_at = full_at + self.each * count;
         full_at.saturating_duration_since(now + BURST)
     }
+
+    /// Takes `count` permits if they may be used at once, else none.
+    pub fn take_at_once(&mut self, count: u32, now: Instant) -> bool {
+        let before = self.full_at;
+        let at_once = self.take(count, now).is_zero();
+        if !at_once {
+            self.full_at = before;
+        }
+        at_once
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +51,15 @@ mod tests {
         let later = start + Duration::from_secs(60);
         let waits: Vec<_> = (0..12).map(|_| throttle.take(1, later).as_millis()).collect();
         assert_eq!((waits[10], waits[11]), (0, 100));
+    }
+
+    #[test]
+    fn permits_that_may_not_be_used_at_once_are_left() {
+        let start = Instant::now();
+        let mut throttle = Throttle::per_second(10, start);
+        let taken: Vec<_> = (0..13).filter(|_| throttle.take_at_once(1, start)).collect();
+        assert_eq!(taken.len(), 11);
+        assert_eq!(throttle.take(1, start).as_millis(), 100);
     }
 
     #[test]

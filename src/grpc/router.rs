@@ -47,7 +47,6 @@ impl Services {
             return Status::unauthenticated(cause).into_http();
         }
         if request.uri().path() == STREAM_TELEMETRY {
-            // Subscribe before the headers go out: events that are read from now on are for this subscriber.
             return self.telemetry.stream(peer, streams, request.into_body());
         }
         self.answer(request).await.unwrap_or_else(Status::into_http)

@@ -2,7 +2,7 @@
 
 use super::{
     Chunk, ConsumerAccount, CounterSet,
-    evaluation::Evaluation,
+    evaluation::{Evaluated, Evaluation},
     queue::{Limits, Queue},
 };
 use crate::{
@@ -25,11 +25,37 @@ pub struct ConsumerOptions {
     pub stays_after_leaving: bool,
 }
 
+impl ConsumerOptions {
+    /// A consumer that takes the backlog, is sampled, and is forgotten after it has left.
+    pub(super) fn subscriber(limits: Limits) -> Self {
+        Self { limits, takes_backlog: true, sampled: true, stays_after_leaving: false }
+    }
+}
+
 /// When an event that is taken counts as delivered.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Delivery {
     AtOnce,
     OnAcknowledgement,
+}
+
+/// What a consumer registers with.
+#[derive(Debug)]
+pub(super) struct Registration {
+    pub(super) name: String,
+    pub(super) options: ConsumerOptions,
+    pub(super) controls: Controls,
+    /// Its counters so far: of controls alone.
+    pub(super) stats: ConsumerStats,
+    pub(super) counters: Option<Arc<dyn CounterSet>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The backlog is still evaluated for it. What is published meanwhile is to be queued behind that.
+    AwaitsBacklog,
+    Active,
+    Left,
 }
 
 #[derive(Debug)]
@@ -46,32 +72,26 @@ pub(super) struct Consumer {
     queue: Queue,
     stats: ConsumerStats,
     counters: Option<Arc<dyn CounterSet>>,
-    left: bool,
+    phase: Phase,
     lingering: bool,
     /// Wakes the task that waits for events.
     pub(super) waker: Option<Waker>,
 }
 
 impl Consumer {
-    pub(super) fn new(
-        key: u64,
-        id: u64,
-        name: &str,
-        options: ConsumerOptions,
-        controls: Controls,
-        counters: Option<Arc<dyn CounterSet>>,
-    ) -> Self {
+    pub(super) fn new(key: u64, id: u64, registration: Registration) -> Self {
+        let Registration { name, options, controls, stats, counters } = registration;
         Self {
             key,
             id,
-            name: name.to_owned(),
+            name,
             options,
             keeps_all: controls.keeps_all(),
             controls,
             queue: Queue::new(options.limits),
-            stats: ConsumerStats::default(),
+            stats,
             counters,
-            left: false,
+            phase: if options.takes_backlog { Phase::AwaitsBacklog } else { Phase::Active },
             lingering: false,
             waker: None,
         }
@@ -82,8 +102,13 @@ impl Consumer {
         (!self.keeps_all).then_some(&self.controls)
     }
 
+    /// Whether it is offered what would otherwise wait in the backlog.
+    pub(super) fn takes_backlog(&self) -> bool {
+        self.options.takes_backlog && self.phase != Phase::Left
+    }
+
     pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
-        self.queue.has_room(events, bytes)
+        self.phase != Phase::AwaitsBacklog && self.queue.has_room(events, bytes)
     }
 
     pub(super) fn has_queued(&self) -> bool {
@@ -92,7 +117,7 @@ impl Consumer {
 
     /// Whether nothing is queued or in flight.
     pub(super) fn is_drained(&self) -> bool {
-        self.unsettled() == 0
+        self.unsettled() == 0 && self.phase != Phase::AwaitsBacklog
     }
 
     fn unsettled(&self) -> u64 {
@@ -112,8 +137,17 @@ impl Consumer {
             Some(outcomes) => self.enqueue_kept(batch, events.start, outcomes),
         }
         self.queue.settle(batch);
-        if self.left {
-            drop(self.abandon_queue());
+    }
+
+    /// Queues the backlog, by its evaluations, in front of what was published since the consumer registered.
+    pub(super) fn replay(&mut self, backlog: Vec<Evaluated>) {
+        self.phase = Phase::Active;
+        let newer = mem::replace(&mut self.queue, Queue::new(self.options.limits));
+        for Evaluated { batch, events, evaluation } in backlog {
+            self.offer(&batch, events, evaluation.as_ref());
+        }
+        for (batch, events) in newer.into_runs() {
+            self.enqueue(&batch, events);
         }
     }
 
@@ -133,6 +167,10 @@ impl Consumer {
     }
 
     fn enqueue(&mut self, batch: &Arc<Batch>, events: Range<usize>) {
+        if self.phase == Phase::Left {
+            self.stats.abandoned += events.len() as u64;
+            return;
+        }
         let bytes = batch.frame_range(events.clone()).len();
         if self.queue.has_room(events.len(), bytes) {
             self.queue.push_run(batch, events);
@@ -189,12 +227,9 @@ impl Consumer {
     /// Abandons what is queued or in flight, and whatever is offered from now on. It returns the queue, to be
     /// dropped after the lock is released.
     pub(super) fn leave(&mut self) -> Queue {
-        self.left = true;
-        self.abandon_queue()
-    }
-
-    pub(super) fn has_left(&self) -> bool {
-        self.left
+        self.phase = Phase::Left;
+        self.stats.abandoned += self.unsettled();
+        mem::replace(&mut self.queue, Queue::new(self.options.limits))
     }
 
     pub(super) fn linger(&mut self) {
@@ -202,11 +237,6 @@ impl Consumer {
     }
 
     pub(super) fn lingers(&self) -> bool {
-        self.lingering && !self.left
-    }
-
-    fn abandon_queue(&mut self) -> Queue {
-        self.stats.abandoned += self.unsettled();
-        mem::replace(&mut self.queue, Queue::new(self.options.limits))
+        self.lingering && self.phase != Phase::Left
     }
 }

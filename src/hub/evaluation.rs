@@ -6,7 +6,7 @@ use crate::{
     event::batch::Batch,
     system::sync::MutexGuard,
 };
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 /// The outcomes of some events of a batch under one consumer's controls.
 #[derive(Debug)]
@@ -41,6 +41,21 @@ impl Evaluation {
     }
 }
 
+/// Events of a batch with the evaluation by a consumer's controls; without one all of them are kept.
+#[derive(Debug)]
+pub(super) struct Evaluated {
+    pub(super) batch: Arc<Batch>,
+    pub(super) events: Range<usize>,
+    pub(super) evaluation: Option<Evaluation>,
+}
+
+impl Evaluated {
+    pub(super) fn new(controls: &Controls, batch: Arc<Batch>, events: Range<usize>) -> Self {
+        let evaluation = (!controls.keeps_all()).then(|| Evaluation::new(controls, &batch, events.clone()));
+        Self { batch, events, evaluation }
+    }
+}
+
 /// The evaluations of one batch for all consumers that need one, by the controls in force at one moment.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -48,28 +63,46 @@ pub(super) struct Plan {
     version: u64,
     /// The consumers registered by then. Those without an evaluation keep every event.
     registered: u64,
+    /// A consumer that registered later and is offered the batch in place of the backlog.
+    successor: Option<u64>,
+    /// By key.
     evaluations: Vec<(u64, Evaluation)>,
 }
 
 impl Plan {
     /// Evaluates a batch by the controls in force now. It releases the lock for that if any consumer needs
     /// it; `relock` acquires it again.
+    ///
+    /// A consumer that registers meanwhile is offered the next batch first. Only if no subscriber is left of
+    /// those of before, the first one that has come since is evaluated as well: it was given the backlog, so
+    /// this batch is the next for it.
     pub(super) fn make<'a>(
         state: MutexGuard<'a, State>,
-        relock: impl FnOnce() -> MutexGuard<'a, State>,
+        relock: impl Fn() -> MutexGuard<'a, State>,
         batch: &Batch,
         events: &Range<usize>,
     ) -> (Self, MutexGuard<'a, State>) {
         let (version, registered) = (state.version, state.registered);
         // Collecting nothing does not allocate.
         let controls: Vec<_> = state.controls_to_evaluate().collect();
+        let mut plan = Self { version, registered, successor: None, evaluations: Vec::new() };
         if controls.is_empty() {
-            return (Self { version, registered, evaluations: Vec::new() }, state);
+            return (plan, state);
         }
         drop(state);
         let evaluate = |(key, controls)| (key, Evaluation::new(&controls, batch, events.clone()));
-        let evaluations = controls.into_iter().map(evaluate).collect();
-        (Self { version, registered, evaluations }, relock())
+        plan.evaluations = controls.into_iter().map(evaluate).collect();
+        let mut state = relock();
+        if let Some(successor) = state.successor(&plan) {
+            plan.successor = Some(successor.key);
+            if let Some(controls) = successor.controls_to_evaluate().cloned() {
+                let key = successor.key;
+                drop(state);
+                plan.evaluations.push(evaluate((key, controls)));
+                state = relock();
+            }
+        }
+        (plan, state)
     }
 
     /// Whether controls and consumers are still those that the plan was made for.
@@ -77,36 +110,13 @@ impl Plan {
         self.version == state.version
     }
 
-    /// Whether the consumer was registered when the plan was made.
+    /// Whether the plan says what the consumer is offered.
     pub(super) fn covers(&self, key: u64) -> bool {
-        key <= self.registered
+        key <= self.registered || self.successor == Some(key)
     }
 
     pub(super) fn evaluation(&self, key: u64) -> Option<&Evaluation> {
-        self.evaluations.iter().find(|(consumer, _)| *consumer == key).map(|(_, evaluation)| evaluation)
-    }
-}
-
-/// Evaluations of the backlog, in its order. By the time they are used the oldest events may have been
-/// dropped, and newer ones added.
-#[derive(Debug, Default)]
-pub(super) struct BacklogEvaluations(VecDeque<(Arc<Batch>, Evaluation)>);
-
-impl BacklogEvaluations {
-    pub(super) fn new(controls: &Controls, runs: Vec<(Arc<Batch>, Range<usize>)>) -> Self {
-        let evaluate = |(batch, events): (Arc<Batch>, _)| {
-            let evaluation = Evaluation::new(controls, &batch, events);
-            (batch, evaluation)
-        };
-        Self(runs.into_iter().map(evaluate).collect())
-    }
-
-    /// The evaluation of the next run of the backlog, if there is one that covers it.
-    pub(super) fn next(&mut self, batch: &Arc<Batch>, events: &Range<usize>) -> Option<Evaluation> {
-        let covers = |(evaluated, evaluation): &(Arc<Batch>, Evaluation)| {
-            Arc::ptr_eq(evaluated, batch) && evaluation.of(events).is_some()
-        };
-        let index = self.0.iter().position(covers)?;
-        self.0.drain(..=index).next_back().map(|(_, evaluation)| evaluation)
+        let found = self.evaluations.binary_search_by_key(&key, |(consumer, _)| *consumer).ok()?;
+        self.evaluations.get(found).map(|(_, evaluation)| evaluation)
     }
 }

@@ -4,26 +4,28 @@
 //! encoded frames and are woken when there are new ones. All counters are behind one lock that is taken once
 //! for a batch or a chunk, so a [`Snapshot`] is always that of a batch boundary, and it balances.
 //!
-//! Events that arrive while no consumer that takes the backlog is registered wait for the next one, which is
-//! offered those that its starting controls keep.
+//! Events that arrive while no consumer that takes the backlog is registered wait for the next one, as many as
+//! one queue holds, the newest. A subscription has an [`Opening`]: it collects controls first, and is offered
+//! the backlog by these.
 //!
 //! # Controls
 //!
 //! The thread that reads the worker's stderr waits for the hub's lock, so no pattern is compiled, matched or
-//! freed under it. A publication reads the controls in force (they are immutable), evaluates the batch
+//! freed under it. A subscriber takes the backlog out, evaluates it without the lock, and only then puts it
+//! into its queue, in front of what was published meanwhile. A publication reads the controls in force (they are immutable), evaluates the batch
 //! without the lock and takes the lock again to queue what is kept. So a control that was applied before
 //! [`Hub::publish`] is called applies to that batch; one that comes during it applies from the next batch on.
 //! If no consumer's controls reject anything the lock is taken once.
 //!
 //! # No lost wakeups
 //!
-//! - A task stores its waker under the lock under which it found its queue empty and the stream open. Whoever
-//!   adds an event or closes the stream later holds that lock, finds the waker, and wakes the task after
+//! - A task stores its waker under the lock under which it found its queue empty and the stream open. A thread
+//!   that adds an event or closes the stream later holds that lock, finds the waker, and wakes the task after
 //!   releasing the lock. At worst a task is woken for events that it has already taken, and polls again.
 //! - A thread that waits for room counts itself as waiting under the lock under which it found none; the
-//!   condition variable releases the lock and waits in one step. Whoever makes room later holds the lock and
-//!   sees the count. Only taking and acknowledging events look at the count; subscribing, leaving and closing
-//!   notify in any case.
+//!   condition variable releases the lock and waits in one step. A thread that makes room later holds the
+//!   lock and sees the count. Only taking and acknowledging events look at the count; subscribing and leaving notify in
+//!   any case.
 //! - `until` creates its `Notified` before it checks the condition, and `notify_waiters` reaches every one
 //!   that exists, polled or not. A change is always made before its notification.
 //!
@@ -31,23 +33,28 @@
 
 mod consumer;
 mod evaluation;
+mod opening;
 mod queue;
 mod snapshot;
 mod state;
 mod subscription;
 
 pub use consumer::ConsumerOptions;
+pub use opening::Opening;
 pub use queue::{Limits, WhenFull};
 pub use snapshot::{ConsumerAccount, CounterSet, Snapshot};
 pub use subscription::{Chunk, Subscription};
 
 use crate::{
     control::Controls,
-    event::{batch::Batch, stats::StreamStats},
+    event::{
+        batch::Batch,
+        stats::{ConsumerStats, StreamStats},
+    },
     system::sync::{Condvar, Mutex, MutexGuard, Notify},
 };
-use consumer::Consumer;
-use evaluation::{BacklogEvaluations, Plan};
+use consumer::Registration;
+use evaluation::{Evaluated, Plan};
 use state::State;
 use std::{
     sync::{Arc, PoisonError},
@@ -66,7 +73,7 @@ pub struct Hub {
     limits: Limits,
     /// Notifies threads of room in a queue, and of consumers that register or leave.
     room: Condvar,
-    /// Notifies tasks of consumers that register or leave, and of the end of the stream.
+    /// Notifies tasks of consumers that register or leave.
     changed: Notify,
 }
 
@@ -75,7 +82,7 @@ impl Hub {
     /// of each [subscriber](Self::subscribe).
     pub fn new(start: Controls, limits: Limits) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State::new(start.clone(), limits)),
+            state: Mutex::new(State::new(limits)),
             start,
             limits,
             room: Condvar::new(),
@@ -89,8 +96,8 @@ impl Hub {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a consumer. It is offered the backlog, if it takes it, and every event published from now
-    /// on.
+    /// Registers a consumer by the controls that all start with. It is offered the backlog, if it takes it,
+    /// and every event published from now on.
     pub fn register(
         self: &Arc<Self>,
         name: &str,
@@ -98,36 +105,33 @@ impl Hub {
         counters: Option<Arc<dyn CounterSet>>,
     ) -> Subscription {
         let controls = if options.sampled { self.start.clone() } else { self.start.unsampled() };
-        let mut evaluations = BacklogEvaluations::default();
-        if options.takes_backlog && !controls.keeps_all() {
-            let runs = self.lock().backlog.runs();
-            evaluations = BacklogEvaluations::new(&controls, runs);
+        let stats = ConsumerStats::default();
+        self.add(Registration { name: name.to_owned(), options, controls, stats, counters })
+    }
+
+    fn add(self: &Arc<Self>, registration: Registration) -> Subscription {
+        let controls = registration.controls.clone();
+        let (key, backlog) = self.lock().add(registration);
+        if let Some(backlog) = backlog {
+            let evaluate = |(batch, events)| Evaluated::new(&controls, batch, events);
+            let evaluated = backlog.into_runs().map(evaluate).collect();
+            let mut state = self.lock();
+            if let Some(consumer) = state.consumer(key) {
+                consumer.replay(evaluated);
+            }
         }
-        let mut state = self.lock();
-        state.registered += 1;
-        let key = state.registered;
-        state.subscribed += u64::from(options.takes_backlog);
-        let id = if options.takes_backlog { state.subscribed } else { 0 };
-        let mut consumer = Consumer::new(key, id, name, options, controls.clone(), counters);
-        if options.takes_backlog {
-            state.replay_backlog(&mut consumer, &controls, evaluations);
-        }
-        state.add(consumer);
-        drop(state);
         self.notify();
         Subscription::new(Arc::clone(self), key, controls)
     }
 
-    /// Registers a subscriber: a consumer that takes the backlog, is sampled, and is forgotten after it has
-    /// left.
+    /// Opens a subscription, which begins later.
+    pub fn open(self: &Arc<Self>, name: &str) -> Opening {
+        Opening::new(Arc::clone(self), name, self.start.clone())
+    }
+
+    /// Subscribes at once: opens a subscription and begins it.
     pub fn subscribe(self: &Arc<Self>, name: &str) -> Subscription {
-        let options = ConsumerOptions {
-            limits: self.limits,
-            takes_backlog: true,
-            sampled: true,
-            stays_after_leaving: false,
-        };
-        self.register(name, options, None)
+        self.open(name).begin()
     }
 
     /// Publishes a batch, with the counters of the stream up to it. It never waits for room: full queues drop
@@ -245,24 +249,23 @@ impl Hub {
         let mut state = self.lock();
         state.closed = true;
         wake(state);
-        self.notify();
     }
 
-    /// Waits until the stream is closed.
-    pub async fn closed(&self) {
-        self.until(|state| state.closed).await;
-    }
-
-    /// Waits until a subscriber has registered, now or before, and every consumer that [lingers] has left.
+    /// Waits until a subscriber has begun, now or before, and every consumer that [lingers] has left.
     ///
     /// [lingers]: Subscription::linger
     pub async fn lingered(&self) {
         self.until(State::has_lingered).await;
     }
 
-    /// Waits until every subscriber has left.
+    /// Waits until every subscriber has left, and no subscription is to begin.
     pub async fn subscribers_left(&self) {
-        self.until(|state| state.subscriber_count() == 0).await;
+        self.until(|state| state.subscriber_count() == 0 && state.opening == 0).await;
+    }
+
+    /// Whether events wait for a subscriber.
+    pub fn has_backlog(&self) -> bool {
+        self.lock().has_backlog()
     }
 
     async fn until(&self, condition: impl Fn(&State) -> bool) {

@@ -189,15 +189,8 @@ impl Queue {
     }
 
     /// The queued events, oldest first.
-    pub(super) fn runs(&self) -> Vec<(Arc<Batch>, Range<usize>)> {
-        self.runs.iter().map(|run| (Arc::clone(&run.batch), run.events.clone())).collect()
-    }
-
-    /// Removes all queued events and returns them, oldest first.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = (Arc<Batch>, Range<usize>)> + use<> {
-        self.events = 0;
-        self.bytes = 0;
-        std::mem::take(&mut self.runs).into_iter().map(|run| (run.batch, run.events))
+    pub(super) fn into_runs(self) -> impl Iterator<Item = (Arc<Batch>, Range<usize>)> {
+        self.runs.into_iter().map(|run| (run.batch, run.events))
     }
 }
 

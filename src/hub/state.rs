@@ -2,9 +2,9 @@
 
 use super::{
     Snapshot,
-    consumer::Consumer,
-    evaluation::{BacklogEvaluations, Evaluation, Plan},
-    queue::{Limits, Queue},
+    consumer::{Consumer, Registration},
+    evaluation::Plan,
+    queue::{Limits, Queue, WhenFull},
 };
 use crate::{
     control::Controls,
@@ -13,15 +13,16 @@ use crate::{
         stats::{BacklogStats, ConsumerStats, StreamStats},
     },
 };
-use std::{ops::Range, sync::Arc, task::Waker};
+use std::{mem, ops::Range, sync::Arc, task::Waker};
 
 #[derive(Debug)]
 pub(super) struct State {
-    /// The controls that consumers start with.
-    start: Controls,
     pub(super) stream: StreamStats,
-    pub(super) backlog: Queue,
+    backlog_limits: Limits,
+    backlog: Queue,
     backlog_stats: BacklogStats,
+    /// How many events the backlog has dropped since it was replayed last.
+    pub(super) backlog_missing: u64,
     /// By time of registration.
     consumers: Vec<Consumer>,
     disconnected: ConsumerStats,
@@ -30,6 +31,8 @@ pub(super) struct State {
     pub(super) registered: u64,
     /// How many consumers that take the backlog have registered.
     pub(super) subscribed: u64,
+    /// How many subscriptions have not begun yet.
+    pub(super) opening: usize,
     /// Changes with every registration and every control that is applied.
     pub(super) version: u64,
     /// No more events will be published.
@@ -39,17 +42,21 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(start: Controls, limits: Limits) -> Self {
+    /// The newest events are worth most to the next subscriber, so that the backlog drops the oldest.
+    pub(super) fn new(limits: Limits) -> Self {
+        let backlog_limits = Limits { when_full: WhenFull::DropOldest, ..limits };
         Self {
-            start,
             stream: StreamStats::default(),
-            backlog: Queue::new(limits),
+            backlog_limits,
+            backlog: Queue::new(backlog_limits),
             backlog_stats: BacklogStats::default(),
+            backlog_missing: 0,
             consumers: Vec::new(),
             disconnected: ConsumerStats::default(),
             disconnected_count: 0,
             registered: 0,
             subscribed: 0,
+            opening: 0,
             version: 0,
             closed: false,
             waiting: 0,
@@ -73,9 +80,21 @@ impl State {
         }
     }
 
-    pub(super) fn add(&mut self, consumer: Consumer) {
+    /// Registers a consumer and returns its key, and the backlog if it takes it: the consumer waits until
+    /// that is [evaluated and replayed](Consumer::replay).
+    pub(super) fn add(&mut self, registration: Registration) -> (u64, Option<Queue>) {
         self.version += 1;
-        self.consumers.push(consumer);
+        self.registered += 1;
+        let (mut id, mut backlog) = (0, None);
+        if registration.options.takes_backlog {
+            self.subscribed += 1;
+            id = self.subscribed;
+            self.backlog_stats.replayed += self.backlog.len() as u64;
+            self.backlog_missing = 0;
+            backlog = Some(mem::replace(&mut self.backlog, Queue::new(self.backlog_limits)));
+        }
+        self.consumers.push(Consumer::new(self.registered, id, registration));
+        (self.registered, backlog)
     }
 
     /// Marks a consumer as left. Its counters stay or are added to those of the disconnected. It returns what
@@ -101,48 +120,34 @@ impl State {
         self.consumers.iter().filter_map(controls)
     }
 
-    /// Offers events to every consumer, and to the backlog if none of them takes it.
-    ///
-    /// Those that registered after the plan was made are subject to the controls that all start with, which
-    /// the operator has set: controls of theirs may be slow, and this runs under the lock.
-    pub(super) fn offer(&mut self, batch: &Arc<Batch>, events: Range<usize>, plan: &Plan) {
-        for consumer in &mut self.consumers {
-            if plan.covers(consumer.key) {
-                consumer.offer(batch, events.clone(), plan.evaluation(consumer.key));
-            } else {
-                let controls =
-                    if consumer.options.sampled { self.start.clone() } else { self.start.unsampled() };
-                let evaluation =
-                    (!controls.keeps_all()).then(|| Evaluation::new(&controls, batch, events.clone()));
-                consumer.offer(batch, events.clone(), evaluation.as_ref());
-            }
-        }
-        if self.subscriber_count() == 0 {
-            self.backlog_stats.accepted += events.len() as u64;
-            for event in events {
-                self.backlog_stats.dropped += self.backlog.push(batch, event);
-            }
-            self.backlog.settle(batch);
-        }
+    /// The first subscriber that has registered since the plan was made, if none of before is left.
+    pub(super) fn successor(&self, plan: &Plan) -> Option<&Consumer> {
+        let first = self.consumers.iter().find(|consumer| consumer.takes_backlog())?;
+        (!plan.covers(first.key)).then_some(first)
     }
 
-    /// Offers the backlog to a consumer that starts with these controls, by evaluations made before or, of
-    /// what is new since, by its controls.
-    pub(super) fn replay_backlog(
-        &mut self,
-        consumer: &mut Consumer,
-        controls: &Controls,
-        mut evaluations: BacklogEvaluations,
-    ) {
-        let keeps_all = controls.keeps_all();
-        self.backlog_stats.replayed += self.backlog.len() as u64;
-        for (batch, events) in self.backlog.drain() {
-            let evaluation = (!keeps_all).then(|| {
-                let made = evaluations.next(&batch, &events);
-                made.unwrap_or_else(|| Evaluation::new(controls, &batch, events.clone()))
-            });
-            consumer.offer(&batch, events, evaluation.as_ref());
+    /// Offers events to every consumer of the plan, and to the backlog if none of them takes it.
+    pub(super) fn offer(&mut self, batch: &Arc<Batch>, events: Range<usize>, plan: &Plan) {
+        let mut taken = false;
+        for consumer in self.consumers.iter_mut().filter(|consumer| plan.covers(consumer.key)) {
+            taken |= consumer.takes_backlog();
+            consumer.offer(batch, events.clone(), plan.evaluation(consumer.key));
         }
+        if taken {
+            return;
+        }
+        let count = events.len() as u64;
+        if self.subscriber_count() > 0 {
+            // They were offered to the successor, which has left since.
+            self.disconnected.offered += count;
+            self.disconnected.abandoned += count;
+            return;
+        }
+        self.backlog_stats.accepted += count;
+        let dropped: u64 = events.map(|event| self.backlog.push(batch, event)).sum();
+        self.backlog_stats.dropped += dropped;
+        self.backlog_missing += dropped;
+        self.backlog.settle(batch);
     }
 
     /// Takes the wakers of consumers that have something to do, to be woken after the lock is released.
@@ -160,15 +165,17 @@ impl State {
     }
 
     pub(super) fn is_delivered(&self, backlog_too: bool) -> bool {
-        self.consumers.iter().all(Consumer::is_drained) && !(backlog_too && self.backlog.len() > 0)
+        self.consumers.iter().all(Consumer::is_drained) && !(backlog_too && self.has_backlog())
+    }
+
+    /// Whether events wait for a subscriber.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.backlog.len() > 0
     }
 
     /// How many consumers that take the backlog are registered.
     pub(super) fn subscriber_count(&self) -> usize {
-        self.consumers
-            .iter()
-            .filter(|consumer| consumer.options.takes_backlog && !consumer.has_left())
-            .count()
+        self.consumers.iter().filter(|consumer| consumer.takes_backlog()).count()
     }
 
     /// Whether there was a subscriber, now or before, and no consumer lingers.

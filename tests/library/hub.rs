@@ -87,6 +87,54 @@ fn only_the_first_subscriber_receives_the_backlog() {
 }
 
 #[test]
+fn the_backlog_keeps_the_newest_events_whatever_queues_drop() {
+    for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
+        let hub = Hub::new(Controls::default(), Limits { when_full, ..limits(2) });
+        hub.publish(batch(&["a", "b", "c"]), &StreamStats::default());
+        hub.publish(batch(&["d"]), &StreamStats::default());
+        assert_eq!(hub.open("").missing(), 2);
+        assert_eq!(take(&hub.subscribe("")), "cd");
+        // They are missing to the first subscriber only.
+        assert_eq!(hub.open("").missing(), 0);
+    }
+}
+
+#[test]
+fn controls_before_the_begin_apply_to_the_backlog_and_to_all_that_follows() {
+    let hub = Hub::new(Controls::default().changed(Control::Toggle(false)).unwrap(), limits(10));
+    hub.publish(batch(&["a", "b"]), &StreamStats::default());
+    let mut opening = hub.open("");
+    opening.control(Control::Toggle(true));
+    opening.control(Control::Sampling { rate: f64::NAN, patterns: Vec::new() });
+    opening.control(deny("a"));
+    // What is published before the begin waits in the backlog.
+    hub.publish(batch(&["a", "c"]), &StreamStats::default());
+    assert_eq!(hub.snapshot().backlog.waiting, 4);
+    let subscription = opening.begin();
+    hub.publish(batch(&["a", "d"]), &StreamStats::default());
+    assert_eq!(take(&subscription), "bcd");
+    let stats = hub.snapshot().subscribers[0].stats;
+    let expected = ConsumerStats {
+        offered: 6,
+        delivered: 3,
+        filtered: 3,
+        controls_applied: 2,
+        controls_refused: 1,
+        ..ConsumerStats::default()
+    };
+    assert_eq!(stats, expected);
+}
+
+#[test]
+fn a_subscription_that_is_given_up_before_its_begin_leaves_the_backlog() {
+    let hub = hub(10);
+    hub.publish(batch(&["a"]), &StreamStats::default());
+    drop(hub.open(""));
+    assert_eq!(hub.snapshot().disconnected_count, 0);
+    assert_eq!(take(&hub.subscribe("")), "a");
+}
+
+#[test]
 fn a_subscription_ends_after_its_last_event_when_the_hub_is_closed() {
     let hub = hub(10);
     let subscription = hub.subscribe("");

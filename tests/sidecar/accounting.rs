@@ -253,8 +253,9 @@ async fn drop_oldest_keeps_the_newest() {
 async fn a_queue_is_bounded_in_events_and_bytes_and_accepts_one_event_of_any_size() {
     let mut play = Play::new(&["--queue-bytes", "1000"]).await;
     let padding = "x".repeat(5000);
-    play.sidecar.write(line("a", 1, &padding));
+    // The backlog drops the oldest.
     play.sidecar.write(line("b", 2, "c"));
+    play.sidecar.write(line("a", 1, &padding));
     play.sidecar.write("end\n");
     play.sidecar.wait_for_stderr("end\n");
     let status = play.status.get().await;

@@ -7,7 +7,7 @@ use crate::support::{
     http2::{END_HEADERS, END_STREAM, HEADERS, PREFACE, dial, read_frame, stream_telemetry, write_frame},
     line,
     refusal::{expect_one_line, expect_words, refused},
-    run,
+    run, wait_for,
 };
 use std::{
     fs::{self, Permissions},
@@ -156,7 +156,7 @@ async fn without_a_token_only_health_checks_are_answered() {
         fs::write(dir.join("tokens"), "right\n").unwrap();
     });
     let unix = sidecar.ready_lines()[1].clone();
-    for channel in [sidecar.channel().await, connect(&unix).await] {
+    for (channel, begun) in [(sidecar.channel().await, 1), (connect(&unix).await, 2)] {
         for token in [None, Some(""), Some("wrong"), Some("righ"), Some("right2")] {
             let refused = stream(channel.clone(), token).await.unwrap_err();
             assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
@@ -173,7 +173,10 @@ async fn without_a_token_only_health_checks_are_answered() {
         assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
 
         let events = stream(channel.clone(), Some("right")).await.unwrap();
-        assert!(status(channel, Some("right")).await.is_ok());
+        let get = async || status(channel.clone(), Some("right")).await.unwrap();
+        let has_begun =
+            |status: &GetStatusResponse| status.subscribers.len() as u64 + status.departed_count == begun;
+        wait_for("the subscription to begin", get, has_begun).await;
         drop(events);
     }
     // The response consists only of headers, which are also its trailers.

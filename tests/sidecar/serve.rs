@@ -1,8 +1,10 @@
 //! Serving: events that a subscriber receives, how streams end, and that no client delays the exit.
 
 use crate::support::{
-    Sidecar, Subscriber, connect,
-    http2::{PREFACE, RawStream},
+    Sidecar, Status, Subscriber, connect,
+    http2::{
+        DATA, END_HEADERS, Frame, HEADERS, PREFACE, RawStream, dial, frame, read_frame, stream_telemetry,
+    },
     line, run, wait_for,
 };
 use nix::sys::signal::Signal;
@@ -42,6 +44,25 @@ async fn the_backlog_waits_for_the_first_subscriber_after_the_worker_exits() {
     let events = subscriber.rest().await;
     assert_eq!(events.len(), 1);
     drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_control_applies_to_all_that_a_subscriber_receives() {
+    let mut sidecar = Sidecar::wrap_echo(&["--disabled"]);
+    sidecar.write(line("a", 1, ""));
+    let waits = |status: &Status| status.backlog.unwrap().waiting == 1;
+    wait_for("the event to wait", async || sidecar.status().await, waits).await;
+    // One write, so that the control comes in time.
+    let toggle: &[u8] = &[0, 0, 0, 0, 4, 0x0A, 2, 8, 1];
+    let request = frame(HEADERS, END_HEADERS, 1, &stream_telemetry(&[]));
+    let mut stream = dial(sidecar.port());
+    stream.write_all(&[PREFACE, &request, &frame(DATA, 0, 1, toggle)].concat()).unwrap();
+    let is_event = |frame: Frame| (frame.kind, frame.payload.is_empty()) == (DATA, false);
+    while !is_event(read_frame(&mut stream).expect("the connection was closed")) {}
+    let status = sidecar.status().await;
+    assert_eq!((status.subscribers[0].delivered, status.subscribers[0].controls_applied), (1, 1));
+    drop(stream);
     sidecar.finish().expect_code(0);
 }
 
@@ -95,6 +116,23 @@ async fn the_service_is_the_same_on_a_unix_socket() {
     sidecar.write(line("a", 1, ""));
     assert_eq!(over_unix.next().await, over_tcp.next().await);
     drop((over_unix, over_tcp));
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tail_prints_the_newest_waiting_events_and_how_many_are_missing() {
+    let mut sidecar = Sidecar::wrap_echo(&["--queue-capacity", "2"]);
+    sidecar.write((1..=5).map(|count| line("a", count, "")).collect::<String>());
+    let waits = |status: &Status| status.backlog.unwrap().taken_in == 5;
+    wait_for("the events to wait", async || sidecar.status().await, waits).await;
+    let tail = Sidecar::command(&["tail", &format!("127.0.0.1:{}", sidecar.port())]).start();
+    tail.wait_for_stderr("telemetry-sidecar: 3 older events are missing");
+    sidecar.close_stdin();
+    let finished = tail.finish();
+    finished.expect_code(0);
+    let printed = finished.stdout();
+    let counts: Vec<_> = printed.lines().filter_map(|line| line.split("count\": ").nth(1)).collect();
+    assert!(counts.len() == 2 && counts[0].starts_with('4') && counts[1].starts_with('5'), "{counts:?}");
     sidecar.finish().expect_code(0);
 }
 

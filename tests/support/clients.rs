@@ -1,6 +1,6 @@
 //! gRPC clients of a sidecar: subscribers and GetStatus.
 
-use super::{Sidecar, TIMEOUT, wait_until};
+use super::{Sidecar, TIMEOUT, wait_for, wait_until};
 use std::{path::PathBuf, time::Instant};
 use telemetry_sidecar::event::proto::{
     bridge::{
@@ -10,7 +10,10 @@ use telemetry_sidecar::event::proto::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tonic::{
+    Streaming,
+    transport::{Channel, Endpoint},
+};
 
 /// The answer to GetStatus.
 pub type Status = GetStatusResponse;
@@ -20,9 +23,22 @@ impl Sidecar {
         connect(&format!("http://127.0.0.1:{}", self.port())).await
     }
 
-    /// Opens a subscription and waits for the response headers.
+    /// Opens a subscription and waits until it has begun, or the sidecar has ended.
     pub async fn subscribe(&self) -> Subscriber {
-        Subscriber::open(self.channel().await).await
+        let begun = async || match self.status_if_served().await {
+            Some(status) => status.subscribers.len() as u64 + status.departed_count,
+            None => u64::MAX,
+        };
+        let before = begun().await;
+        let subscriber = Subscriber::open(self.channel().await).await;
+        wait_for("the subscription to begin", begun, |now| *now > before || *now == u64::MAX).await;
+        subscriber
+    }
+
+    async fn status_if_served(&self) -> Option<GetStatusResponse> {
+        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port())).unwrap();
+        let mut client = SidecarClient::new(endpoint.connect().await.ok()?);
+        Some(client.get_status(GetStatusRequest {}).await.ok()?.into_inner())
     }
 
     pub async fn status(&self) -> GetStatusResponse {
@@ -38,7 +54,7 @@ impl Sidecar {
 }
 
 pub async fn connect(uri: &str) -> Channel {
-    let endpoint = tonic::transport::Endpoint::from_shared(uri.to_owned()).unwrap();
+    let endpoint = Endpoint::from_shared(uri.to_owned()).unwrap();
     endpoint.connect().await.unwrap_or_else(|error| panic!("{uri}: {error:?}"))
 }
 
@@ -94,8 +110,10 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
+    /// Opens a subscription that begins at once, with an empty control, and waits for the response headers.
     pub async fn open(channel: Channel) -> Self {
         let (controls, receiver) = mpsc::channel(16);
+        controls.send(TelemetryControl { control: None }).await.unwrap();
         let mut client = BridgeServiceClient::new(channel);
         let events = client.stream_telemetry(ReceiverStream::new(receiver)).await.unwrap().into_inner();
         Self { controls, events }

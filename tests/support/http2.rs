@@ -100,8 +100,8 @@ pub struct Everything {
 }
 
 impl RawStream {
-    /// Opens StreamTelemetry with this `grpc-timeout` and windows of this many bytes; waits for the
-    /// subscription.
+    /// Opens StreamTelemetry with this `grpc-timeout` and windows of this many bytes, closes this side, so
+    /// that the subscription begins, and waits for that.
     pub fn open(port: u16, grpc_timeout: &str, window: u32) -> Self {
         let mut stream = dial(port);
         let window = window.to_be_bytes();
@@ -112,7 +112,7 @@ impl RawStream {
             write_frame(&mut stream, WINDOW_UPDATE, 0, 0, &window);
         }
         let headers = stream_telemetry(&[("grpc-timeout", grpc_timeout)]);
-        write_frame(&mut stream, HEADERS, END_HEADERS, 1, &headers);
+        write_frame(&mut stream, HEADERS, END_HEADERS | END_STREAM, 1, &headers);
         // The response headers confirm the subscription.
         while read_frame(&mut stream).is_some_and(|frame| frame.kind != HEADERS) {}
         Self(stream)

@@ -10,18 +10,19 @@
 
 use crate::grpc::rate_limit::Throttle;
 use crate::{
-    control::Control,
+    control::{Control, PatternLimits},
     event::{
         frame::{Deframer, Skipped},
         proto::bridge::{TelemetryControl, telemetry_control},
     },
-    hub::Subscription,
+    hub::{Opening, Subscription},
 };
 use bytes::Bytes;
 use http_body::Body as HttpBody;
 use http_body_util::BodyExt as _;
 use prost::Message as _;
 use std::{
+    future::{pending, ready},
     pin::{Pin, pin},
     sync::Weak,
 };
@@ -38,69 +39,124 @@ const WORK_OF_ONE: usize = 64;
 /// it knows of a smaller window (RFC 9113, section 6.9.2).
 const MAX_WAITING_BYTES: usize = 64 * 1024;
 
-/// Applies controls until the client closes its side, which does not end the stream.
-pub async fn read(
-    body: impl HttpBody<Data = Bytes>,
-    subscription: Weak<Subscription>,
-    mut throttle: Throttle,
-) {
-    let mut body = Some(pin!(body));
-    let Some(limits) = subscription.upgrade().map(|subscription| subscription.pattern_limits()) else {
-        return;
-    };
-    let mut messages = Deframer::new(limits.control_bytes(), MAX_WAITING_BYTES);
-    loop {
-        if let Some(length) = messages.next_length() {
-            let Some(work) = subscription.upgrade().map(|subscription| subscription.pattern_work()) else {
+/// The client's side of a stream.
+pub struct Reader<B> {
+    /// None after the client has closed it.
+    body: Option<Pin<Box<B>>>,
+    /// Whether the stream was reset.
+    failed: bool,
+    messages: Deframer,
+    throttle: Throttle,
+}
+
+impl<B: HttpBody<Data = Bytes>> Reader<B> {
+    /// A reader of controls within these limits.
+    pub fn new(body: B, limits: PatternLimits, throttle: Throttle) -> Self {
+        let messages = Deframer::new(limits.control_bytes(), MAX_WAITING_BYTES);
+        Self { body: Some(Box::pin(body)), failed: false, messages, throttle }
+    }
+
+    /// Waits until the client has sent a control or closed its side; for ever, if it has disconnected.
+    pub async fn first(&mut self) {
+        while self.messages.next_length().is_none() && self.body.is_some() {
+            self.read_more().await;
+        }
+        if self.failed {
+            pending::<()>().await;
+        }
+    }
+
+    /// Applies the controls that have arrived, as far as the rate limit allows it at once.
+    pub async fn apply_arrived(&mut self, opening: &mut Opening) {
+        loop {
+            let Some(length) = self.messages.next_length() else {
+                let more = tokio::select! {
+                    biased;
+                    () = self.read_more(), if self.body.is_some() => true,
+                    () = ready(()) => false,
+                };
+                if more {
+                    continue;
+                }
                 return;
             };
-            let wait = throttle.take(weight(length, work), Instant::now().into_std());
-            if !wait.is_zero() {
-                let mut wait = pin!(sleep(wait));
-                tokio::select! {
-                    () = &mut wait => {}
-                    () = fill(&mut body, &mut messages) => wait.await,
+            if !self.throttle.take_at_once(weight(length, opening.pattern_work()), now()) {
+                return;
+            }
+            match self.messages.next().map(decode) {
+                Some(Ok(Some(control))) => opening.control(control),
+                Some(Err(Unreadable)) => opening.refuse_control(),
+                Some(Ok(None)) | None => {}
+            }
+        }
+    }
+
+    /// Applies controls until the client closes its side, which does not end the stream.
+    pub async fn apply_all(mut self, subscription: Weak<Subscription>) {
+        loop {
+            if let Some(length) = self.messages.next_length() {
+                let Some(work) = subscription.upgrade().map(|subscription| subscription.pattern_work())
+                else {
+                    return;
+                };
+                let wait = self.throttle.take(weight(length, work), now());
+                if !wait.is_zero() {
+                    let mut wait = pin!(sleep(wait));
+                    tokio::select! {
+                        () = &mut wait => {}
+                        () = self.fill() => wait.await,
+                    }
+                }
+                let (Some(subscription), Some(message)) = (subscription.upgrade(), self.messages.next())
+                else {
+                    return;
+                };
+                match decode(message) {
+                    Ok(Some(control)) => subscription.control(control),
+                    Ok(None) => {}
+                    Err(Unreadable) => subscription.refuse_control(),
+                }
+            } else if self.body.is_some() {
+                self.read_more().await;
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Reads as long as there is room.
+    async fn fill(&mut self) {
+        while self.body.is_some() && self.messages.has_room() {
+            self.read_more().await;
+        }
+    }
+
+    /// Reads a frame. It may be given up at any time.
+    async fn read_more(&mut self) {
+        let Some(open) = &mut self.body else { return };
+        match open.frame().await {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    self.messages.add(data);
                 }
             }
-            let (Some(subscription), Some(message)) = (subscription.upgrade(), messages.next()) else {
-                return;
-            };
-            apply(&subscription, message);
-        } else if body.is_some() {
-            read_more(&mut body, &mut messages).await;
-        } else {
-            return;
+            end => (self.body, self.failed) = (None, end.is_some()),
         }
     }
 }
 
-/// Reads as long as there is room.
-async fn fill<B: HttpBody<Data = Bytes>>(body: &mut Option<Pin<&mut B>>, messages: &mut Deframer) {
-    while body.is_some() && messages.has_room() {
-        read_more(body, messages).await;
-    }
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
-/// Reads a frame. It may be given up at any time.
-async fn read_more<B: HttpBody<Data = Bytes>>(body: &mut Option<Pin<&mut B>>, messages: &mut Deframer) {
-    let Some(open) = body else { return };
-    match open.frame().await {
-        Some(Ok(frame)) => {
-            if let Ok(data) = frame.into_data() {
-                messages.add(data);
-            }
-        }
-        Some(Err(_)) | None => *body = None,
-    }
-}
+/// A message that is no control.
+struct Unreadable;
 
-fn apply(subscription: &Subscription, message: Result<Bytes, Skipped>) {
-    match message.map(TelemetryControl::decode) {
-        Ok(Ok(TelemetryControl { control: Some(control) })) => subscription.control(control.into()),
-        // An empty control changes nothing.
-        Ok(Ok(TelemetryControl { control: None })) => {}
-        Ok(Err(_)) | Err(Skipped) => subscription.refuse_control(),
-    }
+/// The control in a message; none if it is empty, which changes nothing.
+fn decode(message: Result<Bytes, Skipped>) -> Result<Option<Control>, Unreadable> {
+    let message = message.map_err(|Skipped| Unreadable)?;
+    let TelemetryControl { control } = TelemetryControl::decode(message).map_err(|_| Unreadable)?;
+    Ok(control.map(Control::from))
 }
 
 /// The number of permits that a control takes: by its length, and by the patterns and wildcards in force.
@@ -145,7 +201,8 @@ mod tests {
         let body = (0..COUNT).flat_map(|number| prefix(number).to_bytes()).collect::<Vec<_>>();
         let start = Instant::now();
         let throttle = Throttle::per_second(EACH_SECOND, start.into_std());
-        read(Full::new(Bytes::from(body)), Arc::downgrade(&subscription), throttle).await;
+        let reader = Reader::new(Full::new(Bytes::from(body)), subscription.pattern_limits(), throttle);
+        reader.apply_all(Arc::downgrade(&subscription)).await;
         // The burst of ten is immediate, and so is the first of the others.
         let expected = Duration::from_secs(1) * (COUNT - EACH_SECOND - 1) / EACH_SECOND;
         assert!((expected..expected + Duration::from_millis(2)).contains(&start.elapsed()));

@@ -3,13 +3,18 @@
 //! The hub's chunks are complete gRPC frames, so the response body passes them to HTTP/2 unchanged; tonic's
 //! codec would encode every event again. `grpc-timeout` is ignored: Snakepit opens the stream with five
 //! seconds and then listens without a limit.
+//!
+//! The response headers go out at once. The subscription begins with the client's first control, so that this
+//! applies to all that the client receives, or when the client closes its side or has sent nothing for a
+//! while.
 
 use super::controls;
 use crate::grpc::{
     limits::{ClientLimits, permits},
     rate_limit::Throttle,
 };
-use crate::hub::{Hub, Subscription};
+use crate::hub::{Hub, Opening, Subscription};
+use crate::pipeline::output::Drain;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame};
@@ -19,11 +24,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    task::JoinSet,
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
@@ -35,6 +42,13 @@ pub const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemet
 /// patterns in force, count more than once. People and consoles send a few; the worker waits while patterns
 /// are evaluated.
 const CONTROLS_PER_SECOND: u32 = 1000;
+
+/// How long a client may take to send its first control. It does so with the headers or right after them;
+/// one that sends none waits so long for its first event.
+const BEGIN_WITHIN: Duration = Duration::from_millis(100);
+
+/// The response header with the number of older events that the backlog has dropped, if any.
+pub const MISSING_EVENTS: &str = "telemetry-sidecar-missing-events";
 
 /// Tracks the telemetry streams of one connection, to decide how it is closed. Relaxed atomics are enough:
 /// the serving thread alone uses it, and only hyper's bounds require `Sync`.
@@ -62,14 +76,16 @@ impl StreamTracker {
 pub struct Telemetry {
     hub: Arc<Hub>,
     permits: Arc<Semaphore>,
+    latest: LatestBegin,
 }
 
 impl Telemetry {
-    pub fn new(hub: Arc<Hub>, limits: &ClientLimits) -> Self {
-        Self { hub, permits: Arc::new(permits(limits.subscribers)) }
+    pub fn new(hub: Arc<Hub>, limits: &ClientLimits, shutdown: CancellationToken, drain: Drain) -> Self {
+        let latest = LatestBegin { hub: Arc::clone(&hub), shutdown, drain };
+        Self { hub, permits: Arc::new(permits(limits.subscribers)), latest }
     }
 
-    /// Answers StreamTelemetry: subscribes, and reads controls beside the stream.
+    /// Answers StreamTelemetry: opens a subscription, and reads controls beside the stream.
     pub fn stream<B>(&self, peer: &str, streams: &Arc<StreamTracker>, request: B) -> Response<Body>
     where
         B: HttpBody<Data = Bytes, Error: Send> + Send + 'static,
@@ -77,16 +93,78 @@ impl Telemetry {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             return Status::resource_exhausted("the limit of --max-subscribers is reached").into_http();
         };
-        let subscription = Arc::new(self.hub.subscribe(peer));
-        let throttle = Throttle::per_second(CONTROLS_PER_SECOND, Instant::now().into_std());
-        let reader = tokio::spawn(controls::read(request, Arc::downgrade(&subscription), throttle));
+        let opening = self.hub.open(peer);
+        let missing = opening.missing();
+        let mut tasks = JoinSet::new();
+        let source = if request.is_end_stream() {
+            Source::Begun(Arc::new(opening.begin()))
+        } else {
+            let throttle = Throttle::per_second(CONTROLS_PER_SECOND, Instant::now().into_std());
+            let reader = controls::Reader::new(request, opening.pattern_limits(), throttle);
+            let (begun, subscription) = oneshot::channel();
+            tasks.spawn(read_controls(reader, opening, self.latest.clone(), begun));
+            Source::Opening(subscription)
+        };
         streams.open.fetch_add(1, Ordering::Relaxed);
         let streams = Arc::clone(streams);
-        let events = Events { subscription, reader, streams, ended: false, _permit: permit };
+        let events = Events { source, streams, ended: false, _tasks: tasks, _permit: permit };
 
         let mut response = Response::new(Body::new(events));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        if missing > 0 {
+            headers.insert(MISSING_EVENTS, missing.into());
+        }
         response
+    }
+}
+
+/// Begins the subscription with the first controls, and then applies the others.
+async fn read_controls<B: HttpBody<Data = Bytes>>(
+    mut reader: controls::Reader<B>,
+    mut opening: Opening,
+    latest: LatestBegin,
+    begun: oneshot::Sender<Arc<Subscription>>,
+) {
+    tokio::select! {
+        () = reader.first() => {}
+        () = latest.wait() => {}
+    }
+    reader.apply_arrived(&mut opening).await;
+    let subscription = Arc::new(opening.begin());
+    let reading = Arc::downgrade(&subscription);
+    if begun.send(subscription).is_ok() {
+        reader.apply_all(reading).await;
+    }
+}
+
+/// When a subscription begins without a control.
+#[derive(Clone)]
+struct LatestBegin {
+    hub: Arc<Hub>,
+    shutdown: CancellationToken,
+    drain: Drain,
+}
+
+impl LatestBegin {
+    async fn wait(&self) {
+        tokio::select! {
+            () = sleep(BEGIN_WITHIN) => {}
+            () = self.wait_at_shutdown() => {}
+        }
+    }
+
+    /// A drain waits for a subscription to begin, and must leave time for the events. Without any there is
+    /// nothing to wait for.
+    async fn wait_at_shutdown(&self) {
+        self.shutdown.cancelled().await;
+        if self.hub.has_backlog() {
+            sleep(match self.drain {
+                Drain::Within(limit) => limit / 2,
+                Drain::Complete => BEGIN_WITHIN,
+            })
+            .await;
+        }
     }
 }
 
@@ -96,11 +174,34 @@ impl Telemetry {
 /// window before it yields to other streams and connections.
 #[derive(Debug)]
 struct Events {
-    subscription: Arc<Subscription>,
-    reader: tokio::task::JoinHandle<()>,
+    source: Source,
     streams: Arc<StreamTracker>,
     ended: bool,
+    /// Reads controls until this is dropped.
+    _tasks: JoinSet<()>,
     _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Sends the subscription when it begins.
+    Opening(oneshot::Receiver<Arc<Subscription>>),
+    Begun(Arc<Subscription>),
+}
+
+impl Source {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<&Subscription, Status>> {
+        if let Self::Opening(begun) = self {
+            // The task that begins it ends early only if it panics.
+            let subscription = ready!(Pin::new(begun).poll(context))
+                .map_err(|_| Status::internal("the subscription cannot begin"))?;
+            *self = Self::Begun(subscription);
+        }
+        match self {
+            Self::Begun(subscription) => Poll::Ready(Ok(subscription)),
+            Self::Opening(_) => Poll::Pending,
+        }
+    }
 }
 
 impl HttpBody for Events {
@@ -114,21 +215,19 @@ impl HttpBody for Events {
         if self.ended {
             return Poll::Ready(None);
         }
-        self.subscription.poll_frames(context).map(|frames| {
-            Some(Ok(frames.map_or_else(
-                || {
-                    self.ended = true;
-                    Frame::trailers(ok_trailers())
-                },
-                Frame::data,
-            )))
-        })
+        let frames = ready!(ready!(self.source.poll(context))?.poll_frames(context));
+        Poll::Ready(Some(Ok(frames.map_or_else(
+            || {
+                self.ended = true;
+                Frame::trailers(ok_trailers())
+            },
+            Frame::data,
+        ))))
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.reader.abort();
         let was_last = self.streams.open.fetch_sub(1, Ordering::Relaxed) == 1;
         if was_last && self.ended {
             self.streams.ended.cancel();
@@ -140,3 +239,6 @@ impl Drop for Events {
 fn ok_trailers() -> HeaderMap {
     HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static("0"))])
 }
+
+#[cfg(test)]
+mod tests;

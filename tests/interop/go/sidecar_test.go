@@ -224,7 +224,7 @@ func assertBalanced(t *testing.T, status protoreflect.Message) {
 	}
 }
 
-// subscriber is an open StreamTelemetry call, with its response headers already here.
+// subscriber is an open StreamTelemetry call whose subscription has begun.
 type subscriber struct {
 	t      *testing.T
 	stream grpc.ClientStream
@@ -234,6 +234,11 @@ type subscriber struct {
 // subscribe opens a stream, with no deadline, on a connection of its own.
 func (s *sidecar) subscribe() *subscriber {
 	s.t.Helper()
+	begun := func() uint64 {
+		status := s.status()
+		return uint64(len(messages(status, "subscribers"))) + number(status, "departed_count")
+	}
+	before := begun()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.t.Cleanup(cancel)
 	description := &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
@@ -247,6 +252,7 @@ func (s *sidecar) subscribe() *subscriber {
 	if _, err := stream.Header(); err != nil {
 		s.t.Fatal(err)
 	}
+	waitUntil(s.t, "the subscription to begin", func() bool { return begun() > before })
 	return &subscriber{t: s.t, stream: stream, leave: cancel}
 }
 

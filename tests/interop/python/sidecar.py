@@ -135,15 +135,22 @@ class Sidecar:
         return channel
 
     def subscribe(self, channel=None, **options):
-        """A subscriber, with a connection of its own if none is given, once it has got the response headers.
+        """A subscriber, with a connection of its own if none is given, once its subscription has begun.
 
         The options are those of `Subscriber`.
         """
+        before = self._begun()
         subscriber = Subscriber(channel or self.channel(), **options)
         self._subscribers.append(subscriber)  # without a reference it would be cancelled
+        wait_until("the subscription to begin", lambda: self._begun() > before)
         # Those who came before have lower numbers.
         subscriber.id = max(consumer.id for consumer in self.status().subscribers)
         return subscriber
+
+    def _begun(self):
+        """How many subscriptions have begun."""
+        status = self.status()
+        return len(status.subscribers) + status.departed_count
 
     def control(self, subscriber, *controls):
         """Sends controls one by one and waits until each is applied or refused."""

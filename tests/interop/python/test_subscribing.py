@@ -218,22 +218,15 @@ def test_a_subscriber_within_the_linger_time_receives_the_backlog(start):
     assert sidecar.wait() == 0
 
 
-def test_a_full_queue_drops_events_and_counts_them(start):
-    sidecar = start(ECHO, queue_capacity="10")
-    for number in range(25):
-        sidecar.emit("tool.execution.stop", number)
-    sidecar.wait_for_events(25)
-    backlog = sidecar.status().backlog
-    assert (backlog.taken_in, backlog.dropped, backlog.waiting) == (25, 15, 10)
-    assert counts(sidecar.subscribe().take(10)) == list(range(10))
-
-
-def test_a_full_queue_can_drop_the_oldest_event(start):
-    sidecar = start(ECHO, queue_capacity="10", when_full="drop-oldest")
-    for number in range(25):
-        sidecar.emit("tool.execution.stop", number)
-    sidecar.wait_for_events(25)
-    assert counts(sidecar.subscribe().take(10)) == list(range(15, 25))
+def test_the_backlog_keeps_the_newest_events_and_counts_the_others(start):
+    for when_full in "drop-newest", "drop-oldest":
+        sidecar = start(ECHO, queue_capacity="10", when_full=when_full)
+        for number in range(25):
+            sidecar.emit("tool.execution.stop", number)
+        sidecar.wait_for_events(25)
+        backlog = sidecar.status().backlog
+        assert (backlog.taken_in, backlog.dropped, backlog.waiting) == (25, 15, 10)
+        assert counts(sidecar.subscribe().take(10)) == list(range(15, 25))
 
 
 def test_a_clients_deadline_ends_only_its_own_call(start):

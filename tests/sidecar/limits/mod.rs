@@ -71,8 +71,9 @@ fn filter(allow: Vec<String>) -> Control {
 /// Waits until these numbers of controls were applied and refused.
 async fn wait_for_controls(status: &mut StatusClient, applied: u64, refused: u64) -> Consumer {
     let seen = |status: &GetStatusResponse| {
-        let subscriber = &status.subscribers[0];
-        (subscriber.controls_applied, subscriber.controls_refused) == (applied, refused)
+        status.subscribers.first().is_some_and(|subscriber| {
+            (subscriber.controls_applied, subscriber.controls_refused) == (applied, refused)
+        })
     };
     wait_for("the controls to be seen", async || status.get().await, seen).await.subscribers.remove(0)
 }
