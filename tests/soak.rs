@@ -52,7 +52,7 @@ async fn counters_balance_under_random_load_and_failures() {
 }
 
 async fn round(mut rng: Rng) {
-    let embedded = *rng.choice(&["copy", "strip", "ignore"]).unwrap();
+    let embedded = *rng.choice(&["auto", "copy", "strip", "ignore"]).unwrap();
     let capacity = rng.u32(1..5000).to_string();
     let when_full = *rng.choice(&["drop-newest", "drop-oldest"]).unwrap();
     let sidecar = Sidecar::command(&[

@@ -41,9 +41,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
         Err(error) => return Err(format!("standard output: {error}")),
         Ok(()) => {}
     }
-    if let Some(rejected) = rejected(pipeline.stats()) {
-        log::error_line(rejected);
-    }
+    rejected(pipeline.stats()).for_each(log::error_line);
     result.map(|()| Exit::Code(0)).map_err(|error| error.to_string())
 }
 
@@ -74,13 +72,17 @@ impl Publisher for Printer {
     fn account(&mut self, _: &StreamStats) {}
 }
 
-/// A message about the telemetry lines that do not decode, if there were any.
-fn rejected(stats: &StreamStats) -> Option<String> {
+/// Messages about the telemetry that does not decode, if there is any.
+fn rejected(stats: &StreamStats) -> impl Iterator<Item = String> {
     let malformed = Malformed::ALL.into_iter().map(|reason| (reason.name(), stats.malformed.get(reason)));
     let counts = malformed.chain([("too long", stats.oversized)]).filter(|(_, count)| *count > 0);
     let reasons: Vec<_> = counts.map(|(name, count)| format!("{name}: {count}")).collect();
-    let total = stats.malformed.total() + stats.oversized;
-    (total > 0).then(|| {
-        format!("lines that start with TELEMETRY: but are no event: {total} ({})", reasons.join(", "))
-    })
+    let lines = stats.malformed.total() + stats.oversized;
+    let embedded = stats.embedded_malformed;
+    let reasons = reasons.join(", ");
+    let messages = [
+        (lines, format!("lines that start with TELEMETRY: but are no event: {lines} ({reasons})")),
+        (embedded, format!("TELEMETRY:{{ in mid-line that starts no event: {embedded}")),
+    ];
+    messages.into_iter().filter(|(count, _)| *count > 0).map(|(_, message)| message)
 }

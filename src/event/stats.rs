@@ -4,10 +4,11 @@
 //! program runs:
 //!
 //! ```text
-//! bytes_read      = bytes_passed + bytes_removed + bytes_dropped + bytes_held
-//! telemetry_lines = decoded + malformed + oversized
-//! offered         = delivered + disabled + filtered + sampled_out + dropped + abandoned + queued
-//! accepted        = replayed + dropped + waiting
+//! bytes_read       = bytes_passed + bytes_removed + bytes_dropped + bytes_held
+//! telemetry_lines  = decoded + malformed + oversized
+//! embedded_markers = embedded + embedded_malformed
+//! offered          = delivered + disabled + filtered + sampled_out + dropped + abandoned + queued
+//! accepted         = replayed + dropped + waiting
 //! ```
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -84,8 +85,12 @@ pub struct StreamStats {
     pub malformed: MalformedCounts,
     /// Lines that were too long, or whose message was.
     pub oversized: u64,
+    /// Markers of events that were tried in the middle of a line.
+    pub embedded_markers: u64,
     /// Events found in the middle of a line.
     pub embedded: u64,
+    /// Markers in the middle of a line that start no event.
+    pub embedded_malformed: u64,
 }
 
 impl StreamStats {
@@ -94,10 +99,11 @@ impl StreamStats {
         self.decoded + self.embedded
     }
 
-    /// Whether every byte and every telemetry line is accounted for.
+    /// Whether every byte, every telemetry line and every marker is accounted for.
     pub fn balances(&self) -> bool {
         self.bytes_read == self.bytes_passed + self.bytes_removed + self.bytes_dropped + self.bytes_held
             && self.telemetry_lines == self.decoded + self.malformed.total() + self.oversized
+            && self.embedded_markers == self.embedded + self.embedded_malformed
     }
 }
 

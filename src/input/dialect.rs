@@ -2,7 +2,16 @@
 //!
 //! The splitter and the decoder read all of it from here, so a second dialect is a second constant.
 
-use super::decode::text::Literal;
+use super::{
+    decode::text::Literal,
+    escape_sequence::{self, Start},
+};
+
+/// Starts the event object.
+const OBJECT_START: u8 = b'{';
+
+/// A marker has at most this much white space, so that little is kept of one that does not end.
+const MAX_MARKER_SPACE: usize = 64;
 
 /// A key of the event object. All other keys are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +28,17 @@ pub enum EventKey {
     CorrelationId,
 }
 
+/// What a text that starts with the prefix is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Marker {
+    /// It starts with a marker: the prefix, white space and the start of an object, so many bytes together.
+    Whole(usize),
+    /// It is the prefix and white space.
+    Partial,
+    /// Something else follows the prefix.
+    None,
+}
+
 /// One dialect of telemetry lines.
 #[derive(Debug)]
 pub struct Dialect {
@@ -26,7 +46,7 @@ pub struct Dialect {
     pub prefix: &'static [u8],
     /// The key in `metadata` that is used if the event object itself has no correlation id.
     pub metadata_correlation_id: &'static str,
-    /// Of one line at most this many embedded events are tried. Torn and glued writes leave two or three.
+    /// Of one line at most this many markers in mid-line are tried. Torn and glued writes leave two or three.
     pub max_candidates: usize,
     keys: [Entry; EVENT_KEYS],
 }
@@ -77,4 +97,43 @@ impl Dialect {
         let entry = self.keys.get(position)?;
         Some((entry.key, entry.start.as_ref()?))
     }
+
+    /// Whether a text that starts with the prefix starts with a marker.
+    pub(super) fn marker(&self, text: &[u8]) -> Marker {
+        let rest = text.get(self.prefix.len()..).unwrap_or_default();
+        let rest = rest.get(..=MAX_MARKER_SPACE).unwrap_or(rest);
+        let space = space(rest, b" \t\r");
+        match rest.get(space) {
+            Some(&OBJECT_START) => Marker::Whole(self.prefix.len() + space + 1),
+            None if space <= MAX_MARKER_SPACE => Marker::Partial,
+            _ => Marker::None,
+        }
+    }
+
+    /// The length of the white space and the escape sequences at the start of `text`, which follows an object
+    /// in a line. None if something else is there that is no other event's marker; then the object is no
+    /// event.
+    pub(super) fn gap_behind_event(&self, text: &[u8]) -> Option<usize> {
+        let mut length = 0;
+        loop {
+            let rest = text.get(length..)?;
+            let space = space(rest, b" \t\r\n");
+            length += space;
+            let rest = rest.get(space..)?;
+            match escape_sequence::start_of(rest) {
+                Start::Sequence { length: sequence, .. } => length += sequence,
+                _ if rest.is_empty() => return Some(length),
+                _ => {
+                    let is_marker =
+                        rest.starts_with(self.prefix) && matches!(self.marker(rest), Marker::Whole(_));
+                    return is_marker.then_some(length);
+                }
+            }
+        }
+    }
+}
+
+/// The number of bytes of white space at the start of a text.
+fn space(text: &[u8], space: &[u8]) -> usize {
+    text.iter().take_while(|byte| space.contains(byte)).count()
 }

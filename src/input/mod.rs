@@ -2,4 +2,5 @@
 
 pub mod decode;
 pub mod dialect;
+mod escape_sequence;
 pub mod splitter;

@@ -225,15 +225,15 @@ struct Sink<'a> {
 }
 
 impl Handler for Sink<'_> {
-    fn telemetry_line(&mut self, json: &[u8]) -> bool {
+    fn telemetry_line(&mut self, json: &[u8]) -> Option<usize> {
         self.stats.telemetry_lines += 1;
         let decoded = self.decoder.decode(json, self.now_ns, self.batch);
         match decoded {
-            Ok(()) => self.stats.decoded += 1,
+            Ok(_) => self.stats.decoded += 1,
             Err(Reject::Oversized) => self.stats.oversized += 1,
             Err(Reject::Malformed(reason)) => self.stats.malformed.add(reason),
         }
-        decoded.is_ok()
+        decoded.ok()
     }
 
     fn oversized_line(&mut self) {
@@ -241,10 +241,19 @@ impl Handler for Sink<'_> {
         self.stats.oversized += 1;
     }
 
-    fn embedded(&mut self, json: &[u8]) -> bool {
-        let decoded = self.decoder.decode(json, self.now_ns, self.batch).is_ok();
-        self.stats.embedded += u64::from(decoded);
+    fn embedded(&mut self, json: &[u8]) -> Option<usize> {
+        self.stats.embedded_markers += 1;
+        let decoded = self.decoder.decode(json, self.now_ns, self.batch).ok();
+        match decoded {
+            Some(_) => self.stats.embedded += 1,
+            None => self.stats.embedded_malformed += 1,
+        }
         decoded
+    }
+
+    fn oversized_embedded(&mut self) {
+        self.stats.embedded_markers += 1;
+        self.stats.embedded_malformed += 1;
     }
 
     fn pass(&mut self, range: Range<usize>) {

@@ -24,10 +24,13 @@ pub fn summary(report: &Report) -> String {
     );
     let _ = write!(
         line,
-        "; events {} = decoded {} + embedded {}",
+        "; events {} = decoded {} + embedded {}; embedded markers {} = embedded {} + malformed {}",
         stream.events(),
         stream.decoded,
-        stream.embedded
+        stream.embedded,
+        stream.embedded_markers,
+        stream.embedded,
+        stream.embedded_malformed
     );
     let _ = write!(line, "; subscribers {}: {}", report.subscriber_count, outcomes(&report.subscribers));
     for exporter in exporters {

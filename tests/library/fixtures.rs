@@ -34,8 +34,12 @@ use tempfile::TempDir;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_telemetry-sidecar");
 const LOGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/logs");
-const MODES: [(&str, Embedded); 3] =
-    [("copy", Embedded::Copy), ("strip", Embedded::Strip), ("ignore", Embedded::Ignore)];
+const MODES: [(&str, Embedded); 4] = [
+    ("auto", Embedded::Auto),
+    ("copy", Embedded::Copy),
+    ("strip", Embedded::Strip),
+    ("ignore", Embedded::Ignore),
+];
 const DEFAULT_MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A mismatch, described in one line.
@@ -67,7 +71,7 @@ impl Case {
     fn new(case: &Value, (mode, embedded): (&'static str, Embedded)) -> Self {
         let name = case["name"].as_str().unwrap();
         let of_mode =
-            if case["modes_differ"] == true && mode != "copy" { format!(".{mode}") } else { String::new() };
+            if case["modes_differ"] == true && mode != "auto" { format!(".{mode}") } else { String::new() };
         let read = |kind| fs::read(format!("{LOGS}/{name}{of_mode}.{kind}")).expect(name);
         let max_line_bytes = case.get("max_line_bytes").map(|max| max.as_u64().unwrap().try_into().unwrap());
         Self {
@@ -245,7 +249,9 @@ fn counts(stats: &StreamStats) -> Value {
         "decoded": stats.decoded,
         "malformed": Value::Object(malformed.into_iter().collect()),
         "oversized": stats.oversized,
+        "embedded_markers": stats.embedded_markers,
         "embedded": stats.embedded,
+        "embedded_malformed": stats.embedded_malformed,
         "bytes_removed": stats.bytes_removed,
     })
 }

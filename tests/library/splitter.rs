@@ -3,7 +3,7 @@
 
 use crate::support::{
     events::properties,
-    reader::{Found, MARKER, MODES, PREFIX, Reader, model},
+    reader::{Found, MODES, PREFIX, Reader, model},
 };
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -24,6 +24,9 @@ impl Reader {
         self.found.output.split()
     }
 }
+
+/// The shortest marker of an embedded event.
+const MARKER: &[u8] = b"TELEMETRY:{";
 
 const EVENT: &[u8] = b"TELEMETRY:{\"event\":\"a\"}";
 
@@ -46,11 +49,19 @@ const TEXT: &[&[u8]] = &[
     b"\0",
     b"\xc3\xa9",
     b"\xff\xfe",
+    b"\x1b[32m",
+    b"\x1b[0m",
+    b"\x1b(B",
+    b"\x1b[2K",
+    b"\x1b[1;2",
+    b"\x1b",
 ];
 const LINE_ENDS: &[&[u8]] = &[b"\n", b"\n", b"\n", b"\n\n", b"\r\n", b"\r"];
 /// The part of an event after a prefix.
 const DECODES: &[&[u8]] = &[
     b"{\"event\":\"a\"}",
+    b"{\"event\":\"a\"}",
+    b"{\"event\":\"a\"}\x1b[0m",
     b"  {\"event\" : \"b.c\"}\t",
     b"{\"event\":\"TELEMETRY:{\"}",
     b"{\"event\":\"\\ud800\xff\"}",
@@ -120,7 +131,7 @@ proptest! {
             ignored.read(stream, true).map_err(TestCaseError::fail)?;
             prop_assert_eq!(&copied.found.output, &ignored.found.output);
             prop_assert_eq!(&copied.found.removed, &ignored.found.removed);
-            prop_assert_eq!(&ignored.found.events, &ignored.found.removed);
+            prop_assert_eq!(&ignored.found.events.concat(), &ignored.found.removed);
         }
     }
 }
@@ -162,10 +173,11 @@ fn a_progress_bar_passes_without_delay() {
 }
 
 #[test]
-fn only_strip_holds_an_event_after_a_progress_bar() {
+fn only_strip_and_auto_hold_an_event_after_a_progress_bar() {
     for (mode, expected) in [
         (Embedded::Copy, ["\r 50% TELEM", "ETRY:{\"event\"", ":\"a\"}", "\n\r 60%"]),
         (Embedded::Strip, ["\r 50% ", "", "", "\r 60%"]),
+        (Embedded::Auto, ["\r 50% ", "", "", "\r 60%"]),
         (Embedded::Ignore, ["\r 50% TELEM", "ETRY:{\"event\"", ":\"a\"}", "\n\r 60%"]),
     ] {
         let mut reader = Reader::new(mode, 200);

@@ -276,12 +276,13 @@ async fn the_summary_at_exit_balances() {
     assert!(summary.contains("telemetry lines 5 = decoded 5 + malformed 0 + oversized 0"), "{summary}");
     assert!(summary.contains("backlog 5 = handed over 0 + dropped 0 + waiting 5"), "{summary}");
 
-    let lines = r#"TELEMETRY:{\nTELEMETRY:{"a": 1}\nTELEMETRY:{"event": "a"}\nx TELEMETRY:{"event": "a"}\n"#;
-    let words = ["sh", "-c", "printf \"$0\" >&2", lines];
+    let event = r#"TELEMETRY:{"event": "a"}\n"#;
+    let lines = format!(r#"TELEMETRY:{{\nTELEMETRY:{{"a": 1}}\n{event}x {event}x TELEMETRY:{{\n"#);
+    let words = ["sh", "-c", "printf \"$0\" >&2", &lines];
     let finished = Sidecar::wrap_command(&["-v"], &words).finish();
     let stderr = finished.expect_code(0).stderr();
     let summary = stderr.lines().last().unwrap();
     let expected = "telemetry lines 3 = decoded 1 + malformed 2 (json 1, event 1) + oversized 0; \
-                    events 2 = decoded 1 + embedded 1;";
+                    events 2 = decoded 1 + embedded 1; embedded markers 2 = embedded 1 + malformed 1;";
     assert!(summary.contains(expected), "{summary}");
 }

@@ -130,7 +130,9 @@ fn telemetry_lines_are_removed_from_stderr() {
 #[test]
 fn an_event_in_mid_line_is_copied_stripped_or_ignored() {
     let bar = format!("\r 50%{}\r 60%\n", line("x", 1, ""));
-    for (mode, stderr, events) in [("copy", &bar[..], 1), ("strip", "\r 50%\r 60%\n", 1), ("ignore", &bar, 0)]
+    let stripped = "\r 50%\r 60%\n";
+    for (mode, stderr, events) in
+        [("auto", stripped, 1), ("copy", &bar[..], 1), ("strip", stripped, 1), ("ignore", &bar, 0)]
     {
         let mut sidecar = Sidecar::wrap_echo(&["--embedded", mode, "--export-jsonl", "{dir}/events"]);
         sidecar.write(&bar);
@@ -139,6 +141,23 @@ fn an_event_in_mid_line_is_copied_stripped_or_ignored() {
         assert_eq!(fs::read_to_string(events_file).unwrap().lines().count(), events, "{mode}");
         assert_eq!(sidecar.finish().expect_code(0).stderr(), stderr, "{mode}");
     }
+}
+
+#[test]
+fn whole_events_on_a_coloured_line_are_delivered_and_the_colours_pass() {
+    let lines = "\x1b[32mTELEMETRY:{\"event\":\"a\"}TELEMETRY: {\"event\":\"b\"}\x1b[0m\n\
+                 INFO:root:TELEMETRY: {\"event\":\"c\"}\x1b[0m\n\
+                 TELEMETRY:{\"event\":\"torTELEMETRY:{\"event\":\"d\"}\n";
+    let mut sidecar = Sidecar::wrap_echo(&["--export-jsonl", "{dir}/events"]);
+    sidecar.write(lines);
+    let events_file = sidecar.path("events");
+    sidecar.wait();
+    let events = fs::read_to_string(events_file).unwrap();
+    let names: Vec<_> = events.lines().map(|line| &line[..13]).collect();
+    assert_eq!(names, ["a", "b", "c", "d"].map(|name| format!("{{\"event\": \"{name}\"")), "{events}");
+    // Without its newline a line that is not redrawn would stick to the next one.
+    let passed = format!("\x1b[32m\x1b[0m{}", lines.split_once('\n').unwrap().1);
+    assert_eq!(sidecar.finish().expect_code(0).stderr(), passed);
 }
 
 #[test]

@@ -84,6 +84,8 @@ pub fn assert_balanced(status: &GetStatusResponse) {
     let passed = stream.bytes_passed + stream.bytes_removed + stream.bytes_dropped + stream.bytes_held;
     assert_eq!(stream.bytes_read, passed, "bytes: {status:#?}");
     assert_eq!(stream.telemetry_lines, stream.decoded + malformed + stream.oversized, "lines: {status:#?}");
+    let markers = stream.embedded + stream.embedded_malformed;
+    assert_eq!(stream.embedded_markers, markers, "markers: {status:#?}");
     assert_eq!(stream.events, stream.decoded + stream.embedded, "events: {status:#?}");
     let backlog = status.backlog.unwrap();
     assert_eq!(

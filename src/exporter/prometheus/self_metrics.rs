@@ -45,6 +45,11 @@ impl SelfMetrics {
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
         own.gauge("build_info", "Always 1; the label is the version.", vec![(version, 1.0)]);
         own.counter(
+            "embedded_markers",
+            "Markers of events that were tried in mid-line.",
+            by("outcome", &[("decoded", stream.embedded), ("malformed", stream.embedded_malformed)]),
+        );
+        own.counter(
             "events",
             "Events of the worker: from lines of their own, or embedded in others.",
             by("source", &[("embedded", stream.embedded), ("line", stream.decoded)]),

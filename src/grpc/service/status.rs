@@ -53,6 +53,8 @@ fn response(report: Report) -> GetStatusResponse {
             oversized: stream.oversized,
             embedded: stream.embedded,
             events: stream.events(),
+            embedded_markers: stream.embedded_markers,
+            embedded_malformed: stream.embedded_malformed,
         }),
         backlog: Some(Backlog {
             taken_in: backlog.accepted,

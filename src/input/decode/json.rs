@@ -47,12 +47,12 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
-    /// Scans a text that consists of one value and white space around it.
-    pub(super) fn document(text: &'a [u8]) -> Result<Value<'a>, NotJson> {
+    /// Scans the first value of a text. Returns it and its length, which includes white space around it.
+    pub(super) fn first_value(text: &'a [u8]) -> Result<(Value<'a>, usize), NotJson> {
         let mut scanner = Self::new(text);
         let value = scanner.value()?;
         scanner.skip_space();
-        if scanner.at == text.len() { Ok(value) } else { Err(NotJson) }
+        Ok((value, scanner.at))
     }
 
     /// Calls `visit` with the raw key (between its quotes) and the value of each entry of an object that was

@@ -1,4 +1,4 @@
-//! Turns the JSON of one telemetry line into one `TelemetryEvent` frame.
+//! Turns the JSON of one event into one `TelemetryEvent` frame.
 //!
 //! Three paths produce the same result:
 //!
@@ -61,21 +61,24 @@ impl Decoder {
         }
     }
 
-    /// Decodes what follows the prefix in a line, with or without the newline, and adds the event to the
-    /// batch. `now_ns`, the time of reading in nanoseconds since the Unix epoch, is the timestamp of an event
-    /// without one.
+    /// Decodes the object that follows the prefix in a line and adds the event to the batch. `now_ns`, the
+    /// time of reading in nanoseconds since the Unix epoch, is the timestamp of an event without one.
+    ///
+    /// Behind the object may be white space, escape sequences, and then the marker of another event. Returns
+    /// the length of the object and the white space around it.
     ///
     /// # Errors
     ///
-    /// If the line is not an event. The batch is unchanged then.
-    pub fn decode(&mut self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<(), Reject> {
+    /// If there is no event. The batch is unchanged then.
+    pub fn decode(&mut self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<usize, Reject> {
+        // These two paths decode only if nothing but white space is behind the object.
         if let Some(result) = self.shapes.decode(json, now_ns, batch) {
-            return result;
+            return result.map(|()| json.len());
         }
         let input = fast::Input { dialect: self.dialect, json, extra_metadata: &self.metadata, now_ns };
         if let Some(result) = fast::decode(&input, batch, &mut self.last_name, &mut ()) {
             self.shapes.learn(&input);
-            return result;
+            return result.map(|()| json.len());
         }
         self.decode_slowly(json, now_ns, batch)
     }
@@ -86,7 +89,7 @@ impl Decoder {
     ///
     /// Those of [`decode`](Self::decode).
     #[doc(hidden)]
-    pub fn decode_slowly(&self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<(), Reject> {
+    pub fn decode_slowly(&self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<usize, Reject> {
         slow::decode(self.dialect, json, &self.metadata, now_ns, batch)
     }
 }

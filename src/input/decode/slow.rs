@@ -1,6 +1,6 @@
-//! The path for every line: validate all of it, remember the values of the known keys, then read them.
+//! The path for every line: validate its object, remember the values of the known keys, then read them.
 //!
-//! Because the whole line is scanned first, the last of repeated keys wins and a malformed line writes
+//! Because the whole object is scanned first, the last of repeated keys wins and a malformed one writes
 //! nothing.
 
 use super::{
@@ -30,8 +30,9 @@ pub(super) fn decode(
     extra_metadata: &[(String, String)],
     now_ns: i64,
     batch: &mut BatchBuilder,
-) -> Result<(), Reject> {
-    let document = Scanner::document(json)?;
+) -> Result<usize, Reject> {
+    let (document, length) = Scanner::first_value(json)?;
+    dialect.gap_behind_event(json.get(length..).unwrap_or_default()).ok_or(NotJson)?;
     if document.kind != Kind::Object {
         return Err(Reject::Malformed(Malformed::NotObject));
     }
@@ -69,7 +70,7 @@ pub(super) fn decode(
     let fields = Fields { name: name.as_bytes(), correlation_id: correlation_id.as_bytes(), timestamp_ns };
     // A message takes at most six times the length of its line: an invalid byte becomes three, and a
     // correlation id in metadata is written twice. A message above the limit does not fit and is rejected.
-    let capacity = (5 * message_capacity(json, extra_metadata)).min(MAX_MESSAGE_BYTES);
+    let capacity = (5 * message_capacity(document.text, extra_metadata)).min(MAX_MESSAGE_BYTES);
     let mut out = Writer::new(batch.spare(capacity).get_mut(..capacity).unwrap_or_default());
     let mut write = || {
         out.event_parts(name.as_bytes())?;
@@ -82,7 +83,7 @@ pub(super) fn decode(
         fields.write(&mut out, now_ns)
     };
     let message_bytes = write().ok_or(Reject::Oversized)?;
-    fields.add(message_bytes, now_ns, batch)
+    fields.add(message_bytes, now_ns, batch).map(|()| length)
 }
 
 /// The entries of an object; of repeated keys the last one. A missing object and `null` have no entries.

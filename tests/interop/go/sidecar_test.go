@@ -216,6 +216,7 @@ func assertBalanced(t *testing.T, status protoreflect.Message) {
 	}
 	balance(stream, "bytes_read", "bytes_passed", "bytes_removed", "bytes_dropped", "bytes_held")
 	balance(stream, "events", "decoded", "embedded")
+	balance(stream, "embedded_markers", "embedded", "embedded_malformed")
 	balance(field(status, "backlog").Message(), "taken_in", "handed_over", "dropped", "waiting")
 	consumers := append(messages(status, "subscribers"), messages(status, "exporters")...)
 	for _, consumer := range append(consumers, field(status, "departed").Message()) {

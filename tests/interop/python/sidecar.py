@@ -221,6 +221,7 @@ def assert_balanced(counters):
     malformed = bad.json + bad.not_object + bad.event + bad.shape
     assert stream.telemetry_lines == stream.decoded + malformed + stream.oversized, counters
     assert stream.events == stream.decoded + stream.embedded, counters
+    assert stream.embedded_markers == stream.embedded + stream.embedded_malformed, counters
     backlog = counters.backlog
     assert backlog.taken_in == backlog.handed_over + backlog.dropped + backlog.waiting, counters
     for consumer in [*counters.subscribers, *counters.exporters, counters.departed]:

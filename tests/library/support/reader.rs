@@ -16,11 +16,14 @@ use telemetry_sidecar::{
 /// Starts a telemetry line.
 pub const PREFIX: &[u8] = b"TELEMETRY:";
 
-/// Starts an embedded event.
-pub const MARKER: &[u8] = b"TELEMETRY:{";
-
 /// All modes.
-pub const MODES: [Embedded; 3] = [Embedded::Copy, Embedded::Strip, Embedded::Ignore];
+pub const MODES: [Embedded; 4] = [Embedded::Auto, Embedded::Copy, Embedded::Strip, Embedded::Ignore];
+
+/// At most this many markers in mid-line are tried.
+const MARKERS_TRIED: usize = 8;
+
+/// A marker has at most this much white space.
+const MARKER_SPACE: usize = 64;
 
 /// The result of a stream, independent of the chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,73 +33,192 @@ pub struct Found {
     pub malformed: usize,
     pub oversized: usize,
     pub embedded: usize,
-    /// The decoded events, in order.
+    pub embedded_malformed: usize,
+    /// The decoded events, in order, with white space behind them.
     pub events: Vec<Bytes>,
-    /// The removed bytes, in order.
-    pub removed: Vec<Bytes>,
+    /// The removed bytes.
+    pub removed: BytesMut,
     /// The bytes that passed.
     pub output: BytesMut,
 }
 
-/// Whether the decoder accepts the line.
-fn decodes(line: &[u8]) -> bool {
-    Decoder::default().decode(&line[PREFIX.len()..], 0, &mut BatchBuilder::default()).is_ok()
+/// An event at the start of a candidate: its bytes with those of the gap behind it that are no escape
+/// sequences, and where the gap ends.
+fn event(candidate: &[u8]) -> Option<(Bytes, usize)> {
+    let json = &candidate[PREFIX.len()..];
+    let length = Decoder::default().decode(json, 0, &mut BatchBuilder::default()).ok()?;
+    let mut end = PREFIX.len() + length;
+    let mut event = candidate[..end].to_vec();
+    while let Some(&byte) = candidate.get(end) {
+        if let Some((length, _)) = sequence(&candidate[end..]) {
+            end += length;
+        } else if b" \t\r\n".contains(&byte) {
+            event.push(byte);
+            end += 1;
+        } else {
+            break;
+        }
+    }
+    Some((event.into(), end))
+}
+
+/// The length of the escape sequence at the start of a text, and whether it redraws.
+fn sequence(text: &[u8]) -> Option<(usize, bool)> {
+    let length = text
+        .iter()
+        .skip(2)
+        .position(|byte| (0x30..=0x7E).contains(byte) && !b"0123456789:;<=>?".contains(byte));
+    let control = |length: usize| {
+        let between = &text[2..length - 1];
+        let parameters = between.iter().take_while(|byte| (0x30..=0x3F).contains(*byte)).count();
+        between[parameters..].iter().all(|byte| (0x20..=0x2F).contains(byte))
+    };
+    match text {
+        [0x1B, b'[', ..] => {
+            let length = length? + 3;
+            (length <= 64 && control(length)).then(|| (length, text[length - 1] != b'm'))
+        }
+        [0x1B, 0x20..=0x2F, rest @ ..] => {
+            let between = rest.iter().take_while(|byte| (0x20..=0x2F).contains(*byte)).count();
+            let last = rest.get(between).filter(|byte| (0x30..=0x7E).contains(*byte));
+            (last.is_some() && between + 3 <= 64).then_some((between + 3, false))
+        }
+        _ => None,
+    }
+}
+
+/// The length of the escape sequences at a line's start.
+fn leading(line: &[u8]) -> usize {
+    let mut length = 0;
+    while let Some((sequence, _)) = sequence(&line[length..]) {
+        length += sequence;
+    }
+    length
+}
+
+/// Whether something before this position redraws the line.
+fn is_redrawn(line: &[u8], before: usize) -> bool {
+    let mut at = 0;
+    while at < before {
+        match sequence(&line[at..]) {
+            Some((_, true)) => return true,
+            Some((length, false)) => at += length,
+            None if line[at] == b'\r' => return true,
+            None => at += 1,
+        }
+    }
+    false
+}
+
+/// Whether a text starts with a marker. None if more bytes may make it one.
+fn marker(text: &[u8]) -> Option<bool> {
+    let Some(rest) = text.strip_prefix(PREFIX) else {
+        return if PREFIX.starts_with(text) { None } else { Some(false) };
+    };
+    let space = rest.iter().take_while(|byte| b" \t\r".contains(byte)).count();
+    match rest.get(space) {
+        _ if space > MARKER_SPACE => Some(false),
+        None => None,
+        Some(&byte) => Some(byte == b'{'),
+    }
 }
 
 /// The expected result of a stream, line by line as in the design.
 pub fn model(mode: Embedded, max: usize, stream: &[u8]) -> Found {
     let mut found = Found::default();
     for line in stream.split_inclusive(|byte| *byte == b'\n') {
-        let mut telemetry_at = None;
-        if line.starts_with(PREFIX) {
-            found.telemetry_lines += 1;
-            if line.len() > max {
-                found.oversized += 1;
-            } else if decodes(line) {
-                found.decoded += 1;
-                telemetry_at = Some(0);
-            } else {
-                found.malformed += 1;
-            }
-        }
-        let mut taken_out = telemetry_at.is_some();
-        if telemetry_at.is_none() && mode != Embedded::Ignore {
-            let mut candidates = (1..line.len())
-                .filter(|&at| line[at..].starts_with(MARKER) && line.len() - at <= max)
-                .take(8);
-            telemetry_at = candidates.find(|&at| decodes(&line[at..]));
-            found.embedded += usize::from(telemetry_at.is_some());
-            taken_out = telemetry_at.is_some() && mode == Embedded::Strip;
-        }
-        let telemetry = &line[telemetry_at.unwrap_or(line.len())..];
-        if telemetry_at.is_some() {
-            found.events.push(Bytes::copy_from_slice(telemetry));
-        }
-        if taken_out {
-            found.removed.push(Bytes::copy_from_slice(telemetry));
-            found.output.extend_from_slice(&line[..line.len() - telemetry.len()]);
-        } else {
-            found.output.extend_from_slice(line);
-        }
+        model_line(mode, max, line, &mut found);
     }
     found
+}
+
+fn model_line(mode: Embedded, max: usize, line: &[u8], found: &mut Found) {
+    let (mut at, mut tries) = (leading(line), MARKERS_TRIED);
+    let mut passed = 0;
+    let mut remove = |found: &mut Found, from: usize, event: &Bytes, to: usize| {
+        found.output.extend_from_slice(&line[passed..from]);
+        found.removed.extend_from_slice(event);
+        let mut gap = &line[from..to];
+        while let Some(escape) = gap.iter().position(|byte| *byte == 0x1B) {
+            let (length, _) = sequence(&gap[escape..]).expect("only sequences are in a gap");
+            found.output.extend_from_slice(&gap[escape..escape + length]);
+            gap = &gap[escape + length..];
+        }
+        passed = to;
+    };
+
+    if line[at..].starts_with(PREFIX) {
+        found.telemetry_lines += 1;
+        let mut first = true;
+        loop {
+            let candidate = &line[at..];
+            let event = event(candidate).filter(|_| !first || candidate.len() <= max);
+            match (&event, first) {
+                (Some(_), true) => found.decoded += 1,
+                (None, true) if candidate.len() > max => found.oversized += 1,
+                (None, true) => found.malformed += 1,
+                (Some(_), false) => found.embedded += 1,
+                (None, false) => found.embedded_malformed += 1,
+            }
+            let Some((event, end)) = event else { break };
+            found.events.push(event.clone());
+            remove(found, at, &event, at + end);
+            at += end;
+            if at == line.len() || tries == 0 {
+                tries = 0;
+                break;
+            }
+            tries -= 1;
+            first = false;
+        }
+    }
+
+    let next_marker = |from: usize| (from..line.len()).find(|&at| marker(&line[at..]) == Some(true));
+    let mut next = if mode == Embedded::Ignore { None } else { next_marker(at + 1) };
+    let strips = match mode {
+        Embedded::Auto => next.is_some_and(|first| is_redrawn(line, first)),
+        Embedded::Strip => true,
+        Embedded::Copy | Embedded::Ignore => false,
+    };
+    while let Some(start) = next.filter(|_| tries > 0) {
+        let mut end = start + 1;
+        if line.len() - start > max {
+            found.embedded_malformed += 1;
+        } else if let Some((event, length)) = event(&line[start..]) {
+            tries -= 1;
+            found.embedded += 1;
+            found.events.push(event.clone());
+            end = start + length;
+            if strips {
+                remove(found, start, &event, end);
+            }
+        } else {
+            tries -= 1;
+            found.embedded_malformed += 1;
+        }
+        next = next_marker(end);
+    }
+    found.output.extend_from_slice(&line[passed..]);
 }
 
 /// The number of bytes at the end of an unfinished line that may still be removed; exactly these must be
 /// held.
 fn to_hold(mode: Embedded, max: usize, line: &[u8]) -> usize {
-    let may_be = |tail: &[u8], start: &[u8]| {
-        if tail.len() < start.len() {
-            start.starts_with(tail)
-        } else {
-            tail.starts_with(start) && tail.len() <= max
-        }
-    };
-    let in_mid_line = || match mode {
-        Embedded::Strip => (1..line.len()).map(|at| &line[at..]).find(|tail| may_be(tail, MARKER)),
-        Embedded::Copy | Embedded::Ignore => None,
-    };
-    if may_be(line, PREFIX) { line.len() } else { in_mid_line().map_or(0, <[u8]>::len) }
+    let start = leading(line);
+    let body = &line[start..];
+    if (body.len() < PREFIX.len() && PREFIX.starts_with(body))
+        || (body.starts_with(PREFIX) && body.len() <= max)
+    {
+        return body.len();
+    }
+    let mut markers = (start + 1..line.len()).filter(|&at| marker(&line[at..]) != Some(false)).peekable();
+    let strips = markers.peek().is_some_and(|&first| match mode {
+        Embedded::Auto => is_redrawn(line, first),
+        Embedded::Strip => true,
+        Embedded::Copy | Embedded::Ignore => false,
+    });
+    let mut markers = markers.filter(|_| strips).map(|at| &line[at..]);
+    markers.find(|tail| marker(tail).is_none() || tail.len() <= max).map_or(0, <[u8]>::len)
 }
 
 /// A reader with a splitter, like the pipeline. Every read is checked.
@@ -121,15 +243,22 @@ struct Sink<'a> {
     in_order: bool,
 }
 
+impl Sink<'_> {
+    /// The length that the decoder returns for what follows the prefix, if that is an event.
+    fn decode(&mut self, json: &[u8]) -> Option<usize> {
+        let (event, _) = event(&[PREFIX, json].concat())?;
+        self.found.events.push(event);
+        Decoder::default().decode(json, 0, &mut BatchBuilder::default()).ok()
+    }
+}
+
 impl Handler for Sink<'_> {
-    fn telemetry_line(&mut self, json: &[u8]) -> bool {
-        let line = [PREFIX, json].concat();
-        let decodes = decodes(&line);
+    fn telemetry_line(&mut self, json: &[u8]) -> Option<usize> {
+        let length = self.decode(json);
         self.found.telemetry_lines += 1;
-        self.found.decoded += usize::from(decodes);
-        self.found.malformed += usize::from(!decodes);
-        self.found.events.extend(decodes.then(|| line.into()));
-        decodes
+        self.found.decoded += usize::from(length.is_some());
+        self.found.malformed += usize::from(length.is_none());
+        length
     }
 
     fn oversized_line(&mut self) {
@@ -137,12 +266,15 @@ impl Handler for Sink<'_> {
         self.found.oversized += 1;
     }
 
-    fn embedded(&mut self, json: &[u8]) -> bool {
-        let candidate = [PREFIX, json].concat();
-        let decodes = decodes(&candidate);
-        self.found.embedded += usize::from(decodes);
-        self.found.events.extend(decodes.then(|| candidate.into()));
-        decodes
+    fn embedded(&mut self, json: &[u8]) -> Option<usize> {
+        let length = self.decode(json);
+        self.found.embedded += usize::from(length.is_some());
+        self.found.embedded_malformed += usize::from(length.is_none());
+        length
+    }
+
+    fn oversized_embedded(&mut self) {
+        self.found.embedded_malformed += 1;
     }
 
     fn pass(&mut self, range: Range<usize>) {
@@ -153,7 +285,7 @@ impl Handler for Sink<'_> {
 
     fn removed(&mut self, bytes: usize) {
         let removed = &self.buffer[self.position..self.position + bytes];
-        self.found.removed.push(Bytes::copy_from_slice(removed));
+        self.found.removed.extend_from_slice(removed);
         self.position += bytes;
     }
 }
@@ -187,9 +319,10 @@ impl Reader {
         ensure(held == to_hold, || {
             format!("{held} bytes held, not {to_hold}, after {}", self.line.escape_ascii())
         })?;
-        // A telemetry line or a candidate within the limit, or a prefix of one, independent of the read size.
+        // A telemetry line or a candidate within the limit, or a part of a marker or of an escape sequence,
+        // independent of the read size.
         let kept = self.buffer.len();
-        ensure(kept <= self.max.max(PREFIX.len()), || format!("{kept} bytes kept"))?;
+        ensure(kept <= self.max.max(PREFIX.len() + MARKER_SPACE), || format!("{kept} bytes kept"))?;
         ensure(!end || kept == 0, || format!("{kept} bytes kept at the end"))
     }
 

@@ -59,7 +59,7 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--handshake-timeout", "0s"], &["--handshake-timeout", "'0s'", "more than 0s"]),
         (&["--keepalive-interval", "often"], &["--keepalive-interval", "'often'", "500ms"]),
         (&["--when-full", "explode"], &["--when-full", "'explode'", "drop-newest"]),
-        (&["--embedded", "maybe"], &["--embedded", "'maybe'", "copy, strip or ignore"]),
+        (&["--embedded", "maybe"], &["--embedded", "'maybe'", "auto, copy, strip or ignore"]),
         (&["--pipe-size", "2147483648"], &["--pipe-size", "'2147483648'", "from 1 to 2147483647"]),
         (&["--export-otlp", "http://x:4317"], &["write --export-otlp --otlp-endpoint http://x:4317"]),
         (&["--export-otlp", "x:4317"], &["x:4317: unexpected"]),

@@ -2,29 +2,40 @@
 //!
 //! The caller owns a buffer with the bytes that are still needed, appends what it reads, and calls
 //! [`Splitter::split`]. The splitter reports to a [`Handler`] which ranges of the buffer pass through, and
-//! gives it telemetry lines and candidates for embedded events; the handler decodes them and returns whether
-//! they are events. `split` returns how many bytes the caller may remove from the front of the buffer.
+//! gives it telemetry lines and candidates for embedded events; the handler decodes them and returns the
+//! length of what is an event. `split` returns how many bytes the caller may remove from the front of the
+//! buffer.
+//!
+//! Escape sequences at a line's start pass at once and do not count: what follows is still at its start.
 //!
 //! Bytes are held back only while they may still be telemetry: a line that starts with a part of the
-//! dialect's prefix, or with all of it, up to its newline; and with [`Embedded::Strip`] also the bytes from a
-//! marker (the prefix and a `{`) in mid-line up to the newline. With [`Embedded::Copy`] such bytes pass at
-//! once, and the buffer keeps a copy of them. In both cases nothing longer than the line limit is kept.
+//! dialect's prefix, or with all of it, up to its newline; and where a line is stripped also the bytes from a
+//! marker (the prefix, white space and a `{`) in mid-line up to the newline. Where it is copied such bytes
+//! pass at once, and the buffer keeps a copy of them. In both cases nothing longer than the line limit is
+//! kept.
 //!
 //! One vectorised search for the prefix finds line starts and markers alike. Other bytes are not split into
 //! lines.
 
-use super::dialect::Dialect;
-use memchr::{memchr, memmem};
-use std::ops::Range;
+mod events;
+mod line;
 
-/// Starts the event object. The prefix and this byte are the marker of an embedded event.
-const OBJECT_START: u8 = b'{';
+use super::{
+    dialect::{Dialect, Marker},
+    escape_sequence::{self, ESCAPE, Start},
+};
+use line::Line;
+use memchr::{memchr, memmem, memrchr};
+use std::ops::Range;
 
 /// What to do with an event that starts in mid-line. The comments are the values' help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Embedded {
-    /// Deliver the event and pass the line through unchanged
+    /// `strip` if the line is redrawn (before the event it has a carriage return, or an escape sequence that
+    /// moves the cursor or erases), else `copy`
     #[default]
+    Auto,
+    /// Deliver the event and pass the line through unchanged
     Copy,
     /// Deliver the event and remove its bytes and its newline from the line
     Strip,
@@ -34,16 +45,19 @@ pub enum Embedded {
 
 /// Receives what the splitter finds, in the order of the stream.
 pub trait Handler {
-    /// A line starts with the prefix; `json` is the rest of it, with the newline if there is one. If the
-    /// handler returns true (it is an event), the line is removed; otherwise it passes through.
-    fn telemetry_line(&mut self, json: &[u8]) -> bool;
+    /// A line starts with the prefix; `json` is the rest of it, with the newline if there is one. If it
+    /// starts with an event, the handler returns the event's length.
+    fn telemetry_line(&mut self, json: &[u8]) -> Option<usize>;
 
     /// A line that starts with the prefix is longer than the limit and passes through.
     fn oversized_line(&mut self);
 
-    /// A marker is in mid-line; `json` follows the prefix, up to and with the newline. The handler returns
-    /// whether it is an event.
-    fn embedded(&mut self, json: &[u8]) -> bool;
+    /// A marker is in mid-line; `json` follows the prefix, up to and with the newline. If it starts with an
+    /// event, the handler returns the event's length.
+    fn embedded(&mut self, json: &[u8]) -> Option<usize>;
+
+    /// A marker is in mid-line, and from there on the line is longer than the limit.
+    fn oversized_embedded(&mut self);
 
     /// This range of the buffer passes through.
     fn pass(&mut self, range: Range<usize>);
@@ -55,12 +69,14 @@ pub trait Handler {
 /// The position of the byte at [`Splitter::scanned`].
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// At the start of a line.
+    /// At the start of a line, or behind escape sequences there.
     LineStart,
     /// In a line that starts with the prefix at `start`.
     Telemetry { start: usize },
     /// In mid-line. No byte before it in this line is needed any more.
     Text,
+    /// In mid-line, after the prefix at `start` and white space.
+    Prefix { start: usize },
     /// In mid-line, after a marker at `start`.
     Window { start: usize },
 }
@@ -70,10 +86,10 @@ enum State {
 pub struct Splitter {
     dialect: &'static Dialect,
     prefixes: memmem::Finder<'static>,
-    markers: memmem::Finder<'static>,
     embedded: Embedded,
     max_line_bytes: usize,
     state: State,
+    line: Line,
     /// Everything before it has been passed or removed.
     passed: usize,
     /// Everything before it has been searched.
@@ -84,14 +100,13 @@ impl Splitter {
     /// A splitter at the start of a stream. Telemetry longer than `max_line_bytes`, counted with prefix and
     /// newline, passes through undecoded.
     pub fn new(dialect: &'static Dialect, embedded: Embedded, max_line_bytes: usize) -> Self {
-        let marker = [dialect.prefix, &[OBJECT_START]].concat();
         Self {
             dialect,
             prefixes: memmem::Finder::new(dialect.prefix),
-            markers: memmem::Finder::new(&marker).into_owned(),
             embedded,
             max_line_bytes,
             state: State::LineStart,
+            line: Line::new(embedded, 0),
             passed: 0,
             scanned: 0,
         }
@@ -108,15 +123,19 @@ impl Splitter {
                 State::LineStart => self.line_start(buffer, end, handler),
                 State::Telemetry { start } => self.telemetry(buffer, start, end, handler),
                 State::Text => self.text(buffer, end, handler),
+                State::Prefix { start } => self.prefix(buffer, start, end, handler),
                 State::Window { start } => self.window(buffer, start, end, handler),
             };
             if !proceed {
                 break;
             }
         }
+        if end {
+            self.next_line(buffer.len());
+        }
         let done = match self.state {
             State::LineStart | State::Text => self.scanned,
-            State::Telemetry { start } | State::Window { start } => start,
+            State::Telemetry { start } | State::Prefix { start } | State::Window { start } => start,
         }
         .min(self.passed);
         self.forget(done);
@@ -134,27 +153,29 @@ impl Splitter {
         if line.starts_with(self.dialect.prefix) {
             self.state = State::Telemetry { start: self.scanned };
             self.scanned += self.dialect.prefix.len();
-            true
-        } else if line.is_empty() || (!end && self.dialect.prefix.starts_with(line)) {
-            self.pass_to(self.scanned, handler);
-            false
-        } else {
-            self.state = State::Text;
-            true
+            return true;
         }
+        if line.is_empty() || (!end && self.dialect.prefix.starts_with(line)) {
+            self.pass_to(self.scanned, handler);
+            return false;
+        }
+        match escape_sequence::start_of(line) {
+            Start::Sequence { length, .. } => {
+                self.scanned += length;
+                self.line.look_at(buffer, self.scanned);
+            }
+            Start::Partial if !end => {
+                self.pass_to(buffer.len(), handler);
+                return false;
+            }
+            Start::Partial | Start::Other => self.state = State::Text,
+        }
+        true
     }
 
     fn telemetry(&mut self, buffer: &[u8], start: usize, end: bool, handler: &mut impl Handler) -> bool {
         if let Some(line_end) = self.line_end(buffer, end) {
-            let line = &buffer[start..line_end];
-            if line.len() > self.max_line_bytes {
-                handler.oversized_line();
-                self.try_markers(buffer, start + 1, line_end, handler);
-            } else if handler.telemetry_line(line.get(self.dialect.prefix.len()..).unwrap_or_default()) {
-                self.remove(start, line_end, handler);
-            } else {
-                self.try_markers(buffer, start + 1, line_end, handler);
-            }
+            self.telemetry_line(buffer, start, line_end, handler);
             self.next_line(line_end);
             true
         } else if buffer.len() - start > self.max_line_bytes {
@@ -168,58 +189,80 @@ impl Splitter {
     }
 
     fn text(&mut self, buffer: &[u8], end: bool, handler: &mut impl Handler) -> bool {
-        let found = self.prefixes.find(&buffer[self.scanned..]).map(|at| self.scanned + at);
+        let from = self.scanned;
+        let found = self.prefixes.find(&buffer[from..]).map(|at| from + at);
         let at = match found {
             Some(at) => at,
             None if end => buffer.len(),
-            None => buffer.len() - partial_length(self.dialect.prefix, &buffer[self.scanned..]),
+            None => buffer.len() - partial_length(self.dialect.prefix, &buffer[from..]),
         };
         // In this state the byte at `scanned` itself is in mid-line.
-        if at > self.scanned && buffer[at - 1] == b'\n' {
+        if at > from && buffer[at - 1] == b'\n' {
             self.next_line(at);
             return true;
         }
-        self.scanned = at;
-        let prefix_len = self.dialect.prefix.len();
-        match (self.embedded, buffer.get(at + prefix_len)) {
-            (Embedded::Copy | Embedded::Strip, Some(&OBJECT_START)) => {
-                self.state = State::Window { start: at };
-                self.scanned += prefix_len + 1;
+        if let Some(newline) = memrchr(b'\n', &buffer[from..at]) {
+            let line_start = from + newline + 1;
+            self.line = Line::new(self.embedded, line_start);
+            if buffer[line_start] == ESCAPE {
+                // The prefix, or what comes with the next read, may be at the start of this line.
+                self.next_line(line_start);
+                return true;
+            }
+        }
+        self.scanned = self.line.look_at(buffer, at);
+        match (self.embedded, found) {
+            (Embedded::Ignore, Some(_)) => {
+                self.scanned += self.dialect.prefix.len();
                 true
             }
-            (_, Some(_)) => {
-                self.scanned += prefix_len;
+            (_, Some(start)) => {
+                self.state = State::Prefix { start };
+                self.scanned += self.dialect.prefix.len();
                 true
             }
-            // The bytes at the end of the buffer may be the start of a marker.
-            (Embedded::Strip, None) if !end => {
-                self.pass_to(at, handler);
-                false
-            }
-            (Embedded::Copy, None) if !end => {
+            (_, None) if end => {
                 self.pass_to(buffer.len(), handler);
                 false
             }
-            _ => {
-                self.scanned = buffer.len();
-                self.pass_to(self.scanned, handler);
-                self.end_stream(end);
+            // The bytes at the end of the buffer may be the start of a marker.
+            (_, None) => {
+                self.pass_to(if self.line.is_stripped() { at } else { buffer.len() }, handler);
                 false
             }
         }
     }
 
+    fn prefix(&mut self, buffer: &[u8], start: usize, end: bool, handler: &mut impl Handler) -> bool {
+        match self.dialect.marker(&buffer[start..]) {
+            Marker::Whole(length) => {
+                self.line.decide();
+                self.state = State::Window { start };
+                self.scanned = start + length;
+            }
+            Marker::Partial if !end => {
+                self.pass_to(if self.line.is_stripped() { start } else { buffer.len() }, handler);
+                return false;
+            }
+            Marker::Partial | Marker::None => {
+                self.state = State::Text;
+                self.scanned = start + 1;
+            }
+        }
+        true
+    }
+
     fn window(&mut self, buffer: &[u8], start: usize, end: bool, handler: &mut impl Handler) -> bool {
         if let Some(line_end) = self.line_end(buffer, end) {
-            self.try_markers(buffer, start, line_end, handler);
+            self.try_markers(buffer, start, line_end, self.dialect.max_candidates, handler);
             self.next_line(line_end);
             true
         } else if buffer.len() - start > self.max_line_bytes {
+            handler.oversized_embedded();
             self.slide(buffer, start);
             true
         } else {
-            let copied = self.embedded == Embedded::Copy;
-            self.pass_to(if copied { buffer.len() } else { start }, handler);
+            self.pass_to(if self.line.is_stripped() { start } else { buffer.len() }, handler);
             false
         }
     }
@@ -235,40 +278,25 @@ impl Splitter {
     /// marker in the buffer.
     fn slide(&mut self, buffer: &[u8], start: usize) {
         let from = start + 1;
-        let next = match self.embedded {
-            Embedded::Ignore => None,
-            Embedded::Copy | Embedded::Strip => self.markers.find(&buffer[from..]),
-        };
-        if let Some(at) = next {
-            self.state = State::Window { start: from + at };
+        if let Some((at, marker)) = self.next_marker(buffer, from) {
+            self.line.look_at(buffer, at);
+            if marker == Marker::Partial {
+                self.state = State::Prefix { start: at };
+            } else {
+                self.line.decide();
+                self.state = State::Window { start: at };
+            }
         } else {
             // The end of the buffer may be the start of a marker.
+            let searched = from.max(buffer.len().saturating_sub(self.dialect.prefix.len() - 1));
             self.state = State::Text;
-            self.scanned = from.max(buffer.len().saturating_sub(self.dialect.prefix.len()));
-        }
-    }
-
-    /// Tries the markers between `from` and the end of the line from left to right, up to the first event.
-    fn try_markers(&mut self, buffer: &[u8], from: usize, line_end: usize, handler: &mut impl Handler) {
-        if self.embedded == Embedded::Ignore {
-            return;
-        }
-        // A candidate that starts further left is longer than the limit.
-        let from = from.max(line_end.saturating_sub(self.max_line_bytes)).min(line_end);
-        let Dialect { prefix, max_candidates, .. } = self.dialect;
-        let found = self
-            .markers
-            .find_iter(&buffer[from..line_end])
-            .take(*max_candidates)
-            .map(|at| from + at)
-            .find(|&at| handler.embedded(&buffer[at + prefix.len()..line_end]));
-        if let (Some(at), Embedded::Strip) = (found, self.embedded) {
-            self.remove(at, line_end, handler);
+            self.scanned = self.line.look_at(buffer, searched);
         }
     }
 
     fn next_line(&mut self, at: usize) {
         self.state = State::LineStart;
+        self.line = Line::new(self.embedded, at);
         self.scanned = at;
     }
 
@@ -281,20 +309,19 @@ impl Splitter {
 
     fn remove(&mut self, from: usize, to: usize, handler: &mut impl Handler) {
         self.pass_to(from, handler);
-        handler.removed(to - self.passed);
-        self.passed = to;
-    }
-
-    fn end_stream(&mut self, end: bool) {
-        if end {
-            self.state = State::LineStart;
+        if to > from {
+            handler.removed(to - from);
+            self.passed = to;
         }
     }
 
     fn forget(&mut self, done: usize) {
         self.passed -= done;
         self.scanned -= done;
-        if let State::Telemetry { start } | State::Window { start } = &mut self.state {
+        self.line.forget(done);
+        if let State::Telemetry { start } | State::Prefix { start } | State::Window { start } =
+            &mut self.state
+        {
             *start -= done;
         }
     }
