@@ -2,25 +2,20 @@
 
 use super::{
     auth::Access,
+    closing::Closing,
     limits::ClientLimits,
     router::{Router, Services},
     service::telemetry::StreamTracker,
+    wire::Wire,
 };
 use crate::net::socket::Socket;
 use crate::system::log;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
-use tokio_util::{either::Either, io::InspectReader, sync::CancellationToken};
+use tokio_util::{either::Either, sync::CancellationToken};
 
 /// HTTP/2 window of a stream in bytes. Requests and controls are read as they arrive, so only controls that
 /// [exceed the buffer](super::service::controls) use it up. h2 adds up by how much each unread frame is
@@ -41,10 +36,6 @@ const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How long a peer may take to answer a keepalive ping. It is the default of gRPC, and of hyper.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Length of the client's preface and the header of its SETTINGS frame, which come first (RFC 9113, section
-/// 3.4).
-const GREETING_BYTES: usize = 24 + 9;
-
 type Transport = Either<Socket, Box<TlsStream<Socket>>>;
 
 /// Serves connections; shared by all of them.
@@ -54,6 +45,7 @@ pub struct Connections {
     pub limits: ClientLimits,
     /// Cancelled when serving ends.
     pub end: CancellationToken,
+    pub closing: Closing,
 }
 
 impl Connections {
@@ -94,27 +86,23 @@ impl Connections {
     }
 
     async fn serve_http2(&self, transport: Transport, socket: &Socket, peer: String, begin_by: Instant) {
-        // Only this task writes and reads it.
-        let received = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&received);
-        let transport = InspectReader::new(transport, move |bytes: &[u8]| {
-            counted.fetch_add(bytes.len(), Ordering::Relaxed);
-        });
+        let wire = Wire::new(transport);
         let streams = Arc::new(StreamTracker::default());
         let router = Router::new(Arc::clone(&self.services), peer.clone(), Arc::clone(&streams));
-        let mut connection = std::pin::pin!(self.http2().serve_connection(TokioIo::new(transport), router));
+        let connection = self.http2().serve_connection(TokioIo::new(wire.clone()), router);
+        let mut connection = Box::pin(connection);
 
         // From here on keepalive detects a dead peer.
-        let no_greeting = async {
+        let nothing_admitted = async {
             sleep_until(begin_by).await;
-            if received.load(Ordering::Relaxed) >= GREETING_BYTES {
+            if streams.has_admitted() {
                 std::future::pending::<()>().await;
             }
         };
         let result = tokio::select! {
             result = connection.as_mut() => Some(result),
-            () = no_greeting => {
-                log::limited!(DEBUG, %peer, "handshake timeout expired before HTTP/2");
+            () = nothing_admitted => {
+                log::limited!(DEBUG, %peer, "handshake timeout expired before a request was admitted");
                 return;
             }
             () = streams.ended() => None,
@@ -125,9 +113,15 @@ impl Connections {
             Some(Err(error)) => log::limited!(DEBUG, %peer, "connection failed: {error}"),
             // The caller applies a deadline to this.
             None if streams.need_graceful_close() => {
-                connection.as_mut().graceful_shutdown();
-                let _ = connection.await;
-                socket.read_to_end().await;
+                let last = wire.close_to_requests();
+                let written = poll_fn(|context| match connection.as_mut().poll(context) {
+                    Poll::Pending if !wire.is_idle() => Poll::Pending,
+                    state => Poll::Ready(state.is_pending()),
+                });
+                if written.await {
+                    drop(connection);
+                    self.closing.close(wire, socket, last).await;
+                }
             }
             None => {}
         }

@@ -54,15 +54,16 @@ pub struct ClientLimits {
     )]
     pub subscribers: u32,
 
-    /// Time for a connection to complete TLS and to begin HTTP/2, and for a short request to arrive
+    /// Time for a connection to send a request that is admitted, and for a short request to arrive
     #[arg(
         long,
         value_name = "DURATION",
         default_value_t = HANDSHAKE_TIMEOUT,
         env = "TELEMETRY_SIDECAR_HANDSHAKE_TIMEOUT",
         value_parser = value(nonzero_duration),
-        long_help = "Time for a connection to complete TLS and to begin HTTP/2, then it is closed; and for a \
-            request other than telemetry and reflection to arrive, then it is refused with DEADLINE_EXCEEDED"
+        long_help = "Time for a connection to complete TLS and to send a request that is admitted (authenticated \
+            and for something that is served), then it is closed; and for a request other than telemetry and \
+            reflection to arrive, then it is refused with DEADLINE_EXCEEDED"
     )]
     pub handshake_timeout: Period,
 

@@ -11,11 +11,15 @@
 
 pub mod args;
 pub mod auth;
+mod closing;
 mod connection;
+mod frames;
 pub mod limits;
+mod payload;
 pub mod rate_limit;
 mod router;
 pub mod server;
 pub mod service;
 mod unary;
 mod until_end;
+mod wire;

@@ -2,8 +2,9 @@
 
 use super::{
     auth::Access,
+    payload::{ResponseBody, without_events},
     service::{
-        builtin::{Answer, Handler, handlers},
+        builtin::{Handler, handlers},
         status::StatusService,
         telemetry::{STREAM_TELEMETRY, StreamTracker, Telemetry},
     },
@@ -12,7 +13,7 @@ use super::{
 use crate::system::log;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, pin::Pin, sync::Arc};
 use tokio::sync::OnceCell;
 use tonic::{Status, body::Body};
 
@@ -38,22 +39,27 @@ impl Services {
         request: Request<Incoming>,
         peer: &str,
         streams: &Arc<StreamTracker>,
-    ) -> Response<Body> {
+    ) -> Response<ResponseBody> {
         if let Some(refusal) = not_grpc(&request) {
-            return refusal;
+            return refusal.map(without_events);
         }
         if let Some(cause) = self.access.refusal(&request).await {
             log::limited!(DEBUG, %peer, "unauthenticated: {cause}");
-            return Status::unauthenticated(cause).into_http();
+            return Status::unauthenticated(cause).into_http().map(without_events);
         }
         if request.uri().path() == STREAM_TELEMETRY {
+            streams.admit();
             return self.telemetry.stream(peer, streams, request.into_body());
         }
-        self.answer(request).await.unwrap_or_else(Status::into_http)
+        self.answer(request, streams).await.unwrap_or_else(Status::into_http).map(without_events)
     }
 
     /// Answers every request other than telemetry.
-    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Status> {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+        streams: &StreamTracker,
+    ) -> Result<Response<Body>, Status> {
         let others = self.others.get_or_try_init(|| handlers(self.status.clone())).await;
         // The descriptors are part of the build, so this does not happen.
         let others = others.map_err(|error| Status::internal(error.to_string()))?;
@@ -62,6 +68,7 @@ impl Services {
         let Some(handler) = others.iter().find(|handler| handler.name == service) else {
             return Err(Status::unimplemented(format!("{path} is not served here")));
         };
+        streams.admit();
         let answer = async |request| {
             let Ok(response) = (handler.answer)(request).await;
             response
@@ -88,11 +95,11 @@ impl Router {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Router {
-    type Response = Response<Body>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let services = Arc::clone(&self.services);
         let (peer, streams) = (self.peer.clone(), Arc::clone(&self.streams));
         Box::pin(async move { Ok(services.route(request, &peer, &streams).await) })

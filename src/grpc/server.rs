@@ -1,11 +1,13 @@
 //! The gRPC server: accepts connections, serves them, and shuts down gracefully.
 //!
 //! At the end of the stream queues drain and each stream ends with status OK. After a connection's last
-//! stream GOAWAY is sent, and the connection stays until the peer closes it. From the shutdown on this takes
-//! no longer than the drain's limit. Connections without a telemetry stream are not waited for.
+//! stream GOAWAY is sent (see [`closing`](super::closing)), and the connection stays until the peer closes it.
+//! From the shutdown on this takes no longer than the drain's limit. Connections without a telemetry stream
+//! are not waited for.
 
 use super::{
     auth::Access,
+    closing::Closing,
     connection::Connections,
     limits::{ClientLimits, permits},
     router::Services,
@@ -78,6 +80,7 @@ impl Server {
             access,
             limits: self.limits,
             end: end.clone(),
+            closing: Closing { drain: *drain, shutdown: shutdown.clone() },
         });
         let mut accepting = JoinSet::new();
         for listener in self.listeners {
@@ -153,8 +156,23 @@ mod tests {
         );
     }
 
+    /// A call without a message on stream 1.
+    fn call(path: &str, content_type: &str) -> Vec<u8> {
+        let mut headers = vec![0x83, 0x86]; // :method POST, :scheme http
+        for (name, value) in [(":path", path), (":authority", "localhost"), ("content-type", content_type)] {
+            headers.push(0); // literal without indexing, new name
+            for text in [name, value] {
+                headers.push(u8::try_from(text.len()).unwrap());
+                headers.extend_from_slice(text.as_bytes());
+            }
+        }
+        // END_STREAM and END_HEADERS
+        let header = [0, 0, u8::try_from(headers.len()).unwrap(), 1, 5, 0, 0, 0, 1];
+        [GREETING, &header, &headers].concat()
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_peer_has_time_to_begin_and_to_show_that_it_is_there_and_no_more() {
+    async fn a_peer_has_time_for_an_admitted_request_and_then_for_answering_pings() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         // What is written to a unix socket is there at once: while something can be read the clock stands
@@ -166,9 +184,16 @@ mod tests {
             let context = context();
             server(vec![listener]).serve(&context).await;
         });
-        for (greeting, expected) in [(&b""[..], 5_000), (&GREETING[..24], 5_000), (GREETING, 50_000)] {
+        for (sent, expected) in [
+            (b"".to_vec(), 5_000),
+            (GREETING[..24].to_vec(), 5_000),
+            (GREETING.to_vec(), 5_000),
+            (call("/grpc.health.v1.Health/Check", "text/html"), 5_000),
+            (call("/unknown.Service/Method", "application/grpc"), 5_000),
+            (call("/grpc.health.v1.Health/Check", "application/grpc"), 50_000),
+        ] {
             let mut peer = UnixStream::connect(&path).await.unwrap();
-            peer.write_all(greeting).await.unwrap();
+            peer.write_all(&sent).await.unwrap();
             let start = Instant::now();
             let _ = peer.read_to_end(&mut Vec::new()).await;
             assert_took(start, expected);

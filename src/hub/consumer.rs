@@ -37,6 +37,8 @@ impl ConsumerOptions {
 pub(super) enum Delivery {
     AtOnce,
     OnAcknowledgement,
+    /// The same, and until then its room is free for others: what takes it has bounds of its own.
+    WhenWritten,
 }
 
 /// What a consumer registers with.
@@ -195,7 +197,8 @@ impl Consumer {
     pub(super) fn take(&mut self, about: usize, delivery: Delivery) -> Option<Chunk> {
         let (frames, events) = self.queue.take(about)?;
         match delivery {
-            Delivery::OnAcknowledgement => self.queue.add_in_flight(events),
+            Delivery::OnAcknowledgement => self.queue.add_in_flight(events, true),
+            Delivery::WhenWritten => self.queue.add_in_flight(events, false),
             Delivery::AtOnce => self.stats.delivered += events as u64,
         }
         Some(Chunk { frames, events: events as u64 })

@@ -51,11 +51,13 @@ pub(super) struct Queue {
     bytes: usize,
     /// Events that were taken and are not acknowledged yet.
     in_flight: usize,
+    /// How many of them count towards the bound on events.
+    bounded: usize,
 }
 
 impl Queue {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, runs: VecDeque::new(), events: 0, bytes: 0, in_flight: 0 }
+        Self { limits, runs: VecDeque::new(), events: 0, bytes: 0, in_flight: 0, bounded: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -67,16 +69,18 @@ impl Queue {
         self.in_flight
     }
 
-    /// Marks events as in flight: they count towards the bound on events until they are
-    /// [settled](Self::settle_in_flight).
-    pub(super) fn add_in_flight(&mut self, events: usize) {
+    /// Marks events as in flight until they are [settled](Self::settle_in_flight). If `bounded`, they count
+    /// towards the bound on events.
+    pub(super) fn add_in_flight(&mut self, events: usize, bounded: bool) {
         self.in_flight += events;
+        self.bounded += if bounded { events } else { 0 };
     }
 
     /// Ends the flight of up to `events` events and returns how many there were.
     pub(super) fn settle_in_flight(&mut self, events: u64) -> u64 {
         let settled = usize::try_from(events).unwrap_or(usize::MAX).min(self.in_flight);
         self.in_flight -= settled;
+        self.bounded = self.bounded.saturating_sub(settled);
         settled as u64
     }
 
@@ -87,7 +91,7 @@ impl Queue {
     /// Whether events of this size can be added without dropping any.
     pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
         let fits = self.bytes + bytes <= self.limits.bytes || (self.events == 0 && events <= 1);
-        fits && self.events + self.in_flight + events <= self.limits.events
+        fits && self.events + self.bounded + events <= self.limits.events
     }
 
     /// Adds events that [have room](Self::has_room).
@@ -270,7 +274,7 @@ mod tests {
             let pushed = |queue: &mut Queue| queue.push(&batch, 0) == 0;
             assert!(pushed(&mut queue) && pushed(&mut queue));
             let (_, taken) = queue.take(1_000).unwrap();
-            queue.add_in_flight(taken);
+            queue.add_in_flight(taken, true);
             assert_eq!((taken, queue.len(), queue.in_flight()), (2, 0, 2));
             assert!(!pushed(&mut queue));
             assert_eq!(queue.settle_in_flight(1), 1);
@@ -278,6 +282,17 @@ mod tests {
             assert_eq!(queue.settle_in_flight(5), 1);
             assert!(pushed(&mut queue));
         }
+    }
+
+    #[test]
+    fn unbounded_events_in_flight_leave_their_room_to_others() {
+        let batch = batch(&[1, 2]);
+        let mut queue = queue(1, 1_000, WhenFull::DropNewest);
+        assert_eq!(queue.push(&batch, 0), 0);
+        let (_, taken) = queue.take(1_000).unwrap();
+        queue.add_in_flight(taken, false);
+        assert_eq!(queue.push(&batch, 1), 0);
+        assert_eq!((queue.in_flight(), queue.settle_in_flight(5)), (1, 1));
     }
 
     #[test]

@@ -117,6 +117,12 @@ impl Subscription {
         self.poll(context, Delivery::OnAcknowledgement)
     }
 
+    /// Takes the next frames like [`poll_chunk`](Self::poll_chunk), for a connection that holds a bounded
+    /// number of bytes: what is in flight does not count towards the bound on events.
+    pub fn poll_to_write(&self, context: &mut Context<'_>) -> Poll<Option<Chunk>> {
+        self.poll(context, Delivery::WhenWritten)
+    }
+
     /// Takes the next frames like [`poll_chunk`](Self::poll_chunk) and acknowledges them in the same step.
     pub fn poll_frames(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         self.poll(context, Delivery::AtOnce).map(|chunk| chunk.map(|chunk| chunk.frames))

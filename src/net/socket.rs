@@ -4,18 +4,41 @@
 //! not read yet: a subscriber would lose its last events to a window update of its own. So when HTTP/2 is
 //! done with the connection this end stops writing, and goes on reading until the peer closes.
 
-use nix::sys::socket::{Shutdown, shutdown};
+use nix::{
+    libc,
+    sys::socket::{Shutdown, setsockopt, shutdown, sockopt},
+};
 use std::{
     io,
     os::fd::AsRawFd as _,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
+    time::Instant,
 };
+
+/// How long a peer that has been sent everything may go on sending instead of closing.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much a peer may send instead of closing, even if it does not read.
+const MAX_BYTES_BEFORE_CLOSE: usize = 16 * 1024 * 1024;
+
+/// When the system asks a silent peer whether it still exists, in seconds, how often and how many times.
+const PROBE_AFTER: u32 = 30;
+const PROBE_INTERVAL: u32 = 10;
+const PROBES: u32 = 3;
+
+/// How long sent data may stay unacknowledged, in milliseconds: about as long as the probes take.
+const UNACKNOWLEDGED_MS: u32 = 60_000;
+
+mod system {
+    nix::ioctl_read_bad!(unsent_bytes, nix::libc::TIOCOUTQ, nix::libc::c_int);
+}
 
 /// A connection, shared between HTTP/2 and the code that closes it.
 #[derive(Debug, Clone)]
@@ -37,18 +60,48 @@ macro_rules! each {
 }
 
 impl Socket {
-    /// Discards what the peer still sends until it closes.
+    /// Discards what the peer still sends until it closes. A peer that does not read yet, or is silent, may
+    /// take as long as it wants if its host exists; one that only sends is not waited for.
     pub async fn read_to_end(&self) {
+        self.probe_peer();
         let mut scrap = [0; 4096];
+        let (mut received, mut close_by) = (0, None);
         loop {
             let readable = each!(self, stream => stream.readable().await);
             let read = readable.and_then(|()| each!(self, stream => stream.try_read(&mut scrap)));
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) | Err(_) => return,
-                Ok(_) => {}
+                Ok(bytes) => received += bytes,
+            }
+            if close_by.is_none() && self.has_sent_everything() {
+                close_by = Some(Instant::now() + CLOSE_TIMEOUT);
+            }
+            if received > MAX_BYTES_BEFORE_CLOSE || close_by.is_some_and(|close_by| close_by < Instant::now())
+            {
+                return;
             }
         }
+    }
+
+    /// Whether the peer's system has received everything.
+    fn has_sent_everything(&self) -> bool {
+        let mut unsent: libc::c_int = 0;
+        let fd = each!(self, stream => stream.as_raw_fd());
+        // SAFETY: the call writes one int through the pointer, which is valid for that, and the descriptor is
+        // open as long as the stream.
+        unsafe { system::unsent_bytes(fd, &raw mut unsent) }.is_ok() && unsent == 0
+    }
+
+    /// Has the system find out whether the peer's host still exists. HTTP/2's keepalive ends with HTTP/2.
+    fn probe_peer(&self) {
+        let Self::Tcp(stream) = self else { return };
+        // If this fails the connection has failed, which the next read reports.
+        let _ = setsockopt(stream, sockopt::TcpKeepIdle, &PROBE_AFTER)
+            .and_then(|()| setsockopt(stream, sockopt::TcpKeepInterval, &PROBE_INTERVAL))
+            .and_then(|()| setsockopt(stream, sockopt::TcpKeepCount, &PROBES))
+            .and_then(|()| setsockopt(stream, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MS))
+            .and_then(|()| setsockopt(stream, sockopt::KeepAlive, &true));
     }
 
     fn poll_write_with(

@@ -201,14 +201,16 @@ async fn the_counters_always_add_up() {
         let status = play.events(1).await;
         let stalled = find(&status, staller_id).clone();
         assert!(stalled.dropped > 0, "{stalled:#?}");
-        assert_eq!(stalled.queued, 500, "{stalled:#?}");
+        // A full queue, and what HTTP/2 has taken but cannot write: two chunks of 32 KiB at most.
+        assert!((500..=564).contains(&stalled.queued), "{stalled:#?}");
 
         // The stalled subscriber disconnects: its queued events are abandoned. Another one connects for a
         // while.
         let left = play.leave(staller_id, staller).await;
         let status = play.status.get().await;
         let departed = status.departed.clone().unwrap();
-        assert_eq!((status.departed_count, departed.abandoned, departed.offered), (1, 500, left.offered));
+        let expected = (1, stalled.queued, left.offered);
+        assert_eq!((status.departed_count, departed.abandoned, departed.offered), expected);
         let (visitor_id, mut visitor) = play.subscribe().await;
         let status = play.events(20).await;
         play.check(&status);

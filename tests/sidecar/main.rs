@@ -4,6 +4,7 @@
 
 mod accounting;
 mod cli;
+mod ending;
 mod faults;
 mod limits;
 mod ready_file;

@@ -16,6 +16,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use telemetry_sidecar::event::proto::sidecar::GetStatusResponse;
 
 /// A replay of this log that serves on a free port.
 fn replay(options: &[&str], log: &str) -> Builder {
@@ -44,14 +45,19 @@ async fn every_event_is_delivered_to_a_slow_subscriber() {
 }
 
 /// HTTP/2 has accepted everything, but the subscriber's window allowed only the beginning to be sent.
-#[test]
-fn the_end_waits_for_a_subscriber_with_a_small_window() {
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_waits_for_a_subscriber_with_a_small_window() {
     let count = 100;
     let log: String = (0..count).map(|count| line("a.b", count, &"x".repeat(100))).collect();
     let sidecar = replay(&["--drain-timeout", "0s"], &log).start();
-    let port = sidecar.port();
-    let mut stream = RawStream::open(port, "5S", 1000);
-    wait_until("the end of listening", || TcpStream::connect(("127.0.0.1", port)).is_err());
+    let mut stream = RawStream::open(sidecar.port(), "5S", 1000);
+    let get = async || sidecar.status().await;
+    let is_read = |status: &GetStatusResponse| status.stream.unwrap().events == count as u64;
+    let status = wait_for("everything to be read", get, is_read).await;
+    // What waits for the window is not delivered.
+    let subscriber = &status.subscribers[0];
+    assert_eq!(subscriber.delivered + subscriber.queued, count as u64);
+    assert!(subscriber.delivered <= 10, "{subscriber:?}");
     let everything = stream.read_slowly(500);
     assert_eq!((everything.messages, everything.ended_with_trailers), (count, true));
     drop(stream);
@@ -209,11 +215,16 @@ fn timeout_ends_every_wait_with_status_124() {
     );
 
     let log = line("a", 1, "").repeat(10);
-    let sidecar = replay(&["--timeout", "5s"], &log).start();
-    let stuck = RawStream::open(sidecar.port(), "5S", 0);
-    let stderr = sidecar.finish().expect_code(124).stderr();
-    expect_words(&stderr, &["--timeout: '5s': all events read so far are delivered", "connections"]);
-    drop(stuck);
+    // What waits for a window is not delivered.
+    for (window, words) in [
+        (0, &["--timeout: '5s': 10 events not delivered"][..]),
+        (1 << 20, &["--timeout: '5s': all events read so far are delivered", "connections"]),
+    ] {
+        let sidecar = replay(&["--timeout", "5s"], &log).start();
+        let stuck = RawStream::open(sidecar.port(), "5S", window);
+        expect_words(&sidecar.finish().expect_code(124).stderr(), words);
+        drop(stuck);
+    }
 
     let (unread, stderr) = io::pipe().unwrap();
     let words = ["--timeout", "500ms", "--wait-for-subscribers", "0"];
@@ -245,11 +256,15 @@ async fn a_replay_that_ends_in_time_has_status_0() {
 async fn without_ordinary_lines_a_full_stderr_does_not_stop_a_replay() {
     let (unread, stderr) = io::pipe().unwrap();
     let log = "text\n".repeat(100_000) + &line("a", 1, "");
-    let sidecar = replay(&["--no-stderr"], &log).stderr(stderr.into()).start();
+    let words = ["--no-stderr", "--wait-for-subscribers", "2"];
+    let sidecar = replay(&words, &log).stderr(stderr.into()).start();
+    // The replay goes on as long as the other does not read.
+    let other = RawStream::open(sidecar.port(), "5S", 0);
     let mut subscriber = sidecar.subscribe().await;
     subscriber.next().await;
     let stream = sidecar.status().await.stream.unwrap();
     assert_eq!((stream.bytes_passed, stream.bytes_dropped), (0, 500_000));
+    drop(other);
     assert!(subscriber.rest().await.is_empty());
     drop(subscriber);
     sidecar.finish().expect_code(0);

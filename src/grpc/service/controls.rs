@@ -92,7 +92,7 @@ impl<B: HttpBody<Data = Bytes>> Reader<B> {
     }
 
     /// Applies controls until the client closes its side, which does not end the stream.
-    pub async fn apply_all(mut self, subscription: Weak<Subscription>) {
+    pub async fn apply_all(&mut self, subscription: Weak<Subscription>) {
         loop {
             if let Some(length) = self.messages.next_length() {
                 let Some(work) = subscription.upgrade().map(|subscription| subscription.pattern_work())
@@ -119,6 +119,15 @@ impl<B: HttpBody<Data = Bytes>> Reader<B> {
             } else if self.body.is_some() {
                 self.read_more().await;
             } else {
+                return;
+            }
+        }
+    }
+
+    /// Reads to the end of the request, or of the connection.
+    pub async fn discard(mut self) {
+        while let Some(open) = &mut self.body {
+            if !matches!(open.frame().await, Some(Ok(_))) {
                 return;
             }
         }
@@ -201,7 +210,7 @@ mod tests {
         let body = (0..COUNT).flat_map(|number| prefix(number).to_bytes()).collect::<Vec<_>>();
         let start = Instant::now();
         let throttle = Throttle::per_second(EACH_SECOND, start.into_std());
-        let reader = Reader::new(Full::new(Bytes::from(body)), subscription.pattern_limits(), throttle);
+        let mut reader = Reader::new(Full::new(Bytes::from(body)), subscription.pattern_limits(), throttle);
         reader.apply_all(Arc::downgrade(&subscription)).await;
         // The burst of ten is immediate, and so is the first of the others.
         let expected = Duration::from_secs(1) * (COUNT - EACH_SECOND - 1) / EACH_SECOND;

@@ -11,6 +11,7 @@
 use super::controls;
 use crate::grpc::{
     limits::{ClientLimits, permits},
+    payload::{Payload, ResponseBody, without_events},
     rate_limit::Throttle,
 };
 use crate::hub::{Hub, Opening, Subscription};
@@ -18,11 +19,12 @@ use crate::pipeline::output::Drain;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame};
+use http_body_util::BodyExt as _;
 use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -33,7 +35,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, body::Body};
+use tonic::Status;
 
 /// The path of the method.
 pub const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
@@ -50,16 +52,27 @@ const BEGIN_WITHIN: Duration = Duration::from_millis(100);
 /// The response header with the number of older events that the backlog has dropped, if any.
 pub const MISSING_EVENTS: &str = "telemetry-sidecar-missing-events";
 
-/// Tracks the telemetry streams of one connection, to decide how it is closed. Relaxed atomics are enough:
+/// Tracks the requests of one connection, to decide when and how it is closed. Relaxed atomics are enough:
 /// the serving thread alone uses it, and only hyper's bounds require `Sync`.
 #[derive(Debug, Default)]
 pub struct StreamTracker {
     open: AtomicUsize,
     /// Cancelled when the sidecar has ended the last open stream.
     ended: CancellationToken,
+    admitted: AtomicBool,
 }
 
 impl StreamTracker {
+    /// Records that a request, of any kind, is authenticated and for something that is served.
+    pub fn admit(&self) {
+        self.admitted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there was such a request.
+    pub fn has_admitted(&self) -> bool {
+        self.admitted.load(Ordering::Relaxed)
+    }
+
     /// Whether a stream is open or was ended by the sidecar, so that the peer must be able to read its last
     /// events.
     pub fn need_graceful_close(&self) -> bool {
@@ -86,12 +99,13 @@ impl Telemetry {
     }
 
     /// Answers StreamTelemetry: opens a subscription, and reads controls beside the stream.
-    pub fn stream<B>(&self, peer: &str, streams: &Arc<StreamTracker>, request: B) -> Response<Body>
+    pub fn stream<B>(&self, peer: &str, streams: &Arc<StreamTracker>, request: B) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Send> + Send + 'static,
     {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            return Status::resource_exhausted("the limit of --max-subscribers is reached").into_http();
+            let status = Status::resource_exhausted("the limit of --max-subscribers is reached");
+            return status.into_http().map(without_events);
         };
         let opening = self.hub.open(peer);
         let missing = opening.missing();
@@ -107,9 +121,9 @@ impl Telemetry {
         };
         streams.open.fetch_add(1, Ordering::Relaxed);
         let streams = Arc::clone(streams);
-        let events = Events { source, streams, ended: false, _tasks: tasks, _permit: permit };
+        let events = Events { source, streams, ended: false, tasks, _permit: permit };
 
-        let mut response = Response::new(Body::new(events));
+        let mut response = Response::new(events.boxed_unsync());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         if missing > 0 {
@@ -135,6 +149,9 @@ async fn read_controls<B: HttpBody<Data = Bytes>>(
     let reading = Arc::downgrade(&subscription);
     if begun.send(subscription).is_ok() {
         reader.apply_all(reading).await;
+        // If the request were dropped before its end, HTTP/2 would send RST_STREAM behind the trailers, for
+        // which some clients (grpclib) discard what they have not processed.
+        reader.discard().await;
     }
 }
 
@@ -177,8 +194,8 @@ struct Events {
     source: Source,
     streams: Arc<StreamTracker>,
     ended: bool,
-    /// Reads controls until this is dropped.
-    _tasks: JoinSet<()>,
+    /// Reads controls.
+    tasks: JoinSet<()>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -190,7 +207,7 @@ enum Source {
 }
 
 impl Source {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<&Subscription, Status>> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<&Arc<Subscription>, Status>> {
         if let Self::Opening(begun) = self {
             // The task that begins it ends early only if it panics.
             let subscription = ready!(Pin::new(begun).poll(context))
@@ -205,29 +222,32 @@ impl Source {
 }
 
 impl HttpBody for Events {
-    type Data = Bytes;
+    type Data = Payload;
     type Error = Status;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    ) -> Poll<Option<Result<Frame<Payload>, Status>>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        let frames = ready!(ready!(self.source.poll(context))?.poll_frames(context));
-        Poll::Ready(Some(Ok(frames.map_or_else(
-            || {
-                self.ended = true;
-                Frame::trailers(ok_trailers())
-            },
-            Frame::data,
-        ))))
+        let subscription = ready!(self.source.poll(context))?;
+        let chunk = ready!(subscription.poll_to_write(context));
+        Poll::Ready(Some(Ok(if let Some(chunk) = chunk {
+            Frame::data(Payload::events(chunk.frames, subscription))
+        } else {
+            self.ended = true;
+            Frame::trailers(ok_trailers())
+        })))
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
+        if self.ended {
+            self.tasks.detach_all();
+        }
         let was_last = self.streams.open.fetch_sub(1, Ordering::Relaxed) == 1;
         if was_last && self.ended {
             self.streams.ended.cancel();

@@ -212,7 +212,7 @@ async fn oversized_headers_are_refused_and_the_connection_stays_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_without_a_handshake_is_closed() {
+async fn a_connection_without_a_request_is_closed() {
     let mut sidecar = Sidecar::wrap_echo(&["-vv", "--handshake-timeout", "2s"]);
     let port = sidecar.port();
     let mut subscriber = sidecar.subscribe().await;
@@ -221,15 +221,59 @@ async fn a_connection_without_a_handshake_is_closed() {
     half_a_preface.write_all(&PREFACE[..10]).unwrap();
     let mut no_settings = dial(port);
     no_settings.write_all(&PREFACE[..24]).unwrap();
-    for stream in [silent, half_a_preface, no_settings] {
+    let mut http1 = dial(port);
+    http1.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut no_request = dial(port);
+    no_request.write_all(PREFACE).unwrap();
+    for stream in [silent, half_a_preface, no_settings, http1, no_request] {
         assert!(is_closed(stream));
     }
-    sidecar.wait_for_stderr("handshake timeout expired before HTTP/2");
-    // A client that has completed the handshake may be idle.
+    sidecar.wait_for_stderr("handshake timeout expired before a request was admitted");
+    // A subscriber may be idle.
     sidecar.write(line("a", 1, ""));
     subscriber.next().await;
     drop(subscriber);
     sidecar.finish().expect_code(0);
+}
+
+/// However often it sends one.
+#[test]
+fn a_connection_whose_requests_are_all_refused_is_closed() {
+    let sidecar = Sidecar::command(&[
+        "-vv",
+        "--ready-file",
+        "{dir}/ready",
+        "--handshake-timeout",
+        "1s",
+        "--auth-token-file",
+        "{dir}/tokens",
+        "--",
+        "cat",
+    ]);
+    std::fs::write(sidecar.path("tokens"), "token\n").unwrap();
+    let sidecar = sidecar.start();
+    let mut stream = dial(sidecar.port());
+    stream.write_all(PREFACE).unwrap();
+    for id in (1..).step_by(2) {
+        let headers = stream_telemetry(&[("authorization", "Bearer other")]);
+        let request = frame(HEADERS, END_HEADERS | END_STREAM, id, &headers);
+        if stream.write_all(&request).is_err() || is_refused(&mut stream, id).is_none() {
+            break;
+        }
+    }
+    sidecar.wait_for_stderr("handshake timeout expired before a request was admitted");
+    sidecar.finish().expect_code(0);
+}
+
+/// Reads until a request is answered by trailers alone. `None` if the connection is closed.
+fn is_refused(stream: &mut TcpStream, id: u32) -> Option<()> {
+    loop {
+        let frame = read_frame(stream)?;
+        if frame.id == id {
+            assert_eq!((frame.kind, frame.flags & END_STREAM), (HEADERS, END_STREAM));
+            return Some(());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,8 @@ use crate::{
     },
     hub::{Limits, WhenFull},
 };
-use http_body_util::{BodyExt as _, StreamBody};
+use bytes::Buf as _;
+use http_body_util::StreamBody;
 use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -44,7 +45,7 @@ impl Server {
         Self { hub, telemetry, shutdown }
     }
 
-    fn open(&self) -> (Client, Response<Body>) {
+    fn open(&self) -> (Client, Response<ResponseBody>) {
         let (client, body) = mpsc::channel(10);
         let body = StreamBody::new(ReceiverStream::new(body));
         (client, self.telemetry.stream("", &Arc::default(), body))
@@ -75,8 +76,9 @@ async fn send(client: &Client, data: Bytes) {
 }
 
 /// The names of one letter in the next frame.
-async fn next(response: &mut Response<Body>) -> String {
+async fn next(response: &mut Response<ResponseBody>) -> String {
     let frame = response.frame().await.unwrap().unwrap().into_data().unwrap();
+    let frame = frame.chunk();
     frame.chunks(6).map(|frame| char::from(frame[5])).collect()
 }
 
