@@ -255,7 +255,7 @@ fn a_waiting_publication_continues_after_controls_have_changed() {
         let publisher = thread::spawn({
             let hub = Arc::clone(&hub);
             move || {
-                hub.publish_waiting(batch(2), &StreamStats::default(), true, &mut || ());
+                hub.publish_waiting(&Arc::new(batch(2)), 0..2, &StreamStats::default(), true, &mut || ());
                 hub.close();
             }
         });
@@ -274,7 +274,7 @@ fn taking_events_wakes_threads_that_wait_for_room_or_for_delivery() {
         let publisher = thread::spawn({
             let hub = Arc::clone(&hub);
             move || {
-                hub.publish_waiting(batch(3), &StreamStats::default(), true, &mut || ());
+                hub.publish_waiting(&Arc::new(batch(3)), 0..3, &StreamStats::default(), true, &mut || ());
                 hub.wait_until_delivered(true, &mut || ());
                 hub.close();
             }
@@ -293,7 +293,7 @@ fn an_acknowledgement_wakes_threads_that_wait_for_room_or_for_delivery() {
         let publisher = thread::spawn({
             let hub = Arc::clone(&hub);
             move || {
-                hub.publish_waiting(batch(2), &StreamStats::default(), false, &mut || ());
+                hub.publish_waiting(&Arc::new(batch(2)), 0..2, &StreamStats::default(), false, &mut || ());
                 hub.wait_until_delivered(false, &mut || ());
                 let stats = hub.snapshot().exporters[0].stats;
                 assert_eq!((stats.delivered, stats.dropped, stats.queued), (1, 1, 0));
@@ -325,7 +325,7 @@ fn leaving_and_subscribing_wake_threads_that_wait_for_room() {
             let hub = Arc::clone(&hub);
             move || {
                 hub.wait_for_subscribers(1, &mut || ());
-                hub.publish_waiting(batch(3), &StreamStats::default(), true, &mut || ());
+                hub.publish_waiting(&Arc::new(batch(3)), 0..3, &StreamStats::default(), true, &mut || ());
                 hub.close();
             }
         });

@@ -13,7 +13,7 @@ use crate::{
         output::{Mode, StartError},
         pace::Pace,
         passthrough::Passthrough,
-        publisher::Waiting,
+        publisher::{Failures, Waiting},
         recording::{self, Recording},
     },
     status::{Status, text},
@@ -63,6 +63,7 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
         begun: false,
         notice: (is_watched && wanted > 0)
             .then(|| format!("waiting for {}", text::subscribers(wanted as u64))),
+        failures: config.fail_after.map(Failures::new),
         pace: config.pace.then(Pace::default),
     };
     let mut parts = session.parts(&mut config.serve, publisher);

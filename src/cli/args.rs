@@ -330,6 +330,17 @@ pub struct PlaybackArgs {
     )]
     pub timeout: Option<Given<Period>>,
 
+    /// End streams with UNAVAILABLE after every N events
+    #[arg(
+        long,
+        value_name = "N",
+        env = "TELEMETRY_SIDECAR_FAIL_AFTER",
+        value_parser = value(integer_in::<usize>(COUNT)),
+        long_help = "End all streams with UNAVAILABLE each time that N more events were delivered, to test \
+            that a consumer subscribes again. The next event waits for as many subscribers as the first one"
+    )]
+    pub fail_after: Option<usize>,
+
     /// Do not write ordinary lines to stderr
     #[arg(
         long,

@@ -63,6 +63,8 @@ pub struct Replay {
     pub pace: bool,
     /// The most time that it may take.
     pub timeout: Option<Given<Period>>,
+    /// After how many events streams fail, at least 1.
+    pub fail_after: Option<usize>,
     /// Whether to leave out ordinary lines.
     pub no_stderr: bool,
     /// The recordings; "-" is standard input.
@@ -136,8 +138,16 @@ fn replay(args: ReplayArgs) -> Result<Task, UsageError> {
         return Err(origin.error("more than may subscribe, raise --max-subscribers").into());
     }
     let wait_for_subscribers = replay.wait_for_subscribers.map_or(default, |given| given.value);
-    let PlaybackArgs { pace, timeout, no_stderr, .. } = replay;
-    Ok(Task::Replay(Box::new(Replay { serve, wait_for_subscribers, pace, timeout, no_stderr, files })))
+    let PlaybackArgs { pace, timeout, fail_after, no_stderr, .. } = replay;
+    Ok(Task::Replay(Box::new(Replay {
+        serve,
+        wait_for_subscribers,
+        pace,
+        timeout,
+        fail_after,
+        no_stderr,
+        files,
+    })))
 }
 
 fn serve(args: ServeArgs) -> Result<Serve, UsageError> {

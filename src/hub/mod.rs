@@ -57,6 +57,7 @@ use consumer::Registration;
 use evaluation::{Evaluated, Plan};
 use state::State;
 use std::{
+    ops::Range,
     sync::{Arc, PoisonError},
     task::Waker,
     time::Duration,
@@ -148,37 +149,37 @@ impl Hub {
         wake(state);
     }
 
-    /// Publishes a batch and waits for room in every queue instead of dropping. With `need_subscriber` it
-    /// also waits for a subscriber when there is none and the backlog is full; without, the backlog drops
-    /// events.
+    /// Publishes some events of a batch and waits for room in every queue instead of dropping. With
+    /// `need_subscriber` it also waits for a subscriber when there is none and the backlog is full; without,
+    /// the backlog drops events.
     ///
     /// A control that comes while it waits applies to the rest of the batch. `idle` is called several times a
     /// second while it waits.
     pub fn publish_waiting(
         &self,
-        batch: Batch,
+        batch: &Arc<Batch>,
+        events: Range<usize>,
         stream: &StreamStats,
         need_subscriber: bool,
         idle: &mut dyn FnMut(),
     ) {
-        let batch = Arc::new(batch);
         let mut state = self.lock();
         state.stream = *stream;
-        let (mut next, mut plan) = (0, None);
+        let (mut next, mut plan) = (events.start, None);
         // Whether the plan was made for the next event. Then that event is offered even if controls have
         // changed again.
         let mut fresh = false;
-        while next < batch.len() {
+        while next < events.end {
             let bytes = batch.frame_range(next..next + 1).len();
             state = self.wait_for_room(state, bytes, need_subscriber, idle);
             match &plan {
                 Some(plan) if fresh || Plan::is_current(plan, &state) => {
-                    state.offer(&batch, next..next + 1, plan);
+                    state.offer(batch, next..next + 1, plan);
                     (next, fresh) = (next + 1, false);
                 }
                 _ => {
-                    let events = next..batch.len();
-                    let (made, locked) = Plan::make(state, || self.lock(), &batch, &events);
+                    let rest = next..events.end;
+                    let (made, locked) = Plan::make(state, || self.lock(), batch, &rest);
                     // A consumer that registered in the meantime may have no room.
                     (state, plan, fresh) = (locked, Some(made), true);
                 }
@@ -242,6 +243,14 @@ impl Hub {
             state = self.lock();
         }
         state
+    }
+
+    /// Disconnects every subscriber. Its handle reports the end of the stream, and that it is
+    /// [disconnected](Subscription::is_disconnected).
+    pub fn disconnect_subscribers(&self) {
+        let disconnected = self.lock().disconnect_subscribers();
+        disconnected.into_iter().filter_map(|consumer| consumer.waker).for_each(Waker::wake);
+        self.notify();
     }
 
     /// Ends the stream: consumers take what is queued, then the end.

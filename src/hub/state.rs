@@ -110,6 +110,14 @@ impl State {
         (queue, left)
     }
 
+    /// Makes all subscribers leave, and returns what remains of them, to be woken and dropped after the lock
+    /// is released.
+    pub(super) fn disconnect_subscribers(&mut self) -> Vec<Consumer> {
+        let subscribers = self.consumers.iter().filter(|consumer| consumer.takes_backlog());
+        let keys: Vec<_> = subscribers.map(|consumer| consumer.key).collect();
+        keys.into_iter().flat_map(|key| self.leave(key).1).collect()
+    }
+
     pub(super) fn consumer(&mut self, key: u64) -> Option<&mut Consumer> {
         self.consumers.iter_mut().find(|consumer| consumer.key == key)
     }

@@ -107,6 +107,11 @@ impl Subscription {
         }
     }
 
+    /// Whether the hub has [disconnected](Hub::disconnect_subscribers) it.
+    pub fn is_disconnected(&self) -> bool {
+        self.hub.lock().consumer(self.key).is_none()
+    }
+
     /// Takes the next whole frames, about 32 KiB. `None` is the end: the stream is closed and everything was
     /// taken.
     ///

@@ -29,12 +29,30 @@ pub struct Waiting {
     pub hub: Arc<Hub>,
     /// How many subscribers the first event waits for. If there are any, a full backlog waits for one, too.
     pub subscribers: usize,
-    /// Whether the first event has waited for them.
+    /// Whether the next event does not wait for them.
     pub begun: bool,
     /// The line to print on stderr before that wait, if one is wanted.
     pub notice: Option<String>,
+    /// Disconnects the subscribers again and again, if set.
+    pub failures: Option<Failures>,
     /// Keeps the recorded time between events, if set.
     pub pace: Option<Pace>,
+}
+
+/// Disconnects all subscribers each time that this many events were delivered to them. The next event waits
+/// for subscribers as the first one does.
+#[derive(Debug)]
+pub struct Failures {
+    every: usize,
+    /// How many events there are until the next time.
+    left: usize,
+}
+
+impl Failures {
+    /// After this many events, at least 1, and so on.
+    pub fn new(every: usize) -> Self {
+        Self { every, left: every }
+    }
 }
 
 impl Waiting {
@@ -43,10 +61,22 @@ impl Waiting {
             return;
         }
         self.begun = true;
-        if let Some(notice) = self.notice.take() {
+        if let Some(notice) = &self.notice {
             log::error_line(notice);
         }
         self.hub.wait_for_subscribers(self.subscribers, idle);
+    }
+
+    /// Counts events, and disconnects the subscribers if it is time to.
+    fn fail_after(&mut self, events: usize, idle: &mut dyn FnMut()) {
+        let Some(failures) = &mut self.failures else { return };
+        failures.left = failures.left.saturating_sub(events);
+        if failures.left == 0 {
+            failures.left = failures.every;
+            self.begun = false;
+            self.hub.wait_until_delivered(self.subscribers > 0, idle);
+            self.hub.disconnect_subscribers();
+        }
     }
 }
 
@@ -60,7 +90,16 @@ impl Publisher for Waiting {
         if let (Some(pace), Some(timestamp_ns)) = (&mut self.pace, due) {
             pace.wait_for(timestamp_ns, idle);
         }
-        self.hub.publish_waiting(batch, stats, self.subscribers > 0, idle);
+        let (batch, mut next) = (Arc::new(batch), 0);
+        while next < batch.len() {
+            self.wait_for_subscribers(idle);
+            let left = self.failures.as_ref().map_or(usize::MAX, |failures| failures.left);
+            let events = next..batch.len().min(next.saturating_add(left));
+            next = events.end;
+            let count = events.len();
+            self.hub.publish_waiting(&batch, events, stats, self.subscribers > 0, idle);
+            self.fail_after(count, idle);
+        }
     }
 
     fn account(&mut self, stats: &StreamStats) {

@@ -227,7 +227,13 @@ fn publication_that_waits_drops_nothing() {
     let publisher = std::thread::spawn({
         let hub = Arc::clone(&hub);
         move || {
-            hub.publish_waiting(batch(&["a"; 100]), &StreamStats::default(), true, &mut || ());
+            hub.publish_waiting(
+                &Arc::new(batch(&["a"; 100])),
+                0..100,
+                &StreamStats::default(),
+                true,
+                &mut || (),
+            );
             hub.close();
         }
     });
@@ -300,7 +306,13 @@ fn a_waiting_publication_applies_a_control_to_the_rest_of_its_batch() {
     let publisher = std::thread::spawn({
         let hub = Arc::clone(&hub);
         move || {
-            hub.publish_waiting(batch(&["a"; 100]), &StreamStats::default(), true, &mut || ());
+            hub.publish_waiting(
+                &Arc::new(batch(&["a"; 100])),
+                0..100,
+                &StreamStats::default(),
+                true,
+                &mut || (),
+            );
             hub.close();
         }
     });

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 use telemetry_sidecar::event::proto::sidecar::GetStatusResponse;
+use tonic::Code;
 
 /// A replay of this log that serves on a free port.
 fn replay(options: &[&str], log: &str) -> Builder {
@@ -256,19 +257,14 @@ async fn a_replay_that_ends_in_time_has_status_0() {
 async fn without_ordinary_lines_a_full_stderr_does_not_stop_a_replay() {
     let (unread, stderr) = io::pipe().unwrap();
     let log = "text\n".repeat(100_000) + &line("a", 1, "");
-    let words = ["--no-stderr", "--wait-for-subscribers", "2"];
-    let sidecar = replay(&words, &log).stderr(stderr.into()).start();
-    // The replay goes on as long as the other does not read.
-    let other = RawStream::open(sidecar.port(), "5S", 0);
+    let sidecar = replay(&["-v", "--no-stderr"], &log).stderr(stderr.into()).start();
     let mut subscriber = sidecar.subscribe().await;
-    subscriber.next().await;
-    let stream = sidecar.status().await.stream.unwrap();
-    assert_eq!((stream.bytes_passed, stream.bytes_dropped), (0, 500_000));
-    drop(other);
-    assert!(subscriber.rest().await.is_empty());
+    assert_eq!(subscriber.rest().await.len(), 1);
     drop(subscriber);
     sidecar.finish().expect_code(0);
-    assert_eq!(io::read_to_string(unread).unwrap(), "");
+    let own = io::read_to_string(unread).unwrap();
+    assert!(own.lines().all(|line| line.starts_with("telemetry-sidecar: ")), "{own}");
+    expect_words(&own, &["= passed 0 + removed ", "+ dropped 500000 + held 0"]);
 }
 
 #[test]
@@ -332,4 +328,36 @@ async fn on_a_terminal_it_says_what_it_waits_for_and_what_it_served() {
          telemetry-sidecar: 2 events; 1 subscriber: 1 delivered, 1 not wanted\r\n"
     );
     assert_eq!(on_a_terminal(&["-q"], &log).await, "text\r\n");
+}
+
+/// The consumer that subscribes again receives the next events, and none is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn fail_after_ends_the_streams_with_unavailable_again_and_again() {
+    let count = 10;
+    let log: String = (0..count).map(|count| line("a", count, "") + "text\n").collect();
+    let sidecar = replay(&["--fail-after", "4"], &log).start();
+    let mut received = Vec::new();
+    for expected in [4, 4] {
+        let mut subscriber = sidecar.subscribe().await;
+        for _ in 0..expected {
+            received.push(subscriber.next().await.timestamp_ns);
+        }
+        assert_eq!(subscriber.failure().await, Code::Unavailable);
+    }
+    let mut subscriber = sidecar.subscribe().await;
+    received.extend(subscriber.rest().await.iter().map(|event| event.timestamp_ns));
+    assert_eq!(received, (0..10).collect::<Vec<_>>());
+    drop(subscriber);
+    assert_eq!(sidecar.finish().expect_code(0).stderr(), "text\n".repeat(count));
+
+    // The end of the recording is no success then.
+    let sidecar = replay(&["--fail-after", "5"], &log).start();
+    for _ in 0..2 {
+        let mut subscriber = sidecar.subscribe().await;
+        for _ in 0..5 {
+            subscriber.next().await;
+        }
+        assert_eq!(subscriber.failure().await, Code::Unavailable);
+    }
+    sidecar.finish().expect_code(0);
 }

@@ -11,7 +11,7 @@ use telemetry_sidecar::event::proto::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Streaming,
+    Code, Streaming,
     transport::{Channel, Endpoint},
 };
 
@@ -129,6 +129,12 @@ impl Subscriber {
     pub async fn next(&mut self) -> TelemetryEvent {
         let event = tokio::time::timeout(TIMEOUT, self.events.message()).await.expect("no event comes");
         event.unwrap().expect("the stream has ended")
+    }
+
+    /// The code other than OK that the stream must end with now.
+    pub async fn failure(&mut self) -> Code {
+        let end = tokio::time::timeout(TIMEOUT, self.events.message()).await;
+        end.expect("the stream does not end").expect_err("an event, or status OK").code()
     }
 
     /// All events until the stream ends, which must be with status OK.

@@ -57,8 +57,10 @@ pub const MISSING_EVENTS: &str = "telemetry-sidecar-missing-events";
 #[derive(Debug, Default)]
 pub struct StreamTracker {
     open: AtomicUsize,
-    /// Cancelled when the sidecar has ended the last open stream.
+    /// Cancelled when the sidecar has ended the last open stream with status OK.
     ended: CancellationToken,
+    /// Whether the sidecar has ended a stream with an error.
+    failed: AtomicBool,
     admitted: AtomicBool,
 }
 
@@ -76,10 +78,12 @@ impl StreamTracker {
     /// Whether a stream is open or was ended by the sidecar, so that the peer must be able to read its last
     /// events.
     pub fn need_graceful_close(&self) -> bool {
-        self.open.load(Ordering::Relaxed) > 0 || self.ended.is_cancelled()
+        self.open.load(Ordering::Relaxed) > 0
+            || self.ended.is_cancelled()
+            || self.failed.load(Ordering::Relaxed)
     }
 
-    /// Waits until the sidecar has ended the last open stream.
+    /// Waits until the sidecar has ended the last open stream. After an error the client may try again.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
     }
@@ -121,7 +125,7 @@ impl Telemetry {
         };
         streams.open.fetch_add(1, Ordering::Relaxed);
         let streams = Arc::clone(streams);
-        let events = Events { source, streams, ended: false, tasks, _permit: permit };
+        let events = Events { source, streams, end: None, tasks, _permit: permit };
 
         let mut response = Response::new(events.boxed_unsync());
         let headers = response.headers_mut();
@@ -185,7 +189,8 @@ impl LatestBegin {
     }
 }
 
-/// The response body: frames from the hub, then trailers with status OK.
+/// The response body: frames from the hub, then trailers with status OK, or UNAVAILABLE if the hub has
+/// disconnected the subscriber.
 ///
 /// It may always have a frame ready. HTTP/2 takes no more than fit its buffer of 400 KiB and the client's
 /// window before it yields to other streams and connections.
@@ -193,10 +198,17 @@ impl LatestBegin {
 struct Events {
     source: Source,
     streams: Arc<StreamTracker>,
-    ended: bool,
+    /// How the sidecar has ended it.
+    end: Option<End>,
     /// Reads controls.
     tasks: JoinSet<()>,
     _permit: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Complete,
+    Failed,
 }
 
 #[derive(Debug)]
@@ -229,7 +241,7 @@ impl HttpBody for Events {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Payload>, Status>>> {
-        if self.ended {
+        if self.end.is_some() {
             return Poll::Ready(None);
         }
         let subscription = ready!(self.source.poll(context))?;
@@ -237,20 +249,23 @@ impl HttpBody for Events {
         Poll::Ready(Some(Ok(if let Some(chunk) = chunk {
             Frame::data(Payload::events(chunk.frames, subscription))
         } else {
-            self.ended = true;
-            Frame::trailers(ok_trailers())
+            let failed = subscription.is_disconnected();
+            self.end = Some(if failed { End::Failed } else { End::Complete });
+            Frame::trailers(if failed { failed_trailers() } else { ok_trailers() })
         })))
     }
 }
 
 impl Drop for Events {
     fn drop(&mut self) {
-        if self.ended {
+        if self.end.is_some() {
             self.tasks.detach_all();
         }
         let was_last = self.streams.open.fetch_sub(1, Ordering::Relaxed) == 1;
-        if was_last && self.ended {
-            self.streams.ended.cancel();
+        match self.end {
+            Some(End::Complete) if was_last => self.streams.ended.cancel(),
+            Some(End::Failed) => self.streams.failed.store(true, Ordering::Relaxed),
+            _ => {}
         }
     }
 }
@@ -258,6 +273,12 @@ impl Drop for Events {
 /// Trailers with status OK.
 fn ok_trailers() -> HeaderMap {
     HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static("0"))])
+}
+
+/// Trailers of a stream that a client may open again.
+fn failed_trailers() -> HeaderMap {
+    let status = Status::unavailable("the stream fails for a test (--fail-after)");
+    status.into_http::<()>().into_parts().0.headers
 }
 
 #[cfg(test)]
