@@ -10,7 +10,7 @@ use crate::{
     },
     input::{decode::Decoder, dialect, splitter::Splitter},
     pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough, recording},
-    system::{fd::write_all, log},
+    system::{fd::write_all, log, visible::escape_in_json},
     worker::Exit,
 };
 use prost::Message as _;
@@ -64,6 +64,7 @@ impl Publisher for Printer {
                 let _ = json::write(&mut self.lines, &decoded, timestamp_ns);
             }
         }
+        escape_in_json(&mut self.lines);
         if self.result.is_ok() {
             self.result = write_all(io::stdout(), &self.lines).map_err(|unwritten| unwritten.error);
         }

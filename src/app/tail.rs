@@ -8,7 +8,7 @@ use crate::{
     },
     grpc::service::telemetry::MISSING_EVENTS,
     net::{address::Address, pem, reload::Source as _, source_file::SourceError, tokens::TokenFile},
-    system::{fd::write_all, log::error_line},
+    system::{fd::write_all, log::error_line, visible::escape_in_json},
     worker::Exit,
 };
 use std::{error::Error, io};
@@ -67,6 +67,7 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError>
     while let Some(event) = events.message().await.map_err(failed)? {
         lines.clear();
         let written = json::write(&mut lines, &event, Some(event.timestamp_ns))
+            .map(|()| escape_in_json(&mut lines))
             .and_then(|()| write_all(io::stdout(), &lines).map_err(|unwritten| unwritten.error));
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),

@@ -17,6 +17,7 @@ pub mod passthrough;
 pub mod publisher;
 mod read_buffer;
 pub mod record;
+mod recorded_bytes;
 pub mod recording;
 pub mod wake;
 

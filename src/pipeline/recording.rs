@@ -1,6 +1,6 @@
-//! The recorded source: feeds files of raw stderr to the pipeline that a live worker uses.
+//! The recorded source: feeds files of raw stderr, compressed or not, to the pipeline that a live worker uses.
 
-use super::{Pipeline, Publisher};
+use super::{Pipeline, Publisher, recorded_bytes::RecordedBytes};
 use std::{
     error::Error,
     fmt,
@@ -19,7 +19,7 @@ const READ_BYTES: usize = 64 * 1024;
 pub struct Recording {
     /// Its name, for messages.
     pub name: String,
-    source: Box<dyn Read>,
+    source: RecordedBytes,
     /// Device and inode, if it is a regular file.
     identity: Option<(u64, u64)>,
 }
@@ -65,17 +65,17 @@ pub fn open(files: &[PathBuf]) -> Result<Vec<Recording>, RecordingError> {
 
 fn open_one(path: &Path) -> Result<Recording, RecordingError> {
     let name = path.display().to_string();
-    let (source, found): (Box<dyn Read>, _) = if is_standard_input(path) {
-        let stdin = io::stdin().lock();
+    let (source, found) = if is_standard_input(path) {
+        let stdin = io::stdin();
         let found = metadata(stdin.as_fd());
-        (Box::new(stdin), found)
+        (RecordedBytes::new(stdin), found)
     } else {
         let file = File::open(path).map_err(|error| RecordingError::Io(name.clone(), error))?;
         let found = file.metadata();
         if found.as_ref().is_ok_and(Metadata::is_dir) {
             return Err(RecordingError::Directory(name));
         }
-        (Box::new(file), found)
+        (RecordedBytes::new(file), found)
     };
     Ok(Recording { name, source, identity: found.ok().and_then(|found| identity(&found)) })
 }
@@ -118,7 +118,6 @@ impl Recording {
             let read = match self.source.read(&mut chunk) {
                 Ok(0) => break Ok(()),
                 Ok(count) => chunk.get(..count).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => break Err(RecordingError::Io(self.name, error)),
             };
             if by_line {

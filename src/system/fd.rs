@@ -96,7 +96,7 @@ pub(super) fn is_transient(error: &io::Error) -> bool {
 }
 
 /// Waits until the descriptor is ready or the next call on it fails; false after the timeout.
-pub(super) fn wait(fd: impl AsFd, ready_for: PollFlags, timeout: PollTimeout) -> bool {
+pub(crate) fn wait(fd: impl AsFd, ready_for: PollFlags, timeout: PollTimeout) -> bool {
     // An interrupted wait is not a timeout.
     poll(&mut [PollFd::new(fd.as_fd(), ready_for)], timeout) != Ok(0)
 }

@@ -9,6 +9,7 @@
 //! enabled, and `RUST_LOG` is not read.
 
 pub(crate) use super::rate_limit::limited;
+use super::visible::{escape_in_json, one_line};
 use std::{
     collections::VecDeque,
     fmt::Display,
@@ -33,14 +34,6 @@ pub const PROGRAM: &str = "telemetry-sidecar";
 pub fn error_line(error: impl Display) {
     // If stderr is closed there is nowhere to report that.
     let _ = writeln!(io::stderr(), "{PROGRAM}: {}", one_line(&error.to_string()));
-}
-
-/// A text with its control characters made visible.
-fn one_line(text: &str) -> String {
-    let visible = |char: char| {
-        if char.is_control() { char.escape_default().to_string() } else { char.to_string() }
-    };
-    text.chars().map(visible).collect()
 }
 
 /// What is logged, and how.
@@ -115,7 +108,10 @@ impl Write for &Queue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.len() < MAX_WAITING {
-            waiting.push_back(String::from_utf8_lossy(line).into_owned());
+            let mut line = line.to_vec();
+            // A line of text has none of these characters any more.
+            escape_in_json(&mut line);
+            waiting.push_back(String::from_utf8_lossy(&line).into_owned());
             drop(waiting);
             (self.notify)();
         }

@@ -8,3 +8,4 @@ pub mod option;
 pub(crate) mod rate_limit;
 pub(crate) mod sync;
 pub mod value;
+pub mod visible;

@@ -4,6 +4,7 @@
 
 mod accounting;
 mod cli;
+mod decode;
 mod ending;
 mod faults;
 mod limits;

@@ -12,7 +12,7 @@ use crate::{
     event::json,
     hub::{Chunk, Subscription},
     pipeline::output::{Context, Output, Running, StartError, Undelivered, spawn},
-    system::{fd::write_all, open::open_append, option::Given},
+    system::{fd::write_all, open::open_append, option::Given, visible::escape_in_json},
 };
 use std::{
     fs::File,
@@ -68,6 +68,7 @@ fn export(subscription: &Subscription, file: &File) -> Undelivered {
             // Writing to a Vec does not fail.
             let _ = json::write(&mut lines, &event, Some(event.timestamp_ns));
         }
+        escape_in_json(&mut lines);
         match write_all(file, &lines) {
             Ok(()) => {
                 torn = false;

@@ -22,10 +22,12 @@ fn logged(level: Level, format: Format, log: impl FnOnce()) -> (Vec<String>, u32
 fn text_lines_have_the_message_and_its_fields_and_no_control_characters() {
     let (lines, notified) = logged(Level::Debug, Format::Text, || {
         info!("one");
-        debug!(peer = %"a\nb", count = 2, absent = None::<u64>, "two\x1b[31m: {}", "\u{85}ü");
+        debug!(peer = %"a\nb", count = 2, absent = None::<u64>, "two\x1b[31m: {}", "\u{85}ü\u{202e}");
     });
-    let expected =
-        ["telemetry-sidecar: one\n", "telemetry-sidecar: two\\u{1b}[31m: \\u{85}ü peer=a\\nb count=2\n"];
+    let expected = [
+        "telemetry-sidecar: one\n",
+        "telemetry-sidecar: two\\u{1b}[31m: \\u{85}ü\\u{202e} peer=a\\nb count=2\n",
+    ];
     assert_eq!(lines, expected);
     assert_eq!(notified, 2);
 }
@@ -45,6 +47,13 @@ fn json_lines_are_objects_with_timestamp_level_target_message_and_fields() {
         "level": "INFO", "target": module_path!(), "message": "one\n1", "peer": "a\"b", "count": 2,
     });
     assert_eq!(serde_json::Value::from(object), expected);
+}
+
+#[test]
+fn json_lines_escape_what_a_terminal_obeys() {
+    let (lines, _) = logged(Level::Info, Format::Json, || info!(name = %"a\u{9b}31m\u{202e}", "one\x7f"));
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert!(line.contains(r"a\u009b31m\u202e") && line.contains(r"one\u007f"), "{line:?}");
 }
 
 #[test]
