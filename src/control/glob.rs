@@ -6,7 +6,13 @@
 //!
 //! A pattern is matched as text and not compiled to a list of pieces. Such a list would take many times the
 //! memory of the text, and subscribers decide how long their patterns are.
+//!
+//! Stars divide a pattern into parts. The first one and the last one are compared once. The others are searched
+//! for, each behind the one before it: literal text by way of the [`Name`], and text with `?` or a class at
+//! every position.
 
+use super::name::Name;
+use memchr::memchr3;
 use std::ops::Range;
 
 /// A shell-style pattern that must match the whole of a name, case included.
@@ -39,19 +45,53 @@ pub struct Glob {
     /// The length of the shortest name that may match, in bytes.
     shortest: usize,
     wildcards: usize,
+    searches: bool,
+}
+
+/// How many wildcards a character of a part counts for that is compared at every position of a name: it costs
+/// as much as a search for literal text.
+const SEARCHED_WILDCARDS: usize = 8;
+
+/// The text of a pattern between two stars, or at the start or the end.
+#[derive(Debug, Clone, Copy)]
+struct Part<'p> {
+    text: &'p str,
+    /// Where it begins in the pattern.
+    start: usize,
+    kind: Kind,
+    /// How many characters it matches, unless it is literal.
+    characters: usize,
+    /// Whether a star follows.
+    before_star: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Literal text, which may be empty.
+    Literal,
+    /// Nothing but `?`.
+    AnyCharacters,
+    /// Text with `?` or classes.
+    Mixed,
 }
 
 impl Glob {
     /// Prepares a pattern. Every string is valid.
     pub fn new(pattern: &str) -> Self {
         let end = pattern.len();
-        let mut glob =
-            Self { pattern: pattern.into(), wild: end..end, unclosed_from: end, shortest: 0, wildcards: 0 };
+        let mut glob = Self {
+            pattern: pattern.into(),
+            wild: end..end,
+            unclosed_from: end,
+            shortest: 0,
+            wildcards: 0,
+            searches: false,
+        };
         let mut rest = pattern;
         loop {
             let start = end - rest.len();
             let Some((piece, after)) = Piece::first_of(rest, start < glob.unclosed_from) else {
-                return glob;
+                break;
             };
             if let Piece::Literal(c) = piece {
                 glob.shortest += c.len_utf8();
@@ -67,74 +107,171 @@ impl Glob {
             }
             rest = after;
         }
+        glob.count_searched();
+        glob
+    }
+
+    /// Counts the parts that are searched for.
+    fn count_searched(&mut self) {
+        let (mut searches, mut compared) = (false, 0);
+        let mut part = self.part(0);
+        while part.before_star {
+            part = self.part(part.start + part.text.len() + 1);
+            if part.before_star && !part.text.is_empty() && part.kind != Kind::AnyCharacters {
+                searches = true;
+                compared += if part.kind == Kind::Mixed { part.text.chars().count() } else { 0 };
+            }
+        }
+        self.searches = searches;
+        self.wildcards += SEARCHED_WILDCARDS * compared;
     }
 
     /// Whether the whole of `name` matches: the result of `fnmatch.fnmatchcase(name, pattern)`.
     ///
-    /// It allocates nothing. The worst case is the product of both lengths. The text before the first
-    /// wildcard and the text after the last one take one comparison each.
+    /// To match several patterns against a name, use a [`Name`]. The time grows with the length of both, and
+    /// for each part between stars that is not literal with the product of its length and the name's, which
+    /// [`wildcards`](Self::wildcards) counts.
     pub fn matches(&self, name: &str) -> bool {
+        self.matches_prepared(&mut Name::new(name))
+    }
+
+    pub(super) fn matches_prepared(&self, name: &mut Name<'_>) -> bool {
+        let text = name.text();
         if self.wildcards == 0 {
-            return name == &*self.pattern;
+            return text == &*self.pattern;
         }
-        if name.len() < self.shortest {
+        if text.len() < self.shortest {
             return false;
         }
         let part = |range| self.pattern.get(range).unwrap_or_default();
-        let rest = name.strip_prefix(part(0..self.wild.start));
+        let rest = text.strip_prefix(part(0..self.wild.start));
         let rest = rest.and_then(|rest| rest.strip_suffix(part(self.wild.end..self.pattern.len())));
-        rest.is_some_and(|rest| self.wild_matches(part(self.wild.clone()), rest))
+        rest.is_some_and(|rest| self.wild_matches(name, self.wild.start, rest))
     }
 
-    /// Whether the part from the first wildcard to the last one matches the whole of `text`.
-    ///
-    /// Literal text is compared byte by byte; `?`, classes and stars take whole characters.
-    fn wild_matches(&self, wild: &str, text: &str) -> bool {
-        let (pattern, text_bytes) = (wild.as_bytes(), text.as_bytes());
-        // Positions in the pattern and in the text.
-        let (mut at, mut from) = (0, 0);
-        // The position after the last star, and the position in the text where the rest was tried. Earlier
-        // stars need no retry: the leftmost match of the part between two stars leaves the most text for the
-        // later one.
-        let mut retry: Option<(usize, usize)> = None;
+    /// Whether the part from the first wildcard to the last one matches the whole of `text`, which begins at
+    /// this position in the name.
+    fn wild_matches(&self, name: &mut Name<'_>, mut start: usize, text: &str) -> bool {
+        let end = start + text.len();
+        let mut part = self.part(self.wild.start);
+        let Some(mut text) = self.strip(part, text) else { return false };
+        if !part.before_star {
+            return text.is_empty();
+        }
         loop {
-            let next = match (pattern.get(at), text_bytes.get(from)) {
-                (None, None) => return true,
-                (Some(b'*'), _) => {
-                    at += 1;
-                    if at == pattern.len() {
-                        return true;
-                    }
-                    retry = Some((at, from));
-                    continue;
+            part = self.part(part.start + part.text.len() + 1);
+            if !part.before_star {
+                return self.ends(part, text);
+            }
+            start = end - text.len();
+            // The leftmost match leaves the most text for the later parts.
+            let rest = match part.kind {
+                Kind::Literal if part.text.is_empty() => Some(text),
+                Kind::Literal => {
+                    name.find(part.text, start).and_then(|found| text.get(found - start + part.text.len()..))
                 }
-                // Every other piece takes a character, so a later start reaches the end of the text, too.
-                (Some(_), None) => return false,
-                (None, Some(_)) => None,
-                (Some(b'?'), Some(lead)) => Some((at + 1, from + char_bytes(*lead))),
-                (Some(b'['), _) if self.wild.start + at < self.unclosed_from => {
-                    strip_class(wild, at, text, from)
-                }
-                (Some(literal), Some(byte)) => (literal == byte).then_some((at + 1, from + 1)),
+                Kind::AnyCharacters => self.strip(part, text),
+                Kind::Mixed => self.find(part, text),
             };
-            (at, from) = match (next, retry) {
-                (Some(next), _) => next,
-                (None, None) => return false,
-                // The last star takes one more character.
-                (None, Some((after, tried))) => {
-                    let Some(lead) = text_bytes.get(tried) else { return false };
-                    let next = (after, tried + char_bytes(*lead));
-                    retry = Some(next);
-                    next
-                }
-            };
+            let Some(rest) = rest else { return false };
+            text = rest;
         }
     }
 
-    /// The number of wildcards: each `*` and `?`, and each `[...]` plus every character in it. All of them
-    /// may be compared with each character of a name.
+    /// The part of the pattern that begins here, up to the next star or the last wildcard.
+    fn part(&self, start: usize) -> Part<'_> {
+        let pattern = self.pattern.get(start..self.wild.end).unwrap_or_default();
+        // Most parts are literal: nothing special comes before their star.
+        if let Some(at) = memchr3(b'*', b'?', b'[', pattern.as_bytes())
+            && let (text, rest) = pattern.split_at(at)
+            && rest.starts_with('*')
+        {
+            return Part { text, start, kind: Kind::Literal, characters: 0, before_star: true };
+        }
+        let (mut rest, mut characters) = (pattern, 0);
+        let (mut wild, mut literal) = (false, false);
+        let before_star = loop {
+            let at = start + (pattern.len() - rest.len());
+            match Piece::first_of(rest, at < self.unclosed_from) {
+                None => break false,
+                Some((Piece::Star, _)) => break true,
+                Some((piece, after)) => {
+                    wild |= !matches!(piece, Piece::Literal(_));
+                    literal |= !matches!(piece, Piece::AnyOne);
+                    characters += 1;
+                    rest = after;
+                }
+            }
+        };
+        let kind = match (wild, literal) {
+            (false, _) => Kind::Literal,
+            (true, false) => Kind::AnyCharacters,
+            (true, true) => Kind::Mixed,
+        };
+        let text = pattern.get(..pattern.len() - rest.len()).unwrap_or_default();
+        Part { text, start, kind, characters, before_star }
+    }
+
+    /// The text behind the part, if it begins with a match.
+    fn strip<'t>(&self, part: Part<'_>, text: &'t str) -> Option<&'t str> {
+        if part.kind == Kind::Literal {
+            return text.strip_prefix(part.text);
+        }
+        let (mut pieces, mut left) = (part.text, text);
+        loop {
+            let at = part.start + (part.text.len() - pieces.len());
+            let Some((piece, after)) = Piece::first_of(pieces, at < self.unclosed_from) else {
+                return Some(left);
+            };
+            let mut characters = left.chars();
+            let c = characters.next()?;
+            let matches = match piece {
+                Piece::Literal(literal) => literal == c,
+                Piece::Class(inside) => class_matches(inside, c),
+                Piece::AnyOne | Piece::Star => true,
+            };
+            if !matches {
+                return None;
+            }
+            (pieces, left) = (after, characters.as_str());
+        }
+    }
+
+    /// The text behind the first match of the part.
+    fn find<'t>(&self, part: Part<'_>, text: &'t str) -> Option<&'t str> {
+        let mut from = text.chars();
+        while from.as_str().len() >= part.characters {
+            if let Some(rest) = self.strip(part, from.as_str()) {
+                return Some(rest);
+            }
+            from.next();
+        }
+        None
+    }
+
+    /// Whether the text ends with a match of the part.
+    fn ends(&self, part: Part<'_>, text: &str) -> bool {
+        if part.kind == Kind::Literal {
+            return text.ends_with(part.text);
+        }
+        let mut before = text.chars();
+        if (0..part.characters).any(|_| before.next_back().is_none()) {
+            return false;
+        }
+        let end = text.get(before.as_str().len()..).unwrap_or_default();
+        self.strip(part, end).is_some_and(str::is_empty)
+    }
+
+    /// The number of wildcards: each `*` and `?`, and each `[...]` plus every character in it. Between two
+    /// stars every character of a text with `?` or `[...]` counts for eight more: all of them may be compared
+    /// with each character of a name.
     pub fn wildcards(&self) -> usize {
         self.wildcards
+    }
+
+    /// Whether it has text between two stars, so that the time of matching grows with the length of the name.
+    pub fn searches(&self) -> bool {
+        self.searches
     }
 
     /// The pattern as text.
@@ -193,24 +330,6 @@ fn split_class(text: &str) -> Option<(&str, &str)> {
     Some((inside, rest.strip_prefix(']')?))
 }
 
-/// The length of a character in bytes, from its first byte.
-fn char_bytes(lead: u8) -> usize {
-    match lead {
-        0..0x80 => 1,
-        0x80..0xE0 => 2,
-        0xE0..0xF0 => 3,
-        0xF0.. => 4,
-    }
-}
-
-/// If the class at `at` in the pattern matches the character at `from` in the text, returns the positions
-/// after both.
-fn strip_class(pattern: &str, at: usize, text: &str, from: usize) -> Option<(usize, usize)> {
-    let (inside, after) = split_class(pattern.get(at + 1..)?)?;
-    let c = text.get(from..)?.chars().next()?;
-    class_matches(inside, c).then_some((pattern.len() - after.len(), from + c.len_utf8()))
-}
-
 /// Whether a class matches a character: the character is in one of the ranges or, if the class is negated, in
 /// none.
 ///
@@ -247,82 +366,4 @@ fn class_matches(inside: &str, c: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Glob;
-
-    /// Asserts that `pattern` matches the names in `yes` and none of those in `no`. Names are separated by
-    /// spaces.
-    fn check(pattern: &str, yes: &str, no: &str) {
-        let glob = Glob::new(pattern);
-        for (names, expected) in [(yes, true), (no, false)] {
-            for name in names.split_whitespace() {
-                assert_eq!(glob.matches(name), expected, "{pattern:?} against {name:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn stars_and_question_marks_match_event_names() {
-        check("tool.stop", "tool.stop", "tool.stops Tool.stop tool-stop tool");
-        check("tool.*", "tool. tool.execution.stop", "tool Tool.x a.tool.x");
-        check("*.stop", ".stop tool.stop .stop.stop", "stop tool.stop.x");
-        check("*.ex*.st?p", "a.exec.stop .ex.st.stop", "a.exec.start");
-        assert_eq!(Glob::new("tool.*").as_str(), "tool.*");
-    }
-
-    #[test]
-    fn wildcards_match_any_character_and_patterns_match_the_whole_name() {
-        let matches = |pattern, name| Glob::new(pattern).matches(name);
-        assert!(matches("", "") && matches("***", "") && !matches("", "a") && !matches("?", ""));
-        assert!(matches("a*c", "a\n.c") && matches("a[!b]", "a\n") && !matches("a", "a\n"));
-        assert!(matches("?", "\u{1d11e}") && !matches("?", "e\u{301}") && matches("[α-ω]*", "ωmega"));
-    }
-
-    #[test]
-    fn classes_match_one_character() {
-        check("[a-cx]", "a b c x", "d - ab");
-        check("[!a-cx]", "d - !", "a b c x dd");
-        check("[]-]", "] -", "[ []-]");
-        check("[!]]", "[ !", "]");
-        check("[^a]", "^ a", "b");
-        check("[[]", "[", "[[]");
-        check(r"[\]x", r"\x", "x ]x");
-        check("[--0]", "- . / 0", "1");
-        check("[a-c-e]", "a b c - e", "d");
-        check("[&&~|]", "& ~ |", "a");
-    }
-
-    #[test]
-    fn an_unclosed_class_is_literal() {
-        check("[", "[", "a");
-        check("[]", "[]", "[ ]");
-        check("[!]", "[!]", "a");
-        check("a[b*[?", "a[b[x a[bb[[", "ab[x");
-    }
-
-    #[test]
-    fn backward_ranges_are_empty() {
-        check("[z-a]", "", "a m z - z-a");
-        check("[!z-a]", "a m z -", "aa");
-        check("[z-ax]", "x", "a z -");
-        check("[b-a!x]", "a !", "x");
-        check("[b-a!-x]", "a !", "- x");
-        check("[b-a!- x]", "x", "! - b");
-    }
-
-    #[test]
-    fn many_stars_take_no_exponential_time() {
-        let name = "a".repeat(2000);
-        assert!(Glob::new(&"a*".repeat(1000)).matches(&name));
-        assert!(!Glob::new(&("*a".repeat(1000) + "[b]")).matches(&name));
-    }
-
-    #[test]
-    fn characters_in_brackets_count_as_wildcards() {
-        for (pattern, wildcards) in
-            [("tool.stop", 0), ("a*?", 2), ("[ab]x[!c-d]", 8), ("a[b*[?", 2), ("[]ä]", 3)]
-        {
-            assert_eq!(Glob::new(pattern).wildcards(), wildcards, "{pattern:?}");
-        }
-    }
-}
+mod tests;

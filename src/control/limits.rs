@@ -1,9 +1,18 @@
 //! Limits on the patterns of a subscription.
 
-use super::{Refused, glob::Glob};
+use super::{Refused, glob::Glob, name::Name};
+
+/// The longest name that text between two stars is searched for in, in bytes. Event names are far shorter.
+const MAX_SEARCHED_NAME_BYTES: usize = 1024;
+
+/// Whether a pattern of a subscription matches a name. A name that is too long for a search is not matched by
+/// a pattern that takes one, so that the time for an event is bounded.
+pub(super) fn matches(glob: &Glob, name: &mut Name<'_>) -> bool {
+    (name.text().len() <= MAX_SEARCHED_NAME_BYTES || !glob.searches()) && name.matches(glob)
+}
 
 /// The budget of a subscription's patterns. Evaluating an event may have to match its name against all of
-/// them, on the thread that reads the worker's stderr.
+/// them, on the thread that reads the worker's stderr. That takes about a millisecond at worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PatternLimits {
     /// The most patterns in the filter, and as many in the sampling rates.

@@ -1,18 +1,19 @@
 //! Decides which events a subscriber receives: toggle, then filter (deny before allow), then sampling. Pure:
 //! it knows neither queues nor gRPC.
 //!
-//! The cost of evaluating an event is bounded by [`PatternLimits`], the length of its name, and by
-//! remembering the outcomes of recent names. Every pattern is matched in `Rules::evaluate`: a bound for
-//! each event belongs there.
+//! The cost of evaluating an event is bounded by [`PatternLimits`], by the length of names that patterns are
+//! searched for in, and by remembering the outcomes of recent names.
 
 pub mod glob;
 mod limits;
+pub mod name;
 mod sampler;
 
 pub use limits::PatternLimits;
 
 use glob::Glob;
-use limits::Work;
+use limits::{Work, matches};
+use name::Name;
 use sampler::Sampler;
 use std::{
     collections::HashMap,
@@ -92,9 +93,9 @@ impl Filter {
         self.allow.is_empty() && self.deny.is_empty()
     }
 
-    fn keeps(&self, name: &str) -> bool {
-        let matches = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(name));
-        !matches(&self.deny) && (self.allow.is_empty() || matches(&self.allow))
+    fn keeps(&self, name: &mut Name<'_>) -> bool {
+        let mut any_matches = |globs: &[Glob]| globs.iter().any(|glob| matches(glob, name));
+        !any_matches(&self.deny) && (self.allow.is_empty() || any_matches(&self.allow))
     }
 }
 
@@ -115,15 +116,17 @@ impl Rules {
     /// The outcome for a name, from memory if it is there. The patterns are matched without the lock.
     fn evaluate(&self, name: &str) -> NameOutcome {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outcome) = known().get(name) {
+        let may_be_known = name.len() <= MAX_KNOWN_NAME_BYTES;
+        if may_be_known && let Some(outcome) = known().get(name) {
             return *outcome;
         }
-        let outcome = if self.filter.keeps(name) {
-            NameOutcome::Sampled(self.sampler.rate(name))
+        let mut prepared = Name::new(name);
+        let outcome = if self.filter.keeps(&mut prepared) {
+            NameOutcome::Sampled(self.sampler.rate(&mut prepared))
         } else {
             NameOutcome::Decided(Outcome::Filtered)
         };
-        if name.len() <= MAX_KNOWN_NAME_BYTES {
+        if may_be_known {
             let mut known = known();
             if known.len() >= MAX_KNOWN_NAMES {
                 known.clear();

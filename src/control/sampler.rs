@@ -3,7 +3,8 @@
 use super::{
     Refused,
     glob::Glob,
-    limits::{PatternLimits, Work},
+    limits::{PatternLimits, Work, matches},
+    name::Name,
 };
 use std::{collections::HashSet, sync::Arc};
 use xxhash_rust::xxh3::xxh3_64;
@@ -57,8 +58,8 @@ impl Sampler {
     }
 
     /// The rate of events with this name: that of the newest matching pattern, or the base rate.
-    pub(super) fn rate(&self, name: &str) -> f64 {
-        let newest = self.patterns.iter().rev().find(|(glob, _)| glob.matches(name));
+    pub(super) fn rate(&self, name: &mut Name<'_>) -> f64 {
+        let newest = self.patterns.iter().rev().find(|(glob, _)| matches(glob, name));
         newest.map_or(self.base, |(_, rate)| *rate)
     }
 }
@@ -106,20 +107,21 @@ mod tests {
     #[test]
     fn the_events_of_a_trace_are_kept_or_dropped_together() {
         let half = sampler(&[(0.5, &[])]);
-        let kept =
-            (0..10_000).map(|n| format!("trace-{n}")).filter(|id| keeps(half.rate("a.start"), id.as_bytes()));
+        let kept = (0..10_000)
+            .map(|n| format!("trace-{n}"))
+            .filter(|id| keeps(half.rate(&mut Name::new("a.start")), id.as_bytes()));
         let kept: Vec<_> = kept.collect();
         assert!((4_800..5_200).contains(&kept.len()), "{}", kept.len());
-        assert!(kept.iter().all(|id| keeps(half.rate("a.stop"), id.as_bytes())));
+        assert!(kept.iter().all(|id| keeps(half.rate(&mut Name::new("a.stop")), id.as_bytes())));
         // A higher rate keeps whatever a lower one keeps.
         let more = sampler(&[(0.6, &[])]);
-        assert!(kept.iter().all(|id| keeps(more.rate("a.stop"), id.as_bytes())));
+        assert!(kept.iter().all(|id| keeps(more.rate(&mut Name::new("a.stop")), id.as_bytes())));
     }
 
     #[test]
     fn events_without_a_correlation_id_are_sampled_at_random() {
         let tenth = sampler(&[(0.1, &[])]);
-        let kept = (0..10_000).filter(|_| keeps(tenth.rate("a"), b"")).count();
+        let kept = (0..10_000).filter(|_| keeps(tenth.rate(&mut Name::new("a")), b"")).count();
         assert!((700..1_300).contains(&kept), "{kept}");
     }
 
@@ -127,12 +129,12 @@ mod tests {
     fn the_newest_matching_pattern_wins() {
         let updates: &[(f64, &[&str])] =
             &[(0.0, &["a.*"]), (1.0, &["a.b"]), (1.0, &["a.*"]), (0.0, &["a.b"])];
-        assert!(!keeps(sampler(&updates[..1]).rate("a.b"), b"x"));
-        assert!(keeps(sampler(&updates[..2]).rate("a.b"), b"x"));
-        assert!(!keeps(sampler(&updates[..2]).rate("a.c"), b"x"));
-        assert!(keeps(sampler(&updates[..3]).rate("a.c"), b"x"));
-        assert!(!keeps(sampler(updates).rate("a.b"), b"x"));
-        assert!(keeps(sampler(updates).rate("other"), b"x"));
+        assert!(!keeps(sampler(&updates[..1]).rate(&mut Name::new("a.b")), b"x"));
+        assert!(keeps(sampler(&updates[..2]).rate(&mut Name::new("a.b")), b"x"));
+        assert!(!keeps(sampler(&updates[..2]).rate(&mut Name::new("a.c")), b"x"));
+        assert!(keeps(sampler(&updates[..3]).rate(&mut Name::new("a.c")), b"x"));
+        assert!(!keeps(sampler(updates).rate(&mut Name::new("a.b")), b"x"));
+        assert!(keeps(sampler(updates).rate(&mut Name::new("other")), b"x"));
     }
 
     #[test]
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn rates_are_clamped() {
-        assert!(!keeps(sampler(&[(-1.0, &[])]).rate("a"), b""));
-        assert!(keeps(sampler(&[(f64::INFINITY, &[])]).rate("a"), b""));
+        assert!(!keeps(sampler(&[(-1.0, &[])]).rate(&mut Name::new("a")), b""));
+        assert!(keeps(sampler(&[(f64::INFINITY, &[])]).rate(&mut Name::new("a")), b""));
     }
 }

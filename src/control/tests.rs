@@ -102,6 +102,39 @@ fn the_number_and_length_of_remembered_names_is_bounded() {
 }
 
 #[test]
+fn names_over_1_kib_are_not_searched() {
+    let patterns = ["*x*", "*[x]*", "a*", "*b", "a*b", "*"];
+    for (middle, expected) in [(1022, 6), (1023, 4)] {
+        let name = format!("a{}b", "x".repeat(middle));
+        let matching = patterns.iter().filter(|pattern| {
+            let controls = controls([filter(&[], &[pattern])]);
+            controls.evaluate(&name) == NameOutcome::Decided(Outcome::Filtered)
+        });
+        assert_eq!(matching.count(), expected, "{middle}");
+    }
+}
+
+/// As many patterns as a filter may have, each of them the longest, and names that nearly match all of them.
+/// In a debug build too this takes no more than some milliseconds for a name; without bounds it would be
+/// seconds.
+#[test]
+fn hostile_patterns_take_little_time_for_every_name() {
+    let literal = |number| format!("*{}b{number:03}*", "a".repeat(250));
+    let literals: Vec<_> = (0..1000).map(literal).collect();
+    let classes = vec![format!("*{}?b*", "a".repeat(252)); 1];
+    let name = "a".repeat(1000);
+    for patterns in [literals, classes] {
+        let controls = controls([Control::Filter { allow: Vec::new(), deny: patterns }]);
+        let start = std::time::Instant::now();
+        for number in 0..10 {
+            let outcome = controls.evaluate(&format!("{name}{number}"));
+            assert_eq!(outcome.of_event(b""), Outcome::Keep);
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}
+
+#[test]
 fn the_longest_control_within_the_limits_is_read() {
     use crate::event::proto::bridge::{TelemetryControl, TelemetrySamplingUpdate, telemetry_control};
     use prost::Message as _;
