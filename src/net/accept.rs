@@ -2,7 +2,7 @@
 
 use super::{listener::Listener, socket::Socket, unix_socket::SocketMode};
 use crate::system::log;
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, io, pin::pin, sync::Arc, task::Poll, time::Duration};
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -15,7 +15,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener that is registered with the runtime.
 pub(crate) enum Acceptor {
-    Tcp(TcpListener),
+    /// All addresses of a host.
+    Tcp(Vec<TcpListener>),
     Unix(UnixListener, SocketMode),
 }
 
@@ -23,9 +24,12 @@ impl Acceptor {
     /// Registers a listener with the current runtime.
     pub(crate) fn new(listener: Listener) -> io::Result<Self> {
         match listener {
-            Listener::Tcp { socket, .. } => {
-                socket.set_nonblocking(true)?;
-                Ok(Self::Tcp(TcpListener::from_std(socket)?))
+            Listener::Tcp { sockets, .. } => {
+                let registered = sockets.into_iter().map(|socket| {
+                    socket.set_nonblocking(true)?;
+                    TcpListener::from_std(socket)
+                });
+                Ok(Self::Tcp(registered.collect::<io::Result<_>>()?))
             }
             Listener::Unix { socket, mode, .. } => {
                 socket.set_nonblocking(true)?;
@@ -38,8 +42,15 @@ impl Acceptor {
     /// peer's user.
     async fn accept(&self) -> io::Result<(Socket, String)> {
         match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
+            Self::Tcp(listeners) => {
+                let (stream, peer) = poll_fn(|context| {
+                    let accepted = |listener: &TcpListener| match listener.poll_accept(context) {
+                        Poll::Ready(accepted) => Some(accepted),
+                        Poll::Pending => None,
+                    };
+                    listeners.iter().find_map(accepted).map_or(Poll::Pending, Poll::Ready)
+                })
+                .await?;
                 // Send each event at once. If this fails the peer has disconnected, which the first read
                 // reports.
                 let _ = stream.set_nodelay(true);

@@ -61,7 +61,7 @@ impl fmt::Display for HostPort {
 pub enum Address {
     /// `HOST:PORT`
     Tcp(HostPort),
-    /// `unix:PATH`
+    /// `unix:PATH`, or `unix:@NAME` for an abstract socket.
     Unix(PathBuf),
 }
 
@@ -91,7 +91,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         match text.strip_prefix("unix:") {
-            Some("") => Err(AddressError::Malformed),
+            Some("" | "@") => Err(AddressError::Malformed),
             Some(path) => Ok(Self::Unix(path.into())),
             None => text.parse().map(Self::Tcp).map_err(|error| match error {
                 HostPortError::Malformed => meant(text).map_or(AddressError::Malformed, AddressError::Meant),
@@ -137,7 +137,14 @@ impl Address {
     pub fn resolve(self) -> Result<ResolvedAddress, ResolveError> {
         let sockets = match &self {
             Self::Tcp(HostPort { host, port }) => {
-                (host.as_str(), *port).to_socket_addrs().map_err(ResolveError)?.collect()
+                let found = (host.as_str(), *port).to_socket_addrs().map_err(ResolveError)?;
+                let mut sockets: Vec<SocketAddr> = Vec::new();
+                found.for_each(|address| {
+                    if !sockets.contains(&address) {
+                        sockets.push(address);
+                    }
+                });
+                sockets
             }
             Self::Unix(_) => Vec::new(),
         };
@@ -159,7 +166,7 @@ impl ResolvedAddress {
         &self.address
     }
 
-    /// The socket addresses of a TCP address.
+    /// The socket addresses of a TCP address, each once.
     pub(crate) fn sockets(&self) -> &[SocketAddr] {
         &self.sockets
     }
@@ -206,6 +213,7 @@ mod tests {
         assert_eq!(Address::default().to_string(), "127.0.0.1:0");
         for (text, cause) in [
             ("unix:", "expected HOST:PORT or unix:PATH"),
+            ("unix:@", "expected HOST:PORT or unix:PATH"),
             ("8080", "expected HOST:PORT or unix:PATH, such as 127.0.0.1:8080"),
             ("http://a:1/x", "expected HOST:PORT or unix:PATH, such as a:1"),
             ("http://a", "expected HOST:PORT or unix:PATH"),

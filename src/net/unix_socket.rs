@@ -4,13 +4,15 @@
 //! only if it is still the same one: an open descriptor keeps the inode number from being reused, and the
 //! file at the path is compared with it.
 //!
-//! A socket that is bound but not listening yet looks like a stale one. So sidecars that start at
-//! the same time hold a lock on the directory while they bind.
+//! A socket that is bound but not listening yet looks like a stale one, so a socket counts as stale only if it
+//! does not listen for some time. Of sidecars that start at the same time one serves.
+//!
+//! A name that starts with @ is an abstract socket: it has no file, and no permissions.
 
 use super::bind_error::{BindError, MAX_PATH_BYTES, PathTooLong};
 use nix::{
     errno::Errno,
-    fcntl::{Flock, FlockArg, OFlag},
+    fcntl::OFlag,
     sys::{
         socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
         stat::{Mode, umask},
@@ -23,9 +25,11 @@ use std::{
     io,
     os::{
         fd::AsRawFd as _,
+        linux::net::SocketAddrExt as _,
         unix::{
+            ffi::OsStrExt as _,
             fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
-            net::UnixListener,
+            net::{SocketAddr, UnixListener},
         },
     },
     path::{Path, PathBuf},
@@ -35,12 +39,11 @@ use std::{
 };
 use thiserror::Error;
 
-/// How long to wait for the lock. It is held for microseconds; another program's lock must not prevent the
-/// start.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a socket must not listen to be stale. Programs listen microseconds after they have bound.
+const STALE_AFTER: Duration = Duration::from_millis(100);
 
-/// The interval between attempts to take the lock.
-const RETRY_INTERVAL: Duration = Duration::from_millis(2);
+/// The interval between attempts to connect.
+const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 const ALL_PERMISSIONS: u32 = 0o777;
 /// Connecting needs write permission.
@@ -96,38 +99,29 @@ pub fn check_length(path: &Path) -> Result<(), PathTooLong> {
     if path.as_os_str().len() <= MAX_PATH_BYTES { Ok(()) } else { Err(PathTooLong) }
 }
 
-/// Binds a socket to a path. Its file has these permissions from the start. A socket file without a listener
-/// is replaced; any other file at the path is left alone, which is an error. Symlinks are not followed.
+/// The name of an abstract socket, without its @, if this stands for one.
+pub fn abstract_name(path: &Path) -> Option<&[u8]> {
+    path.as_os_str().as_bytes().strip_prefix(b"@")
+}
+
+/// Binds an abstract socket, or a socket to a path. Its file has these permissions from the start. A socket
+/// file without a listener is replaced; any other file at the path is left alone, which is an error. Symlinks
+/// are not followed.
 ///
 /// # Errors
 ///
 /// Why it cannot be bound.
-pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, SocketFile), BindError> {
+pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, Option<SocketFile>), BindError> {
     check_length(path)?;
-    let _lock = lock_directory(path);
+    if let Some(name) = abstract_name(path) {
+        return Ok((UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?, None));
+    }
     remove_stale(path)?;
     // The umask is the process's, but no other thread creates files yet.
     let restore = umask(Mode::from_bits_truncate(ALL_PERMISSIONS & !mode.0));
     let bound = UnixListener::bind(path);
     umask(restore);
-    Ok((bound?, SocketFile::new(path)))
-}
-
-/// Locks the path's directory, waiting while another sidecar binds in it. `None` if it cannot be locked.
-fn lock_directory(path: &Path) -> Option<Flock<File>> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let flags = OFlag::O_DIRECTORY | OFlag::O_NONBLOCK;
-    let options = OpenOptions::new().read(true).custom_flags(flags.bits()).to_owned();
-    let mut directory = options.open(directory.unwrap_or(Path::new("."))).ok()?;
-    let deadline = Instant::now() + LOCK_TIMEOUT;
-    loop {
-        directory = match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
-            Ok(turn) => return Some(turn),
-            Err((directory, Errno::EWOULDBLOCK)) if Instant::now() < deadline => directory,
-            Err(_) => return None,
-        };
-        thread::sleep(RETRY_INTERVAL);
-    }
+    Ok((bound?, Some(SocketFile::new(path))))
 }
 
 /// Removes a socket file without a listener.
@@ -139,11 +133,31 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
     if !found.is_socket {
         return Err(BindError::NotASocket);
     }
-    match try_to_connect(path) {
-        // Removed only if it is still the same file.
-        Err(Errno::ECONNREFUSED) if found.is_at(path) => Ok(fs::remove_file(path)?),
-        _ => Err(BindError::SocketInUse),
+    let since = Instant::now();
+    while since.elapsed() < STALE_AFTER {
+        match try_to_connect(path) {
+            Err(Errno::ECONNREFUSED) => thread::sleep(RETRY_INTERVAL),
+            // Another sidecar has removed it.
+            Err(Errno::ENOENT) => return Ok(()),
+            _ => return Err(BindError::SocketInUse),
+        }
     }
+    // Another sidecar may have put its own socket there meanwhile. What is renamed can be examined without a
+    // race.
+    let mut removed = path.as_os_str().to_owned();
+    removed.push(format!(".{:016x}", fastrand::u64(..)));
+    let removed = PathBuf::from(removed);
+    match fs::rename(path, &removed) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed?,
+    }
+    let is_stale = found.is_at(&removed);
+    if !is_stale {
+        // Unlike a rename this replaces no file.
+        fs::hard_link(&removed, path)?;
+    }
+    fs::remove_file(&removed)?;
+    if is_stale { Ok(()) } else { Err(BindError::SocketInUse) }
 }
 
 /// Connects without waiting for a listener that is slow to accept.

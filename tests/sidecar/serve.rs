@@ -8,7 +8,10 @@ use crate::support::{
     line, run, wait_for,
 };
 use nix::sys::signal::Signal;
-use std::{io::Write as _, net::TcpStream};
+use std::{
+    io::Write as _,
+    net::{TcpListener, TcpStream, ToSocketAddrs as _},
+};
 use telemetry_sidecar::event::proto::bridge::{
     TelemetryEventFilter, TelemetryValue, telemetry_control::Control, telemetry_value::Value,
 };
@@ -133,6 +136,21 @@ async fn tail_prints_the_newest_waiting_events_and_how_many_are_missing() {
     let printed = finished.stdout();
     let counts: Vec<_> = printed.lines().filter_map(|line| line.split("count\": ").nth(1)).collect();
     assert!(counts.len() == 2 && counts[0].starts_with('4') && counts[1].starts_with('5'), "{counts:?}");
+    sidecar.finish().expect_code(0);
+}
+
+/// `localhost` has an IPv6 address in most places, too.
+#[test]
+fn a_name_is_served_at_all_of_its_addresses_with_one_port() {
+    let sidecar = Sidecar::wrap_echo(&["--listen", "localhost:0", "--listen", "127.0.0.1:0"]);
+    let lines = sidecar.ready_lines();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let port: u16 = lines[0].parse().unwrap();
+    for address in ("localhost", port).to_socket_addrs().unwrap() {
+        if TcpListener::bind((address.ip(), 0)).is_ok() {
+            TcpStream::connect(address).unwrap();
+        }
+    }
     sidecar.finish().expect_code(0);
 }
 
