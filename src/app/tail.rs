@@ -7,17 +7,40 @@ use crate::{
         proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
     },
     grpc::service::telemetry::MISSING_EVENTS,
-    net::{address::Address, pem, reload::Source as _, source_file::SourceError, tokens::TokenFile},
+    net::{
+        address::Address, pem, reload::Source as _, source_file::SourceError, tokens::TokenFile,
+        unix_socket::abstract_name,
+    },
     system::{fd::write_all, log::error_line, visible::escape_in_json},
     worker::Exit,
 };
-use std::{error::Error, io};
+use hyper_util::rt::TokioIo;
+use std::{
+    error::Error,
+    ffi::OsString,
+    io,
+    os::unix::ffi::OsStringExt as _,
+    path::PathBuf,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 use thiserror::Error;
+use tokio::net::UnixStream;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataMap, MetadataValue},
-    transport::{self, Certificate, ClientTlsConfig, Endpoint, Identity},
+    transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri},
 };
+use tower_service::Service;
+
+/// How long a connection and its TLS handshake may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Interval between keepalive pings while nothing arrives, and how long an answer may take: as the sidecar
+/// does it.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why there are no more events.
 #[derive(Debug, Error)]
@@ -41,21 +64,11 @@ pub fn run(address: &Address, access: &ClientAccess) -> Result<Exit, TailError> 
 }
 
 async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError> {
-    let uri = match (address, &access.tls) {
-        (Address::Tcp { .. }, None) => format!("http://{address}"),
-        (Address::Tcp { .. }, Some(_)) => format!("https://{address}"),
-        (Address::Unix(_), _) => address.to_string(),
-    };
     let mut request = Request::new(tokio_stream::empty::<TelemetryControl>());
     if let Some(tokens) = &access.tokens {
         request.metadata_mut().insert("authorization", bearer(tokens)?);
     }
-    let cannot_connect = |cause| TailError::Connect { address: address.clone(), cause };
-    let mut endpoint = Endpoint::from_shared(uri).map_err(cannot_connect)?;
-    if let Some(tls) = &access.tls {
-        endpoint = endpoint.tls_config(tls_config(tls)?).map_err(cannot_connect)?;
-    }
-    let channel = endpoint.connect().await.map_err(cannot_connect)?;
+    let channel = connect(address, access.tls.as_ref()).await?;
     let mut client = BridgeServiceClient::new(channel);
     let failed = |status| TailError::Stream { address: address.clone(), status };
     let response = client.stream_telemetry(request).await.map_err(failed)?;
@@ -76,6 +89,52 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError>
         }
     }
     Ok(())
+}
+
+/// Connects. The connection fails when its peer's host has vanished.
+async fn connect(address: &Address, tls: Option<&ClientTls>) -> Result<Channel, TailError> {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let host = match address {
+        Address::Tcp(host) => host.to_string(),
+        Address::Unix(_) => "localhost".to_owned(),
+    };
+    let failed = |cause| TailError::Connect { address: address.clone(), cause };
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{host}"))
+        .map_err(failed)?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    if let (Address::Tcp(_), Some(tls)) = (address, tls) {
+        endpoint = endpoint.tls_config(tls_config(tls)?).map_err(failed)?;
+    }
+    match address {
+        Address::Tcp(_) => endpoint.connect().await,
+        Address::Unix(path) => endpoint.connect_with_connector(UnixSocket(path.clone())).await,
+    }
+    .map_err(failed)
+}
+
+/// Connects to a unix socket, whatever address is asked for.
+struct UnixSocket(PathBuf);
+
+impl Service<Uri> for UnixSocket {
+    type Response = TokioIo<UnixStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<UnixStream>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let path = match abstract_name(&self.0) {
+            // tokio takes a path that starts with NUL for an abstract name.
+            Some(name) => PathBuf::from(OsString::from_vec([b"\0", name].concat())),
+            None => self.0.clone(),
+        };
+        Box::pin(async move { UnixStream::connect(path).await.map(TokioIo::new) })
+    }
 }
 
 /// How many older events the sidecar has dropped before this subscription.
@@ -120,4 +179,27 @@ fn tls_config(tls: &ClientTls) -> Result<ClientTlsConfig, SourceError> {
     let Some((certificate, key)) = &tls.identity else { return Ok(config) };
     pem::identity(certificate, key)?;
     Ok(config.identity(Identity::from_pem(certificate.read()?, key.read()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::{io::AsyncReadExt as _, net::UnixListener, time::Instant};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_answers_no_ping_ends_it_with_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await
+        });
+        let start = Instant::now();
+        let ended = tail(&Address::Unix(path), &ClientAccess { tls: None, tokens: None }).await;
+        let text = ended.unwrap_err().to_string();
+        assert!(text.contains("the connection failed: ") && text.contains("timed out"), "{text}");
+        assert_eq!(start.elapsed().as_secs(), (KEEPALIVE_INTERVAL + KEEPALIVE_TIMEOUT).as_secs());
+        peer.abort();
+    }
 }

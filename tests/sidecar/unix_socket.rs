@@ -18,12 +18,14 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpListener,
     os::fd::{AsRawFd as _, OwnedFd},
+    os::linux::net::SocketAddrExt as _,
     os::unix::{
         fs::{PermissionsExt as _, symlink},
-        net::{UnixListener, UnixStream},
+        net::{SocketAddr, UnixListener, UnixStream},
     },
     path::Path,
     thread,
+    time::{Duration, Instant},
 };
 
 /// A user id that is neither root nor, if tests run as root, the sidecar's user.
@@ -31,14 +33,18 @@ const STRANGER: u32 = 65_534;
 
 /// Whether a client with this user id, or that of this process, receives the first bytes of HTTP/2.
 fn is_served(path: &Path, uid: Option<u32>) -> bool {
-    let path = path.to_owned();
+    is_served_at(&SocketAddr::from_pathname(path).unwrap(), uid)
+}
+
+fn is_served_at(address: &SocketAddr, uid: Option<u32>) -> bool {
+    let address = address.clone();
     let client = thread::spawn(move || {
         if let Some(uid) = uid {
             // SAFETY: the system call changes only this thread, unlike the C library's function of that name.
             let changed = unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) };
             assert_eq!(changed, 0);
         }
-        let mut stream = UnixStream::connect(path).unwrap();
+        let mut stream = UnixStream::connect_addr(&address).unwrap();
         stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         // The connection may be closed already.
         let _ = stream.write_all(PREFACE);
@@ -142,29 +148,69 @@ fn bound(path: &Path) -> OwnedFd {
     socket
 }
 
-/// Between bind and listen a socket is indistinguishable from a stale one.
 #[test]
-fn sidecars_that_start_at_the_same_time_take_turns() {
-    let words = ["-q", "--ready-file", "{dir}/ready", "--listen", "unix:{dir}/s", "--", "true"];
-    let builder = Sidecar::command(&words);
-    let (path, ready) = (builder.path("s"), builder.path("ready"));
-    let directory = builder.path("");
-    let turn = Flock::lock(File::open(&directory).unwrap(), FlockArg::LockExclusive);
-    let turn = turn.map_err(|(_, error)| error).unwrap();
-    let other = bound(&path);
-    let mut sidecar = builder.start();
-    let descriptors = format!("/proc/{}/fd", sidecar.pid());
-    let has_directory = || {
-        let entries = fs::read_dir(&descriptors).into_iter().flatten().flatten();
-        let mut files = entries.filter_map(|entry| fs::canonicalize(entry.path()).ok());
-        files.any(|file| file == directory.canonicalize().unwrap())
-    };
-    wait_until("it to ask for its turn", || has_directory() || ready.exists() || sidecar.has_exited());
-    listen(&other, Backlog::MAXCONN).unwrap();
-    drop(turn);
-    sidecar.wait();
-    assert!(UnixStream::connect(&path).is_ok(), "the other one's socket is gone");
-    expect_words(&refused_without(sidecar, "ready"), &["--listen", "address in use"]);
+fn of_sidecars_that_start_at_the_same_time_one_serves() {
+    for has_stale in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        if has_stale {
+            drop(UnixListener::bind(&path).unwrap());
+        }
+        let address = format!("unix:{}", path.display());
+        let words = ["-q", "--ready-file", "{dir}/ready", "--listen", &address, "--", "cat"];
+        let mut sidecars: Vec<_> = (0..8).map(|_| Sidecar::command(&words).start()).collect();
+        let is_serving = |sidecar: &Sidecar| sidecar.path("ready").exists();
+        let started = |sidecars: &mut [Sidecar]| {
+            sidecars.iter_mut().all(|sidecar| sidecar.has_exited() || is_serving(sidecar))
+        };
+        wait_until("all to start or exit", || started(&mut sidecars));
+        let (serving, others): (Vec<_>, Vec<_>) = sidecars.into_iter().partition(is_serving);
+        assert_eq!(serving.len(), 1, "with a stale socket: {has_stale}");
+        for other in others {
+            expect_words(&refused_without(other, "ready"), &["--listen", "address in use"]);
+        }
+        assert!(is_served(&path, None), "the socket was replaced");
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        for sidecar in serving {
+            sidecar.finish().expect_code(0);
+        }
+    }
+}
+
+#[test]
+fn a_lock_on_the_directory_does_not_delay_the_start() {
+    let builder = Sidecar::command(&["-q", "--listen", "unix:{dir}/s", "--", "true"]);
+    let lock = Flock::lock(File::open(builder.path("")).unwrap(), FlockArg::LockExclusive);
+    let lock = lock.map_err(|(_, error)| error).unwrap();
+    let start = Instant::now();
+    builder.start().finish().expect_code(0);
+    assert!(start.elapsed() < Duration::from_secs(5));
+    drop(lock);
+}
+
+#[test]
+fn an_abstract_socket_is_served_to_the_same_user_and_makes_no_file() {
+    let name = format!("telemetry-sidecar-test-{}", std::process::id());
+    let address = format!("unix:@{name}");
+    let sidecar = Sidecar::wrap_echo(&["-vv", "--listen", &address]);
+    assert_eq!(sidecar.ready_lines(), [&*address]);
+    assert!(!Path::new(&format!("@{name}")).exists());
+
+    let other = Sidecar::command(&["-q", "--listen", &address, "--", "true"]).start().finish();
+    expect_words(&expect_one_line(&other, || true), &["--listen", &address, "address in use"]);
+
+    let tail = Sidecar::command(&["tail", &address]).start();
+    let mut sidecar = sidecar;
+    sidecar.write("TELEMETRY:{\"event\": \"a\", \"timestamp_ns\": 7}\n");
+    let expected = "{\"event\": \"a\", \"measurements\": {}, \"metadata\": {}, \"timestamp_ns\": 7, \
+                    \"correlation_id\": \"\"}\n";
+    assert_eq!(tail.wait_for_stdout(expected.len()), expected);
+    if geteuid().is_root() {
+        assert!(!is_served_at(&SocketAddr::from_abstract_name(&name).unwrap(), Some(STRANGER)));
+        sidecar.wait_for_stderr("user 65534 is not this one (see --listen-mode)");
+    }
+    sidecar.finish().expect_code(0);
+    tail.finish().expect_code(0);
 }
 
 #[test]
