@@ -38,7 +38,8 @@
 //! - (e) The witness has got it and the worker has not. The worker's process compares the two before it
 //!   executes the worker, while all signals are blocked. Until the sidecar has blocked them, a signal has its
 //!   usual effect on it.
-//! - (f) The system refused a process or `/proc`, or the witness was killed: twice is better than never.
+//! - (f) The system refused a process or `/proc`, or the witness was killed or does not answer: twice is
+//!   better than never.
 //!
 //! The same holds if the sidecar is PID 1: its signals are blocked, and the kernel only discards those that
 //! are not. Once the worker has ended nothing is passed on; HUP, INT and TERM end the drain, except the
@@ -55,9 +56,16 @@
 //! | STOP | the worker | the sidecar stops, too, so its parent sees it |
 //! | TSTP, TTIN, TTOU | the sidecar | passed on; if the worker stops, so does the sidecar |
 //! | TSTP, TTIN, TTOU | the group | the worker gets it directly; if it stops, so does the sidecar |
-//! | CONT | the sidecar | continues the sidecar and is passed on; pending stops are dropped |
+//! | CONT | the sidecar | continues it, the witness and, passed on, the worker; pending stops are dropped |
 //! | CONT | the group | continues all of them |
-//! | CONT | the worker | continues the worker; a stopped sidecar stays stopped |
+//! | CONT | the worker | the witness continues a sidecar that has stopped with the worker (g) |
+//! | CONT | each in turn | continues all of them, in any order |
+//!
+//! - (g) Not a sidecar that was stopped by a SIGSTOP of its own or of the group. The same when the worker is
+//!   killed while both are stopped.
+//!
+//! A stop of the worker's process before it executes the worker has the same effect as one of the worker
+//! (`spawn`).
 
 pub(crate) mod copier;
 pub(crate) mod drain;
@@ -71,6 +79,7 @@ pub(crate) mod spawn;
 pub(crate) mod startup;
 pub mod state;
 pub(crate) mod supervisor;
+mod watch;
 pub(crate) mod witness;
 
 pub use exit::Exit;

@@ -21,6 +21,11 @@ impl Number {
     /// Has the signal's default effect on this process. Returns if that does not end it, in case of a stop
     /// once continued.
     pub(super) fn take_default_action(self) {
+        if self.0 == libc::SIGSTOP {
+            // SAFETY: raise takes an integer.
+            unsafe { libc::raise(self.0) };
+            return;
+        }
         let mut only = MaybeUninit::uninit();
         // SAFETY: sigemptyset initialises the set, and the others take it and integers. The default action
         // runs no handler.
@@ -28,8 +33,9 @@ impl Number {
             libc::signal(self.0, libc::SIG_DFL);
             libc::sigemptyset(only.as_mut_ptr());
             libc::sigaddset(only.as_mut_ptr(), self.0);
-            libc::pthread_sigmask(libc::SIG_UNBLOCK, only.as_ptr(), ptr::null_mut());
+            // While it is still blocked: if it is pending already, it takes effect only once.
             libc::raise(self.0);
+            libc::pthread_sigmask(libc::SIG_UNBLOCK, only.as_ptr(), ptr::null_mut());
             libc::pthread_sigmask(libc::SIG_BLOCK, only.as_ptr(), ptr::null_mut());
         }
     }

@@ -58,6 +58,11 @@ impl Sent {
         self.info.ssi_code == libc::SI_KERNEL
     }
 
+    /// Whether this process sent it. Others may send the same number.
+    pub(super) fn is_from(&self, process: Pid) -> bool {
+        self.info.ssi_code == libc::SI_USER && self.info.ssi_pid == process.as_raw().cast_unsigned()
+    }
+
     /// Sends the same signal to another process. One from sigqueue(3) keeps its value and its sender. For
     /// others the kernel does not permit to set the sender.
     ///

@@ -2,22 +2,32 @@
 
 use super::{
     exit::{FAILED, NOT_EXECUTABLE, NOT_FOUND},
+    number::Number,
     program::{find, interpreter},
     startup::Inherited,
-    witness::{Mask, Witness},
+    supervisor::stop_of,
+    witness::{Mask, Witness, bit},
 };
 use nix::{
     errno::Errno,
+    fcntl::OFlag,
     libc,
-    sched::{CloneFlags, clone},
-    sys::{prctl, signal::Signal, wait::waitpid},
-    unistd::{Pid, dup2_stderr, getppid, setpgid},
+    poll::{PollFd, PollFlags, poll},
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+        wait::waitpid,
+    },
+    unistd::{Pid, dup2_stderr, getppid, pipe2, setpgid},
 };
 use std::{
     env,
     ffi::{CString, OsStr, OsString},
     io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
     ptr,
     sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
 };
@@ -25,6 +35,9 @@ use std::{
 /// Twice the stack that the C library's `execvp` needs for a path and some frames. It also copies the list of
 /// words.
 const STACK_BYTES: usize = 64 * 1024;
+
+/// Interval of looking whether the child has stopped before it executes the worker, in milliseconds.
+const LOOK_MS: u8 = 20;
 
 /// Why a worker did not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,9 +133,9 @@ pub(crate) struct Command<'a> {
 /// The worker starts with the signal mask and dispositions that the sidecar inherited, and is killed when the
 /// calling thread ends. So this is called from the thread that lives as long as the process.
 ///
-/// Like `vfork` and `posix_spawn`: the child runs in this process's memory, on a stack of its own, while the
-/// calling thread waits until it executes the worker. Copying the page tables of a process whose threads are
-/// just starting would take longer than all the rest.
+/// The child runs in this process's memory, on a stack of its own, until it executes the worker. Copying the
+/// page tables of a process whose threads are just starting would take longer than all the rest. Unlike with
+/// `vfork`, this thread can stop meanwhile: a stop signal to the group may stop the child before it executes.
 ///
 /// # Errors
 ///
@@ -136,64 +149,110 @@ pub(super) fn spawn(
     let words = [program].into_iter().chain(arguments.iter().map(OsString::as_os_str));
     let words: Result<Vec<_>, _> = words.map(|word| CString::new(word.as_bytes())).collect();
     let words = words.map_err(|_| SpawnError::Execute(Errno::EINVAL))?;
-    let pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect();
-    let sidecar = Pid::this();
-    // The system orders all that the child does before what this thread does next, so relaxed atomics are
-    // enough.
-    let failure = AtomicI32::new(0);
-    let is_prepared = AtomicBool::new(false);
-    let missed = AtomicU64::new(0);
-
-    let execute = || -> nix::Result<()> {
-        if let Some(witness) = witness {
-            // All signals are blocked here, so those that this process has got are pending. The witness comes
-            // first: a signal that is sent to the group meanwhile is then in both or in this one only.
-            let seen = witness.pending();
-            missed.store(seen & !own_pending(), Ordering::Relaxed);
-        }
-        inherited.restore()?;
-        dup2_stderr(&stderr)?;
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // The sidecar may have died before that took effect. Then this process has another parent.
-        if getppid() != sidecar {
-            return Err(Errno::ESRCH);
-        }
-        is_prepared.store(true, Ordering::Relaxed);
-        if let Some(program) = pointers.first() {
-            // SAFETY: the words are strings with their NULs, and a null follows the last of them. It returns
-            // only if it fails.
-            unsafe { libc::execvp(*program, pointers.as_ptr()) };
-        }
-        Err(Errno::last())
+    // Closed in the child when it executes the worker or ends.
+    let (executed, executing) = pipe2(OFlag::O_CLOEXEC).map_err(SpawnError::Prepare)?;
+    let child = Child {
+        arguments: words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect(),
+        stderr,
+        sidecar: Pid::this(),
+        inherited,
+        witness,
+        failure: AtomicI32::new(0),
+        is_prepared: AtomicBool::new(false),
+        missed: AtomicU64::new(0),
     };
-    let child = Box::new(|| {
-        if let Err(error) = execute() {
-            failure.store(error as i32, Ordering::Relaxed);
-        }
-        // This status is not used.
-        0
+    let mut stack = vec![0_u128; (STACK_BYTES + size_of_val(&child.arguments[..])) / size_of::<u128>()];
+    // SAFETY: the child makes system calls on memory that stays as it is until it has executed the worker or
+    // ended, which is waited for below, and it does not unwind, since nothing there panics. It shares this
+    // thread's `errno`, so no call of this thread fails meanwhile. All signals are blocked until they are
+    // what the worker is to have, and none has a handler by then. Its stack is larger than a path, a part of
+    // the witness's status and the list of words, which execvp(3) copies.
+    let worker = Errno::result(unsafe {
+        libc::clone(
+            run_child,
+            stack.as_mut_ptr_range().end.cast(),
+            libc::CLONE_VM | libc::SIGCHLD,
+            (&raw const child).cast_mut().cast(),
+        )
     });
-    let mut stack = vec![0; STACK_BYTES + size_of_val(&pointers[..])];
-    let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
-    // SAFETY: the child makes system calls on memory that this thread, which does not run meanwhile, has
-    // prepared, and ends by executing the worker or without unwinding, since nothing there panics. All
-    // signals are blocked until they are what the worker is to have, and none has a handler by then. Its
-    // stack is larger than a path, a part of the witness's status and the list of words, which execvp(3)
-    // copies.
-    let worker = unsafe { clone(child, &mut stack, flags, Some(libc::SIGCHLD)) };
-    // From here on only the worker has it, so that its end can be seen.
-    drop(stderr);
-    let worker = worker.map_err(SpawnError::Prepare)?;
-    match failure.load(Ordering::Relaxed) {
-        0 => Ok((worker, missed.load(Ordering::Relaxed))),
+    drop(executing);
+    let worker = worker.map(Pid::from_raw).map_err(SpawnError::Prepare)?;
+    wait_until_executed(&executed, worker);
+    match child.failure.load(Ordering::Relaxed) {
+        0 => Ok((worker, child.missed.load(Ordering::Relaxed))),
         error => {
             let _ = waitpid(worker, None);
             let cause = Errno::from_raw(error);
-            Err(if is_prepared.load(Ordering::Relaxed) {
+            Err(if child.is_prepared.load(Ordering::Relaxed) {
                 SpawnError::Execute(cause)
             } else {
                 SpawnError::Prepare(cause)
             })
+        }
+    }
+}
+
+/// What the child reads and writes in the memory that it shares with the sidecar. The sidecar reads the
+/// results after the end of a pipe, which orders that, so relaxed atomics are enough.
+struct Child<'a> {
+    /// The words with their NULs, and a null.
+    arguments: Vec<*const libc::c_char>,
+    stderr: OwnedFd,
+    sidecar: Pid,
+    inherited: &'a Inherited,
+    witness: Option<&'a Witness>,
+    failure: AtomicI32,
+    is_prepared: AtomicBool,
+    missed: AtomicU64,
+}
+
+/// The child's main function. Its return ends the child; the status is not used.
+extern "C" fn run_child(child: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `spawn` passes this pointer to a value that it keeps until the child has executed or ended.
+    let child = unsafe { &*child.cast_const().cast::<Child<'_>>() };
+    if let Err(error) = child.execute() {
+        child.failure.store(error as i32, Ordering::Relaxed);
+    }
+    0
+}
+
+impl Child<'_> {
+    /// Executes the worker. Returns only if that fails.
+    fn execute(&self) -> nix::Result<()> {
+        if let Some(witness) = self.witness {
+            // All signals are blocked here, so those that this process has got are pending. The witness comes
+            // first: a signal that is sent to the group meanwhile is then in both or in this one only.
+            let seen = witness.pending();
+            self.missed.store(seen & !own_pending(), Ordering::Relaxed);
+        }
+        self.inherited.restore()?;
+        dup2_stderr(&self.stderr)?;
+        prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The sidecar may have died before that took effect. Then this process has another parent.
+        if getppid() != self.sidecar {
+            return Err(Errno::ESRCH);
+        }
+        self.is_prepared.store(true, Ordering::Relaxed);
+        if let Some(program) = self.arguments.first() {
+            // SAFETY: the words are strings with their NULs, and a null follows the last of them. It returns
+            // only if it fails.
+            unsafe { libc::execvp(*program, self.arguments.as_ptr()) };
+        }
+        Err(Errno::last())
+    }
+}
+
+/// Waits until the child has executed the worker or ended, and stops and continues with it.
+fn wait_until_executed(executed: &OwnedFd, child: Pid) {
+    while poll(&mut [PollFd::new(executed.as_fd(), PollFlags::POLLIN)], LOOK_MS) == Ok(0) {
+        if let Some(stop) = stop_of(child) {
+            if own_pending() & bit(Number::CONT) == 0 {
+                stop.take_default_action();
+            }
+            // What continued the sidecar may not have continued the child.
+            if stop_of(child).is_some() {
+                let _ = kill(child, Signal::SIGCONT);
+            }
         }
     }
 }

@@ -14,7 +14,8 @@ use nix::{
     unistd::{Pid, getpgid, getpgrp},
 };
 use std::{
-    iter, mem,
+    iter,
+    mem::{self, MaybeUninit},
     os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
     process::ExitStatus,
     time::{Duration, Instant},
@@ -24,6 +25,9 @@ use std::{
 /// signals the processes of a unit one after the other. A signal that was sent to the sidecar alone is
 /// delayed by this.
 pub(super) const GROUP_SPREAD: Duration = Duration::from_millis(50);
+
+/// The witness discards a signal by itself after a second.
+const CONTINUED_FOR: Duration = Duration::from_secs(2);
 
 /// Interval of looking at the witness during that time, in milliseconds.
 const LOOK_MS: u16 = 2;
@@ -43,6 +47,8 @@ pub(crate) struct Supervisor<'a> {
     /// count.
     discarded: (Mask, Instant),
     recent: Recent,
+    /// Until when a SIGCONT that is pending in the witness may be the copy of one that was passed on.
+    continued_until: Instant,
 }
 
 /// A signal of which it is not known yet whether the worker got it, too.
@@ -78,9 +84,18 @@ impl<'a> Supervisor<'a> {
             witness.discard();
         }
         let (worker, missed) = spawn(command, signals.inherited(), witness.as_ref())?;
-        let discarded = (0, Instant::now());
-        let (undecided, recent) = (Vec::new(), Recent::none());
-        Ok(Self { worker, signals, witness, early, missed, undecided, discarded, recent })
+        let now = Instant::now();
+        Ok(Self {
+            worker,
+            signals,
+            witness,
+            early,
+            missed,
+            undecided: Vec::new(),
+            discarded: (0, now),
+            recent: Recent::none(),
+            continued_until: now,
+        })
     }
 
     /// The worker's process id.
@@ -95,14 +110,13 @@ impl<'a> Supervisor<'a> {
             self.take_signals();
             // As PID 1, orphans of other processes are among the children.
             while let Some((pid, status)) = reap() {
-                match status.stopped_signal() {
-                    Some(stop) if pid == self.worker => self.stop_too(Number(stop)),
-                    None if pid == self.worker => return status.into(),
-                    None => self.mark_reaped(pid),
-                    Some(_) => {}
+                if pid == self.worker {
+                    return status.into();
                 }
+                self.mark_reaped(pid);
             }
             self.decide();
+            self.stop_too();
             let timeout = if self.undecided.is_empty() { PollTimeout::NONE } else { LOOK_MS.into() };
             let _ = poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout);
         }
@@ -143,14 +157,11 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Reads the signals that have come. True if one of them continues a stopped process.
-    fn take_signals(&mut self) -> bool {
-        let mut continues = false;
+    /// Reads the signals that have come.
+    fn take_signals(&mut self) {
         while let Some(event) = self.signals.next() {
-            continues |= event.sent().is_some_and(|sent| sent.number == Number::CONT);
             self.note(event, false);
         }
-        continues
     }
 
     /// Takes a signal for [`Self::decide`].
@@ -158,6 +169,10 @@ impl<'a> Supervisor<'a> {
         if let Some(sent) = event.sent() {
             if sent.number == Number::CONT {
                 self.forget_stops();
+                // The witness has continued the sidecar because the worker is running again.
+                if self.witness.as_ref().is_some_and(|witness| sent.is_from(witness.pid())) {
+                    return;
+                }
             }
             let now = Instant::now();
             self.recent.add(sent.number, now);
@@ -176,7 +191,7 @@ impl<'a> Supervisor<'a> {
         let seen = if now < until { pending | discarded } else { pending };
         // A worker in a group of its own gets nothing that is sent to this group.
         let shares_group = getpgid(Some(self.worker)) == Ok(getpgrp());
-        let mut matched = 0;
+        let (mut matched, mut is_continued) = (0, false);
         self.undecided.retain(|Undecided { sent, is_early, deadline }| {
             // A terminal signals its foreground group only. A worker in another group is not meant to get
             // that.
@@ -185,14 +200,23 @@ impl<'a> Supervisor<'a> {
             if is_seen {
                 matched |= bit(sent.number);
             }
-            let is_known = is_seen && may_know;
+            // The witness may have got its copy of a SIGCONT long after the sidecar had passed on its own.
+            let is_stopped =
+                sent.number == Number::CONT && now < self.continued_until && stop_of(self.worker).is_some();
+            let is_known = is_seen && may_know && !is_stopped;
             let wait = !is_known && may_know && self.witness.is_some() && now < *deadline;
             if !is_known && !wait {
                 // A worker that has just ended has not been waited for, so the number is still its own.
                 let _ = sent.pass_on(self.worker);
+                is_continued |= sent.number == Number::CONT;
             }
             wait
         });
+        if is_continued {
+            self.continued_until = now + CONTINUED_FOR;
+            // The witness may have been stopped with the sidecar, and was not continued.
+            self.witness.take_if(|witness| !witness.resume());
+        }
         self.discarded.0 &= !matched;
         if pending & matched != 0 {
             self.discard(matched);
@@ -200,25 +224,44 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Makes the witness discard what is pending. What comes while it does so is kept here, apart from
-    /// `known`.
+    /// `known`. A witness that does not answer is dropped: what stays pending there would be taken for new.
     fn discard(&mut self, known: Mask) {
+        let Some(witness) = &self.witness else { return };
+        let Some(pending) = witness.discard() else {
+            self.witness = None;
+            return;
+        };
+        let now = Instant::now();
+        let (kept, until) = self.discarded;
+        let kept = if now < until { kept } else { 0 };
+        self.discarded = (kept | pending & !known, now + GROUP_SPREAD);
+    }
+
+    /// Stops the sidecar if the worker has stopped, so that its parent sees it.
+    fn stop_too(&mut self) {
+        if self.is_to_be_continued() || stop_of(self.worker).is_none() {
+            return;
+        }
+        // The signal that stopped the worker is pending in the witness only until the group is continued.
+        self.decide();
         if let Some(witness) = &self.witness {
-            let now = Instant::now();
-            let (kept, until) = self.discarded;
-            let kept = if now < until { kept } else { 0 };
-            self.discarded = (kept | witness.discard() & !known, now + GROUP_SPREAD);
+            witness.watch(self.worker);
+        }
+        let stop = stop_of(self.worker);
+        // A SIGCONT that has come continues the worker, or has done so. This look is the last step before the
+        // stop, which discards a pending SIGCONT.
+        self.take_signals();
+        if let Some(stop) = stop.filter(|_| !self.is_to_be_continued()) {
+            stop.take_default_action();
+        }
+        if let Some(witness) = &self.witness {
+            witness.unwatch();
         }
     }
 
-    /// Stops the sidecar as the worker has stopped, so that its parent sees it.
-    fn stop_too(&mut self, stop: Number) {
-        // If the worker has been continued since, nothing would continue the sidecar.
-        if !self.take_signals() {
-            // The signal that stopped the worker is pending in the witness only until the group is continued.
-            self.decide();
-            stop.take_default_action();
-            self.forget_stops();
-        }
+    /// Whether a SIGCONT has come that may have to be passed on.
+    fn is_to_be_continued(&self) -> bool {
+        self.undecided.iter().any(|undecided| undecided.sent.number == Number::CONT)
     }
 
     /// A SIGCONT discards pending stop signals (POSIX, 2.4.1). Passed on afterwards, one would stop the
@@ -228,10 +271,25 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// A child that has stopped or ended, if there is one.
+/// A child that has ended, if there is one.
 fn reap() -> Option<(Pid, ExitStatus)> {
     let mut status = 0;
     // SAFETY: it writes one int through the pointer, which is valid for that.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
     (pid > 0).then(|| (Pid::from_raw(pid), ExitStatus::from_raw(status)))
+}
+
+/// The signal that has stopped this child, until it is continued.
+pub(super) fn stop_of(child: Pid) -> Option<Number> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: it writes the structure through the pointer, which is valid for that. Zeroes are valid, and
+    // their process id says that there is nothing to report.
+    let info = unsafe {
+        libc::waitid(libc::P_PID, child.as_raw().cast_unsigned(), info.as_mut_ptr(), flags);
+        info.assume_init()
+    };
+    // SAFETY: waitid sets these fields.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    (pid == child.as_raw()).then_some(Number(status))
 }

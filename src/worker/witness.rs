@@ -13,29 +13,30 @@
 //! The witness is forked before any thread and before the worker. So a group's signal that the worker got was
 //! sent when the witness was there, too.
 
-use super::{helper::fork_with, number::Number};
+use super::{
+    helper::fork_with,
+    number::Number,
+    watch::{CONTINUED, DISCARD, Request, ready, watch},
+};
 use nix::{
     fcntl::{OFlag, open},
     libc::off_t,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::PollTimeout,
     sys::{
-        prctl,
-        signal::{SigSet, Signal, kill},
-        signalfd::{SfdFlags, SignalFd},
+        signal::{Signal, kill},
         stat::Mode,
         uio::pread,
         wait::waitpid,
     },
     unistd::{Pid, pipe2, read, write},
 };
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-
-/// Time after which the witness discards a signal without a request, in milliseconds: longer than the sidecar
-/// waits for a signal to appear.
-const DISCARD_AFTER_MS: u16 = 1000;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 /// Time within which the witness has to answer, in milliseconds.
 const ANSWER_MS: u16 = 1000;
+
+/// Time after which a witness that does not answer is continued, since it may be stopped, in milliseconds.
+const STOPPED_AFTER_MS: u16 = 100;
 
 /// The start of the line in `/proc/PID/status` with the signals that are pending for the whole process.
 const PENDING: &[u8] = b"\nShdPnd:\t";
@@ -78,7 +79,12 @@ impl Witness {
     /// worker's peers have to see end-of-file and EPIPE when the worker closes its descriptors, so this comes
     /// before its start.
     pub(super) fn has_started(&self) -> bool {
-        self.answer().is_some()
+        self.answer(ANSWER_MS).is_some()
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
     }
 
     /// Whether this is its process.
@@ -109,27 +115,47 @@ impl Witness {
     }
 
     /// Discards what is pending for it, so that the next signal of the same number is recognised as a new
-    /// one. Returns what was pending, which includes signals that came after the last look.
-    pub(super) fn discard(&self) -> Mask {
-        let mut late = 0;
+    /// one. Returns what was pending, which includes signals that came after the last look; none if the
+    /// witness does not answer. One that was stopped is continued.
+    pub(super) fn discard(&self) -> Option<Mask> {
         // An answer that came too late would be taken for the next one.
+        let mut late = 0;
         while ready(self.answers.as_fd(), PollTimeout::ZERO) {
-            match self.answer() {
-                Some(mask) => late |= mask,
-                None => return late,
-            }
+            late |= self.answer(ANSWER_MS)?;
         }
-        match write(&self.requests, &[0]) {
-            Ok(_) => late | self.answer().unwrap_or(0),
-            Err(_) => late,
+        self.request(DISCARD).ok()?;
+        if let Some(mask) = self.answer(STOPPED_AFTER_MS) {
+            return Some(late | mask);
         }
+        let _ = kill(self.pid, Signal::SIGCONT);
+        self.answer(ANSWER_MS).map(|mask| (late | mask) & !bit(Number::CONT))
+    }
+
+    /// Continues the witness, which may have been stopped with the sidecar. False if it does not answer.
+    pub(super) fn resume(&self) -> bool {
+        let _ = kill(self.pid, Signal::SIGCONT);
+        self.discard().is_some()
+    }
+
+    /// Makes the witness continue the sidecar once this worker, which has stopped, is running or has ended.
+    pub(super) fn watch(&self, worker: Pid) {
+        let _ = self.request(worker.as_raw());
+    }
+
+    /// Ends that: the sidecar is running again.
+    pub(super) fn unwatch(&self) {
+        let _ = self.request(CONTINUED);
+    }
+
+    fn request(&self, request: Request) -> nix::Result<usize> {
+        write(&self.requests, &request.to_ne_bytes())
     }
 
     /// The next answer; none if the witness has ended, or is stopped.
-    fn answer(&self) -> Option<Mask> {
+    fn answer(&self, limit_ms: u16) -> Option<Mask> {
         let mut mask = [0; size_of::<Mask>()];
         let is_read =
-            ready(self.answers.as_fd(), ANSWER_MS.into()) && read(&self.answers, &mut mask) == Ok(mask.len());
+            ready(self.answers.as_fd(), limit_ms.into()) && read(&self.answers, &mut mask) == Ok(mask.len());
         is_read.then(|| Mask::from_ne_bytes(mask))
     }
 }
@@ -146,40 +172,6 @@ impl Drop for Witness {
 fn end(pid: Pid) {
     let _ = kill(pid, Signal::SIGKILL);
     let _ = waitpid(pid, None);
-}
-
-/// Whether there is something to read within this time, or the other end is closed.
-fn ready(fd: BorrowedFd<'_>, timeout: PollTimeout) -> bool {
-    poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout).is_ok_and(|count| count > 0)
-}
-
-/// The main loop of the witness. It reads requests from 0, writes answers to 1, and returns when requests
-/// end.
-fn watch() {
-    // The end of requests suffices unless the witness is stopped.
-    let _ = prctl::set_pdeathsig(Signal::SIGKILL);
-    // SAFETY: both are open as long as this process exists.
-    let (requests, answers) = unsafe { (BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1)) };
-    let Ok(signals) = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK) else { return };
-    // It has started.
-    let _ = write(answers, &Mask::to_ne_bytes(0));
-    loop {
-        let mut fds =
-            [PollFd::new(requests, PollFlags::POLLIN), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-        let _ = poll(&mut fds, PollTimeout::NONE);
-        // The sidecar may ask about a signal before it is discarded.
-        let is_requested = ready(requests, DISCARD_AFTER_MS.into());
-        if is_requested && !matches!(read(requests, &mut [0]), Ok(1)) {
-            return;
-        }
-        let mut mask: Mask = 0;
-        while let Ok(Some(signal)) = signals.read_signal() {
-            mask |= bit(Number(signal.ssi_signo.cast_signed()));
-        }
-        if is_requested {
-            let _ = write(answers, &mask.to_ne_bytes());
-        }
-    }
 }
 
 /// The bit of a signal in a mask.

@@ -1,10 +1,14 @@
 """The wrapper's helper processes may be killed, stopped, or run in a sandbox that refuses system calls."""
 
+import contextlib
 import ctypes
 import os
+import resource
 import signal
+import socket
 import struct
 import subprocess
+import tempfile
 import unittest
 import uuid
 from pathlib import Path
@@ -142,6 +146,41 @@ class Helpers(Case):
         wait_until("the witness to be stopped", lambda: stat(witness)[0] == "T")
         self.assertEqual(counter.count_after(signal.SIGTERM, lambda: counter.group(signal.SIGTERM))[0], 1)
         self.assertEqual(counter.end(), 7)
+
+    @row("what the wrapper has beside it may be killed")
+    def test_signals_after_the_witness_was_stopped(self):
+        """A witness that stays stopped would keep what is pending, and swallow later signals."""
+        counter = self.start(None, Counter)
+        witness = self.witness(counter)
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            os.kill(witness, signal.SIGSTOP)
+            wait_until("the witness to be stopped", lambda: stat(witness)[0] == "T")
+            for send in (counter.group, counter.kill, counter.kill, counter.group):
+                with self.subTest(signal=number, to=send.__name__):
+                    self.assertEqual(counter.count_after(number, lambda send=send: send(number))[0], 1)
+        self.assertEqual(counter.end(), 7)
+
+    @row("signals when all descriptors are used up")
+    def test_signals_without_free_descriptors(self):
+        with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as clients:
+            ready = Path(folder, "ready")
+            prefix = [SIDECAR, "-q", "--ready-file", str(ready), "--handshake-timeout", "600s", "--"]
+            limit = 40
+
+            def restrict():
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+            counter = self.start(None, Counter, prefix=prefix, setup=restrict)
+            address = ("127.0.0.1", int(ready.read_text().split()[0]))
+            for _ in range(limit):
+                clients.enter_context(socket.create_connection(address))
+            wait_until("no descriptor left", lambda: len(os.listdir(f"/proc/{counter.pid}/fd")) == limit)
+            for send in (counter.group, counter.kill) * 2:
+                with self.subTest(to=send.__name__):
+                    self.assertEqual(
+                        counter.count_after(signal.SIGTERM, lambda send=send: send(signal.SIGTERM))[0], 1
+                    )
+            self.assertEqual(counter.end(), 7)
 
     @row("what the wrapper has beside it may be killed")
     @unittest.skipUnless(UNSHARE and os.geteuid() == 0, "choosing a process id is not permitted here")

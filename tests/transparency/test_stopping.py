@@ -1,11 +1,14 @@
 """Stops and continues, as seen by a parent that waits for both."""
 
+import itertools
 import os
+import random
 import signal
+import time
 import unittest
 
 from counting import Counter
-from harness import SOON, goes_on, row, state, wait_until
+from harness import LONG, SOON, goes_on, row, state, wait_until
 from running import Case, Run, inline, worker
 
 STOPPING = (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
@@ -110,6 +113,119 @@ os._exit(7)
             count, _ = run.count_after(signal.SIGCONT, lambda: run.group(signal.SIGCONT))
             self.assertEqual(count, 1)
             self.assertEqual(run.next_status(), CONTINUED)
+
+    def unit(self, run, worker):
+        """Wrapper, worker, and what the wrapper has beside it."""
+        return [run.pid, worker, *(pid for pid in run.family() if pid not in (run.pid, worker))]
+
+    @row("STOP and CONT in any order leave nothing stopped")
+    def test_stopped_group_continued_alone(self):
+        """CONT reaches the wrapper alone. It continues the worker, and what it has beside it works afterwards."""
+        run = self.start(None, Counter)
+        for _ in range(3):
+            run.group(signal.SIGSTOP)
+            wait_until("all stopped", lambda: all(state(pid) == "T" for pid in run.family()))
+            self.assertEqual(run.count_after(signal.SIGCONT, lambda: run.kill(signal.SIGCONT))[0], 1)
+            wait_until("all running", lambda: all(goes_on(pid) for pid in run.family()))
+            for send in (run.group, run.kill, run.group, run.kill):
+                self.assertEqual(run.count_after(signal.SIGTERM, lambda send=send: send(signal.SIGTERM))[0], 1)
+        self.assertEqual(run.end(), 7)
+
+    @row("STOP and CONT in any order leave nothing stopped")
+    def test_each_in_turn(self):
+        """As a kill of a control group does, in every order, and with pauses."""
+        run = self.start(worker("idle"))
+        unit = self.unit(run, run.fact("ready"))
+        orders = list(itertools.product(itertools.permutations(unit), repeat=2))
+        for stop_order, continue_order in orders if LONG else random.sample(orders, min(len(orders), 12)):
+            for gap in (0, 0.0001, 0.003):
+                names = [[unit.index(pid) for pid in order] for order in (stop_order, continue_order)]
+                with self.subTest(orders=names, gap=gap):
+                    self.signal_in_turn(stop_order, signal.SIGSTOP, gap)
+                    self.signal_in_turn(continue_order, signal.SIGCONT, gap)
+                    self.all_run(unit)
+        run.release("go")
+        self.assertEqual(run.wait(), 7)
+
+    def signal_in_turn(self, pids, number, gap):
+        for pid in pids:
+            os.kill(pid, number)
+            time.sleep(gap)
+
+    def all_run(self, pids):
+        """Waits until they run for longer than the wrapper takes to decide about a signal."""
+        since = None
+
+        def lasting():
+            nonlocal since
+            if not all(map(goes_on, pids)):
+                since = None
+            else:
+                since = since or time.monotonic()
+            return since and time.monotonic() > since + 0.1
+
+        wait_until("all running", lasting)
+
+    @row("STOP and CONT in any order leave nothing stopped")
+    def test_one_after_the_other(self):
+        """STOP to any one of them, then CONT to the same one, the group, or the wrapper if that continues it."""
+        run = self.start(worker("idle"))
+        unit = self.unit(run, run.fact("ready"))
+        for pid in unit:
+            for target in {pid, -run.pid}:
+                with self.subTest(process=unit.index(pid), target="group" if target < 0 else "process"):
+                    os.kill(pid, signal.SIGSTOP)
+                    wait_until("it stopped", lambda pid=pid: state(pid) == "T")
+                    os.kill(target, signal.SIGCONT)
+                    self.all_run(unit)
+        run.release("go")
+        self.assertEqual(run.wait(), 7)
+
+    @row("STOP and CONT in any order leave nothing stopped")
+    def test_worker_alone(self):
+        """The wrapper, which has stopped with the worker, continues with it, and sees its death."""
+        for number in (signal.SIGCONT, signal.SIGKILL):
+            with self.subTest(signal=number):
+                run = self.begin(worker("idle"))
+                pid = run.fact("ready")
+                os.kill(pid, signal.SIGSTOP)
+                self.assertEqual(run.next_status(), ("stopped", signal.SIGSTOP))
+                os.kill(pid, number)
+                status = run.next_status()
+                if status == CONTINUED:
+                    run.release("go")
+                    status = run.next_status()
+                self.assertEqual(status, ("exited", 7) if number == signal.SIGCONT else ("killed", number))
+
+    @row("STOP and CONT in any order leave nothing stopped")
+    def test_at_random(self):
+        run = self.start(worker("idle"))
+        unit = self.unit(run, run.fact("ready"))
+        for _ in range(200 if LONG else 40):
+            for number in random.choices((signal.SIGSTOP, signal.SIGTSTP, signal.SIGCONT), k=6):
+                os.kill(random.choice([*unit, -run.pid]), number)
+                time.sleep(random.choice((0, 0.0001, 0.001)))
+            os.killpg(run.pid, signal.SIGCONT)
+            self.all_run(unit)
+        run.release("go")
+        self.assertEqual(run.wait(), 7)
+
+    @row("a stop in the first milliseconds is seen, and ends")
+    def test_early(self):
+        """Ctrl-Z while the wrapper starts the worker. With the long path it takes long to find the command."""
+        long_path = {"PATH": "/n:" * 40000 + os.environ["PATH"]}
+        for attempt, env in enumerate([{}, long_path] * (5 if LONG else 1)):
+            for step in range(20):
+                with self.subTest(attempt=attempt, step=step):
+                    run = self.start(["env", *worker("idle")], group="group", env=env)
+                    time.sleep(step * (0.003 if env else 0.0003))
+                    os.killpg(run.pid, signal.SIGTSTP)
+                    self.assertEqual(run.next_status(), ("stopped", signal.SIGTSTP))
+                    os.killpg(run.pid, signal.SIGCONT)
+                    run.release("go")
+                    self.assertEqual(run.next_status(), CONTINUED)
+                    self.assertEqual(run.next_status(), ("exited", 7))
+                    run.close()
 
     @row("TSTP to the wrapper alone leaves running what handles it")
     def test_handled(self):
