@@ -1,8 +1,8 @@
 //! An event as a JSON line, as a worker would print it but without the `TELEMETRY:` prefix.
 //!
 //! `decode`, `tail` and `--export-jsonl` write this form. JSON has no non-finite numbers, so these are the
-//! strings "NaN", "Infinity" and "-Infinity". A measurement with nothing set is null. Control characters above
-//! C0 are not escaped here.
+//! strings "NaN", "Infinity" and "-Infinity". A measurement with nothing set is null. Control characters
+//! above C0 are not escaped here.
 
 use super::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
 use std::io::{self, Write};

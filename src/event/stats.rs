@@ -188,7 +188,7 @@ impl BacklogStats {
 pub struct RecordingStats {
     /// Bytes written to the file.
     pub bytes_written: u64,
-    /// Bytes not recorded because recording stopped.
+    /// Bytes not recorded because recording stopped, or because they were not written before the exit.
     pub bytes_lost: u64,
     /// Whether recording stopped before the worker's end.
     pub stopped: bool,

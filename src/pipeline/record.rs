@@ -20,6 +20,12 @@ use std::{
 /// The buffer's size in bytes.
 const MAX_WAITING_BYTES: usize = 8 * 1024 * 1024;
 
+/// At most this much memory is kept for each of two chunks while nothing is to be written.
+const KEPT_BYTES: usize = 256 * 1024;
+
+/// The largest write. The bytes of one that does not return before the exit count as lost.
+const WRITE_BYTES: usize = 256 * 1024;
+
 /// A running recording.
 #[derive(Debug)]
 pub struct Recorder {
@@ -38,9 +44,29 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     waiting: Vec<u8>,
+    /// The memory for the next bytes, while the thread writes the last ones.
+    spare: Vec<u8>,
     /// Bytes taken by the thread and not yet written.
     writing: usize,
     ended: bool,
+    /// Whether what was not written counts as lost already.
+    abandoned: bool,
+}
+
+impl State {
+    fn unwritten(&self) -> usize {
+        self.writing + self.waiting.len()
+    }
+
+    /// Keeps the memory of a chunk for the next one, but gives back that of a burst when it is over.
+    fn take_back(&mut self, mut chunk: Vec<u8>) {
+        chunk.clear();
+        if self.waiting.is_empty() {
+            chunk.shrink_to(KEPT_BYTES);
+            self.waiting.shrink_to(KEPT_BYTES);
+        }
+        self.spare = chunk;
+    }
 }
 
 /// Why recording stops for good.
@@ -49,6 +75,8 @@ enum Stop {
     BufferFull,
     /// The file cannot be written.
     WriteFailed(io::Error),
+    /// Not everything was written before the exit.
+    DrainTimeout,
 }
 
 impl fmt::Display for Stop {
@@ -56,6 +84,7 @@ impl fmt::Display for Stop {
         match self {
             Self::BufferFull => formatter.write_str("the file is written more slowly than the worker writes"),
             Self::WriteFailed(error) => error.fmt(formatter),
+            Self::DrainTimeout => formatter.write_str("the drain timeout expired before all was written"),
         }
     }
 }
@@ -67,6 +96,26 @@ impl Shared {
             tracing::info!("--record: recording stops: {cause}");
         }
         self.counters.add_lost(bytes_lost);
+    }
+
+    /// Counts the result of writing a piece of what is being written. Returns whether to go on.
+    fn count(&self, piece: &[u8], result: Result<(), PartialWrite>) -> bool {
+        let mut state = self.lock();
+        if state.abandoned {
+            return false;
+        }
+        let (written, error) = match result {
+            Ok(()) => (piece.len(), None),
+            Err(PartialWrite { written, error }) => (written, Some(error)),
+        };
+        state.writing -= written;
+        self.counters.add_written(written);
+        let Some(error) = error else { return true };
+        let lost = state.unwritten();
+        state.writing = 0;
+        state.waiting = Vec::new();
+        self.stop(&Stop::WriteFailed(error), lost);
+        false
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -102,17 +151,25 @@ impl Recorder {
         }
     }
 
-    /// Waits until everything is written, up to the deadline if there is one.
+    /// Waits until everything is written, up to the deadline if there is one. What is not written by then
+    /// counts as lost.
     pub fn finish(&self, deadline: Option<Instant>) {
         let mut state = self.shared.lock();
         state.ended = true;
         self.shared.changed.notify_all();
-        let busy = |state: &mut State| state.writing > 0 || !state.waiting.is_empty();
-        if let Some(deadline) = deadline {
-            let limit = deadline.saturating_duration_since(Instant::now());
-            drop(self.shared.changed.wait_timeout_while(state, limit, busy));
-        } else {
+        let busy = |state: &mut State| state.unwritten() > 0;
+        let Some(deadline) = deadline else {
             drop(self.shared.changed.wait_while(state, busy));
+            return;
+        };
+        let limit = deadline.saturating_duration_since(Instant::now());
+        let waited = self.shared.changed.wait_timeout_while(state, limit, busy);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let lost = state.unwritten();
+        if lost > 0 {
+            state.abandoned = true;
+            state.waiting = Vec::new();
+            self.shared.stop(&Stop::DrainTimeout, lost);
         }
     }
 
@@ -123,7 +180,6 @@ impl Recorder {
 }
 
 fn write(shared: &Shared, file: &File) {
-    let mut chunk = Vec::new();
     loop {
         let idle = |state: &mut State| state.waiting.is_empty() && !state.ended;
         let mut state =
@@ -131,25 +187,52 @@ fn write(shared: &Shared, file: &File) {
         if state.waiting.is_empty() {
             return;
         }
-        chunk.clear();
-        std::mem::swap(&mut chunk, &mut state.waiting);
+        let spare = std::mem::take(&mut state.spare);
+        let chunk = std::mem::replace(&mut state.waiting, spare);
         state.writing = chunk.len();
         drop(state);
 
-        let result = write_all(file, &chunk);
+        chunk.chunks(WRITE_BYTES).all(|piece| shared.count(piece, write_all(file, piece)));
 
-        let mut state = shared.lock();
-        state.writing = 0;
-        let written = match result {
-            Ok(()) => chunk.len(),
-            Err(PartialWrite { written, error }) => {
-                let waiting = std::mem::take(&mut state.waiting);
-                shared.stop(&Stop::WriteFailed(error), chunk.len() - written + waiting.len());
-                written
-            }
-        };
-        shared.counters.add_written(written);
-        drop(state);
+        shared.lock().take_back(chunk);
         shared.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{PipeReader, pipe};
+
+    /// A recorder whose file is a pipe.
+    fn recorder() -> (Recorder, PipeReader) {
+        let (reader, writer) = pipe().unwrap();
+        (Recorder::start(File::from(std::os::fd::OwnedFd::from(writer))).unwrap(), reader)
+    }
+
+    #[test]
+    fn what_is_not_written_at_the_deadline_is_lost() {
+        let (recorder, _reader) = recorder();
+        for _ in 0..4 {
+            recorder.record(&vec![b'x'; 1_000_000]);
+        }
+        recorder.finish(Some(Instant::now()));
+        let stats = recorder.counters().stats();
+        assert_eq!(stats.bytes_written + stats.bytes_lost, 4_000_000, "{stats:?}");
+        assert!(stats.stopped && stats.bytes_lost > 3_000_000, "{stats:?}");
+    }
+
+    #[test]
+    fn the_memory_of_a_burst_is_given_back() {
+        let recorder = Recorder::start(tempfile::tempfile().unwrap()).unwrap();
+        for _ in 0..3 {
+            recorder.record(&vec![b'x'; MAX_WAITING_BYTES / 2]);
+            // The thread has its memory while it writes.
+            let wait = |state: &mut State| state.unwritten() > 0 || state.spare.capacity() == 0;
+            drop(recorder.shared.changed.wait_while(recorder.shared.lock(), wait).unwrap());
+        }
+        let state = recorder.shared.lock();
+        assert!(state.waiting.capacity() + state.spare.capacity() <= 2 * KEPT_BYTES);
+        assert_eq!(recorder.counters().stats().bytes_written, 3 * MAX_WAITING_BYTES as u64 / 2);
     }
 }

@@ -1,4 +1,5 @@
-//! The recorded source: feeds files of raw stderr, compressed or not, to the pipeline that a live worker uses.
+//! The recorded source: feeds files of raw stderr, compressed or not, to the pipeline that a live worker
+//! uses.
 
 use super::{Pipeline, Publisher, recorded_bytes::RecordedBytes};
 use std::{

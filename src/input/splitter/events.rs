@@ -25,6 +25,10 @@ impl Splitter {
         };
         while let Some(length) = event {
             let event_end = at + prefix_len + length;
+            if event_end == line_end {
+                // As nearly always.
+                return self.remove(at, line_end, handler);
+            }
             let next = self.behind_event(buffer, event_end, line_end);
             self.take_out(buffer, at, event_end, next, handler);
             if next == line_end || tries == 0 {
