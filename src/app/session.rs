@@ -67,7 +67,7 @@ impl Session {
         let access = Access::load(std::mem::take(&mut config.access))?;
         let listeners = bind(config, socket_files)?;
         let recorder = config.source.record.as_ref().map(start_recording).transpose()?;
-        let hub = Hub::new(config.controls.clone(), config.limits);
+        let hub = Hub::bounded(config.controls.clone(), config.limits, config.total_queue_bytes);
         let drain = match mode {
             Mode::Live(_) => Drain::Within(config.serving.drain_timeout.0),
             Mode::Replay => Drain::Complete,

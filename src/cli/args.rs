@@ -28,6 +28,10 @@ const QUEUE_CAPACITY: usize = 1024;
 /// Holds four of the longest lines.
 const QUEUE_BYTES: usize = 16 * 1024 * 1024;
 
+/// Four full queues. What is not read leaves room for others, so that all subscribers of one worker get by
+/// with it.
+const TOTAL_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+
 /// Every trace: less is a choice of the subscriber.
 const SAMPLING_RATE: f64 = 1.0;
 
@@ -276,6 +280,19 @@ pub struct SubscriptionArgs {
         value_parser = value(integer_in::<usize>(SIZE))
     )]
     pub queue_bytes: usize,
+
+    /// Memory of all queues together
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = TOTAL_QUEUE_BYTES,
+        env = "TELEMETRY_SIDECAR_TOTAL_QUEUE_BYTES",
+        value_parser = value(integer_in::<usize>(SIZE)),
+        long_help = "Memory of all queues together, in bytes: those of subscribers and exporters, and the \
+            backlog. A queue \
+            takes no more than is left for all, so that others have room; an empty one always takes an event"
+    )]
+    pub total_queue_bytes: usize,
 
     /// Which event a full queue drops
     #[arg(

@@ -90,6 +90,8 @@ pub struct Serve {
     pub source: SourceArgs,
     /// What may wait for each subscriber.
     pub limits: Limits,
+    /// The memory of all queues together.
+    pub total_queue_bytes: usize,
     /// What each subscription starts with.
     pub controls: Controls,
     /// Whether subscriptions start disabled, so that exporters have nothing to do.
@@ -173,6 +175,7 @@ fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
             bytes: subscriptions.queue_bytes,
             when_full: subscriptions.when_full,
         },
+        total_queue_bytes: subscriptions.total_queue_bytes,
         disabled: subscriptions.disabled,
         controls: controls(subscriptions)?,
         exporters,

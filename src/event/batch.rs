@@ -5,8 +5,8 @@
 //! each event: its dotted name and correlation id. Names repeat, so most are stored once.
 
 use super::frame::{PREFIX_BYTES, Prefix};
-use bytes::Bytes;
-use std::ops::Range;
+use bytes::{Bytes, BytesMut};
+use std::{mem::size_of, ops::Range, sync::Arc};
 
 /// The largest message that gRPC clients accept by default, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
@@ -14,11 +14,12 @@ pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 /// How many of the latest names are compared with the name of the next event.
 const COMPARED_NAMES: usize = 8;
 
-/// The parts of one event.
+/// About what the allocations of a batch take besides their contents, in bytes.
+pub const OVERHEAD_BYTES: usize = 160;
+
+/// The parts of one event besides its frame.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    /// The end of the frame in `frames`. It starts at the end of the frame before it.
-    frame_end: usize,
     /// The index of its name.
     name: usize,
     /// The last bytes of the frame are the correlation id; this is its length.
@@ -53,10 +54,54 @@ impl Names {
     }
 }
 
-/// Finished events, shared by all consumers.
+/// Encoded events without what filters need of them: what waits for a consumer.
+#[derive(Debug, Default)]
+pub struct Frames {
+    bytes: Bytes,
+    /// The end of each frame. It starts at the end of the frame before it.
+    ends: Vec<usize>,
+}
+
+impl Frames {
+    /// The bytes of all frames.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The bytes of these events' frames within [`bytes`](Self::bytes); empty if the events do not exist.
+    pub fn range(&self, events: Range<usize>) -> Range<usize> {
+        let start = self.end_before(events.start);
+        start..self.end_before(events.end).max(start)
+    }
+
+    /// The bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        self.bytes.len() + self.ends.len() * size_of::<usize>() + OVERHEAD_BYTES
+    }
+
+    /// Copies some of the events, so that they do not keep the others in memory.
+    #[must_use]
+    pub fn copy(&self, events: impl Iterator<Item = usize> + Clone) -> Self {
+        let frame = |event: usize| self.bytes.get(self.range(event..event + 1)).unwrap_or_default();
+        let mut bytes = BytesMut::with_capacity(events.clone().map(|event| frame(event).len()).sum());
+        let mut ends = Vec::with_capacity(events.clone().count());
+        for event in events {
+            bytes.extend_from_slice(frame(event));
+            ends.push(bytes.len());
+        }
+        Self { bytes: bytes.freeze(), ends }
+    }
+
+    /// The end of the frame before this index.
+    fn end_before(&self, index: usize) -> usize {
+        index.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| *end)
+    }
+}
+
+/// Finished events, whose frames are shared by all consumers.
 #[derive(Debug, Default)]
 pub struct Batch {
-    frames: Bytes,
+    frames: Arc<Frames>,
     names: Names,
     entries: Vec<Entry>,
 }
@@ -87,14 +132,24 @@ impl Batch {
 
     /// The bytes of all frames.
     pub fn frames(&self) -> &Bytes {
+        &self.frames.bytes
+    }
+
+    /// The frames alone. They do not keep the batch in memory.
+    pub fn shared_frames(&self) -> &Arc<Frames> {
         &self.frames
+    }
+
+    /// The bytes that it takes in memory.
+    pub fn memory(&self) -> usize {
+        let Names { text, ends } = &self.names;
+        let names = text.capacity() + ends.capacity() * size_of::<usize>();
+        self.frames.memory() + names + self.entries.len() * size_of::<Entry>() + OVERHEAD_BYTES
     }
 
     /// The bytes of these events' frames within [`frames`](Self::frames); empty if the events do not exist.
     pub fn frame_range(&self, events: Range<usize>) -> Range<usize> {
-        let start = self.before(events.start, |entry| entry.frame_end);
-        let end = self.before(events.end, |entry| entry.frame_end);
-        start..end.max(start)
+        self.frames.range(events)
     }
 
     /// The event with this index.
@@ -125,8 +180,9 @@ impl Batch {
 
     /// The correlation id of an event, UTF-8; empty if there is none.
     pub fn correlation_id(&self, index: usize) -> Option<&[u8]> {
-        let entry = self.entries.get(index)?;
-        self.frames.get(entry.frame_end - entry.correlation_bytes..entry.frame_end)
+        let bytes = self.entries.get(index)?.correlation_bytes;
+        let end = self.frame_range(index..index + 1).end;
+        self.frames().get(end.checked_sub(bytes)?..end)
     }
 
     /// Copies some of the events to a new batch, so that they do not keep the others in memory.
@@ -144,12 +200,7 @@ impl Batch {
 
     /// The message of an event, without the length prefix.
     pub fn message(&self, index: usize) -> Option<&[u8]> {
-        self.frames.get(self.frame_range(index..index + 1))?.get(PREFIX_BYTES..)
-    }
-
-    /// A field of the entry before this index, or 0.
-    fn before(&self, index: usize, field: impl Fn(&Entry) -> usize) -> usize {
-        index.checked_sub(1).and_then(|last| self.entries.get(last)).map_or(0, field)
+        self.frames().get(self.frame_range(index..index + 1))?.get(PREFIX_BYTES..)
     }
 }
 
@@ -159,6 +210,7 @@ pub struct BatchBuilder {
     /// The frames up to `end`, followed by initialised bytes for the next one.
     frames: Vec<u8>,
     end: usize,
+    ends: Vec<usize>,
     names: Names,
     entries: Vec<Entry>,
     /// The size of the first allocation: a little more than the last batch took.
@@ -191,8 +243,8 @@ impl BatchBuilder {
             _ => return false,
         }
         self.end += PREFIX_BYTES + message_bytes;
+        self.ends.push(self.end);
         self.entries.push(Entry {
-            frame_end: self.end,
             name: self.names.index(event.name),
             correlation_bytes: event.correlation_id.len(),
             timestamp_ns: event.timestamp_ns,
@@ -216,7 +268,9 @@ impl BatchBuilder {
         done.frames.truncate(done.end);
         // Queues count the bytes of frames, so a batch must not take more memory than that.
         done.frames.shrink_to_fit();
+        done.ends.shrink_to_fit();
         done.entries.shrink_to_fit();
-        Batch { frames: done.frames.into(), names: done.names, entries: done.entries }
+        let frames = Arc::new(Frames { bytes: done.frames.into(), ends: done.ends });
+        Batch { frames, names: done.names, entries: done.entries }
     }
 }

@@ -3,11 +3,15 @@
 use super::{
     Chunk, ConsumerAccount, CounterSet,
     evaluation::{Evaluated, Evaluation},
+    pool::Pool,
     queue::{Limits, Queue},
 };
 use crate::{
     control::{Controls, Outcome},
-    event::{batch::Batch, stats::ConsumerStats},
+    event::{
+        batch::{Batch, Frames},
+        stats::ConsumerStats,
+    },
 };
 use std::{mem, ops::Range, sync::Arc, task::Waker};
 
@@ -71,7 +75,8 @@ pub(super) struct Consumer {
     controls: Controls,
     /// `controls.keeps_all()`, for every batch.
     keeps_all: bool,
-    queue: Queue,
+    pool: Arc<Pool>,
+    queue: Queue<Frames>,
     stats: ConsumerStats,
     counters: Option<Arc<dyn CounterSet>>,
     phase: Phase,
@@ -81,7 +86,7 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub(super) fn new(key: u64, id: u64, registration: Registration) -> Self {
+    pub(super) fn new(key: u64, id: u64, registration: Registration, pool: &Arc<Pool>) -> Self {
         let Registration { name, options, controls, stats, counters } = registration;
         Self {
             key,
@@ -90,7 +95,8 @@ impl Consumer {
             options,
             keeps_all: controls.keeps_all(),
             controls,
-            queue: Queue::new(options.limits),
+            pool: Arc::clone(pool),
+            queue: Queue::new(options.limits, pool),
             stats,
             counters,
             phase: if options.takes_backlog { Phase::AwaitsBacklog } else { Phase::Active },
@@ -109,8 +115,8 @@ impl Consumer {
         self.options.takes_backlog && self.phase != Phase::Left
     }
 
-    pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
-        self.phase != Phase::AwaitsBacklog && self.queue.has_room(events, bytes)
+    pub(super) fn has_room(&self, events: usize, bytes: usize, queues: usize) -> bool {
+        self.phase != Phase::AwaitsBacklog && self.queue.has_room(events, bytes, queues)
     }
 
     pub(super) fn has_queued(&self) -> bool {
@@ -135,21 +141,23 @@ impl Consumer {
     ) {
         self.stats.offered += events.len() as u64;
         match evaluation.and_then(|evaluation| evaluation.of(&events)) {
-            None => self.enqueue(batch, events),
+            None => self.enqueue(batch.shared_frames(), events),
             Some(outcomes) => self.enqueue_kept(batch, events.start, outcomes),
         }
-        self.queue.settle(batch);
+        self.queue.settle(batch.shared_frames());
     }
 
     /// Queues the backlog, by its evaluations, in front of what was published since the consumer registered.
     pub(super) fn replay(&mut self, backlog: Vec<Evaluated>) {
         self.phase = Phase::Active;
-        let newer = mem::replace(&mut self.queue, Queue::new(self.options.limits));
+        let mut newer = self.take_queue();
+        newer.release();
         for Evaluated { batch, events, evaluation } in backlog {
             self.offer(&batch, events, evaluation.as_ref());
         }
-        for (batch, events) in newer.into_runs() {
-            self.enqueue(&batch, events);
+        for (frames, events) in newer.runs() {
+            self.enqueue(&frames, events);
+            self.queue.settle(&frames);
         }
     }
 
@@ -159,7 +167,7 @@ impl Consumer {
             let (events, count) = (start..start + same.len(), same.len() as u64);
             start = events.end;
             match same.first() {
-                Some(Outcome::Keep) => self.enqueue(batch, events),
+                Some(Outcome::Keep) => self.enqueue(batch.shared_frames(), events),
                 Some(Outcome::Disabled) => self.stats.disabled += count,
                 Some(Outcome::Filtered) => self.stats.filtered += count,
                 Some(Outcome::SampledOut) => self.stats.sampled_out += count,
@@ -168,16 +176,16 @@ impl Consumer {
         }
     }
 
-    fn enqueue(&mut self, batch: &Arc<Batch>, events: Range<usize>) {
+    fn enqueue(&mut self, frames: &Arc<Frames>, events: Range<usize>) {
         if self.phase == Phase::Left {
             self.stats.abandoned += events.len() as u64;
             return;
         }
-        let bytes = batch.frame_range(events.clone()).len();
-        if self.queue.has_room(events.len(), bytes) {
-            self.queue.push_run(batch, events);
+        let bytes = frames.range(events.clone()).len();
+        if self.queue.has_room(events.len(), bytes, 1) {
+            self.queue.push_run(frames, events);
         } else {
-            self.stats.dropped += events.map(|event| self.queue.push(batch, event)).sum::<u64>();
+            self.stats.dropped += events.map(|event| self.queue.push(frames, event)).sum::<u64>();
         }
     }
 
@@ -229,10 +237,16 @@ impl Consumer {
 
     /// Abandons what is queued or in flight, and whatever is offered from now on. It returns the queue, to be
     /// dropped after the lock is released.
-    pub(super) fn leave(&mut self) -> Queue {
+    pub(super) fn leave(&mut self) -> Queue<Frames> {
         self.phase = Phase::Left;
         self.stats.abandoned += self.unsettled();
-        mem::replace(&mut self.queue, Queue::new(self.options.limits))
+        let mut queue = self.take_queue();
+        queue.release();
+        queue
+    }
+
+    fn take_queue(&mut self) -> Queue<Frames> {
+        mem::replace(&mut self.queue, Queue::new(self.options.limits, &self.pool))
     }
 
     pub(super) fn linger(&mut self) {

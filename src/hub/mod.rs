@@ -34,6 +34,7 @@
 mod consumer;
 mod evaluation;
 mod opening;
+mod pool;
 mod queue;
 mod snapshot;
 mod state;
@@ -82,8 +83,14 @@ impl Hub {
     /// Creates a hub. `start` are the controls that consumers start with, `limits` those of the backlog and
     /// of each [subscriber](Self::subscribe).
     pub fn new(start: Controls, limits: Limits) -> Arc<Self> {
+        Self::bounded(start, limits, usize::MAX)
+    }
+
+    /// Creates a hub whose queues and backlog together keep no more than `total_bytes` in memory, but one
+    /// event each.
+    pub fn bounded(start: Controls, limits: Limits, total_bytes: usize) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State::new(limits)),
+            state: Mutex::new(State::new(limits, total_bytes)),
             start,
             limits,
             room: Condvar::new(),
@@ -115,8 +122,10 @@ impl Hub {
         let (key, backlog) = self.lock().add(registration);
         if let Some(backlog) = backlog {
             let evaluate = |(batch, events)| Evaluated::new(&controls, batch, events);
-            let evaluated = backlog.into_runs().map(evaluate).collect();
+            let evaluated = backlog.runs().map(evaluate).collect();
             let mut state = self.lock();
+            // It makes room for the consumer's queue.
+            drop(backlog);
             if let Some(consumer) = state.consumer(key) {
                 consumer.replay(evaluated);
             }

@@ -1,8 +1,10 @@
-//! A bounded queue of events. It shares their batches with other queues.
+//! A bounded queue of events. It shares their batches with other queues as long as it keeps most of a batch, and
+//! counts what it keeps in memory towards the bound of all queues.
 
-use crate::event::batch::Batch;
+use super::pool::Pool;
+use crate::event::batch::{Batch, Frames, OVERHEAD_BYTES};
 use bytes::{Bytes, BytesMut};
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{collections::VecDeque, mem::size_of, ops::Range, sync::Arc};
 
 /// Runs of frames up to this size are copied together into one chunk; longer ones are passed on without a
 /// copy.
@@ -29,35 +31,78 @@ pub struct Limits {
     pub when_full: WhenFull,
 }
 
-/// Consecutive events of one batch.
-#[derive(Debug)]
-struct Run {
-    batch: Arc<Batch>,
-    events: Range<usize>,
+/// What a queue holds of a batch: the frames alone or, where the events are still to be evaluated, all of it.
+pub(super) trait Stored: Sized {
+    fn frames(&self) -> &Frames;
+    /// The bytes that it takes in memory.
+    fn memory(&self) -> usize;
+    /// Copies some of the events, so that they do not keep the others in memory.
+    fn copy(&self, events: impl Iterator<Item = usize> + Clone) -> Self;
 }
 
-impl Run {
+impl Stored for Frames {
+    fn frames(&self) -> &Frames {
+        self
+    }
+
+    fn memory(&self) -> usize {
+        self.memory()
+    }
+
+    fn copy(&self, events: impl Iterator<Item = usize> + Clone) -> Self {
+        self.copy(events)
+    }
+}
+
+impl Stored for Batch {
+    fn frames(&self) -> &Frames {
+        self.shared_frames()
+    }
+
+    fn memory(&self) -> usize {
+        self.memory()
+    }
+
+    fn copy(&self, events: impl Iterator<Item = usize> + Clone) -> Self {
+        self.compact(events)
+    }
+}
+
+/// Consecutive events of one batch.
+#[derive(Debug)]
+struct Run<T> {
+    stored: Arc<T>,
+    events: Range<usize>,
+    /// The memory that is free when this run is: its own and, for the last run of a batch, the batch's.
+    memory: usize,
+}
+
+impl<T: Stored> Run<T> {
     fn bytes(&self) -> usize {
-        self.batch.frame_range(self.events.clone()).len()
+        self.stored.frames().range(self.events.clone()).len()
     }
 }
 
 /// The queue of one consumer, or the backlog.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(super) struct Queue<T: Stored> {
     limits: Limits,
-    runs: VecDeque<Run>,
+    pool: Arc<Pool>,
+    runs: VecDeque<Run<T>>,
     events: usize,
     bytes: usize,
+    /// The sum of the runs' memory. It is taken from the pool.
+    memory: usize,
     /// Events that were taken and are not acknowledged yet.
     in_flight: usize,
     /// How many of them count towards the bound on events.
     bounded: usize,
 }
 
-impl Queue {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, runs: VecDeque::new(), events: 0, bytes: 0, in_flight: 0, bounded: 0 }
+impl<T: Stored> Queue<T> {
+    pub(super) fn new(limits: Limits, pool: &Arc<Pool>) -> Self {
+        let pool = Arc::clone(pool);
+        Self { limits, pool, runs: VecDeque::new(), events: 0, bytes: 0, memory: 0, in_flight: 0, bounded: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -88,30 +133,40 @@ impl Queue {
         self.bytes
     }
 
-    /// Whether events of this size can be added without dropping any.
-    pub(super) fn has_room(&self, events: usize, bytes: usize) -> bool {
-        let fits = self.bytes + bytes <= self.limits.bytes || (self.events == 0 && events <= 1);
-        fits && self.events + self.bounded + events <= self.limits.events
+    /// Whether events of this size can be added without dropping any, though so many queues in all add them.
+    ///
+    /// A queue may take as much memory as is left for all. So queues that are not read leave room for others.
+    pub(super) fn has_room(&self, events: usize, bytes: usize, queues: usize) -> bool {
+        let memory = most_memory(events, bytes).saturating_mul(queues);
+        let fits =
+            self.bytes + bytes <= self.limits.bytes && self.memory.saturating_add(memory) <= self.pool.left();
+        (fits || (self.events == 0 && events <= 1))
+            && self.events + self.bounded + events <= self.limits.events
     }
 
     /// Adds events that [have room](Self::has_room).
-    pub(super) fn push_run(&mut self, batch: &Arc<Batch>, events: Range<usize>) {
-        let run = Run { batch: Arc::clone(batch), events };
+    pub(super) fn push_run(&mut self, stored: &Arc<T>, events: Range<usize>) {
+        let mut run = Run { stored: Arc::clone(stored), events, memory: 0 };
+        let bytes = run.bytes();
+        run.memory = most_memory(run.events.len(), bytes);
         self.events += run.events.len();
-        self.bytes += run.bytes();
+        self.bytes += bytes;
+        self.memory += run.memory;
+        self.pool.take(run.memory);
         match self.runs.back_mut() {
-            Some(last) if Arc::ptr_eq(&last.batch, batch) && last.events.end == run.events.start => {
+            Some(last) if Arc::ptr_eq(&last.stored, stored) && last.events.end == run.events.start => {
                 last.events.end = run.events.end;
+                last.memory += run.memory;
             }
             _ => self.runs.push_back(run),
         }
     }
 
     /// Adds one event and returns how many were dropped: the event itself, or older ones.
-    pub(super) fn push(&mut self, batch: &Arc<Batch>, event: usize) -> u64 {
-        let bytes = batch.frame_range(event..event + 1).len();
+    pub(super) fn push(&mut self, stored: &Arc<T>, event: usize) -> u64 {
+        let bytes = stored.frames().range(event..event + 1).len();
         let mut dropped = 0;
-        while !self.has_room(1, bytes) {
+        while !self.has_room(1, bytes, 1) {
             dropped += 1;
             // Events in flight cannot be dropped to make room.
             if self.limits.when_full == WhenFull::DropNewest || self.events == 0 {
@@ -119,22 +174,39 @@ impl Queue {
             }
             self.drop_oldest();
         }
-        self.push_run(batch, event..event + 1);
+        self.push_run(stored, event..event + 1);
         dropped
     }
 
-    /// Call it after pushing events of a batch: if few of its events were kept they are copied, so that they
-    /// do not keep the whole batch in memory.
-    pub(super) fn settle(&mut self, batch: &Arc<Batch>) {
-        let first = self.runs.iter().rposition(|run| !Arc::ptr_eq(&run.batch, batch)).map_or(0, |at| at + 1);
+    /// Call it after pushing events of a batch. If a quarter of the batch or more was not kept the others are
+    /// copied, so that they do not keep it in memory.
+    pub(super) fn settle(&mut self, stored: &Arc<T>) {
+        let first =
+            self.runs.iter().rposition(|run| !Arc::ptr_eq(&run.stored, stored)).map_or(0, |at| at + 1);
         let kept: usize = self.runs.range(first..).map(Run::bytes).sum();
-        if kept == 0 || kept >= batch.frames().len() / 2 {
+        if kept == 0 {
             return;
         }
-        let events = self.runs.drain(first..).flat_map(|run| run.events);
-        let compact = Arc::new(batch.compact(events));
-        let events = 0..compact.len();
-        self.runs.push_back(Run { batch: compact, events });
+        let counted: usize = self.runs.range(first..).map(|run| run.memory).sum();
+        if kept < stored.frames().bytes().len() / 4 * 3 {
+            let kept: Vec<_> = self.runs.drain(first..).map(|run| run.events).collect();
+            let events = 0..kept.iter().map(Range::len).sum();
+            let copy = Arc::new(stored.copy(kept.into_iter().flatten()));
+            self.runs.push_back(Run { stored: copy, events, memory: 0 });
+        }
+        let mut memory = 0;
+        for run in self.runs.range_mut(first..) {
+            run.memory = size_of::<Run<T>>();
+            memory += run.memory;
+        }
+        if let Some(last) = self.runs.back_mut() {
+            let stored = last.stored.memory();
+            last.memory += stored;
+            memory += stored;
+        }
+        self.memory = self.memory - counted + memory;
+        self.pool.give_back(counted);
+        self.pool.take(memory);
     }
 
     /// Takes whole frames, `about` that many bytes and at least one frame, and returns them with the number
@@ -160,15 +232,16 @@ impl Queue {
     fn take_run(&mut self, about: usize) -> Option<(Bytes, usize)> {
         let run = self.runs.front_mut()?;
         let start = run.events.start;
-        let frames = run.batch.frame_range(run.events.clone());
+        let stored = run.stored.frames();
+        let frames = stored.range(run.events.clone());
         let end = if frames.len() <= about {
             run.events.end
         } else {
             // Up to and including the event that reaches the size.
-            let reaches = |end: &usize| run.batch.frame_range(start..*end).len() >= about;
+            let reaches = |end: &usize| stored.range(start..*end).len() >= about;
             (start + 1..run.events.end).find(reaches).unwrap_or(run.events.end)
         };
-        let chunk = run.batch.frames().slice(run.batch.frame_range(start..end));
+        let chunk = stored.bytes().slice(stored.range(start..end));
         self.remove_oldest(end - start);
         Some((chunk, end - start))
     }
@@ -183,19 +256,38 @@ impl Queue {
     fn remove_oldest(&mut self, count: usize) {
         if let Some(run) = self.runs.front_mut() {
             let end = run.events.start + count;
-            self.bytes -= run.batch.frame_range(run.events.start..end).len();
+            self.bytes -= run.stored.frames().range(run.events.start..end).len();
             self.events -= count;
             run.events.start = end;
             if run.events.is_empty() {
+                self.memory -= run.memory;
+                self.pool.give_back(run.memory);
                 self.runs.pop_front();
             }
         }
     }
 
     /// The queued events, oldest first.
-    pub(super) fn into_runs(self) -> impl Iterator<Item = (Arc<Batch>, Range<usize>)> {
-        self.runs.into_iter().map(|run| (run.batch, run.events))
+    pub(super) fn runs(&self) -> impl Iterator<Item = (Arc<T>, Range<usize>)> {
+        self.runs.iter().map(|run| (Arc::clone(&run.stored), run.events.clone()))
     }
+
+    /// Gives its memory back to the pool, before it is freed.
+    pub(super) fn release(&mut self) {
+        self.pool.give_back(std::mem::take(&mut self.memory));
+    }
+}
+
+impl<T: Stored> Drop for Queue<T> {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// The most memory that events take in a queue, whether they are copied or share their batch.
+fn most_memory(events: usize, bytes: usize) -> usize {
+    const EACH_RUN: usize = size_of::<Run<Frames>>() + OVERHEAD_BYTES;
+    bytes + bytes / 3 + events * size_of::<usize>() + EACH_RUN
 }
 
 #[cfg(test)]
@@ -207,21 +299,21 @@ mod tests {
     };
 
     /// A batch of events whose messages have these sizes.
-    fn batch(sizes: &[usize]) -> Arc<Batch> {
+    fn batch(sizes: &[usize]) -> Arc<Frames> {
         let mut builder = BatchBuilder::default();
         for size in sizes {
             let event = Event { name: b"a", correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
             assert!(builder.push(&vec![7; *size], event));
         }
-        Arc::new(builder.take())
+        Arc::clone(builder.take().shared_frames())
     }
 
-    fn queue(events: usize, bytes: usize, when_full: WhenFull) -> Queue {
-        Queue::new(Limits { events, bytes, when_full })
+    fn queue(events: usize, bytes: usize, when_full: WhenFull) -> Queue<Frames> {
+        Queue::new(Limits { events, bytes, when_full }, &Pool::new(usize::MAX))
     }
 
     /// Takes all messages and returns their sizes.
-    fn take_all(queue: &mut Queue, about: usize) -> Vec<usize> {
+    fn take_all(queue: &mut Queue<Frames>, about: usize) -> Vec<usize> {
         let mut sizes = Vec::new();
         while let Some((frames, events)) = queue.take(about) {
             let before = sizes.len();
@@ -239,7 +331,7 @@ mod tests {
             let mut queue = queue(1_000, 1_000_000, WhenFull::DropNewest);
             for part in sizes.chunks(23) {
                 let batch = batch(part);
-                (0..batch.len()).for_each(|event| assert_eq!(queue.push(&batch, event), 0));
+                (0..part.len()).for_each(|event| assert_eq!(queue.push(&batch, event), 0));
                 queue.settle(&batch);
             }
             assert_eq!(take_all(&mut queue, about), sizes, "chunks of about {about}");
@@ -271,7 +363,7 @@ mod tests {
         let batch = batch(&[1, 2, 3]);
         for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
             let mut queue = queue(2, 1_000, when_full);
-            let pushed = |queue: &mut Queue| queue.push(&batch, 0) == 0;
+            let pushed = |queue: &mut Queue<Frames>| queue.push(&batch, 0) == 0;
             assert!(pushed(&mut queue) && pushed(&mut queue));
             let (_, taken) = queue.take(1_000).unwrap();
             queue.add_in_flight(taken, true);
@@ -293,6 +385,34 @@ mod tests {
         queue.add_in_flight(taken, false);
         assert_eq!(queue.push(&batch, 1), 0);
         assert_eq!((queue.in_flight(), queue.settle_in_flight(5)), (1, 1));
+    }
+
+    #[test]
+    fn a_queue_counts_what_it_keeps_in_memory_until_it_is_taken() {
+        let stored = batch(&[1_000; 100]);
+        let pool = Pool::new(1_000_000);
+        let taken = || 1_000_000 - pool.left();
+        let limits = Limits { events: 1_000, bytes: 1_000_000, when_full: WhenFull::DropNewest };
+        // All of the batch, most of it, and too little to share it.
+        for (kept, shared) in [(100, true), (80, true), (70, false), (1, false)] {
+            let mut queue = Queue::new(limits, &pool);
+            (0..kept).for_each(|event| assert_eq!(queue.push(&stored, event), 0));
+            queue.settle(&stored);
+            assert_eq!(Arc::strong_count(&stored) > 1, shared);
+            let expected = if shared { stored.memory() } else { kept * (1_005 + 8) };
+            assert!((expected..expected + 500).contains(&taken()), "{kept}: {} of {expected}", taken());
+            assert!(taken() <= most_memory(kept, kept * 1_005), "{kept}");
+            // A part of a batch keeps all of it.
+            while queue.len() > 1 {
+                queue.take(1).unwrap();
+                assert!(taken() >= expected);
+            }
+            queue.take(1).unwrap();
+            assert_eq!(taken(), 0);
+            queue.push(&stored, 0);
+            drop(queue);
+            assert_eq!(taken(), 0);
+        }
     }
 
     #[test]

@@ -4,12 +4,13 @@ use super::{
     Snapshot,
     consumer::{Consumer, Registration},
     evaluation::Plan,
+    pool::Pool,
     queue::{Limits, Queue, WhenFull},
 };
 use crate::{
     control::Controls,
     event::{
-        batch::Batch,
+        batch::{Batch, Frames},
         stats::{BacklogStats, ConsumerStats, StreamStats},
     },
 };
@@ -18,8 +19,10 @@ use std::{mem, ops::Range, sync::Arc, task::Waker};
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) stream: StreamStats,
+    /// The memory of the backlog and all queues.
+    pool: Arc<Pool>,
     backlog_limits: Limits,
-    backlog: Queue,
+    backlog: Queue<Batch>,
     backlog_stats: BacklogStats,
     /// How many events the backlog has dropped since it was replayed last.
     pub(super) backlog_missing: u64,
@@ -43,12 +46,14 @@ pub(super) struct State {
 
 impl State {
     /// The newest events are worth most to the next subscriber, so that the backlog drops the oldest.
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, total_bytes: usize) -> Self {
+        let pool = Pool::new(total_bytes);
         let backlog_limits = Limits { when_full: WhenFull::DropOldest, ..limits };
         Self {
             stream: StreamStats::default(),
             backlog_limits,
-            backlog: Queue::new(backlog_limits),
+            backlog: Queue::new(backlog_limits, &pool),
+            pool,
             backlog_stats: BacklogStats::default(),
             backlog_missing: 0,
             consumers: Vec::new(),
@@ -82,7 +87,7 @@ impl State {
 
     /// Registers a consumer and returns its key, and the backlog if it takes it: the consumer waits until
     /// that is [evaluated and replayed](Consumer::replay).
-    pub(super) fn add(&mut self, registration: Registration) -> (u64, Option<Queue>) {
+    pub(super) fn add(&mut self, registration: Registration) -> (u64, Option<Queue<Batch>>) {
         self.version += 1;
         self.registered += 1;
         let (mut id, mut backlog) = (0, None);
@@ -91,15 +96,15 @@ impl State {
             id = self.subscribed;
             self.backlog_stats.replayed += self.backlog.len() as u64;
             self.backlog_missing = 0;
-            backlog = Some(mem::replace(&mut self.backlog, Queue::new(self.backlog_limits)));
+            backlog = Some(mem::replace(&mut self.backlog, Queue::new(self.backlog_limits, &self.pool)));
         }
-        self.consumers.push(Consumer::new(self.registered, id, registration));
+        self.consumers.push(Consumer::new(self.registered, id, registration, &self.pool));
         (self.registered, backlog)
     }
 
     /// Marks a consumer as left. Its counters stay or are added to those of the disconnected. It returns what
     /// remains of it, to be dropped after the lock is released.
-    pub(super) fn leave(&mut self, key: u64) -> (Option<Queue>, Vec<Consumer>) {
+    pub(super) fn leave(&mut self, key: u64) -> (Option<Queue<Frames>>, Vec<Consumer>) {
         let queue = self.consumer(key).map(Consumer::leave);
         let leaves = |consumer: &mut Consumer| consumer.key == key && !consumer.options.stays_after_leaving;
         let left: Vec<_> = self.consumers.extract_if(.., leaves).collect();
@@ -168,8 +173,9 @@ impl State {
     /// Whether an event of this size fits every queue and, if a subscriber is needed and there is none, the
     /// backlog.
     pub(super) fn has_room_everywhere(&self, bytes: usize, need_subscriber: bool) -> bool {
-        self.consumers.iter().all(|consumer| consumer.has_room(1, bytes))
-            && (!need_subscriber || self.subscriber_count() > 0 || self.backlog.has_room(1, bytes))
+        let queues = self.consumers.len() + 1;
+        self.consumers.iter().all(|consumer| consumer.has_room(1, bytes, queues))
+            && (!need_subscriber || self.subscriber_count() > 0 || self.backlog.has_room(1, bytes, queues))
     }
 
     pub(super) fn is_delivered(&self, backlog_too: bool) -> bool {

@@ -86,6 +86,102 @@ fn only_the_first_subscriber_receives_the_backlog() {
     assert_eq!(snapshot.subscribers[0].stats.offered, 2);
 }
 
+/// A hub whose queues are bounded in memory alone.
+fn bounded(total_bytes: usize, when_full: WhenFull) -> Arc<Hub> {
+    let limits = Limits { events: usize::MAX, bytes: usize::MAX, when_full };
+    Hub::bounded(Controls::default(), limits, total_bytes)
+}
+
+/// An event whose message has about this size.
+fn large(name: &str, bytes: usize) -> Batch {
+    let mut builder = BatchBuilder::default();
+    let event = Event { name: name.as_bytes(), correlation_id: b"", timestamp_ns: 0, timestamp_given: true };
+    assert!(builder.push(&vec![0; bytes], event));
+    builder.take()
+}
+
+#[test]
+fn queues_that_are_not_read_are_bounded_together_and_leave_room_for_others() {
+    const TOTAL: u64 = 1_000_000;
+    for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
+        let hub = bounded(1_000_000, when_full);
+        let stalled: Vec<_> = (0..20).map(|_| hub.subscribe("")).collect();
+        let exporter = export(&hub);
+        for _ in 0..1_000 {
+            hub.publish(large("a", 1_000), &StreamStats::default());
+        }
+        let queued = || -> u64 {
+            let snapshot = hub.snapshot();
+            assert!(snapshot.balances(), "{snapshot:#?}");
+            let all = snapshot.subscribers.iter().chain(&snapshot.exporters);
+            all.map(|consumer| consumer.stats.queued_bytes).sum()
+        };
+        assert!((TOTAL / 2..TOTAL).contains(&queued()), "{}", queued());
+        // The room that they leave is enough for one that reads.
+        let reader = hub.subscribe("");
+        for _ in 0..100 {
+            for _ in 0..10 {
+                hub.publish(large("a", 1_000), &StreamStats::default());
+            }
+            while poll(&reader).is_ready() {}
+        }
+        let stats = hub.snapshot().subscribers[20].stats;
+        assert_eq!((stats.delivered, stats.dropped), (1_000, 0));
+        assert!(hub.snapshot().subscribers[0].stats.dropped > 900);
+        // What they give back is free for others.
+        drop(stalled);
+        drop(exporter);
+        for _ in 0..300 {
+            hub.publish(large("a", 1_000), &StreamStats::default());
+        }
+        assert_eq!(hub.snapshot().subscribers[0].stats.queued, 300);
+    }
+}
+
+#[test]
+fn an_empty_queue_takes_an_event_though_no_memory_is_left() {
+    for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
+        let hub = bounded(1, when_full);
+        let (first, second) = (hub.subscribe(""), hub.subscribe(""));
+        for name in ["a", "b"] {
+            hub.publish(large(name, 1_000), &StreamStats::default());
+        }
+        for subscriber in hub.snapshot().subscribers {
+            assert_eq!((subscriber.stats.queued, subscriber.stats.dropped), (1, 1));
+        }
+        drop((first, second));
+        hub.publish(large("a", 1_000), &StreamStats::default());
+        assert_eq!(hub.snapshot().backlog.waiting, 1);
+    }
+}
+
+#[test]
+fn publication_that_waits_drops_nothing_however_little_memory_there_is() {
+    let hub = bounded(10_000, WhenFull::DropNewest);
+    let subscribers: Vec<_> = (0..4).map(|_| hub.subscribe("")).collect();
+    let publisher = std::thread::spawn({
+        let hub = Arc::clone(&hub);
+        move || {
+            for _ in 0..100 {
+                let event = Arc::new(large("a", 1_000));
+                hub.publish_waiting(&event, 0..1, &StreamStats::default(), true, &mut || ());
+            }
+            hub.close();
+        }
+    });
+    let mut ended = [false; 4];
+    while ended.contains(&false) {
+        for (subscriber, ended) in subscribers.iter().zip(&mut ended) {
+            *ended = poll(subscriber) == Poll::Ready(None);
+        }
+        std::thread::yield_now();
+    }
+    publisher.join().unwrap();
+    for subscriber in hub.snapshot().subscribers {
+        assert_eq!((subscriber.stats.delivered, subscriber.stats.dropped), (100, 0));
+    }
+}
+
 #[test]
 fn the_backlog_keeps_the_newest_events_whatever_queues_drop() {
     for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
