@@ -7,7 +7,7 @@
 //! GOAWAY is written here.
 //!
 //! Some clients (grpclib) also discard what they have received but not processed when they see GOAWAY. So it
-//! is sent when the peer has processed the trailers. For that SETTINGS without any setting follow the
+//! is sent a moment after the peer has processed the trailers. For that SETTINGS without any setting follow the
 //! trailers: a peer must acknowledge them once it has processed all that came before (RFC 9113, section 6.5).
 
 use super::{
@@ -27,6 +27,10 @@ const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The same if it has not acknowledged any settings so far: some clients never do.
 const FIRST_ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long after that GOAWAY waits for the peer to close by itself: curl reports the trailers only if it sees
+/// no GOAWAY before it has passed on what it has received, and grpclib cancels a call that has not returned.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// The error code in GOAWAY.
 const NO_ERROR: u32 = 0;
@@ -62,8 +66,15 @@ impl Closing {
         } else {
             FIRST_ACKNOWLEDGEMENT_TIMEOUT
         };
+        let processed = async {
+            match timeout(limit, read_while(wire, |wire| !wire.settings_are_acknowledged())).await {
+                Ok(Ok(())) => timeout(GRACE, read_while(wire, |_| true)).await.unwrap_or(Ok(())),
+                Ok(failed) => failed,
+                Err(_) => Ok(()),
+            }
+        };
         tokio::select! {
-            acknowledged = timeout(limit, acknowledged(wire)) => acknowledged.unwrap_or(Ok(()))?,
+            processed = processed => processed?,
             () = self.half_time() => {}
         }
         let payload = [last.to_be_bytes(), NO_ERROR.to_be_bytes()].concat();
@@ -80,10 +91,13 @@ impl Closing {
     }
 }
 
-/// Waits until the peer has acknowledged all settings.
-async fn acknowledged<T: AsyncRead + Unpin>(wire: &mut Wire<T>) -> io::Result<()> {
+/// Reads as long as the condition holds. Fails if the peer closes.
+async fn read_while<T>(wire: &mut Wire<T>, condition: impl Fn(&Wire<T>) -> bool) -> io::Result<()>
+where
+    T: AsyncRead + Unpin,
+{
     let mut scrap = [0; 4096];
-    while !wire.settings_are_acknowledged() {
+    while condition(wire) {
         if wire.read(&mut scrap).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

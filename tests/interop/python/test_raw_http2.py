@@ -113,12 +113,17 @@ def test_data_sent_until_the_end_does_not_reset_the_connection(start):
     assert sidecar.wait() == 4
 
 
+def controls_applied(sidecar):
+    """The number for each subscriber. A subscription begins with its first control."""
+    return [subscriber.controls_applied for subscriber in sidecar.status().subscribers]
+
+
 def test_a_control_may_be_split_over_frames(start):
     sidecar = start()
     with RawSubscriber(sidecar.port) as subscriber:
         subscriber.read_headers()
         subscriber.send_in_pieces(filtering(deny=["b"]))
-        wait_until("the control", lambda: sidecar.status().subscribers[0].controls_applied == 1)
+        wait_until("the control", lambda: controls_applied(sidecar) == [1])
         sidecar.emit_and_wait("a", "b", "c")
         sidecar.end_worker()
         assert names(subscriber.read_to_trailers()) == ["a", "c"]
@@ -129,7 +134,7 @@ def test_two_controls_may_share_a_frame(start):
     with RawSubscriber(sidecar.port) as subscriber:
         subscriber.read_headers()
         subscriber.send(filtering(deny=["a"]), filtering(deny=["b"]))
-        wait_until("the controls", lambda: sidecar.status().subscribers[0].controls_applied == 2)
+        wait_until("the controls", lambda: controls_applied(sidecar) == [2])
         sidecar.emit_and_wait("a", "b", "c")
         sidecar.end_worker()
         assert names(subscriber.read_to_trailers()) == ["a", "c"]
@@ -139,7 +144,7 @@ def test_a_broken_connection_unsubscribes(start):
     sidecar = start()
     with RawSubscriber(sidecar.port) as subscriber:
         subscriber.read_headers()
-        assert len(sidecar.status().subscribers) == 1
+        wait_until("the subscription", lambda: len(sidecar.status().subscribers) == 1)
     wait_until("it to have left", lambda: sidecar.status().departed_count == 1)
     assert not sidecar.status().subscribers
 
