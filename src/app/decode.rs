@@ -1,5 +1,6 @@
 //! `decode`: prints the events of recordings as JSON lines.
 
+use super::standard_output;
 use crate::{
     config::Framing,
     event::{
@@ -10,7 +11,7 @@ use crate::{
     },
     input::{decode::Decoder, dialect, splitter::Splitter},
     pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough, recording},
-    system::{fd::write_all, log, visible::escape_in_json},
+    system::{log, visible::escape_in_json},
     worker::Exit,
 };
 use prost::Message as _;
@@ -35,11 +36,11 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
     for recording in recordings {
         result = result.and(recording.feed(&mut pipeline, false, |printer| printer.result.is_err()));
     }
-    match &pipeline.publisher().result {
-        // The reader has closed the pipe.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Code(0)),
-        Err(error) => return Err(format!("standard output: {error}")),
-        Ok(()) => {}
+    let printed = &pipeline.publisher().result;
+    standard_output::printed(printed)?;
+    if printed.is_err() {
+        // The reader has what it wants.
+        return Ok(Exit::Code(0));
     }
     rejected(pipeline.stats()).for_each(log::error_line);
     result.map(|()| Exit::Code(0)).map_err(|error| error.to_string())
@@ -66,7 +67,7 @@ impl Publisher for Printer {
         }
         escape_in_json(&mut self.lines);
         if self.result.is_ok() {
-            self.result = write_all(io::stdout(), &self.lines).map_err(|unwritten| unwritten.error);
+            self.result = standard_output::write(&self.lines);
         }
     }
 

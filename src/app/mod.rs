@@ -6,6 +6,7 @@ mod ready_file;
 mod replay;
 mod session;
 mod socket_files;
+mod standard_output;
 mod start;
 mod tail;
 mod wrap;
@@ -13,11 +14,13 @@ mod wrap;
 use crate::{
     cli::{self, Cli, Parsed, reference},
     config::{self, Task},
-    system::fd::write_all,
     worker::Exit,
 };
 use ready_file::ReadyFile;
-use std::{ffi::OsString, io};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+};
 
 /// Runs a command line, program name first.
 ///
@@ -28,7 +31,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
     match cli::parse(arguments) {
         Ok(Parsed::Text(text)) => {
             // Coloured if stdout is a terminal.
-            let _ = text.print();
+            let print = || text.print().and_then(|()| io::stdout().flush());
+            standard_output::printed(&standard_output::require_open().and_then(|()| print()))?;
             Ok(Exit::Code(0))
         }
         Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, &environment_names),
@@ -50,8 +54,7 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(address, access) => tail::run(&address, &access).map_err(|error| error.to_string()),
         Task::Completions(shell) => {
-            // A reader that closes early has what it wants.
-            let _ = write_all(io::stdout(), &reference::completions(shell));
+            standard_output::printed(&standard_output::write(&reference::completions(shell)))?;
             Ok(Exit::Code(0))
         }
     }

@@ -1,5 +1,6 @@
 //! `tail`: prints the events of a running sidecar as JSON lines.
 
+use super::standard_output;
 use crate::{
     config::{ClientAccess, ClientTls},
     event::{
@@ -11,7 +12,7 @@ use crate::{
         address::Address, pem, reload::Source as _, source_file::SourceError, tokens::TokenFile,
         unix_socket::abstract_name,
     },
-    system::{fd::write_all, log::error_line, visible::escape_in_json},
+    system::{log::error_line, visible::escape_in_json},
     worker::Exit,
 };
 use hyper_util::rt::TokioIo;
@@ -81,7 +82,7 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError>
         lines.clear();
         let written = json::write(&mut lines, &event, Some(event.timestamp_ns))
             .map(|()| escape_in_json(&mut lines))
-            .and_then(|()| write_all(io::stdout(), &lines).map_err(|unwritten| unwritten.error));
+            .and_then(|()| standard_output::write(&lines));
         match written {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(TailError::Output(error)),

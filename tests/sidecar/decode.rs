@@ -1,11 +1,12 @@
-//! `decode`: compressed recordings, non-blocking input, and what its lines may contain.
+//! `decode`: compressed recordings, non-blocking input, what its lines may contain, and where they go.
 
-use crate::support::{Finished, Sidecar, line, run, wait_for};
+use crate::support::{BINARY, Finished, Sidecar, line, run, wait_for};
 use flate2::{Compression, write::GzEncoder};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::{
     fs::{self, File},
     io::{self, Write as _},
+    process::Command,
 };
 
 fn gzip(text: &str) -> Vec<u8> {
@@ -88,4 +89,37 @@ async fn what_a_terminal_obeys_is_escaped_in_every_output() {
     let refused = run(&["tail", "a\u{9b}2J\u{202e}"]);
     let stderr = refused.expect_code(125).stderr();
     assert!(stderr.contains("\\u{9b}2J\\u{202e}") && !stderr.contains(['\u{9b}', '\u{202e}']), "{stderr}");
+}
+
+#[test]
+fn a_stdout_that_takes_nothing_is_an_error_but_a_reader_that_leaves_is_none() {
+    let log = line("a", 1, "");
+    let mut broken = Vec::new();
+    for words in ["decode \"$1\"", "--help", "--version", "completions bash"] {
+        for (to, code, error) in [
+            (">/dev/full", 125, "standard output: No space left on device"),
+            (">&-", 125, "standard output: Bad file descriptor"),
+            ("| true", 0, ""),
+            (">/dev/null", 0, ""),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("log");
+            // More than fits in a pipe that nobody reads.
+            fs::write(&path, log.repeat(if to == "| true" { 10_000 } else { 1 })).unwrap();
+            let command = format!("\"$0\" {words}");
+            let script = if to == "| true" {
+                format!("{{ {command}; echo $? >\"$1.code\"; }} {to}; exit $(cat \"$1.code\")")
+            } else {
+                format!("{command} {to}")
+            };
+            let output = Command::new("sh").args(["-c", &script, BINARY]).arg(&path).output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            let is_right = output.status.code() == Some(code)
+                && (if code == 0 { stderr.is_empty() } else { stderr.contains(error) });
+            if !is_right {
+                broken.push(format!("{words} {to}: {}: {stderr}", output.status));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
 }
