@@ -9,6 +9,7 @@ mod socket_files;
 mod standard_output;
 mod start;
 mod tail;
+mod worker_stderr;
 mod wrap;
 
 use crate::{

@@ -10,18 +10,21 @@ use super::{
     ready_file::ReadyFile,
     session::{Finished, Session},
     socket_files::SocketFiles,
+    worker_stderr::WorkerStderr,
 };
 use crate::{
     config::Wrap,
-    pipeline::{Parts, Pipeline, leftover::Leftover, live, output::Mode, publisher::Dropping, wake::Wake},
-    system::{
-        log::{self, Level},
-        option::Given,
+    pipeline::{
+        Parts, Pipeline,
+        leftover::Leftover,
+        live::{self, Channel},
+        output::Mode,
+        publisher::Dropping,
+        wake::Wake,
     },
+    system::log::{self, Level},
     worker::{
         Exit, copier,
-        pipe::{self, PipeSize},
-        program::is_node,
         signals::Signals,
         spawn::{Command, prepare_environment},
         startup::close_inherited,
@@ -30,10 +33,7 @@ use crate::{
         witness::Witness,
     },
 };
-use nix::{
-    errno::Errno,
-    unistd::{Pid, dup2_stdin, dup2_stdout},
-};
+use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
 use std::{fs::OpenOptions, io, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
 
 /// How much later than the reading thread the main thread gives up, in case that one hangs.
@@ -64,23 +64,9 @@ pub fn run(
         tracing::info!("panic at {}", location.as_deref().unwrap_or("an unknown location"));
     }));
     let worker_state = Arc::new(WorkerState::new(&config.program));
-    let given = config.serve.source.pipe_size.clone();
-    let pipe_size = match &given {
-        Some(given) => PipeSize::Fixed(given.value),
-        // Node writes to a pipe asynchronously: `process.exit()` loses what does not fit into the pipe.
-        None if is_node(&config.program) => PipeSize::Large,
-        None => PipeSize::Default,
-    };
-    let (pipe, worker_stderr) = pipe::open(pipe_size).map_err(|error| {
-        let Some(Given { origin, .. }) = &given else { return system(error) };
-        match error {
-            Errno::EPERM => origin.error("more than this user may have (/proc/sys/fs/pipe-max-size)"),
-            error => origin.error(error),
-        }
-    })?;
-    pipe::copy_permissions(io::stderr(), &worker_stderr);
+    let WorkerStderr { reader, writer, channel, window } = WorkerStderr::open(&config)?;
     // Duplicate it now: clients can use up all descriptors once they are served.
-    let late = pipe.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
+    let late = reader.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
     let socket_files = SocketFiles::default();
     let mode = Mode::Live(Arc::clone(&worker_state));
     let session = Session::start(&mut config.serve, ready_file, mode, &socket_files, &log);
@@ -91,8 +77,8 @@ pub fn run(
     let reading = Reading {
         pipeline: Pipeline::new(Parts { passthrough, ..parts }),
         session,
-        pipe,
-        fixed_size: pipe_size != PipeSize::Default,
+        stderr: reader,
+        channel,
         wake: Arc::clone(&wake),
         stages,
         summary_wanted: config.serve.serving.log().level > Level::Off,
@@ -103,7 +89,7 @@ pub fn run(
         .map_err(|error| error.to_string())?;
 
     let program = &config.program;
-    let command = Command { program, arguments: &config.arguments, stderr: worker_stderr };
+    let command = Command { program, arguments: &config.arguments, stderr: writer };
     let mut supervisor = match Supervisor::start(command, &signals, witness) {
         Ok(supervisor) => supervisor,
         Err(error) => {
@@ -111,6 +97,9 @@ pub fn run(
             return Ok(Exit::Code(error.exit_code()));
         }
     };
+    if let Some(window) = window {
+        supervisor.passes_size(window);
+    }
     let worker = supervisor.worker();
     worker_state.started(worker.as_raw().unsigned_abs());
     tracing::info!("worker {worker} started: {}", program.display());
@@ -145,8 +134,8 @@ fn give_up_descriptors() {
 struct Reading {
     pipeline: Pipeline<Dropping, io::Stderr>,
     session: Session,
-    pipe: OwnedFd,
-    fixed_size: bool,
+    stderr: OwnedFd,
+    channel: Channel,
     wake: Arc<Wake>,
     stages: Stages,
     summary_wanted: bool,
@@ -154,9 +143,11 @@ struct Reading {
 
 impl Reading {
     fn run(self) {
-        let Self { mut pipeline, session, pipe, fixed_size, wake, stages, summary_wanted } = self;
+        let Self { mut pipeline, session, stderr, mut channel, wake, stages, summary_wanted } = self;
         let Stages { passed, finished } = stages;
-        live::feed(&pipe, fixed_size, &wake, &mut pipeline);
+        live::feed(&stderr, &mut channel, &wake, &mut pipeline);
+        // The main thread looks whether another process still has the worker's end.
+        drop(channel);
         drop(passed);
         let Finished { summary, .. } = session.finish(|| pipeline.print_log());
         if summary_wanted {

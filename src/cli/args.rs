@@ -12,6 +12,7 @@ use crate::{
         option::{Given, Several, named, one_of, path, repeated, value},
         value::{COUNT, Period, SIZE, duration, integer_in, nonzero_duration, ratio, switch},
     },
+    worker::pty::StderrKind,
 };
 use clap::{ArgAction, Args};
 use std::{path::PathBuf, time::Duration};
@@ -221,6 +222,19 @@ pub struct SourceArgs {
             1 MiB while reads fill it, and starts with 1 MiB for Node]"
     )]
     pub pipe_size: Option<Given<usize>>,
+
+    /// What the worker's stderr is
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_enum,
+        default_value_t,
+        env = "TELEMETRY_SIDECAR_STDERR",
+        value_parser = one_of::<StderrKind>(),
+        long_help = "What the worker's stderr is. A pseudo-terminal changes no byte and has the size of the \
+            sidecar's terminal, or that in LINES and COLUMNS if there is none. A replay ignores it"
+    )]
+    pub stderr: StderrKind,
 }
 
 /// What subscriptions start with, and what may wait for them.

@@ -4,6 +4,8 @@
 //! announces log lines and the worker's end. After the worker's end it processes the bytes that are in the
 //! pipe at that moment and no more: a grandchild that goes on writing does not delay the exit.
 //!
+//! It may be a pseudo-terminal instead of a pipe.
+//!
 //! The pipe starts at the system's size and is enlarged while reads come full, because each user has a budget
 //! of pipe memory and most workers need none of it.
 //!
@@ -12,7 +14,7 @@
 //! waiting for the next byte, and then reads what has arrived.
 
 use super::{Pipeline, Publisher, wake::Wake};
-use crate::worker::pipe;
+use crate::worker::{pipe, pty::Window};
 use nix::{
     errno::Errno,
     sys::{prctl::set_timerslack, time::TimeSpec},
@@ -27,8 +29,8 @@ use std::{
 /// The largest read, in bytes: all of a pipe of the default size. A read and the events made of it fit a
 /// core's cache.
 const READ_BYTES: usize = pipe::DEFAULT_BYTES;
-/// After a read of this many bytes the pipe is read again at once: writers rarely fill it to the last byte.
-const LARGE_READ_BYTES: usize = READ_BYTES / 2;
+/// The largest read from a pseudo-terminal.
+const TERMINAL_READ_BYTES: usize = 4096;
 
 /// Reads that follow one another within this time are coalesced.
 const COALESCE_WINDOW: Duration = Duration::from_micros(400);
@@ -36,11 +38,41 @@ const COALESCE_WINDOW: Duration = Duration::from_micros(400);
 /// worker.
 const COALESCE_DELAY: TimeSpec = TimeSpec::new(0, 150_000);
 
-/// The worker's pipe, read until the worker has ended and what it wrote is read.
+/// What the worker's stderr is.
+#[derive(Debug)]
+pub(crate) enum Channel {
+    /// A pipe, which grows while reads come full or keeps its size.
+    Pipe { grows: bool },
+    /// A pseudo-terminal. The size of the sidecar's terminal may change while the sidecar is not in its
+    /// foreground group, and then no signal reports that. So it is compared whenever the worker has written.
+    Terminal(Window),
+}
+
+impl Channel {
+    /// After a read of this many bytes it is read again at once: writers rarely fill it to the last byte.
+    fn large_read_bytes(&self) -> usize {
+        match self {
+            Self::Pipe { .. } => READ_BYTES / 2,
+            Self::Terminal(_) => TERMINAL_READ_BYTES / 2,
+        }
+    }
+
+    /// At least as many bytes as are in it.
+    fn bytes_in(&self, fd: &OwnedFd) -> usize {
+        match self {
+            Self::Pipe { .. } => bytes_in(fd),
+            // The system does not say how many these are, and holds about 16 KiB.
+            Self::Terminal(_) => READ_BYTES,
+        }
+    }
+}
+
+/// The worker's stderr, read until the worker has ended and what it wrote is read.
 struct Source<'a> {
-    pipe: &'a OwnedFd,
+    fd: &'a OwnedFd,
+    channel: &'a mut Channel,
     wake: &'a Wake,
-    /// After the worker's end: how many of the bytes that were then in the pipe are still to be read.
+    /// After the worker's end: how many of the bytes that were then there are still to be read, at most.
     left: Option<usize>,
 }
 
@@ -52,18 +84,21 @@ enum Next {
 }
 
 impl<'a> Source<'a> {
-    fn new(pipe: &'a OwnedFd, wake: &'a Wake) -> Self {
-        Self { pipe, wake, left: None }
+    fn new(fd: &'a OwnedFd, channel: &'a mut Channel, wake: &'a Wake) -> Self {
+        Self { fd, channel, wake, left: None }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Next {
         if self.left.is_none() && self.wake.has_ended() {
-            self.left = Some(bytes_in(self.pipe));
+            self.left = Some(self.channel.bytes_in(self.fd));
         }
         let size = self.left.unwrap_or(usize::MAX).min(buffer.len());
-        match buffer.get_mut(..size).map(|buffer| read(self.pipe, buffer)) {
+        match buffer.get_mut(..size).map(|buffer| read(self.fd, buffer)) {
             Some(Ok(count)) if count > 0 => {
                 self.left = self.left.map(|left| left - count);
+                if let Channel::Terminal(window) = self.channel {
+                    window.update();
+                }
                 Next::Bytes(count)
             }
             Some(Err(Errno::EAGAIN | Errno::EINTR)) if self.left.is_none() => Next::Nothing,
@@ -72,11 +107,18 @@ impl<'a> Source<'a> {
     }
 
     fn wait_for_bytes(&self) {
-        self.wake.wait(Some(self.pipe), None);
+        self.wait(Some(self.fd), None);
     }
 
     fn wait_for_more_bytes(&self) {
-        self.wake.wait(None, Some(COALESCE_DELAY));
+        self.wait(None, Some(COALESCE_DELAY));
+    }
+
+    /// After the worker's end the bytes are there already, and nothing reports that there are no more.
+    fn wait(&self, fd: Option<&OwnedFd>, limit: Option<TimeSpec>) {
+        if self.left.is_none() {
+            self.wake.wait(fd, limit);
+        }
     }
 
     /// A worker may close its stderr and live on.
@@ -88,35 +130,29 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Feeds a worker's stderr to the pipeline until the worker has ended and all that it wrote is processed. A
-/// pipe of fixed size is not enlarged.
+/// Feeds a worker's stderr to the pipeline until the worker has ended and all that it wrote is processed.
 ///
 /// After a panic everything that was read and what the worker still writes reaches stderr unseen: an error of
 /// the sidecar's must not cost the worker its output.
-pub fn feed<P: Publisher, F: AsFd>(
-    pipe: &OwnedFd,
-    fixed_size: bool,
+pub(crate) fn feed<P: Publisher, F: AsFd>(
+    stderr: &OwnedFd,
+    channel: &mut Channel,
     wake: &Wake,
     pipeline: &mut Pipeline<P, F>,
 ) {
-    let process = AssertUnwindSafe(|| process(pipe, fixed_size, wake, pipeline));
+    let process = AssertUnwindSafe(|| process(Source::new(stderr, channel, wake), pipeline));
     if catch_unwind(process).is_err() {
         // Publishing the counters may panic again; the bytes are written before.
         let _ = catch_unwind(AssertUnwindSafe(|| pipeline.pass_unfinished()));
-        copy_raw(pipe, wake, pipeline);
+        copy_raw(Source::new(stderr, channel, wake), pipeline);
     }
 }
 
-fn process<P: Publisher, F: AsFd>(
-    pipe: &OwnedFd,
-    fixed_size: bool,
-    wake: &Wake,
-    pipeline: &mut Pipeline<P, F>,
-) {
+fn process<P: Publisher, F: AsFd>(mut source: Source<'_>, pipeline: &mut Pipeline<P, F>) {
     // The coalesce delay is short and must not be rounded up.
     let _ = set_timerslack(1);
-    let mut source = Source::new(pipe, wake);
-    let mut growth = Growth::new(!fixed_size);
+    let large_read_bytes = source.channel.large_read_bytes();
+    let mut growth = Growth::new(matches!(source.channel, Channel::Pipe { grows: true }));
     let mut coalescer = ReadCoalescer::default();
     loop {
         match source.read(pipeline.spare(READ_BYTES)) {
@@ -124,8 +160,8 @@ fn process<P: Publisher, F: AsFd>(
                 pipeline.advance(count);
                 pipeline.print_log();
                 coalescer.note_read(Instant::now());
-                if count >= LARGE_READ_BYTES {
-                    growth.after_large_read(pipe);
+                if count >= large_read_bytes {
+                    growth.after_large_read(source.fd);
                     continue;
                 }
             }
@@ -143,9 +179,8 @@ fn process<P: Publisher, F: AsFd>(
 }
 
 /// Copies a worker's stderr as it is until the worker has ended.
-fn copy_raw<P: Publisher, F: AsFd>(pipe: &OwnedFd, wake: &Wake, pipeline: &mut Pipeline<P, F>) {
+fn copy_raw<P: Publisher, F: AsFd>(mut source: Source<'_>, pipeline: &mut Pipeline<P, F>) {
     let mut chunk = vec![0; READ_BYTES];
-    let mut source = Source::new(pipe, wake);
     loop {
         match source.read(&mut chunk) {
             Next::Bytes(count) => pipeline.pass_raw(chunk.get(..count).unwrap_or_default()),

@@ -76,10 +76,26 @@ fn ordinary_bytes_survive_a_panic_while_publishing() {
         write!(worker, "first\n{EVENT}second, and held: \nTELEM").unwrap();
         drop(worker);
         wake.worker_ended();
-        live::feed(&pipe.into(), true, &wake, &mut pipeline);
+        live::feed(&pipe.into(), &mut live::Channel::Pipe { grows: false }, &wake, &mut pipeline);
         assert_eq!(contents(stderr), "first\nsecond, and held: \nTELEM");
         assert_balanced(pipeline.stats());
     }
+}
+
+#[test]
+fn the_end_does_not_wait_for_another_process_that_keeps_the_pipe_open() {
+    let (mut pipeline, stderr) = pipeline(None, None);
+    let (pipe, mut worker) = io::pipe().unwrap();
+    let wake = Wake::new().unwrap();
+    wake.worker_ended();
+    // As if it had woken the reader together with the bytes.
+    wake.wait(None, None);
+    write!(worker, "last").unwrap();
+    let pipe = pipe.into();
+    nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+    live::feed(&pipe, &mut live::Channel::Pipe { grows: false }, &wake, &mut pipeline);
+    assert_eq!(contents(stderr), "last");
+    drop(worker);
 }
 
 #[test]

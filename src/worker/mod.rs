@@ -1,7 +1,7 @@
 //! The child process: started as if by exec, each signal delivered once, its exit status passed on.
 //!
-//! Apart from stderr being a pipe, the worker and the process that started the sidecar must not notice the
-//! sidecar. Each file implements one part of that and gives the reason for each rule.
+//! Apart from stderr being a pipe or a pseudo-terminal, the worker and the process that started the sidecar
+//! must not notice the sidecar. Each file implements one part of that and gives the reason for each rule.
 //!
 //! # Signals
 //!
@@ -41,6 +41,9 @@
 //! - (f) The system refused a process or `/proc`, or the witness was killed or does not answer: twice is
 //!   better than never.
 //!
+//! If the worker's stderr is a pseudo-terminal, a change of the terminal's size is signalled to the group once
+//! more when the pseudo-terminal has the new size.
+//!
 //! The same holds if the sidecar is PID 1: its signals are blocked, and the kernel only discards those that
 //! are not. Once the worker has ended nothing is passed on; HUP, INT and TERM end the drain, except the
 //! sidecar's copy of a signal to the whole unit that ended the worker (`drain`).
@@ -74,6 +77,7 @@ mod helper;
 mod number;
 pub(crate) mod pipe;
 pub(crate) mod program;
+pub(crate) mod pty;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod startup;

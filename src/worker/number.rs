@@ -12,6 +12,7 @@ impl Number {
     pub(super) const TERM: Self = Self(libc::SIGTERM);
     pub(super) const CHLD: Self = Self(libc::SIGCHLD);
     pub(super) const CONT: Self = Self(libc::SIGCONT);
+    pub(super) const WINCH: Self = Self(libc::SIGWINCH);
 
     /// Whether it is a stop signal that can be caught. If it is pending, SIGCONT discards it.
     pub(super) fn stops(self) -> bool {

@@ -57,18 +57,18 @@ pub(crate) fn resize(pipe: impl AsFd, size: usize) -> nix::Result<()> {
     fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size)).map(drop)
 }
 
-/// Gives the worker's stderr the owner and the permissions of the one that it replaces, as far as the system
-/// permits that. A worker that has dropped its privileges can then open `/dev/stderr`, if it could without
-/// the sidecar.
-pub(crate) fn copy_permissions(from: impl AsFd, to: impl AsFd) {
+/// Gives the worker's stderr the owner and these permissions of the one that it replaces, as far as the
+/// system permits that. A worker that has dropped its privileges can then open `/dev/stderr`, if it could
+/// without the sidecar.
+pub(crate) fn copy_permissions(from: impl AsFd, to: impl AsFd, which: Mode) {
     let Ok(replaced) = fstat(from) else { return };
     let (owner, group) = (Uid::from_raw(replaced.st_uid), Gid::from_raw(replaced.st_gid));
     let _ = fchown(&to, Some(owner), Some(group));
+    let Ok(own) = fstat(&to) else { return };
     // The permissions of one user must not become those of another.
-    if fstat(&to).is_ok_and(|now| now.st_uid == replaced.st_uid) {
-        let permissions = Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO;
-        let _ = fchmod(&to, Mode::from_bits_truncate(replaced.st_mode) & permissions);
-    }
+    let copied = if own.st_uid == replaced.st_uid { replaced } else { own };
+    let which = which & (Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO);
+    let _ = fchmod(&to, Mode::from_bits_truncate(copied.st_mode) & which);
 }
 
 #[cfg(test)]
@@ -86,10 +86,10 @@ mod tests {
     fn permissions_are_copied_and_the_type_of_the_file_is_not() {
         let file = tempfile::tempfile().unwrap();
         let (_reader, writer) = open(PipeSize::Default).unwrap();
-        for mode in [0o622, 0o4666, 0o600] {
+        for (mode, which, copied) in [(0o622, 0o777, 0o622), (0o4666, 0o7777, 0o666), (0o620, 0o222, 0o220)] {
             fchmod(&file, Mode::from_bits_truncate(mode)).unwrap();
-            copy_permissions(&file, &writer);
-            assert_eq!(fstat(&writer).unwrap().st_mode, SFlag::S_IFIFO.bits() | (mode & 0o777));
+            copy_permissions(&file, &writer, Mode::from_bits_truncate(which));
+            assert_eq!(fstat(&writer).unwrap().st_mode, SFlag::S_IFIFO.bits() | copied);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{
     Exit,
     drain::{DrainSignals, Recent},
     number::Number,
+    pty::Window,
     signals::{Event, Sent, Signals},
     spawn::{Command, SpawnError, spawn},
     witness::{Mask, Witness, bit},
@@ -11,6 +12,7 @@ use super::{
 use nix::{
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::signal::{Signal, killpg},
     unistd::{Pid, getpgid, getpgrp},
 };
 use std::{
@@ -49,6 +51,8 @@ pub(crate) struct Supervisor<'a> {
     recent: Recent,
     /// Until when a SIGCONT that is pending in the witness may be the copy of one that was passed on.
     continued_until: Instant,
+    /// The size of the worker's stderr if that is a pseudo-terminal.
+    window: Option<Window>,
 }
 
 /// A signal of which it is not known yet whether the worker got it, too.
@@ -95,7 +99,13 @@ impl<'a> Supervisor<'a> {
             discarded: (0, now),
             recent: Recent::none(),
             continued_until: now,
+            window: None,
         })
+    }
+
+    /// Passes the size of the terminal on from now on.
+    pub(crate) fn passes_size(&mut self, window: Window) {
+        self.window = Some(window);
     }
 
     /// The worker's process id.
@@ -167,6 +177,9 @@ impl<'a> Supervisor<'a> {
     /// Takes a signal for [`Self::decide`].
     fn note(&mut self, event: Event, is_early: bool) {
         if let Some(sent) = event.sent() {
+            if matches!(sent.number, Number::WINCH | Number::CONT) {
+                self.pass_size_on();
+            }
             if sent.number == Number::CONT {
                 self.forget_stops();
                 // The witness has continued the sidecar because the worker is running again.
@@ -174,9 +187,21 @@ impl<'a> Supervisor<'a> {
                     return;
                 }
             }
+            // The worker has got it. The kernel's next one may have been merged into it.
+            if self.window.is_some() && sent.number == Number::WINCH && sent.is_from(Pid::this()) {
+                return;
+            }
             let now = Instant::now();
             self.recent.add(sent.number, now);
             self.undecided.push(Undecided { sent, is_early, deadline: now + GROUP_SPREAD });
+        }
+    }
+
+    /// Passes a new size of the terminal on. The kernel has signalled the group before, and its processes may
+    /// have asked for the size too early, so they are signalled once more.
+    fn pass_size_on(&mut self) {
+        if self.window.as_mut().is_some_and(Window::update) {
+            let _ = killpg(getpgrp(), Signal::SIGWINCH);
         }
     }
 

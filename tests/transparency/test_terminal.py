@@ -9,7 +9,7 @@ import time
 import unittest
 
 from counting import Counter
-from harness import GRACE, goes_on, needs_wrapper, row
+from harness import GRACE, IS_SIDECAR, SIDECAR, goes_on, needs_wrapper, row
 from running import Case, inline, worker
 
 SI_KERNEL = 128
@@ -64,7 +64,9 @@ class Terminal(Case):
 
     @row("a change of the terminal's size arrives once")
     def test_size(self):
-        counter = self.counter()
+        """With a pseudo-terminal as its stderr it may arrive twice, see test_stderr_terminal."""
+        prefix = [SIDECAR, "-q", "--stderr", "pipe", "--"] if IS_SIDECAR else None
+        counter = self.start(None, Counter, terminal=True, prefix=prefix)
         for lines in (30, 40, 50):
 
             def change():

@@ -1,0 +1,199 @@
+//! The pseudo-terminal that is the worker's stderr if the sidecar's own stderr is a terminal.
+//!
+//! It has the size and the settings of that terminal, except that its output is not processed: the bytes stay
+//! as they are, and the real terminal processes them when the sidecar writes them. It is no process's
+//! controlling terminal. Job control, Ctrl-C and `/dev/tty` are those of the real terminal.
+//!
+//! Nothing is ever typed at it, so a program that read keys from it would wait forever. A pager such as
+//! `less` opens the terminal that `ttyname(3)` names for descriptor 2, and `/dev/tty` only if that fails. To
+//! make it fail, the permissions are for writing only. Root is not bound by them: for root the terminal is in
+//! a file system of its own, which is mounted nowhere.
+
+use super::pipe::copy_permissions;
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, open, openat},
+    libc::{self, winsize},
+    sys::{
+        stat::Mode,
+        termios::{OutputFlags, SetArg, tcgetattr, tcsetattr},
+    },
+};
+use std::{
+    env, io,
+    os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
+    ptr,
+};
+
+/// What the worker's stderr is. The comments are the values' help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum StderrKind {
+    /// A pseudo-terminal if the sidecar's stderr is a terminal, else a pipe
+    #[default]
+    Auto,
+    /// A pipe
+    Pipe,
+    /// A pseudo-terminal
+    Pty,
+}
+
+/// The size of a terminal if nothing says another one: lines and columns.
+const DEFAULT_SIZE: (u16, u16) = (24, 80);
+
+/// Constants of fsconfig(2) that the C library's bindings do not have.
+const FSOPEN_CLOEXEC: libc::c_uint = 1;
+const FSMOUNT_CLOEXEC: libc::c_uint = 1;
+const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
+
+/// A pseudo-terminal.
+#[derive(Debug)]
+pub(crate) struct Pty {
+    /// What the sidecar reads. It is non-blocking.
+    pub(crate) master: OwnedFd,
+    /// What the worker writes to.
+    pub(crate) slave: OwnedFd,
+    /// Whether a program can open it for reading by its name.
+    pub(crate) is_readable: bool,
+}
+
+impl Pty {
+    /// Opens a pseudo-terminal to take the place of `stderr`.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses one.
+    pub(crate) fn open(stderr: impl AsFd) -> nix::Result<Self> {
+        let public = Self::from_master(open("/dev/ptmx", MASTER, Mode::empty())?, &stderr)?;
+        if !public.is_readable {
+            return Ok(public);
+        }
+        match private_master().and_then(|master| Self::from_master(master, &stderr)) {
+            Ok(private) => Ok(Self { is_readable: false, ..private }),
+            Err(_) => Ok(public),
+        }
+    }
+
+    fn from_master(master: OwnedFd, stderr: &impl AsFd) -> nix::Result<Self> {
+        let (mut number, unlock) = (0, 0);
+        // SAFETY: the kernel writes one int through the first pointer and reads one from the second. The
+        // third call takes flags and returns a descriptor that nothing else owns.
+        let slave = unsafe {
+            get_number(master.as_raw_fd(), &raw mut number)?;
+            set_lock(master.as_raw_fd(), &raw const unlock)?;
+            let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+            OwnedFd::from_raw_fd(get_peer(master.as_raw_fd(), flags.bits())?)
+        };
+        let mut settings = tcgetattr(stderr).or_else(|_| tcgetattr(&slave))?;
+        settings.output_flags.remove(OutputFlags::OPOST);
+        tcsetattr(&slave, SetArg::TCSANOW, &settings)?;
+        set_size(&master, &size(stderr).unwrap_or_else(default_size))?;
+        copy_permissions(stderr, &slave, Mode::S_IWUSR | Mode::S_IWGRP | Mode::S_IWOTH);
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let is_readable = open(format!("/dev/pts/{number}").as_str(), flags, Mode::empty()).is_ok();
+        Ok(Self { master, slave, is_readable })
+    }
+}
+
+/// How a master is opened.
+const MASTER: OFlag = OFlag::O_RDWR.union(OFlag::O_NOCTTY).union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
+
+/// Opens a master in a file system of its own.
+///
+/// # Errors
+///
+/// If the system does not permit that: it takes CAP_SYS_ADMIN and Linux 5.2.
+fn private_master() -> nix::Result<OwnedFd> {
+    let no_flags = 0 as libc::c_uint;
+    // SAFETY: the calls take a string with its NUL, null pointers where there is no value, and integers.
+    let folder = unsafe {
+        let system = new_fd(libc::syscall(libc::SYS_fsopen, c"devpts".as_ptr(), FSOPEN_CLOEXEC))?;
+        let (system, none) = (system.as_raw_fd(), ptr::null::<libc::c_char>());
+        let created = libc::syscall(libc::SYS_fsconfig, system, FSCONFIG_CMD_CREATE, none, none, 0);
+        Errno::result(created)?;
+        new_fd(libc::syscall(libc::SYS_fsmount, system, FSMOUNT_CLOEXEC, no_flags))?
+    };
+    openat(folder, "ptmx", MASTER, Mode::empty())
+}
+
+/// The descriptor that a system call has returned.
+///
+/// # Safety
+///
+/// If it is one, nothing else owns it.
+unsafe fn new_fd(result: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the caller promises that.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Passes the size of the sidecar's terminal on to the worker's.
+///
+/// It keeps the worker's side open: if the last descriptor of a pseudo-terminal is closed, its reader gets an
+/// error, although the worker may open it again.
+#[derive(Debug)]
+pub(crate) struct Window {
+    slave: OwnedFd,
+    seen: Option<[u16; 4]>,
+}
+
+impl Window {
+    /// A window whose size was passed on when this pseudo-terminal was opened.
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor left.
+    pub(crate) fn new(pty: &Pty) -> io::Result<Self> {
+        Ok(Self { slave: pty.slave.try_clone()?, seen: size(&pty.slave).ok().map(numbers) })
+    }
+
+    /// Passes the size on if it has changed, and returns whether it has.
+    pub(crate) fn update(&mut self) -> bool {
+        let mut changed = false;
+        // The supervisor and the reader do this at the same time. Since each looks again after it has set a
+        // size, the last one to set it sets the newest.
+        while let Ok(size) = size(io::stderr()) {
+            if self.seen == Some(numbers(size)) {
+                break;
+            }
+            let _ = set_size(&self.slave, &size);
+            self.seen = Some(numbers(size));
+            changed = true;
+        }
+        changed
+    }
+}
+
+fn numbers(size: winsize) -> [u16; 4] {
+    [size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel]
+}
+
+/// A terminal's size.
+fn size(terminal: impl AsFd) -> nix::Result<winsize> {
+    let mut size = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes a winsize through the pointer, which is valid for that.
+    unsafe { get_winsize(terminal.as_fd().as_raw_fd(), &raw mut size) }?;
+    Ok(size)
+}
+
+fn set_size(terminal: impl AsFd, size: &winsize) -> nix::Result<()> {
+    // SAFETY: the kernel reads a winsize through the pointer, which is valid for that.
+    unsafe { set_winsize(terminal.as_fd().as_raw_fd(), &raw const *size) }.map(drop)
+}
+
+/// The size if stderr is no terminal, from the variables that programs read in this case.
+fn default_size(_: Errno) -> winsize {
+    let variable = |name| env::var(name).ok()?.parse().ok().filter(|count| *count > 0);
+    let (lines, columns) = DEFAULT_SIZE;
+    winsize {
+        ws_row: variable("LINES").unwrap_or(lines),
+        ws_col: variable("COLUMNS").unwrap_or(columns),
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}
+
+nix::ioctl_read_bad!(get_number, libc::TIOCGPTN, libc::c_uint);
+nix::ioctl_write_ptr_bad!(set_lock, libc::TIOCSPTLCK, libc::c_int);
+nix::ioctl_write_int_bad!(get_peer, libc::TIOCGPTPEER);
+nix::ioctl_read_bad!(get_winsize, libc::TIOCGWINSZ, winsize);
+nix::ioctl_write_ptr_bad!(set_winsize, libc::TIOCSWINSZ, winsize);
