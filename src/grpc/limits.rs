@@ -28,7 +28,9 @@ const KEEPALIVE_INTERVAL: Period = Period(Duration::from_secs(30));
 /// - an open request: its headers while they are examined and, unless it is refused, the part of its message
 ///   that has arrived, 4 KiB at most (see `request`), some 8 KiB with HTTP/2's own state: 200 MiB for all
 ///   that may be open by the defaults;
-/// - a subscriber: its queue, 64 KiB of controls that wait, or as much as one may have by the
+/// - an answer that is not read: some 12 KiB, 16 for a connection (see `router`): 50 MiB for all;
+/// - all queues: `--total-queue-bytes`;
+/// - a subscriber: 64 KiB of controls that wait, or as much as one may have by the
 ///   [pattern limits](crate::control::PatternLimits::control_bytes) (270 KB), and its patterns, twice as much
 ///   as they allow.
 #[derive(Debug, Clone, Copy, Args)]

@@ -8,6 +8,7 @@ use crate::{
 use bytes::{Buf, Bytes};
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use std::{io::IoSlice, sync::Arc};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 /// The body of a response.
@@ -18,6 +19,8 @@ pub type ResponseBody = UnsyncBoxBody<Payload, Status>;
 pub struct Payload {
     bytes: Bytes,
     events: Option<InFlight>,
+    /// Released when the bytes are written, or lost with the connection.
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// The events in a payload.
@@ -33,7 +36,8 @@ impl Payload {
     /// Whole frames with events of a subscription.
     pub(super) fn events(frames: Bytes, subscription: &Arc<Subscription>) -> Self {
         let next = frame_bytes(&frames);
-        Self { bytes: frames, events: Some(InFlight { subscription: Arc::clone(subscription), next }) }
+        let events = Some(InFlight { subscription: Arc::clone(subscription), next });
+        Self { bytes: frames, events, _permit: None }
     }
 }
 
@@ -71,5 +75,14 @@ impl Buf for Payload {
 
 /// The body of a response without events.
 pub(super) fn without_events(body: tonic::body::Body) -> ResponseBody {
-    body.map_frame(|frame| frame.map_data(|bytes| Payload { bytes, events: None })).boxed_unsync()
+    holding(body, None)
+}
+
+/// The same with a permit that it holds until it is written.
+pub(super) fn holding(body: tonic::body::Body, permit: Option<OwnedSemaphorePermit>) -> ResponseBody {
+    let permit = permit.map(Arc::new);
+    body.map_frame(move |frame| {
+        frame.map_data(|bytes| Payload { bytes, events: None, _permit: permit.clone() })
+    })
+    .boxed_unsync()
 }

@@ -2,7 +2,7 @@
 
 use super::{
     auth::Access,
-    payload::{ResponseBody, without_events},
+    payload::{ResponseBody, holding, without_events},
     service::{
         builtin::{Handler, handlers},
         status::StatusService,
@@ -14,8 +14,12 @@ use crate::system::log;
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use std::{convert::Infallible, pin::Pin, sync::Arc};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tonic::{Status, body::Body};
+
+/// How many answers of a connection may be unread, telemetry and reflection excepted. Each takes some 12 KiB
+/// with HTTP/2's own state. A client that reads needs one at a time, however many requests it sends at once.
+const MAX_UNREAD_ANSWERS: usize = 16;
 
 /// All services, shared by all connections.
 pub struct Services {
@@ -39,6 +43,7 @@ impl Services {
         request: Request<Incoming>,
         peer: &str,
         streams: &Arc<StreamTracker>,
+        unread: &Arc<Semaphore>,
     ) -> Response<ResponseBody> {
         if let Some(refusal) = not_grpc(&request) {
             return refusal.map(without_events);
@@ -51,7 +56,8 @@ impl Services {
             streams.admit();
             return self.telemetry.stream(peer, streams, request.into_body());
         }
-        self.answer(request, streams).await.unwrap_or_else(Status::into_http).map(without_events)
+        let answer = self.answer(request, streams, unread).await;
+        answer.unwrap_or_else(|refusal| refusal.into_http().map(without_events))
     }
 
     /// Answers every request other than telemetry.
@@ -59,7 +65,8 @@ impl Services {
         self: Arc<Self>,
         request: Request<Incoming>,
         streams: &StreamTracker,
-    ) -> Result<Response<Body>, Status> {
+        unread: &Arc<Semaphore>,
+    ) -> Result<Response<ResponseBody>, Status> {
         let others = self.others.get_or_try_init(|| handlers(self.status.clone())).await;
         // The descriptors are part of the build, so this does not happen.
         let others = others.map_err(|error| Status::internal(error.to_string()))?;
@@ -73,11 +80,19 @@ impl Services {
             let Ok(response) = (handler.answer)(request).await;
             response
         };
-        if handler.unary {
-            self.requests.unary(request, answer).await
-        } else {
-            self.requests.reflection(request, answer).await
+        if !handler.unary {
+            return Ok(self.requests.reflection(request, answer).await?.map(without_events));
         }
+        let mut permit = None;
+        let within_limit = async |request| {
+            permit = Arc::clone(unread).try_acquire_owned().ok();
+            match permit {
+                Some(_) => answer(request).await,
+                None => Status::resource_exhausted("too many answers are not read").into_http(),
+            }
+        };
+        let response = self.requests.unary(request, within_limit).await?;
+        Ok(response.map(|body| holding(body, permit)))
     }
 }
 
@@ -86,11 +101,13 @@ pub struct Router {
     services: Arc<Services>,
     peer: String,
     streams: Arc<StreamTracker>,
+    /// A permit for each answer that may be unread.
+    unread: Arc<Semaphore>,
 }
 
 impl Router {
     pub fn new(services: Arc<Services>, peer: String, streams: Arc<StreamTracker>) -> Self {
-        Self { services, peer, streams }
+        Self { services, peer, streams, unread: Arc::new(Semaphore::new(MAX_UNREAD_ANSWERS)) }
     }
 }
 
@@ -102,7 +119,8 @@ impl hyper::service::Service<Request<Incoming>> for Router {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let services = Arc::clone(&self.services);
         let (peer, streams) = (self.peer.clone(), Arc::clone(&self.streams));
-        Box::pin(async move { Ok(services.route(request, &peer, &streams).await) })
+        let unread = Arc::clone(&self.unread);
+        Box::pin(async move { Ok(services.route(request, &peer, &streams, &unread).await) })
     }
 }
 

@@ -75,6 +75,42 @@ async fn unfinished_requests_time_out_and_use_little_memory() {
     sidecar.finish().expect_code(0);
 }
 
+/// A client that never reads answers gets few of them, on its connection alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn unread_answers_are_bounded_for_each_connection() {
+    let sidecar = Sidecar::wrap_echo(&[]);
+    let status = || call("/telemetry_sidecar.v1.Sidecar/GetStatus", &[]);
+    let request = |stream: &mut TcpStream, id| {
+        write_frame(stream, HEADERS, END_HEADERS, id, &status());
+        write_frame(stream, DATA, END_STREAM, id, &[0; 5]);
+    };
+    let mut stream = dial(sidecar.port());
+    stream.write_all(&PREFACE[..24]).unwrap();
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    write_frame(&mut stream, SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let ids = || (1..200).step_by(2);
+    ids().for_each(|id| request(&mut stream, id));
+    let (mut answered, mut refused) = (Vec::new(), 0);
+    while answered.len() + refused < ids().count() {
+        let headers = read_until(&mut stream, |frame| frame.kind == HEADERS);
+        match headers.flags & END_STREAM {
+            0 => answered.push(headers.id),
+            _ => refused += 1,
+        }
+    }
+    assert_eq!((answered.len(), refused), (16, 84));
+    // Other connections are served, and this one as soon as it reads.
+    sidecar.status().await;
+    for id in answered {
+        write_frame(&mut stream, WINDOW_UPDATE, 0, id, &[0, 1, 0, 0]);
+        read_until(&mut stream, |frame| frame.kind == HEADERS && frame.flags & END_STREAM != 0);
+    }
+    request(&mut stream, 201);
+    assert_eq!(read_until(&mut stream, |frame| frame.kind == HEADERS).flags & END_STREAM, 0);
+    drop(stream);
+    sidecar.finish().expect_code(0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_unary_request_over_4_kib_is_refused() {
     let sidecar = Sidecar::wrap_echo(&[]);
