@@ -148,7 +148,7 @@ impl Session {
             }
         });
         if drained.timed_out {
-            tracing::info!("{}", Loss::DrainTimeout);
+            tracing::info!("drain timeout expired; queued events are abandoned");
         }
         if let Some(recorder) = &self.recorder {
             recorder.finish(drained.deadline);
@@ -201,14 +201,12 @@ impl Outputs {
 }
 
 impl Drained {
-    async fn wait_for(&mut self, output: Running, deadline: Option<tokio::time::Instant>) {
-        let name = output.name;
-        match by(deadline, output).await {
-            Some(losses) => {
-                self.timed_out |= losses.contains(&Loss::DrainTimeout);
-                self.losses.extend(losses.into_iter().map(|loss| (name, loss)));
-            }
-            None => self.timed_out = true,
+    async fn wait_for(&mut self, mut output: Running, deadline: Option<tokio::time::Instant>) {
+        if let Some(losses) = by(deadline, &mut output).await {
+            self.losses.extend(losses.into_iter().map(|loss| (output.name, loss)));
+            by(deadline, output.closed()).await;
+        } else {
+            self.timed_out = true;
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! At the end of the stream queues drain and each stream ends with status OK. After a connection's last
 //! stream GOAWAY is sent (see [`closing`](super::closing)), and the connection stays until the peer closes it.
-//! From the shutdown on this takes no longer than the drain's limit. Connections without a telemetry stream
-//! are not waited for.
+//! The session waits for this no longer than the drain's limit. Connections without a telemetry stream are
+//! not waited for.
 
 use super::{
     auth::Access,
@@ -19,7 +19,7 @@ use crate::net::{
     listener::Listener,
 };
 use crate::{
-    pipeline::output::{Context, Loss, Output, Running, StartError, by, spawn_async},
+    pipeline::output::{Context, Done, Output, Running, StartError, spawn_async},
     status::Status,
 };
 use std::sync::Arc;
@@ -48,18 +48,14 @@ impl std::fmt::Debug for Server {
 impl Output for Server {
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let context = context.clone();
-        spawn_async(NAME, |done| async move {
-            let in_time = self.serve(&context).await;
-            // Events of subscribers that disconnect early are counted as abandoned; they are not a failure.
-            done.drained((!in_time).then_some(Loss::DrainTimeout));
-        })
+        spawn_async(NAME, |done| async move { self.serve(&context, done).await })
     }
 }
 
 impl Server {
-    /// Serves until the shutdown, and then up to the drain's deadline until the subscribers have everything.
-    /// Returns whether they had it in time.
-    pub async fn serve(self, context: &Context) -> bool {
+    /// Serves until the shutdown, then until the subscribers have everything, which is when it has drained,
+    /// and then until their connections are closed.
+    pub async fn serve(self, context: &Context, done: Done) {
         let Context { hub, drain, shutdown, .. } = context;
         let end = CancellationToken::new();
         let access = Arc::new(self.access);
@@ -88,12 +84,12 @@ impl Server {
         }
 
         shutdown.cancelled().await;
-        let deadline = drain.deadline();
-        let in_time = by(deadline, hub.subscribers_left()).await.is_some();
+        hub.subscribers_left().await;
+        // Events of subscribers that disconnect early are counted as abandoned; they are not a failure.
+        let _open = done.drained_but_open(None);
         end.cancel();
         // The accept loops end after their connections.
-        by(deadline, async { while accepting.join_next().await.is_some() {} }).await;
-        in_time
+        while accepting.join_next().await.is_some() {}
     }
 }
 
@@ -120,7 +116,7 @@ mod tests {
         grpc::auth::AccessFiles,
         hub::{Hub, Limits, WhenFull},
         net::{address::Address, unix_socket::SocketMode},
-        pipeline::output::{Drain, Mode},
+        pipeline::output::{Drain, Mode, channel},
     };
     use std::time::Duration;
     use tokio::{
@@ -181,8 +177,8 @@ mod tests {
         let mut listener = Listener::bind(&address, SocketMode::default()).unwrap();
         let _file = listener.take_file();
         let serving = tokio::spawn(async {
-            let context = context();
-            server(vec![listener]).serve(&context).await;
+            let (done, _running) = channel(NAME);
+            server(vec![listener]).serve(&context(), done).await;
         });
         for (sent, expected) in [
             (b"".to_vec(), 5_000),

@@ -154,8 +154,6 @@ pub enum Loss {
         /// Why.
         reason: String,
     },
-    /// The drain timeout expired before everything was delivered.
-    DrainTimeout,
     /// The output ended early.
     Failed(String),
 }
@@ -167,7 +165,6 @@ impl Display for Loss {
                 let plural = if *count == 1 { "" } else { "s" };
                 write!(formatter, "{count} {what}{plural} not delivered: {reason}")
             }
-            Self::DrainTimeout => formatter.write_str("drain timeout expired; queued events are abandoned"),
             Self::Failed(cause) => formatter.write_str(cause),
         }
     }
@@ -205,6 +202,7 @@ pub struct Running {
     /// Where it serves, if it does.
     pub address: Option<SocketAddr>,
     drained: oneshot::Receiver<Vec<Loss>>,
+    closed: oneshot::Receiver<()>,
 }
 
 impl Running {
@@ -212,6 +210,12 @@ impl Running {
     #[must_use]
     pub fn at(self, address: SocketAddr) -> Self {
         Self { address: Some(address), ..self }
+    }
+
+    /// Waits until an output that has drained has also closed its connections.
+    pub async fn closed(self) {
+        // It is dropped, never sent.
+        let _ = self.closed.await;
     }
 }
 
@@ -227,20 +231,34 @@ impl Future for Running {
 /// The output's end of [`Running`]. Dropping it unused, as a panic does, means that the output has ended
 /// early.
 #[derive(Debug)]
-pub struct Done(oneshot::Sender<Vec<Loss>>);
+pub struct Done {
+    drained: oneshot::Sender<Vec<Loss>>,
+    open: Open,
+}
+
+/// An output has closed its connections when this is dropped.
+#[derive(Debug)]
+pub struct Open(#[expect(dead_code, reason = "dropping it is the message")] oneshot::Sender<()>);
 
 impl Done {
     /// Reports that the output has drained.
     pub fn drained(self, losses: impl IntoIterator<Item = Loss>) {
+        drop(self.drained_but_open(losses));
+    }
+
+    /// The same. The session waits until what is returned is dropped, but not beyond the deadline.
+    pub fn drained_but_open(self, losses: impl IntoIterator<Item = Loss>) -> Open {
         // The session may have stopped waiting.
-        let _ = self.0.send(losses.into_iter().collect());
+        let _ = self.drained.send(losses.into_iter().collect());
+        self.open
     }
 }
 
 /// Both ends of a running output.
 pub fn channel(name: &'static str) -> (Done, Running) {
     let (done, drained) = oneshot::channel();
-    (Done(done), Running { name, address: None, drained })
+    let (open, closed) = oneshot::channel();
+    (Done { drained: done, open: Open(open) }, Running { name, address: None, drained, closed })
 }
 
 /// Runs an output on a thread of its own: if it hangs, nothing else does.

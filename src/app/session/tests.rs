@@ -34,10 +34,7 @@ fn outputs(hub: &Arc<Hub>, linger: Duration, exporters: Vec<Running>) -> Outputs
     let server = Server { listeners: Vec::new(), access, limits };
     let (done, running) = channel("grpc");
     let shutdown = context.shutdown.clone();
-    tokio::spawn(async move {
-        server.serve(&context).await;
-        done.drained(None);
-    });
+    tokio::spawn(async move { server.serve(&context, done).await });
     hub.close();
     Outputs { hub: Arc::clone(hub), exporters, server: running, drain, linger, shutdown }
 }
@@ -120,6 +117,23 @@ async fn outputs_that_hang_share_one_drain_timeout() {
     assert_took(start, 500);
     assert!(drained.timed_out);
     assert_eq!(drained.losses.len(), 1, "only the slow one drained");
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_connections_are_waited_for_up_to_the_deadline_and_are_no_loss() {
+    for closes_after in [Duration::from_millis(100), MINUTE] {
+        let hub = hub();
+        let start = Instant::now();
+        let (done, server) = channel("grpc");
+        let open = done.drained_but_open(None);
+        tokio::spawn(async move {
+            sleep(closes_after).await;
+            drop(open);
+        });
+        let drained = Outputs { server, ..outputs(&hub, Duration::ZERO, Vec::new()) }.drain().await;
+        assert_took(start, if closes_after == MINUTE { 500 } else { 100 });
+        assert!(drained.losses.is_empty() && !drained.timed_out);
+    }
 }
 
 #[tokio::test(start_paused = true)]
