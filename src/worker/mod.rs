@@ -71,6 +71,7 @@
 //! (`spawn`).
 
 pub(crate) mod copier;
+mod devpts;
 pub(crate) mod drain;
 pub mod exit;
 mod helper;

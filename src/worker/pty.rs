@@ -5,14 +5,13 @@
 //! controlling terminal. Job control, Ctrl-C and `/dev/tty` are those of the real terminal.
 //!
 //! Nothing is ever typed at it, so a program that read keys from it would wait forever. A pager such as
-//! `less` opens the terminal that `ttyname(3)` names for descriptor 2, and `/dev/tty` only if that fails. To
-//! make it fail, the permissions are for writing only. Root is not bound by them: for root the terminal is in
-//! a file system of its own, which is mounted nowhere.
+//! `less` opens the terminal that `ttyname(3)` names for descriptor 2, and `/dev/tty` only if there is no
+//! name. So the terminal is in a file system of its own (`devpts`), which is mounted nowhere.
 
-use super::pipe::copy_permissions;
+use super::{devpts, pipe::copy_permissions};
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, open, openat},
+    fcntl::{OFlag, open},
     libc::{self, winsize},
     sys::{
         stat::Mode,
@@ -22,7 +21,6 @@ use nix::{
 use std::{
     env, io,
     os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd},
-    ptr,
 };
 
 /// What the worker's stderr is. The comments are the values' help.
@@ -39,11 +37,6 @@ pub enum StderrKind {
 
 /// The size of a terminal if nothing says another one: lines and columns.
 const DEFAULT_SIZE: (u16, u16) = (24, 80);
-
-/// Constants of fsconfig(2) that the C library's bindings do not have.
-const FSOPEN_CLOEXEC: libc::c_uint = 1;
-const FSMOUNT_CLOEXEC: libc::c_uint = 1;
-const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
 
 /// A pseudo-terminal.
 #[derive(Debug)]
@@ -63,17 +56,19 @@ impl Pty {
     ///
     /// If the system refuses one.
     pub(crate) fn open(stderr: impl AsFd) -> nix::Result<Self> {
-        let public = Self::from_master(open("/dev/ptmx", MASTER, Mode::empty())?, &stderr)?;
-        if !public.is_readable {
-            return Ok(public);
+        let private = devpts::private_master().and_then(|master| Self::from_master(master, &stderr));
+        if let Ok((master, slave, _)) = private {
+            return Ok(Self { master, slave, is_readable: false });
         }
-        match private_master().and_then(|master| Self::from_master(master, &stderr)) {
-            Ok(private) => Ok(Self { is_readable: false, ..private }),
-            Err(_) => Ok(public),
-        }
+        let public = open("/dev/ptmx", devpts::MASTER, Mode::empty())?;
+        let (master, slave, number) = Self::from_master(public, &stderr)?;
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+        let is_readable = open(format!("/dev/pts/{number}").as_str(), flags, Mode::empty()).is_ok();
+        Ok(Self { master, slave, is_readable })
     }
 
-    fn from_master(master: OwnedFd, stderr: &impl AsFd) -> nix::Result<Self> {
+    /// The master, its slave and their number.
+    fn from_master(master: OwnedFd, stderr: &impl AsFd) -> nix::Result<(OwnedFd, OwnedFd, u32)> {
         let (mut number, unlock) = (0, 0);
         // SAFETY: the kernel writes one int through the first pointer and reads one from the second. The
         // third call takes flags and returns a descriptor that nothing else owns.
@@ -88,42 +83,8 @@ impl Pty {
         tcsetattr(&slave, SetArg::TCSANOW, &settings)?;
         set_size(&master, &size(stderr).unwrap_or_else(default_size))?;
         copy_permissions(stderr, &slave, Mode::S_IWUSR | Mode::S_IWGRP | Mode::S_IWOTH);
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let is_readable = open(format!("/dev/pts/{number}").as_str(), flags, Mode::empty()).is_ok();
-        Ok(Self { master, slave, is_readable })
+        Ok((master, slave, number))
     }
-}
-
-/// How a master is opened.
-const MASTER: OFlag = OFlag::O_RDWR.union(OFlag::O_NOCTTY).union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC);
-
-/// Opens a master in a file system of its own.
-///
-/// # Errors
-///
-/// If the system does not permit that: it takes CAP_SYS_ADMIN and Linux 5.2.
-fn private_master() -> nix::Result<OwnedFd> {
-    let no_flags = 0 as libc::c_uint;
-    // SAFETY: the calls take a string with its NUL, null pointers where there is no value, and integers.
-    let folder = unsafe {
-        let system = new_fd(libc::syscall(libc::SYS_fsopen, c"devpts".as_ptr(), FSOPEN_CLOEXEC))?;
-        let (system, none) = (system.as_raw_fd(), ptr::null::<libc::c_char>());
-        let created = libc::syscall(libc::SYS_fsconfig, system, FSCONFIG_CMD_CREATE, none, none, 0);
-        Errno::result(created)?;
-        new_fd(libc::syscall(libc::SYS_fsmount, system, FSMOUNT_CLOEXEC, no_flags))?
-    };
-    openat(folder, "ptmx", MASTER, Mode::empty())
-}
-
-/// The descriptor that a system call has returned.
-///
-/// # Safety
-///
-/// If it is one, nothing else owns it.
-unsafe fn new_fd(result: libc::c_long) -> nix::Result<OwnedFd> {
-    let fd = i32::try_from(Errno::result(result)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the caller promises that.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Passes the size of the sidecar's terminal on to the worker's.

@@ -19,7 +19,21 @@ from running import Case, inline
 ALL_BYTES = bytes(range(256))
 # The user without privileges that every Linux system has.
 NOBODY = 65534
-NO_PTMX = ["unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /dev/ptmx && exec "$@"', "sh"]
+# Root of a container, which may not mount anything, with or without /dev/ptmx.
+CONTAINER = """
+[ $0 = hidden ] && mount --bind /dev/null /dev/ptmx
+echo 0 >/proc/sys/user/max_user_namespaces
+exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin "$@"
+"""
+
+
+def container(name):
+    return ["unshare", "--map-root-user", "--mount", "sh", "-ec", CONTAINER, name]
+
+
+def has_containers():
+    with contextlib.suppress(OSError):
+        return subprocess.run([*container("shown"), "true"], stderr=subprocess.DEVNULL).returncode == 0
 
 
 def resize(terminal, lines, columns):
@@ -71,7 +85,8 @@ report(stderr=[os.isatty(2), os.get_terminal_size(2), settings])
             settings[-1][termios.VERASE] = b"\b"
             termios.tcsetattr(2, termios.TCSANOW, settings)
 
-        direct, wrapped = (self.start(inline(code), terminal=True, setup=setup, **run) for run in ({"prefix": []}, {}))
+        runs = {"terminal": True, "setup": setup}
+        direct, wrapped = self.start(inline(code), prefix=[], **runs), self.start(inline(code), **runs)
         self.assertEqual(direct.fact("stderr"), wrapped.fact("stderr"))
         self.assertEqual(wrapped.fact("stderr")[:2], [True, [121, 33]])
 
@@ -80,7 +95,7 @@ report(stderr=[os.isatty(2), os.get_terminal_size(2), settings])
         self.assertEqual(shown(self.start(["sh", "-c", "echo text >&2"], terminal=True)), b"text\r\n")
 
     def test_opened_by_its_path(self):
-        """As scripts do it; for a worker that has dropped its privileges the terminal's mode and owner count."""
+        """As scripts do it."""
         run = self.start(["sh", "-c", "echo one >/dev/stderr; echo two >&2"], terminal=True)
         self.assertEqual(shown(run), b"one\r\ntwo\r\n")
 
@@ -106,7 +121,7 @@ class Bytes(Case):
                 self.assertEqual(run.wait(), 5)
 
     def test_last_bytes_with_a_grandchild(self):
-        """A process that still has stderr keeps it from ending. Nothing of the worker's is missing even so."""
+        """A process that still has stderr keeps it from ending. Even so nothing is missing."""
         code = """
 if os.fork():
     os.write(2, bytes(range(256)) * 200)
@@ -115,7 +130,8 @@ wait_for("go")
 os.write(2, b"late")
 """
         # The terminal hangs up when the leader of its session ends, so that is another process.
-        session = 'trap "" HUP; "$@"; echo status $?; while ! [ -e "$TRANSPARENCY_FOLDER/end" ]; do sleep 0.01; done'
+        wait = 'while ! [ -e "$TRANSPARENCY_FOLDER/end" ]; do sleep 0.01; done'
+        session = f'trap "" HUP; "$@"; echo status $?; {wait}'
         for attempt in range(5):
             with self.subTest(attempt=attempt):
                 command = ["sh", "-c", session, "sh", *W, *inline(code)]
@@ -246,7 +262,7 @@ while True:
 
     @needs_wrapper
     def test_changed_in_the_background(self):
-        """No signal reports it to processes in the background. It is right when they have written something."""
+        """No signal reports it in the background. It is right when the worker has written something."""
         code = """
 os.setpgid(0, 0)
 report(ready=1)
@@ -267,7 +283,10 @@ report(last=os.get_terminal_size(2))
 @sidecar_only
 @row("--stderr")
 class Option(Case):
-    REPORT = "report(terminal=os.isatty(2), size=os.isatty(2) and os.get_terminal_size(2)); os.write(2, b'a\\nb')"
+    REPORT = """
+report(terminal=os.isatty(2), size=os.isatty(2) and os.get_terminal_size(2))
+os.write(2, b"a\\nb")
+"""
 
     def test_pipe_on_a_terminal(self):
         run = self.start(inline(self.REPORT), prefix=options("--stderr", "pipe"), terminal=True)
@@ -275,8 +294,9 @@ class Option(Case):
         self.assertEqual(run.facts("terminal"), [False])
 
     def test_terminal_on_a_pipe(self):
-        for env, size in (({"COLUMNS": "", "LINES": "x"}, [80, 24]), ({"COLUMNS": "132", "LINES": "50"}, [132, 50])):
-            with self.subTest(env=env):
+        for columns, lines, size in (("", "x", [80, 24]), ("132", "50", [132, 50])):
+            with self.subTest(columns=columns, lines=lines):
+                env = {"COLUMNS": columns, "LINES": lines}
                 run = self.start(inline(self.REPORT), prefix=options("--stderr", "pty"), env=env)
                 self.assertEqual(run.finish(), (0, b"", b"a\nb"))
                 self.assertEqual((run.facts("terminal"), run.facts("size")), ([True], [size]))
@@ -286,19 +306,27 @@ class Option(Case):
         self.assertEqual(run.wait(), 0)
         self.assertEqual(run.facts("terminal"), [False])
 
-    @unittest.skipUnless(os.geteuid() == 0 and shutil.which("unshare"), "needs root, to hide /dev/ptmx")
-    def test_without_ptmx(self):
-        """The worker gets a pipe, or nothing runs if it has to be a terminal."""
-        run = self.start(inline(self.REPORT), prefix=[*NO_PTMX, *options("-v")], terminal=True)
-        output = shown(run).decode()
-        self.assertEqual(run.wait(), 0, output)
-        self.assertEqual(run.facts("terminal"), [False])
-        self.assertRegex(output, "the worker's stderr is a pipe: no pseudo-terminal")
+    @unittest.skipUnless(has_containers(), "needs user namespaces")
+    def test_container(self):
+        """The worker gets a pipe without /dev/ptmx, or if a pager would wait for keys at the terminal."""
+        for name, reason in (("hidden", "no pseudo-terminal"), ("shown", "a pager would wait for keys")):
+            with self.subTest(ptmx=name):
+                prefix = [*container(name), *options("-v")]
+                run = self.start(inline(self.REPORT), prefix=prefix, terminal=True)
+                output = shown(run).decode()
+                self.assertEqual(run.wait(), 0, output)
+                self.assertEqual(run.facts("terminal"), [False])
+                self.assertIn(f"the worker's stderr is a pipe: {reason}", output)
 
-        run = self.start(inline(self.REPORT), prefix=[*NO_PTMX, *options("--stderr", "pty")])
+    @unittest.skipUnless(has_containers(), "needs user namespaces")
+    def test_terminal_that_cannot_be_had(self):
+        """Nothing runs."""
+        prefix = [*container("hidden"), *options("--stderr", "pty")]
+        run = self.start(inline(self.REPORT), prefix=prefix)
         status, _, stderr = run.finish()
         self.assertEqual((status, run.facts("terminal")), (125, []))
-        self.assertTrue(re.fullmatch(rb"telemetry-sidecar: --stderr pty: no pseudo-terminal: .*\n", stderr), stderr)
+        message = rb"telemetry-sidecar: --stderr pty: no pseudo-terminal: .*\n"
+        self.assertTrue(re.fullmatch(message, stderr), stderr)
 
 
 if __name__ == "__main__":
