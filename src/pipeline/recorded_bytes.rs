@@ -1,12 +1,8 @@
-//! The bytes of a recording: gzip is decompressed, and a non-blocking standard input is waited for.
+//! The bytes of a recording: gzip is decompressed, and bytes that are not there yet are waited for.
 
 use crate::system::fd;
 use flate2::read::MultiGzDecoder;
-use nix::{
-    errno::Errno,
-    poll::{PollFlags, PollTimeout},
-    unistd::read,
-};
+use nix::{errno::Errno, poll::PollFlags, unistd::read};
 use std::{
     io::{self, Cursor, Read},
     os::fd::AsFd,
@@ -15,33 +11,37 @@ use std::{
 /// How a gzip file starts.
 const GZIP: [u8; 2] = [0x1F, 0x8B];
 
-/// Reads a recording, compressed or not.
+/// How long a read waits for bytes, in milliseconds, before the caller may attend to something else.
+const IDLE_INTERVAL_MS: u16 = 100;
+
+/// Reads a recording, compressed or not. A read fails with `WouldBlock` if no bytes come for a while, and may
+/// be repeated.
 pub(super) struct RecordedBytes {
     bytes: Box<dyn Read>,
-    is_started: bool,
+    /// The first bytes, until they say whether the recording is compressed.
+    start: Option<Vec<u8>>,
     is_gzip: bool,
 }
 
 impl RecordedBytes {
     /// The bytes of this descriptor. Nothing is read yet: a pipe may have no bytes for a long time.
     pub(super) fn new(from: impl AsFd + 'static) -> Self {
-        Self { bytes: Box::new(Descriptor(from)), is_started: false, is_gzip: false }
+        Self { bytes: Box::new(Descriptor(from)), start: Some(Vec::new()), is_gzip: false }
     }
 
-    /// Reads the first bytes, which say whether the recording is compressed.
+    /// Reads the first bytes.
     fn start(&mut self) -> io::Result<()> {
-        let mut start = Vec::new();
-        while start.len() < GZIP.len() && GZIP.starts_with(&start) {
+        let Some(start) = &mut self.start else { return Ok(()) };
+        while start.len() < GZIP.len() && GZIP.starts_with(start) {
             let mut byte = [0];
             if self.bytes.read(&mut byte)? == 0 {
                 break;
             }
             start.extend(byte);
         }
-        self.is_started = true;
-        self.is_gzip = start == GZIP;
+        self.is_gzip = *start == GZIP;
         let rest = std::mem::replace(&mut self.bytes, Box::new(io::empty()));
-        let all = Cursor::new(start).chain(rest);
+        let all = Cursor::new(self.start.take().unwrap_or_default()).chain(rest);
         self.bytes = if self.is_gzip { Box::new(MultiGzDecoder::new(all)) } else { Box::new(all) };
         Ok(())
     }
@@ -49,9 +49,7 @@ impl RecordedBytes {
 
 impl Read for RecordedBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.is_started {
-            self.start()?;
-        }
+        self.start()?;
         let result = self.bytes.read(buffer);
         result.map_err(|error| if self.is_gzip { gzip_error(error) } else { error })
     }
@@ -61,26 +59,25 @@ impl Read for RecordedBytes {
 fn gzip_error(error: io::Error) -> io::Error {
     let kind = error.kind();
     match kind {
+        io::ErrorKind::WouldBlock => error,
         _ if error.raw_os_error().is_some() => error,
         io::ErrorKind::UnexpectedEof => io::Error::new(kind, "the gzip data are cut off"),
         _ => io::Error::new(kind, format!("invalid gzip data: {error}")),
     }
 }
 
-/// Reads from a descriptor that may be non-blocking.
+/// Reads from a descriptor, which may be non-blocking, and waits for bytes for a while.
 struct Descriptor<F>(F);
 
 impl<F: AsFd> Read for Descriptor<F> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match read(&self.0, buffer) {
-                Ok(count) => return Ok(count),
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    fd::wait(&self.0, PollFlags::POLLIN, PollTimeout::NONE);
-                }
-                Err(error) => return Err(error.into()),
-            }
+        if !fd::wait(&self.0, PollFlags::POLLIN, IDLE_INTERVAL_MS.into()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        match read(&self.0, buffer) {
+            // As after a timeout, the caller tries again.
+            Err(Errno::EINTR) => Err(io::ErrorKind::WouldBlock.into()),
+            result => result.map_err(io::Error::from),
         }
     }
 }
@@ -93,7 +90,6 @@ mod tests {
     use std::{
         fs::File,
         io::{Seek as _, Write as _},
-        thread,
     };
 
     fn gzip(text: &[u8]) -> Vec<u8> {
@@ -147,15 +143,43 @@ mod tests {
     fn a_non_blocking_pipe_is_waited_for() {
         let (reader, mut writer) = io::pipe().unwrap();
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
-        let reading = thread::spawn(move || {
-            let mut read = String::new();
-            RecordedBytes::new(reader).read_to_string(&mut read).map(|_| read)
-        });
-        for text in ["T", "ELEMETRY:{}\n", "text\n"] {
-            writer.write_all(text.as_bytes()).unwrap();
-            thread::yield_now();
+        let mut bytes = RecordedBytes::new(reader);
+        let mut expect = |expected: Result<&[u8], io::ErrorKind>| {
+            let mut chunk = [0; 100];
+            let read = bytes.read(&mut chunk).map(|count| &chunk[..count]);
+            assert_eq!(read.map_err(|error| error.kind()), expected);
+        };
+        expect(Err(io::ErrorKind::WouldBlock));
+        writer.write_all(b"TELEMETRY:{}\n").unwrap();
+        expect(Ok(b"T"));
+        expect(Ok(b"ELEMETRY:{}\n"));
+        expect(Err(io::ErrorKind::WouldBlock));
+        drop(writer);
+        expect(Ok(b""));
+    }
+
+    #[test]
+    fn a_gzip_stream_may_pause_anywhere() {
+        let text: Vec<_> = (0..1_000_u32).flat_map(u32::to_le_bytes).collect();
+        let whole = gzip(&text);
+        let (reader, mut writer) = io::pipe().unwrap();
+        let mut bytes = RecordedBytes::new(reader);
+        let (mut read, mut chunk) = (Vec::new(), [0; 100]);
+        // Within the magic number, the header and the data.
+        let pauses = [0, 1, 5, 12, whole.len() / 2, whole.len()];
+        for part in pauses.windows(2) {
+            writer.write_all(&whole[part[0]..part[1]]).unwrap();
+            let pause = loop {
+                match bytes.read(&mut chunk) {
+                    Ok(0) => panic!("it ends early"),
+                    Ok(count) => read.extend_from_slice(&chunk[..count]),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(pause.kind(), io::ErrorKind::WouldBlock);
         }
         drop(writer);
-        assert_eq!(reading.join().unwrap().unwrap(), "TELEMETRY:{}\ntext\n");
+        assert_eq!(bytes.read(&mut chunk).unwrap(), 0);
+        assert!(read == text);
     }
 }

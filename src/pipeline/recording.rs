@@ -119,6 +119,10 @@ impl Recording {
             let read = match self.source.read(&mut chunk) {
                 Ok(0) => break Ok(()),
                 Ok(count) => chunk.get(..count).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    pipeline.print_log();
+                    continue;
+                }
                 Err(error) => break Err(RecordingError::Io(self.name, error)),
             };
             if by_line {

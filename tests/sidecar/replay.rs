@@ -292,6 +292,13 @@ fn the_log_is_printed_while_a_replay_waits() {
     let stuck = RawStream::open(sidecar.port(), "5S", 0);
     sidecar.wait_for_stderr("connected peer=127.0.0.1:");
     drop(stuck);
+    // It waits for the rest of the recording.
+    let words = ["replay", "-vv", "--ready-file", "{dir}/ready", "--wait-for-subscribers", "0", "-"];
+    let (reader, open) = io::pipe().unwrap();
+    sidecar = Sidecar::command(&words).stdin(reader.into()).start();
+    drop(TcpStream::connect(("127.0.0.1", sidecar.port())).unwrap());
+    sidecar.wait_for_stderr("connected peer=127.0.0.1:");
+    drop(open);
     // It waits until an event is due.
     let log = line("a", 1, "") + &line("a", 3_600_000_000_000, "");
     sidecar = replay(&["-vv", "--pace"], &log).start();
