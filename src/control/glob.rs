@@ -11,8 +11,12 @@
 //! for, each behind the one before it: literal text by way of the [`Name`], and text with `?` or a class at
 //! every position.
 
+mod part;
+mod piece;
+
 use super::name::Name;
-use memchr::memchr3;
+use part::Kind;
+use piece::Piece;
 use std::ops::Range;
 
 /// A shell-style pattern that must match the whole of a name, case included.
@@ -51,29 +55,6 @@ pub struct Glob {
 /// How many wildcards a character of a part counts for that is compared at every position of a name: it costs
 /// as much as a search for literal text.
 const SEARCHED_WILDCARDS: usize = 8;
-
-/// The text of a pattern between two stars, or at the start or the end.
-#[derive(Debug, Clone, Copy)]
-struct Part<'p> {
-    text: &'p str,
-    /// Where it begins in the pattern.
-    start: usize,
-    kind: Kind,
-    /// How many characters it matches, unless it is literal.
-    characters: usize,
-    /// Whether a star follows.
-    before_star: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// Literal text, which may be empty.
-    Literal,
-    /// Nothing but `?`.
-    AnyCharacters,
-    /// Text with `?` or classes.
-    Mixed,
-}
 
 impl Glob {
     /// Prepares a pattern. Every string is valid.
@@ -149,119 +130,6 @@ impl Glob {
         rest.is_some_and(|rest| self.wild_matches(name, self.wild.start, rest))
     }
 
-    /// Whether the part from the first wildcard to the last one matches the whole of `text`, which begins at
-    /// this position in the name.
-    fn wild_matches(&self, name: &mut Name<'_>, mut start: usize, text: &str) -> bool {
-        let end = start + text.len();
-        let mut part = self.part(self.wild.start);
-        let Some(mut text) = self.strip(part, text) else { return false };
-        if !part.before_star {
-            return text.is_empty();
-        }
-        loop {
-            part = self.part(part.start + part.text.len() + 1);
-            if !part.before_star {
-                return self.ends(part, text);
-            }
-            start = end - text.len();
-            // The leftmost match leaves the most text for the later parts.
-            let rest = match part.kind {
-                Kind::Literal if part.text.is_empty() => Some(text),
-                Kind::Literal => {
-                    name.find(part.text, start).and_then(|found| text.get(found - start + part.text.len()..))
-                }
-                Kind::AnyCharacters => self.strip(part, text),
-                Kind::Mixed => self.find(part, text),
-            };
-            let Some(rest) = rest else { return false };
-            text = rest;
-        }
-    }
-
-    /// The part of the pattern that begins here, up to the next star or the last wildcard.
-    fn part(&self, start: usize) -> Part<'_> {
-        let pattern = self.pattern.get(start..self.wild.end).unwrap_or_default();
-        // Most parts are literal: nothing special comes before their star.
-        if let Some(at) = memchr3(b'*', b'?', b'[', pattern.as_bytes())
-            && let (text, rest) = pattern.split_at(at)
-            && rest.starts_with('*')
-        {
-            return Part { text, start, kind: Kind::Literal, characters: 0, before_star: true };
-        }
-        let (mut rest, mut characters) = (pattern, 0);
-        let (mut wild, mut literal) = (false, false);
-        let before_star = loop {
-            let at = start + (pattern.len() - rest.len());
-            match Piece::first_of(rest, at < self.unclosed_from) {
-                None => break false,
-                Some((Piece::Star, _)) => break true,
-                Some((piece, after)) => {
-                    wild |= !matches!(piece, Piece::Literal(_));
-                    literal |= !matches!(piece, Piece::AnyOne);
-                    characters += 1;
-                    rest = after;
-                }
-            }
-        };
-        let kind = match (wild, literal) {
-            (false, _) => Kind::Literal,
-            (true, false) => Kind::AnyCharacters,
-            (true, true) => Kind::Mixed,
-        };
-        let text = pattern.get(..pattern.len() - rest.len()).unwrap_or_default();
-        Part { text, start, kind, characters, before_star }
-    }
-
-    /// The text behind the part, if it begins with a match.
-    fn strip<'t>(&self, part: Part<'_>, text: &'t str) -> Option<&'t str> {
-        if part.kind == Kind::Literal {
-            return text.strip_prefix(part.text);
-        }
-        let (mut pieces, mut left) = (part.text, text);
-        loop {
-            let at = part.start + (part.text.len() - pieces.len());
-            let Some((piece, after)) = Piece::first_of(pieces, at < self.unclosed_from) else {
-                return Some(left);
-            };
-            let mut characters = left.chars();
-            let c = characters.next()?;
-            let matches = match piece {
-                Piece::Literal(literal) => literal == c,
-                Piece::Class(inside) => class_matches(inside, c),
-                Piece::AnyOne | Piece::Star => true,
-            };
-            if !matches {
-                return None;
-            }
-            (pieces, left) = (after, characters.as_str());
-        }
-    }
-
-    /// The text behind the first match of the part.
-    fn find<'t>(&self, part: Part<'_>, text: &'t str) -> Option<&'t str> {
-        let mut from = text.chars();
-        while from.as_str().len() >= part.characters {
-            if let Some(rest) = self.strip(part, from.as_str()) {
-                return Some(rest);
-            }
-            from.next();
-        }
-        None
-    }
-
-    /// Whether the text ends with a match of the part.
-    fn ends(&self, part: Part<'_>, text: &str) -> bool {
-        if part.kind == Kind::Literal {
-            return text.ends_with(part.text);
-        }
-        let mut before = text.chars();
-        if (0..part.characters).any(|_| before.next_back().is_none()) {
-            return false;
-        }
-        let end = text.get(before.as_str().len()..).unwrap_or_default();
-        self.strip(part, end).is_some_and(str::is_empty)
-    }
-
     /// The number of wildcards: each `*` and `?`, and each `[...]` plus every character in it. Between two
     /// stars every character of a text with `?` or `[...]` counts for eight more: all of them may be compared
     /// with each character of a name.
@@ -278,91 +146,6 @@ impl Glob {
     pub fn as_str(&self) -> &str {
         &self.pattern
     }
-}
-
-/// A piece of a pattern.
-#[derive(Debug, Clone, Copy)]
-enum Piece<'p> {
-    /// A literal character.
-    Literal(char),
-    /// `?`: any one character.
-    AnyOne,
-    /// `*`: any run of characters.
-    Star,
-    /// `[...]`: one character. The text is the inside of the brackets.
-    Class(&'p str),
-}
-
-impl<'p> Piece<'p> {
-    /// Splits off the first piece of a pattern. A `[` starts a class only if `may_close` is true.
-    fn first_of(pattern: &'p str, may_close: bool) -> Option<(Self, &'p str)> {
-        let mut chars = pattern.chars();
-        let c = chars.next()?;
-        let after = chars.as_str();
-        Some(match c {
-            '*' => (Self::Star, after),
-            '?' => (Self::AnyOne, after),
-            '[' if may_close => match split_class(after) {
-                Some((inside, after)) => (Self::Class(inside), after),
-                None => (Self::Literal(c), after),
-            },
-            c => (Self::Literal(c), after),
-        })
-    }
-
-    /// See [`Glob::wildcards`].
-    fn wildcards(self) -> usize {
-        match self {
-            Self::Literal(_) => 0,
-            Self::AnyOne | Self::Star => 1,
-            Self::Class(inside) => 1 + inside.chars().count(),
-        }
-    }
-}
-
-/// Splits the text after a `[` into the inside of the class and the text after its `]`. None if there is no
-/// `]`.
-fn split_class(text: &str) -> Option<(&str, &str)> {
-    let body = text.strip_prefix('!').unwrap_or(text);
-    let body = body.strip_prefix(']').unwrap_or(body);
-    let end = text.len() - body.len() + body.find(']')?;
-    let (inside, rest) = text.split_at_checked(end)?;
-    Some((inside, rest.strip_prefix(']')?))
-}
-
-/// Whether a class matches a character: the character is in one of the ranges or, if the class is negated, in
-/// none.
-///
-/// CPython splits the inside into chunks at the hyphens of ranges, removes the empty ranges, and only then
-/// looks for the leading `!`. So a `!` after nothing but empty ranges negates the class, too: `[b-a!x]` is
-/// `[!x]`. If that `!` is the low end of a range, the hyphen becomes literal: `[b-a!-x]` is `[!-x]`.
-fn class_matches(inside: &str, c: char) -> bool {
-    let mut negated = inside.starts_with('!');
-    // Whether all ranges so far were empty, and whether one contains the character.
-    let (mut empty, mut found) = (true, false);
-    let mut chars = inside.strip_prefix('!').unwrap_or(inside).chars();
-    while let Some(low) = chars.next() {
-        let mut ahead = chars.clone();
-        let high = (ahead.next() == Some('-')).then(|| ahead.next()).flatten();
-        if high.is_some() {
-            chars = ahead;
-        }
-        match high {
-            Some(high) if low > high => {}
-            _ if low == '!' && !negated && empty => {
-                negated = true;
-                if let Some(high) = high {
-                    empty = false;
-                    found = c == '-' || c == high;
-                }
-            }
-            _ => {
-                empty = false;
-                found |= (low..=high.unwrap_or(low)).contains(&c);
-            }
-        }
-    }
-    found != negated
 }
 
 #[cfg(test)]
