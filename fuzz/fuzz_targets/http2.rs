@@ -36,7 +36,7 @@ use telemetry_sidecar::{
         listener::Listener,
         unix_socket::{SocketFile, SocketMode},
     },
-    pipeline::output::{Context, Drain, Mode},
+    pipeline::output::{Context, Drain, Mode, channel},
     system::value::Period,
 };
 
@@ -71,7 +71,9 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let drain = Drain::Within(TIMEOUT);
     let context = Context::new(Arc::clone(&hub), Mode::Replay, drain, Duration::ZERO);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-    thread::spawn(move || runtime.block_on(server.serve(&context)));
+    // Nothing waits for the end.
+    let (done, _) = channel("grpc");
+    thread::spawn(move || runtime.block_on(server.serve(&context, done)));
     Served { hub, path, _file: file }
 });
 
