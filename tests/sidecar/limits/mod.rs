@@ -1,5 +1,6 @@
 //! Limits on clients: each is exceeded by one client, and others are not affected.
 
+mod queues;
 mod unfinished;
 
 use crate::support::{

@@ -35,7 +35,7 @@ fn begin(stream: &mut TcpStream) {
 }
 
 /// The resident memory of the sidecar in KiB.
-fn memory_kib(sidecar: &Sidecar) -> u64 {
+pub(super) fn memory_kib(sidecar: &Sidecar) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     resident.trim().trim_end_matches(" kB").parse().unwrap()
