@@ -58,7 +58,7 @@ fuzz_target!(|data: &[u8]| {
     let body = Body::default();
     // The rate limit is so high that nothing waits, because there is no clock here.
     let throttle = Throttle::per_second(u32::MAX, Instant::now());
-    let reader = controls::Reader::new(body.clone(), LIMITS, throttle);
+    let mut reader = controls::Reader::new(body.clone(), LIMITS, throttle);
     let mut reading = pin!(reader.apply_all(Arc::downgrade(&subscription)));
     let mut context = Context::from_waker(Waker::noop());
 
