@@ -42,7 +42,6 @@ mod system {
     }
 }
 
-use bytes::Bytes;
 use control::{Control, Controls};
 use event::{
     batch::{Batch, BatchBuilder, Event},
@@ -128,8 +127,9 @@ fn wait_for(future: impl Future<Output = ()>) {
 
 /// The numbers of the next events; empty at the end.
 fn next(subscription: &Subscription) -> Option<usize> {
-    let frames: Option<Bytes> = block_on(|context| subscription.poll_frames(context));
-    frames.map(|frames| frames.len() / (PREFIX_BYTES + 1))
+    let chunk = block_on(|context| subscription.poll_to_write(context))?;
+    subscription.acknowledge(chunk.events);
+    Some(chunk.frames.len() / (PREFIX_BYTES + 1))
 }
 
 /// The number of events until the end.

@@ -140,8 +140,8 @@ fn publish(hub: &Hub, events: &[(&str, &str)]) {
 fn take(subscription: &Subscription) -> Vec<(String, String)> {
     let mut context = Context::from_waker(Waker::noop());
     let mut events = Vec::new();
-    while let Poll::Ready(frames) = subscription.poll_frames(&mut context) {
-        let mut frames = frames.expect("the stream is open");
+    while let Poll::Ready(chunk) = subscription.poll_to_write(&mut context) {
+        let mut frames = chunk.expect("the stream is open").frames;
         while !frames.is_empty() {
             let Message::Whole(message, length) = Message::first_of(&frames) else {
                 panic!("half a frame is delivered");

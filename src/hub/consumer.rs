@@ -39,7 +39,6 @@ impl ConsumerOptions {
 /// When an event that is taken counts as delivered.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Delivery {
-    AtOnce,
     OnAcknowledgement,
     /// The same, and until then its room is free for others: what takes it has bounds of its own.
     WhenWritten,
@@ -201,13 +200,12 @@ impl Consumer {
     }
 
     /// Takes about `about` bytes of whole frames, if any are queued. The events are in flight until they are
-    /// acknowledged or dropped, or delivered at once.
+    /// acknowledged or dropped.
     pub(super) fn take(&mut self, about: usize, delivery: Delivery) -> Option<Chunk> {
         let (frames, events) = self.queue.take(about)?;
         match delivery {
             Delivery::OnAcknowledgement => self.queue.add_in_flight(events, true),
             Delivery::WhenWritten => self.queue.add_in_flight(events, false),
-            Delivery::AtOnce => self.stats.delivered += events as u64,
         }
         Some(Chunk { frames, events: events as u64 })
     }

@@ -128,11 +128,6 @@ impl Subscription {
         self.poll(context, Delivery::WhenWritten)
     }
 
-    /// Takes the next frames like [`poll_chunk`](Self::poll_chunk) and acknowledges them in the same step.
-    pub fn poll_frames(&self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        self.poll(context, Delivery::AtOnce).map(|chunk| chunk.map(|chunk| chunk.frames))
-    }
-
     fn poll(&self, context: &mut Context<'_>, delivery: Delivery) -> Poll<Option<Chunk>> {
         let mut state = self.hub.lock();
         let closed = state.closed;

@@ -56,9 +56,14 @@ fn take(subscription: &Subscription) -> String {
     names
 }
 
-/// Takes a chunk and acknowledges it in the same step.
+/// Takes a chunk and acknowledges it.
 fn poll(subscription: &Subscription) -> Poll<Option<Bytes>> {
-    subscription.poll_frames(&mut Context::from_waker(Waker::noop()))
+    let chunk = subscription.poll_to_write(&mut Context::from_waker(Waker::noop()));
+    chunk.map(|chunk| {
+        let chunk = chunk?;
+        subscription.acknowledge(chunk.events);
+        Some(chunk.frames)
+    })
 }
 
 /// Takes a chunk whose events are then in flight.
