@@ -397,3 +397,36 @@ fn deep_nesting_does_not_overflow_the_stack() {
         assert!(decoded.unwrap().event.metadata["m"] == nested);
     }
 }
+
+#[test]
+fn all_paths_agree_on_what_may_be_behind_an_event() {
+    let event = r#"{"event": "a.b", "measurements": {"duration": 5}, "metadata": {"tool": "x"}}"#;
+    let mut decoder = Decoder::default();
+    for (behind, length) in [
+        ("", Some(0)),
+        (" \t\r\n", Some(4)),
+        ("\x1b[0m\n", Some(0)),
+        (" \x1b[0m \x1b[K\n", Some(1)),
+        ("TELEMETRY:{", Some(0)),
+        (" \x1b(BTELEMETRY: \t{", Some(1)),
+        ("TELEMETRY:", None),
+        ("TELEMETRY:[", None),
+        ("\x1b[0", None),
+        ("\x1b[0mx", None),
+        ("}", None),
+        (" text\n", None),
+    ] {
+        let line = [event, behind].concat();
+        let expected = length.map(|length| event.len() + length).ok_or(Reject::Malformed(Malformed::Json));
+        let mut batch = BatchBuilder::default();
+        assert_eq!(decoder.decode_slowly(line.as_bytes(), NOW, &mut batch), expected, "slow: {behind:?}");
+        // The first line of a shape takes the fast path, the second one the path of known shapes.
+        for path in ["fast", "shape"] {
+            assert_eq!(decoder.decode(line.as_bytes(), NOW, &mut batch), expected, "{path}: {behind:?}");
+        }
+        let batch = batch.take();
+        assert_eq!(batch.len(), if expected.is_ok() { 3 } else { 0 });
+        assert!((1..batch.len()).all(|index| batch.message(index) == batch.message(0)), "{behind:?}");
+        assert!(batch.event(0).is_none_or(|event| event.name == b"a.b"));
+    }
+}

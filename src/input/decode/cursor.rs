@@ -14,6 +14,7 @@ use super::{
     text::{Literal, ShortText, ascii_string, plain_run, short_string},
     wire::{Measurement, Writer},
 };
+use crate::input::dialect::Dialect;
 use std::ops::Range;
 
 /// A position in the JSON of a line.
@@ -84,11 +85,21 @@ impl<'a> Cursor<'a> {
         (byte == closing).then_some(true)
     }
 
-    /// Reads white space up to the end of the text.
+    /// Reads white space behind the event and returns the position. Then the text ends, or something follows
+    /// that may be behind an event.
     #[inline(always)]
-    pub(super) fn end(&mut self) -> Option<()> {
+    pub(super) fn end(&mut self, dialect: &Dialect) -> Option<usize> {
         self.skip_space();
-        (self.at == self.text.len()).then_some(())
+        if self.at < self.text.len() {
+            self.gap(dialect)?;
+        }
+        Some(self.at)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn gap(self, dialect: &Dialect) -> Option<usize> {
+        dialect.gap_behind_event(self.text.get(self.at..)?)
     }
 
     /// Reads the start of an object and returns whether it has entries. `null` counts as an empty object.

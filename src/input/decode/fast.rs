@@ -85,7 +85,7 @@ pub(super) fn decode(
     batch: &mut BatchBuilder,
     last_name: &mut LastName,
     observer: &mut impl Observer,
-) -> Option<Result<(), Reject>> {
+) -> Option<Result<usize, Reject>> {
     let Input { dialect, json, extra_metadata, now_ns } = *input;
     let mut cursor = Cursor::new(json);
     let mut event_keys = EventKeys::default();
@@ -169,7 +169,7 @@ pub(super) fn decode(
             break;
         }
     }
-    cursor.end()?;
+    let length = cursor.end(dialect)?;
     if name.is_empty() {
         return None;
     }
@@ -183,5 +183,5 @@ pub(super) fn decode(
     }
     let fields = Fields { name, correlation_id, timestamp_ns };
     let message_bytes = fields.write(&mut out, now_ns)?;
-    Some(fields.add(message_bytes, now_ns, batch))
+    Some(fields.add(message_bytes, now_ns, batch).map(|()| length))
 }

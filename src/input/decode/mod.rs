@@ -71,14 +71,13 @@ impl Decoder {
     ///
     /// If there is no event. The batch is unchanged then.
     pub fn decode(&mut self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<usize, Reject> {
-        // These two paths decode only if nothing but white space is behind the object.
-        if let Some(result) = self.shapes.decode(json, now_ns, batch) {
-            return result.map(|()| json.len());
+        if let Some(result) = self.shapes.decode(self.dialect, json, now_ns, batch) {
+            return result;
         }
         let input = fast::Input { dialect: self.dialect, json, extra_metadata: &self.metadata, now_ns };
         if let Some(result) = fast::decode(&input, batch, &mut self.last_name, &mut ()) {
             self.shapes.learn(&input);
-            return result.map(|()| json.len());
+            return result;
         }
         self.decode_slowly(json, now_ns, batch)
     }

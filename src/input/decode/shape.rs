@@ -9,7 +9,7 @@ use super::{
     text::Literal,
     wire::Writer,
 };
-use crate::event::batch::BatchBuilder;
+use crate::{event::batch::BatchBuilder, input::dialect::Dialect};
 use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -60,9 +60,10 @@ impl Shape {
         let mut learner =
             Learner { json, shape: Self::default(), learned: 0, metadata: Vec::new(), complete: true };
         let line_only = fast::Input { extra_metadata: &[], ..*input };
-        fast::decode(&line_only, &mut BatchBuilder::default(), &mut LastName::default(), &mut learner)?
-            .ok()?;
-        learner.literal_to(json.len());
+        let length =
+            fast::decode(&line_only, &mut BatchBuilder::default(), &mut LastName::default(), &mut learner)?
+                .ok()?;
+        learner.literal_to(json.get(..length)?.trim_ascii_end().len());
         let Learner { mut shape, metadata, complete: true, .. } = learner else { return None };
 
         let mut fixed = vec![0; message_capacity(&shape.name, input.extra_metadata)];
@@ -83,10 +84,11 @@ impl Shape {
     /// Decodes a line of this shape. None if the line has another one.
     pub(super) fn decode(
         &self,
+        dialect: &Dialect,
         json: &[u8],
         now_ns: i64,
         batch: &mut BatchBuilder,
-    ) -> Option<Result<(), Reject>> {
+    ) -> Option<Result<usize, Reject>> {
         let (mut correlation_id, mut metadata_correlation_id) = (&[][..], &[][..]);
         let mut timestamp_ns = None;
         let mut cursor = Cursor::new(json);
@@ -111,13 +113,13 @@ impl Shape {
             }
             cursor.short_literal(&slot.after)?;
         }
-        cursor.end()?;
+        let length = cursor.end(dialect)?;
         if correlation_id.is_empty() {
             correlation_id = metadata_correlation_id;
         }
         let fields = Fields { name: &self.name, correlation_id, timestamp_ns };
         let message_bytes = fields.write(&mut out, now_ns)?;
-        Some(fields.add(message_bytes, now_ns, batch))
+        Some(fields.add(message_bytes, now_ns, batch).map(|()| length))
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     message::Reject,
     shape::{Shape, hash_of},
 };
-use crate::event::batch::BatchBuilder;
+use crate::{event::batch::BatchBuilder, input::dialect::Dialect};
 
 /// How many shapes are remembered.
 const MAX_SHAPES: usize = 32;
@@ -52,10 +52,11 @@ impl Shapes {
     /// Decodes a line of known shape. None if its shape is unknown.
     pub(super) fn decode(
         &mut self,
+        dialect: &Dialect,
         json: &[u8],
         now_ns: i64,
         batch: &mut BatchBuilder,
-    ) -> Option<Result<(), Reject>> {
+    ) -> Option<Result<usize, Reject>> {
         if self.unknown_in_a_row > LEARN_FIRST && !self.unknown_in_a_row.is_multiple_of(COMPARE_ONE_IN) {
             return None;
         }
@@ -64,12 +65,12 @@ impl Shapes {
         let (index, result) = self
             .known
             .get(expected)
-            .and_then(|shape| Some((expected, shape.decode(json, now_ns, batch)?)))
+            .and_then(|shape| Some((expected, shape.decode(dialect, json, now_ns, batch)?)))
             .or_else(|| {
                 let hash = hash_of(json)?;
                 let same_hash = self.known.iter().enumerate().filter(|(_, shape)| shape.hash == hash);
                 let mut others = same_hash.filter(|(index, _)| *index != expected).take(MAX_COMPARED);
-                others.find_map(|(index, shape)| Some((index, shape.decode(json, now_ns, batch)?)))
+                others.find_map(|(index, shape)| Some((index, shape.decode(dialect, json, now_ns, batch)?)))
             })?;
         self.follow(index);
         self.unknown_in_a_row = 0;
