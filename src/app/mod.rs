@@ -15,7 +15,7 @@ mod wrap;
 use crate::{
     cli::{self, Cli, Parsed, reference},
     config::{self, Task},
-    worker::Exit,
+    worker::{Exit, startup::note_descriptors},
 };
 use ready_file::ReadyFile;
 use std::{
@@ -29,6 +29,7 @@ use std::{
 ///
 /// The error in one line. Nothing is left running then.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String> {
+    note_descriptors();
     match cli::parse(arguments) {
         Ok(Parsed::Text(text)) => {
             // Coloured if stdout is a terminal.

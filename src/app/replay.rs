@@ -20,6 +20,7 @@ use crate::{
     system::{
         log::{self, Level},
         option::Given,
+        thread,
         value::Period,
     },
     worker::{
@@ -32,7 +33,7 @@ use std::{
     io::{self, IsTerminal as _},
     path::PathBuf,
     sync::Arc,
-    thread,
+    thread::sleep,
     time::Instant,
 };
 
@@ -134,7 +135,7 @@ fn end_on_signals(socket_files: &SocketFiles) -> Result<(), String> {
             signal.leave();
         }
     };
-    thread::Builder::new().name("signals".into()).spawn(wait).map(drop).map_err(wrong)
+    thread::spawn("signals", wait).map(drop).map_err(wrong)
 }
 
 /// Ends this process at the deadline, whatever its other threads are waiting for then.
@@ -147,7 +148,7 @@ fn end_at(
 ) -> Result<(), String> {
     let (origin, remover, status) = (timeout.origin.clone(), socket_files.remover(), status.clone());
     let wait = move || {
-        thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        sleep(deadline.saturating_duration_since(Instant::now()));
         remover.remove();
         // It may be stderr that nobody reads.
         if Passthrough::new(io::stderr()).is_ready() {
@@ -155,6 +156,6 @@ fn end_at(
         }
         Exit::Code(TIMED_OUT).leave()
     };
-    let spawned = thread::Builder::new().name("timeout".into()).spawn(wait);
+    let spawned = thread::spawn("timeout", wait);
     spawned.map(drop).map_err(|error| StartError::Thread(error).to_string())
 }

@@ -20,7 +20,7 @@ use crate::{
         record::Recorder,
     },
     status::{Status, text::summary},
-    system::{log, option::Several},
+    system::{log, option::Several, thread},
     worker::startup::was_closed,
 };
 use std::{
@@ -101,7 +101,7 @@ impl Session {
             linger: config.serving.linger.0,
             shutdown: context.shutdown,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = thread::runtime().enable_time().build();
         let runtime = runtime.map_err(StartError::Thread)?;
         let status = Status::new(Arc::clone(&hub), context.mode.worker().cloned(), context.recording);
         Ok(Self { hub, recorder, status, outputs, runtime, log: log.clone() })

@@ -12,7 +12,7 @@ use crate::{
         address::Address, pem, reload::Source as _, source_file::SourceError, tokens::TokenFile,
         unix_socket::abstract_name,
     },
-    system::{log::error_line, visible::escape_in_json},
+    system::{log::error_line, thread, visible::escape_in_json},
     worker::Exit,
 };
 use hyper_util::rt::TokioIo;
@@ -60,7 +60,7 @@ pub enum TailError {
 
 /// Prints events until the stream ends or stdout is closed.
 pub fn run(address: &Address, access: &ClientAccess) -> Result<Exit, TailError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = thread::runtime().enable_all().build();
     runtime.map_err(TailError::Start)?.block_on(tail(address, access)).map(|()| Exit::Code(0))
 }
 

@@ -22,19 +22,20 @@ use crate::{
         publisher::Dropping,
         wake::Wake,
     },
-    system::log::{self, Level},
+    system::{
+        log::{self, Level},
+        thread,
+    },
     worker::{
-        Exit, copier,
-        signals::Signals,
-        spawn::{Command, prepare_environment},
-        startup::close_inherited,
-        state::WorkerState,
-        supervisor::Supervisor,
-        witness::Witness,
+        Exit, copier, environment, signals::Signals, spawn::Command, starting::Starting,
+        startup::close_inherited, state::WorkerState, supervisor::Supervisor, witness::Witness,
     },
 };
-use nix::unistd::{Pid, dup2_stdin, dup2_stdout};
-use std::{fs::OpenOptions, io, os::fd::OwnedFd, sync::Arc, thread, time::Duration};
+use nix::{
+    sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
+    unistd::{Pid, dup2_stdin, dup2_stdout},
+};
+use std::{fs::OpenOptions, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 /// How much later than the reading thread the main thread gives up, in case that one hangs.
 const EXIT_MARGIN: Duration = Duration::from_secs(1);
@@ -46,11 +47,15 @@ pub fn run(
     environment_names: &[String],
 ) -> Result<Exit, String> {
     // SAFETY: this is the process's first thread, and the others are started below.
-    unsafe { prepare_environment(environment_names) };
+    unsafe { environment::prepare(environment_names) };
     let system = |error| format!("cannot prepare to start the worker: {error}");
     let signals = Signals::block().map_err(system)?;
     // Before any thread and any descriptor of the sidecar's own, and before the worker.
     let witness = Witness::start().ok();
+    let socket_files = SocketFiles::default();
+    let remover = socket_files.remover();
+    let starting = Starting::begin(&signals, move || remover.remove());
+    let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;
     let wake = Arc::new(Wake::new().map_err(system)?);
     let (ending, stages) = Ending::new().map_err(system)?;
     let log = {
@@ -67,7 +72,6 @@ pub fn run(
     let WorkerStderr { reader, writer, channel, window } = WorkerStderr::open(&config)?;
     // Duplicate it now: clients can use up all descriptors once they are served.
     let late = reader.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
-    let socket_files = SocketFiles::default();
     let mode = Mode::Live(Arc::clone(&worker_state));
     let session = Session::start(&mut config.serve, ready_file, mode, &socket_files, &log);
     let session = session.map_err(|error| error.to_string())?;
@@ -83,11 +87,9 @@ pub fn run(
         stages,
         summary_wanted: config.serve.serving.log().level > Level::Off,
     };
-    thread::Builder::new()
-        .name("stderr".into())
-        .spawn(|| reading.run())
-        .map_err(|error| error.to_string())?;
+    thread::spawn("stderr", || reading.run()).map_err(|error| error.to_string())?;
 
+    starting.end();
     let program = &config.program;
     let command = Command { program, arguments: &config.arguments, stderr: writer };
     let mut supervisor = match Supervisor::start(command, &signals, witness) {
@@ -104,6 +106,7 @@ pub fn run(
     worker_state.started(worker.as_raw().unsigned_abs());
     tracing::info!("worker {worker} started: {}", program.display());
     give_up_descriptors();
+    raise_cpu_limit();
 
     let exit = supervisor.run();
     worker_state.ended(exit);
@@ -112,7 +115,7 @@ pub fn run(
     let limit = serving.linger.0.saturating_add(serving.drain_timeout.0).saturating_add(EXIT_MARGIN);
     ending.wait(limit, &mut supervisor.drain(exit), || {
         // The end of PID 1 ends the copier as well.
-        if Pid::this() != Pid::from_raw(1) {
+        if !is_pid_1() {
             leftover.stop_waiting();
         }
     });
@@ -122,12 +125,29 @@ pub fn run(
 }
 
 /// Closes the sidecar's copies of the worker's descriptors, so that peers notice when the worker closes one.
+/// As PID 1 it keeps the standard ones: others in its container write to `/proc/1/fd/1`.
 fn give_up_descriptors() {
-    if let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null") {
+    if !is_pid_1()
+        && let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null")
+    {
         let _ = dup2_stdin(&null);
         let _ = dup2_stdout(&null);
     }
     close_inherited();
+}
+
+fn is_pid_1() -> bool {
+    Pid::this() == Pid::from_raw(1)
+}
+
+/// The limit on processor time is the worker's, which has started with it: what the sidecar uses must not end
+/// the worker. Without privileges only the soft limit can be raised.
+fn raise_cpu_limit() {
+    if setrlimit(Resource::RLIMIT_CPU, RLIM_INFINITY, RLIM_INFINITY).is_err()
+        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CPU)
+    {
+        let _ = setrlimit(Resource::RLIMIT_CPU, hard, hard);
+    }
 }
 
 /// What the reading thread needs.

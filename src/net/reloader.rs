@@ -5,13 +5,13 @@ use super::{
     reload::{Reloading, Source},
     source_file::SourceError,
 };
+use crate::system::thread;
 use std::{
     io, iter,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
-    thread,
     time::{Duration, Instant},
 };
 use thiserror::Error;
@@ -62,10 +62,7 @@ where
         let state = Arc::new(Mutex::new(State { value: files.current(), checking_since: None }));
         let (requests, received) = sync_channel(MAX_WAITING);
         let shared = Arc::clone(&state);
-        thread::Builder::new()
-            .name("files".into())
-            .spawn(move || check_files(&files, &shared, &received))
-            .map_err(LoadError::Thread)?;
+        thread::spawn("files", move || check_files(&files, &shared, &received)).map_err(LoadError::Thread)?;
         Ok(Self { state, requests })
     }
 

@@ -10,7 +10,7 @@ use crate::{
     event::stats::RecordingCounters,
     hub::Hub,
     net::{reloader::LoadError, source_file::SourceError},
-    system::option::Given,
+    system::{option::Given, thread},
     worker::state::WorkerState,
 };
 use std::{
@@ -21,7 +21,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll},
-    thread,
     time::Duration,
 };
 use thiserror::Error;
@@ -268,7 +267,7 @@ pub fn channel(name: &'static str) -> (Done, Running) {
 /// If the system refuses a thread.
 pub fn spawn(name: &'static str, run: impl FnOnce(Done) + Send + 'static) -> Result<Running, StartError> {
     let (done, running) = channel(name);
-    let spawned = thread::Builder::new().name(name.into()).spawn(|| run(done));
+    let spawned = thread::spawn(name, || run(done));
     spawned.map(|_| running).map_err(StartError::Thread)
 }
 
@@ -281,7 +280,7 @@ pub fn spawn_async<F: Future<Output = ()>>(
     name: &'static str,
     run: impl FnOnce(Done) -> F + Send + 'static,
 ) -> Result<Running, StartError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = thread::runtime().enable_io().enable_time().build();
     let runtime = runtime.map_err(StartError::Thread)?;
     spawn(name, move |done| runtime.block_on(run(done)))
 }

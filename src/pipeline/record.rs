@@ -6,14 +6,16 @@
 
 use crate::{
     event::stats::RecordingCounters,
-    system::fd::{PartialWrite, write_all},
+    system::{
+        fd::{PartialWrite, write_all},
+        thread,
+    },
 };
 use std::{
     fmt,
     fs::File,
     io,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
     time::Instant,
 };
 
@@ -132,7 +134,7 @@ impl Recorder {
     pub fn start(file: File) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let writer = Arc::clone(&shared);
-        thread::Builder::new().name("record".into()).spawn(move || write(&writer, &file))?;
+        thread::spawn("record", move || write(&writer, &file))?;
         Ok(Self { shared })
     }
 

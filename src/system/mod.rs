@@ -7,5 +7,6 @@ pub mod open;
 pub mod option;
 pub(crate) mod rate_limit;
 pub(crate) mod sync;
+pub(crate) mod thread;
 pub mod value;
 pub mod visible;

@@ -22,8 +22,8 @@
 //! | systemd, `pkill -f` | sidecar, witness and worker in turn  | 1        | 0 (c)     | 1        |
 //! | `pkill -f`        | sidecar and witness, not the worker    | 0        | 0 (d)     | 0        |
 //! | any               | the sidecar or its group, before the worker exists | 0 | 1 (e) | 1       |
-//! | kernel            | the sidecar: a timer from before the start, SIGXCPU | 0 | 1 (a) | 1      |
-//! | kernel            | the sidecar: SIGCHLD of its own children | 0      | 0         | 0        |
+//! | kernel            | the sidecar: an alarm set before the start | 0    | 1 (a)     | 1        |
+//! | kernel            | the sidecar: its children, its processor time (h) | 0 | 0 | 0            |
 //! | any               | a group that both share, without a witness | 1    | 1 (f)     | 2        |
 //!
 //! - (a) After 50 ms in which the witness has not got it. At once if there is no witness, or if the worker is
@@ -40,6 +40,10 @@
 //!   usual effect on it.
 //! - (f) The system refused a process or `/proc`, or the witness was killed or does not answer: twice is
 //!   better than never.
+//! - (h) SIGCHLD, SIGXCPU, SIGXFSZ, SIGPROF, SIGVTALRM: the worker has its own. The sidecar's limit on
+//!   processor time is raised after the worker's start, as far as that is permitted.
+//!
+//! While the sidecar starts, signals that end or stop it have their usual effect (`starting`).
 //!
 //! If the worker's stderr is a pseudo-terminal, a change of the terminal's size is signalled to the group once
 //! more when the pseudo-terminal has the new size.
@@ -73,6 +77,7 @@
 pub(crate) mod copier;
 mod devpts;
 pub(crate) mod drain;
+pub(crate) mod environment;
 pub mod exit;
 mod helper;
 mod number;
@@ -81,6 +86,7 @@ pub(crate) mod program;
 pub(crate) mod pty;
 pub(crate) mod signals;
 pub(crate) mod spawn;
+pub(crate) mod starting;
 pub(crate) mod startup;
 pub mod state;
 pub(crate) mod supervisor;

@@ -17,16 +17,31 @@ use nix::{
     },
     unistd::Pid,
 };
-use std::os::fd::{AsFd, BorrowedFd};
+use std::{
+    os::fd::{AsFd, BorrowedFd},
+    process,
+};
 
 /// The signals that end the drain.
 const ENDING: [Number; 3] = [Number::HUP, Number::INT, Number::TERM];
 
+/// Signals with which the kernel reports a child of this process, and what this process has used: processor
+/// time, as the limit or a timer that was set before the start say, the size of a file, and a pipe without a
+/// reader.
+const OWN: [Number; 6] = [
+    Number::CHLD,
+    Number(libc::SIGPIPE),
+    Number(libc::SIGPROF),
+    Number(libc::SIGVTALRM),
+    Number(libc::SIGXCPU),
+    Number(libc::SIGXFSZ),
+];
+
 /// What was read from the descriptor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event {
-    /// The kernel reports that a child has changed its state.
-    Child,
+    /// The kernel reports that a child has changed its state, or what this process has used.
+    Own,
     /// A signal was sent to this process alone or to several.
     Sent(Sent),
 }
@@ -38,11 +53,11 @@ pub(crate) struct Sent {
 }
 
 impl Event {
-    /// The signal that was sent, if it is not the kernel's report of a child.
+    /// The signal that was sent, if it is not about this process itself.
     pub(super) fn sent(self) -> Option<Sent> {
         match self {
             Self::Sent(sent) => Some(sent),
-            Self::Child => None,
+            Self::Own => None,
         }
     }
 
@@ -135,9 +150,11 @@ impl Signals {
     pub(crate) fn next(&self) -> Option<Event> {
         let info = self.fd.read_signal().ok()??;
         let number = Number(i32::try_from(info.ssi_signo).ok()?);
-        // Another process may send SIGCHLD like any other signal. The kernel's own codes are positive.
-        let child = number == Number::CHLD && info.ssi_code > 0;
-        Some(if child { Event::Child } else { Event::Sent(Sent { number, info }) })
+        // Another process may send these like any other signal. The kernel's own codes are positive. For
+        // some signals, such as SIGXFSZ, it names this process as the sender.
+        let is_report = info.ssi_code > 0 || info.ssi_code == libc::SI_USER && info.ssi_pid == process::id();
+        let is_own = is_report && OWN.contains(&number);
+        Some(if is_own { Event::Own } else { Event::Sent(Sent { number, info }) })
     }
 }
 

@@ -1,10 +1,11 @@
 //! Starting the worker.
 
 use super::{
+    environment::ProcessIds,
     exit::{FAILED, NOT_EXECUTABLE, NOT_FOUND},
     number::Number,
     program::{find, interpreter},
-    startup::Inherited,
+    startup::{Inherited, keep_others_from_worker},
     supervisor::stop_of,
     witness::{Mask, Witness, bit},
 };
@@ -18,10 +19,9 @@ use nix::{
         signal::{Signal, kill},
         wait::waitpid,
     },
-    unistd::{Pid, dup2_stderr, getppid, pipe2, setpgid},
+    unistd::{Pid, dup2_stderr, getppid, pipe2},
 };
 use std::{
-    env,
     ffi::{CString, OsStr, OsString},
     io,
     os::{
@@ -88,33 +88,6 @@ fn missing(program: &OsStr) -> String {
     format!("{what} is not there")
 }
 
-/// Snakepit's variable that asks a worker to lead a process group: Snakepit kills workers with their whole
-/// group.
-const PROCESS_GROUP: &str = "SNAKEPIT_PROCESS_GROUP";
-
-/// Makes this process's environment what the worker is to inherit, in the order in which it was: without the
-/// sidecar's own variables.
-///
-/// If Snakepit asks the worker to lead a process group, the sidecar does so instead: Snakepit kills the group
-/// of the process that it started, so the worker has to stay in that group, and its variable says so.
-///
-/// # Safety
-///
-/// There must be no other thread yet.
-pub(crate) unsafe fn prepare_environment(own: &[String]) {
-    // SAFETY: there is no other thread that could read the environment meanwhile.
-    unsafe {
-        for name in own.iter().filter(|name| env::var_os(name).is_some()) {
-            env::remove_var(name);
-        }
-        if env::var_os(PROCESS_GROUP).is_some_and(|value| value == "1") {
-            // A session's leader is refused, and leads a group already.
-            let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
-            env::set_var(PROCESS_GROUP, "0");
-        }
-    }
-}
-
 /// What to run.
 #[derive(Debug)]
 pub(crate) struct Command<'a> {
@@ -156,6 +129,7 @@ pub(super) fn spawn(
         stderr,
         sidecar: Pid::this(),
         inherited,
+        process_ids: ProcessIds::find(),
         witness,
         failure: AtomicI32::new(0),
         is_prepared: AtomicBool::new(false),
@@ -200,6 +174,7 @@ struct Child<'a> {
     stderr: OwnedFd,
     sidecar: Pid,
     inherited: &'a Inherited,
+    process_ids: ProcessIds,
     witness: Option<&'a Witness>,
     failure: AtomicI32,
     is_prepared: AtomicBool,
@@ -225,6 +200,8 @@ impl Child<'_> {
             let seen = witness.pending();
             self.missed.store(seen & !own_pending(), Ordering::Relaxed);
         }
+        self.process_ids.write();
+        keep_others_from_worker();
         self.inherited.restore()?;
         dup2_stderr(&self.stderr)?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;

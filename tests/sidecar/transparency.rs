@@ -78,8 +78,10 @@ modules! {
     test_job_control
     test_lifetime
     test_single_signals
+    test_starting
     test_stderr_terminal
     test_stopping
+    test_systemd
     test_terminal
     test_unit_signals
 }

@@ -27,8 +27,8 @@ UNSHARE = next(filter(permitted, NAMESPACES), None)
 @needs_wrapper
 @unittest.skipUnless(UNSHARE, "unshare with a pid namespace is not permitted here")
 class AsPid1(Case):
-    def begin(self, command, kind=Run, leader=()):
-        return self.start(command, kind, prefix=[*UNSHARE, *leader, *W])
+    def begin(self, command, kind=Run, leader=(), **options):
+        return self.start(command, kind, prefix=[*UNSHARE, *leader, *W], **options)
 
     def first(self, run):
         """The namespace's first process: unshare's child."""
@@ -86,6 +86,19 @@ class AsPid1(Case):
         run = self.begin(["sh", "-c", "(sleep 1000 >/dev/null 2>&1 &); exit 4"])
         self.assertEqual(run.wait(), 4)
         run.nothing_left()
+
+    @row("PID 1: others in the container write to its stdout")
+    def test_stdout(self):
+        """As cron jobs and `docker exec` do."""
+        run = self.begin(worker("idle"), stdin=subprocess.PIPE)
+        run.fact("ready")
+        first = self.first(run)
+        with open(f"/proc/{first}/fd/1", "wb") as stdout:
+            stdout.write(b"text of another process\n")
+        own = os.readlink(f"/proc/self/fd/{run.process.stdin.fileno()}")
+        self.assertEqual(os.readlink(f"/proc/{first}/fd/0"), own)
+        run.release("go")
+        self.assertEqual(run.finish()[:2], (7, b"text of another process\n"))
 
     @row("PID 1: signals reach the worker, once")
     def test_signals(self):

@@ -5,16 +5,39 @@ import fcntl
 import itertools
 import os
 import select
+import shutil
 import subprocess
+import tempfile
 import time
 import unittest
 
-from harness import SOON, TIMEOUT, W, needs_wrapper, row, sidecar_only, wait_until
+from harness import SIDECAR, SOON, TIMEOUT, W, needs_wrapper, row, sidecar_only, wait_until
 from running import Case, inline, worker
 
 
 # The user without privileges that every Linux system has.
 NOBODY = 65534
+
+
+# In place of the C library's function: leaves a file open, without close-on-exec.
+LEAK = """
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **result) {
+    static struct sockaddr_in address = {.sin_family = AF_INET};
+    static struct addrinfo info = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM, .ai_addrlen = sizeof address};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    info.ai_addr = (struct sockaddr *)&address;
+    open(getenv("LEAKED"), O_WRONLY | O_CREAT, 0600);
+    *result = &info;
+    return 0;
+}
+
+void freeaddrinfo(struct addrinfo *info) {}
+"""
 
 
 def ends(descriptor, limit=SOON):
@@ -129,6 +152,31 @@ class Same(Case):
         # Python closes what is not passed.
         self.same(stdin=null, stdout=writer, pass_fds=passed)
         for descriptor in [*passed, writer]:
+            os.close(descriptor)
+
+    @row("inherited descriptors are the same, and no others")
+    @sidecar_only
+    @unittest.skipUnless(shutil.which("cc"), "needs a C compiler")
+    def test_left_open_by_a_library(self):
+        """The worker does not have a descriptor that the resolution of a name leaves open."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        library = f"{folder.name}/leak.so"
+        subprocess.run(["cc", "-shared", "-fPIC", "-xc", "-", "-o", library], input=LEAK, check=True, text=True)
+        leaked = f"{folder.name}/leaked"
+        reader, writer = os.pipe()
+        high = fcntl.fcntl(writer, fcntl.F_DUPFD, 100)
+        passed = [reader, writer, high]
+        run = self.start(
+            worker("descriptors"),
+            prefix=[SIDECAR, "-q", "--listen", "localhost:0", "--"],
+            env={"LD_PRELOAD": library, "LEAKED": leaked},
+            pass_fds=passed,
+        )
+        self.assertEqual(run.wait(), 0)
+        self.assertTrue(os.path.exists(leaked), "the library has been called")
+        self.assertEqual([number for number, *_ in run.fact("descriptors")], sorted([0, 1, 2, *passed]))
+        for descriptor in passed:
             os.close(descriptor)
 
     @row("O_NONBLOCK is never changed on inherited descriptors")

@@ -104,8 +104,8 @@ class Drain(Case):
 
         def become():
             os.setgroups([])
-            os.setgid(54321)
-            os.setuid(54321)
+            os.setgid(54322)
+            os.setuid(54322)
 
         try:
             subprocess.run([SIDECAR, "--version"], preexec_fn=become, check=True, capture_output=True, cwd="/")

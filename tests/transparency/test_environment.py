@@ -9,8 +9,8 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness import W, row, sidecar_only
-from running import HERE, Case, worker
+from harness import SIDECAR, W, row, sidecar_only
+from running import HERE, Case, inline, worker
 
 PR_SET_TIMERSLACK, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_SECUREBITS = 29, 38, 24, 28
 ADDR_NO_RANDOMIZE = 0x0040000
@@ -107,6 +107,21 @@ class Environment(Case):
                 command = ["env", name, *probe] if W in ([], ["env"]) else [name, *probe]
                 facts, _ = self.report(W, command=command, group=None, **options)
                 self.assertEqual(facts["arguments"], [name, *probe[:5], "\xff", "a b\n", ""])
+
+    @row("variables of Rust's are the worker's alone")
+    @sidecar_only
+    def test_rust_variables(self):
+        """A stack of that size would be too small, or more than there is."""
+        with tempfile.TemporaryDirectory() as folder:
+            options = ["--record", f"{folder}/r", "--export-jsonl", f"{folder}/j", "--export-statsd", "udp://localhost:9"]
+            prefix = [SIDECAR, "-q", *options, "--"]
+            for size in ("1", str(1 << 60), "text"):
+                with self.subTest(size=size):
+                    env = {"RUST_MIN_STACK": size, "RUST_LOG": "trace", "RUST_BACKTRACE": "full"}
+                    code = "report(got=[os.environ[name] for name in ARGUMENTS]); os.write(2, b'text\\n'); os._exit(7)"
+                    run = self.start(inline(code, *env), prefix=prefix, env=env)
+                    self.assertEqual(run.finish(), (7, b"", b"text\n"))
+                    self.assertEqual(run.fact("got"), list(env.values()))
 
     @row("the sidecar's own variables are not inherited")
     @sidecar_only

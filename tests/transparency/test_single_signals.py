@@ -2,12 +2,15 @@
 
 import ctypes
 import os
+import resource
 import signal
+import subprocess
 import time
 import unittest
+from pathlib import Path
 
 from counting import Counter
-from harness import CATCHABLE, GRACE, SOON, goes_on, needs_wrapper, row, wait_until
+from harness import CATCHABLE, GRACE, SOON, goes_on, needs_wrapper, row, sidecar_only, wait_until
 from running import Case, inline
 
 SI_USER, SI_QUEUE = 0, -1
@@ -87,6 +90,29 @@ class SingleSignals(Case):
         time.sleep(GRACE)
         self.assertEqual(counter.seen(), [signal.SIGALRM])
 
+    @row("the wrapper's processor time is its own affair")
+    @sidecar_only
+    def test_limit_and_timers_of_processor_time(self):
+        """The worker's children write so much that the sidecar uses more than the limit, and they do not. Timers survive
+        exec and count what the sidecar uses."""
+
+        def limit():
+            for timer in (signal.ITIMER_PROF, signal.ITIMER_VIRTUAL):
+                signal.setitimer(timer, 0.5, 0.01)
+            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (1, 2 if may_raise_limits() else hard))
+
+        script = 'while ! [ -e "$TRANSPARENCY_FOLDER/go" ]; do head -c 20000000 /dev/zero >&2; done; exit 7'
+        run = self.start(["sh", "-c", script], setup=limit, stderr=subprocess.DEVNULL)
+
+        def used():
+            fields = Path(f"/proc/{run.pid}/stat").read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") > 2.5
+
+        wait_until("more than the limit used", used, 60)
+        run.release("go")
+        self.assertEqual(run.wait(), 7)
+
     @row("an ignored or blocked signal")
     def test_ignored(self):
         """A signal that the parent ignores has no effect."""
@@ -146,6 +172,13 @@ wait_for('end')
                 run.kill(number)
                 self.assertEqual(run.wait(), -number)
                 run.nothing_left(SOON)
+
+
+def may_raise_limits():
+    """Whether this process has the capability (CAP_SYS_RESOURCE) to raise hard limits."""
+    with open("/proc/self/status") as status:
+        (mask,) = [int(line.split()[1], 16) for line in status if line.startswith("CapEff")]
+    return mask >> 24 & 1
 
 
 def is_pending(pid, number):
