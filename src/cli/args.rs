@@ -217,9 +217,8 @@ pub struct SourceArgs {
         // What the system call takes.
         value_parser = named(integer_in::<usize>(1..=i32::MAX as u64)),
         long_help = "Size of the worker's stderr pipe, which the system rounds up to a power of two and at \
-            least a page; \
-            without root at most /proc/sys/fs/pipe-max-size. A replay ignores it [default: grows to \
-            1 MiB while reads fill it, and starts with 1 MiB for Node]"
+            least a page; without root at most /proc/sys/fs/pipe-max-size. A replay and a pseudo-terminal \
+            ignore it [default: grows to 1 MiB while reads fill it, and starts with 1 MiB for Node]"
     )]
     pub pipe_size: Option<Given<usize>>,
 
