@@ -7,7 +7,7 @@ use clap::{Arg, Command};
 const SYNTAX: &str = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...";
 
 /// Names of other programs' options, and words that people look for, with what they are here.
-const ALIASES: [(&str, &str); 44] = [
+const ALIASES: [(&str, &str); 43] = [
     ("address", "--listen"),
     ("auth", "--auth-token-file"),
     ("bind", "--listen"),
@@ -46,7 +46,6 @@ const ALIASES: [(&str, &str); 44] = [
     ("strip", "--embedded strip"),
     ("tag", "--metadata"),
     ("tags", "--metadata"),
-    ("timeout", "--drain-timeout"),
     ("tls", "--tls-cert"),
     ("token", "--auth-token-file"),
     ("unix", "--listen unix:PATH"),

@@ -121,7 +121,11 @@ fn standard_input_is_read_once() {
 async fn it_starts_when_enough_are_subscribed_and_all_of_them_get_everything() {
     let sidecar = replay(&["--wait-for-subscribers", "2"], &(line("a", 1, "") + "text\n")).start();
     let mut first = sidecar.subscribe().await;
-    assert_eq!(sidecar.status().await.stream.unwrap().bytes_read, 0);
+    // The first event waits: no line of the recording is counted, removed or passed.
+    let status = sidecar.status().await;
+    let stream = status.stream.unwrap();
+    assert_eq!((stream.telemetry_lines, stream.bytes_removed, stream.bytes_passed), (0, 0, 0));
+    assert_eq!(status.subscribers[0].offered, 0);
     let mut second = sidecar.subscribe().await;
     assert_eq!(first.rest().await.len(), 1);
     assert_eq!(second.rest().await.len(), 1);

@@ -1,6 +1,6 @@
 //! Options from environment variables.
 
-use crate::support::{BINARY, Sidecar, refusal::expect_words};
+use crate::support::{BINARY, Sidecar, line, refusal::expect_words};
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, process::Command};
 
 #[test]
@@ -59,8 +59,10 @@ fn an_invalid_variable_is_reported_by_its_name() {
 
 #[test]
 fn an_exporter_disabled_by_a_variable_does_not_count_as_a_consumer() {
-    let words = ["replay", "--ready-file", "{dir}/ready", "--max-subscribers", "1", "/dev/null"];
-    let sidecar = Sidecar::command(&words).env("TELEMETRY_SIDECAR_EXPORT_OTLP", "0").start();
+    let words = ["replay", "--ready-file", "{dir}/ready", "--max-subscribers", "1", "{dir}/log"];
+    let builder = Sidecar::command(&words).env("TELEMETRY_SIDECAR_EXPORT_OTLP", "0");
+    std::fs::write(builder.path("log"), line("a", 1, "")).unwrap();
+    let sidecar = builder.start();
     sidecar.port();
     // The replay waits for a subscriber.
     sidecar.signal(nix::sys::signal::Signal::SIGTERM);

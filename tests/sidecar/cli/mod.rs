@@ -95,6 +95,7 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--listen", "a\nb\u{1b}"], &["--listen: 'a\\nb\\u{1b}'"]),
         (&["--disabled=1"], &["--disabled: takes no value"]),
         (&["--wait-for-subscribers", "1"], &["--wait-for-subscribers: an option of replay"]),
+        (&["--timeout", "1s"], &["--timeout: an option of replay"]),
     ];
     for (options, words) in cases {
         // Text that must be at the end of the line is written with a newline.
@@ -301,9 +302,8 @@ fn what_was_meant_is_suggested() {
         ("--statsd", "did you mean --export-statsd?"),
         ("--token", "did you mean --auth-token-file?"),
         ("--cert", "did you mean --tls-cert?"),
-        ("--timeout", "did you mean --drain-timeout?"),
         ("--series", "did you mean --metric-series?"),
-        ("--queue", "did you mean --queue-capacity or --queue-bytes?"),
+        ("--queue", "did you mean --queue-capacity, --queue-bytes or --total-queue-bytes?"),
         ("--sampling-rat", "did you mean --sampling-rate?"),
     ] {
         expect_words(&refused(&[option, "x"]), &[option, "no such option", meant]);
