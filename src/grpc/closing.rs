@@ -77,10 +77,7 @@ impl Closing {
             processed = processed => processed?,
             () = self.half_time() => {}
         }
-        let payload = [last.to_be_bytes(), NO_ERROR.to_be_bytes()].concat();
-        wire.write_all(&encode(GOAWAY, &payload)).await?;
-        wire.flush().await?;
-        wire.shutdown().await
+        write_goaway(wire, last).await
     }
 
     /// Waits until half of the time for the shutdown is over.
@@ -89,6 +86,24 @@ impl Closing {
         self.shutdown.cancelled().await;
         sleep(limit / 2).await;
     }
+}
+
+/// Closes a connection without a request that is waited for. A client that is about to send one learns from
+/// GOAWAY that it may send it again on another connection.
+pub(super) async fn close_unused<T: AsyncWrite + Unpin>(mut wire: Wire<T>) {
+    let last = wire.close_to_requests();
+    if wire.acknowledges_settings() && wire.is_idle() {
+        // The peer may not read, or may have closed.
+        let _ = timeout(GRACE, write_goaway(&mut wire, last)).await;
+    }
+}
+
+/// Sends GOAWAY and stops writing.
+async fn write_goaway<T: AsyncWrite + Unpin>(wire: &mut Wire<T>, last: u32) -> io::Result<()> {
+    let payload = [last.to_be_bytes(), NO_ERROR.to_be_bytes()].concat();
+    wire.write_all(&encode(GOAWAY, &payload)).await?;
+    wire.flush().await?;
+    wire.shutdown().await
 }
 
 /// Reads as long as the condition holds. Fails if the peer closes.

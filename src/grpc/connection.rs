@@ -2,7 +2,7 @@
 
 use super::{
     auth::Access,
-    closing::Closing,
+    closing::{Closing, close_unused},
     limits::ClientLimits,
     router::{Router, Services},
     service::telemetry::StreamTracker,
@@ -103,7 +103,8 @@ impl Connections {
             result = connection.as_mut() => Some(result),
             () = nothing_admitted => {
                 log::limited!(DEBUG, %peer, "handshake timeout expired before a request was admitted");
-                return;
+                drop(connection);
+                return close_unused(wire).await;
             }
             () = streams.ended() => None,
             () = self.end.cancelled() => None,

@@ -6,8 +6,8 @@ mod unfinished;
 use crate::support::{
     Sidecar, StatusClient, TIMEOUT,
     http2::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
-        dial, frame, read_frame, stream_telemetry, write_frame,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM,
+        SETTINGS, dial, frame, read_frame, stream_telemetry, write_frame,
     },
     line, wait_for,
 };
@@ -226,9 +226,16 @@ async fn a_connection_without_a_request_is_closed() {
     http1.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut no_request = dial(port);
     no_request.write_all(PREFACE).unwrap();
+    let mut idle = dial(port);
+    idle.write_all(PREFACE).unwrap();
+    write_frame(&mut idle, SETTINGS, 1, 0, &[]);
     for stream in [silent, half_a_preface, no_settings, http1, no_request] {
         assert!(is_closed(stream));
     }
+    // The client may send a request that it is about to send on another connection.
+    let goaway = read_until(&mut idle, |frame| frame.kind == GOAWAY);
+    assert_eq!(goaway.payload, [0; 8]);
+    assert!(is_closed(idle));
     sidecar.wait_for_stderr("handshake timeout expired before a request was admitted");
     // A subscriber may be idle.
     sidecar.write(line("a", 1, ""));
