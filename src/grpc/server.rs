@@ -1,7 +1,7 @@
 //! The gRPC server: accepts connections, serves them, and shuts down gracefully.
 //!
 //! At the end of the stream queues drain and each stream ends with status OK. After a connection's last
-//! stream GOAWAY is sent (see [`closing`](super::closing)), and the connection stays until the peer closes it.
+//! stream GOAWAY is sent (see `closing`), and the connection stays until the peer closes it.
 //! The session waits for this no longer than the drain's limit. Connections without a telemetry stream are
 //! not waited for.
 
