@@ -27,7 +27,7 @@ use crate::{
         thread,
     },
     worker::{
-        Exit, copier, environment, signals::Signals, spawn::Command, starting::Starting,
+        Exit, copier, environment, parent::Parent, signals::Signals, spawn::Command, starting::Starting,
         startup::close_inherited, state::WorkerState, supervisor::Supervisor, witness::Witness,
     },
 };
@@ -46,6 +46,7 @@ pub fn run(
     ready_file: Option<ReadyFile>,
     environment_names: &[String],
 ) -> Result<Exit, String> {
+    let parent = config.serve.source.stop_with_parent.map(Parent::watch);
     // SAFETY: this is the process's first thread, and the others are started below.
     unsafe { environment::prepare(environment_names) };
     let system = |error| format!("cannot prepare to start the worker: {error}");
@@ -101,6 +102,9 @@ pub fn run(
     };
     if let Some(window) = window {
         supervisor.passes_size(window);
+    }
+    if let Some(parent) = parent {
+        supervisor.stops_with(parent);
     }
     let worker = supervisor.worker();
     worker_state.started(worker.as_raw().unsigned_abs());

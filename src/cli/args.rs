@@ -12,6 +12,7 @@ use crate::{
         option::{Given, Several, named, one_of, path, repeated, value},
         value::{COUNT, Period, SIZE, duration, integer_in, nonzero_duration, ratio, switch},
     },
+    worker::number::Number,
     worker::pty::StderrKind,
 };
 use clap::{ArgAction, Args};
@@ -234,6 +235,17 @@ pub struct SourceArgs {
             sidecar's terminal, or that in LINES and COLUMNS if there is none. A replay ignores it"
     )]
     pub stderr: StderrKind,
+
+    /// Send the worker this signal when the sidecar's parent has ended
+    #[arg(
+        long,
+        value_name = "SIGNAL",
+        env = "TELEMETRY_SIDECAR_STOP_WITH_PARENT",
+        value_parser = value(str::parse::<Number>),
+        long_help = "Send the worker this signal, such as TERM, when the sidecar's parent has ended: for \
+            workers that watch their parent's process id, which is the sidecar's. A replay ignores it"
+    )]
+    pub(crate) stop_with_parent: Option<Number>,
 }
 
 /// What subscriptions start with, and what may wait for them.

@@ -43,6 +43,8 @@
 //! - (h) SIGCHLD, SIGXCPU, SIGXFSZ, SIGPROF, SIGVTALRM: the worker has its own. The sidecar's limit on
 //!   processor time is raised after the worker's start, as far as that is permitted.
 //!
+//! With `--stop-with-parent` the worker gets a signal when the sidecar's parent has ended (`parent`).
+//!
 //! While the sidecar starts, signals that end or stop it have their usual effect (`starting`).
 //!
 //! If the worker's stderr is a pseudo-terminal, a change of the terminal's size is signalled to the group once
@@ -80,7 +82,8 @@ pub(crate) mod drain;
 pub(crate) mod environment;
 pub mod exit;
 mod helper;
-mod number;
+pub(crate) mod number;
+pub(crate) mod parent;
 pub(crate) mod pipe;
 pub(crate) mod program;
 pub(crate) mod pty;

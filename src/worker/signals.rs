@@ -102,8 +102,7 @@ impl Sent {
             };
             return Errno::result(result).map(drop);
         }
-        // SAFETY: kill takes two integers.
-        Errno::result(unsafe { libc::kill(to.as_raw(), self.number.0) }).map(drop)
+        self.number.send(to)
     }
 }
 

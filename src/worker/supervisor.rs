@@ -4,6 +4,7 @@ use super::{
     Exit,
     drain::{DrainSignals, Recent},
     number::Number,
+    parent::Parent,
     pty::Window,
     signals::{Event, Sent, Signals},
     spawn::{Command, SpawnError, spawn},
@@ -34,6 +35,9 @@ const CONTINUED_FOR: Duration = Duration::from_secs(2);
 /// Interval of looking at the witness during that time, in milliseconds.
 const LOOK_MS: u16 = 2;
 
+/// Interval of looking at the parent's process id where the system does not report its end, in milliseconds.
+const PARENT_MS: u16 = 200;
+
 /// The supervisor of a running worker.
 #[derive(Debug)]
 pub(crate) struct Supervisor<'a> {
@@ -51,6 +55,7 @@ pub(crate) struct Supervisor<'a> {
     recent: Recent,
     /// Until when a SIGCONT that is pending in the witness may be the copy of one that was passed on.
     continued_until: Instant,
+    parent: Option<Parent>,
     /// The size of the worker's stderr if that is a pseudo-terminal.
     window: Option<Window>,
 }
@@ -84,9 +89,7 @@ impl<'a> Supervisor<'a> {
         // Only after the sidecar's own signals have been read: a signal that comes in between stays in the
         // queue and is unknown to the witness, so it is passed on. The other way round a stale one would
         // remain in the witness.
-        if let Some(witness) = witness.as_ref().filter(|witness| witness.pending() != 0) {
-            witness.discard();
-        }
+        let witness = witness.filter(|witness| witness.pending() == 0 || witness.discard().is_some());
         let (worker, missed) = spawn(command, signals.inherited(), witness.as_ref())?;
         let now = Instant::now();
         Ok(Self {
@@ -99,8 +102,14 @@ impl<'a> Supervisor<'a> {
             discarded: (0, now),
             recent: Recent::none(),
             continued_until: now,
+            parent: None,
             window: None,
         })
+    }
+
+    /// Makes the worker get a signal when this process has ended.
+    pub(crate) fn stops_with(&mut self, parent: Parent) {
+        self.parent = Some(parent);
     }
 
     /// Passes the size of the terminal on from now on.
@@ -127,8 +136,33 @@ impl<'a> Supervisor<'a> {
             }
             self.decide();
             self.stop_too();
-            let timeout = if self.undecided.is_empty() { PollTimeout::NONE } else { LOOK_MS.into() };
-            let _ = poll(&mut [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)], timeout);
+            self.stop_with_parent();
+            self.wait();
+        }
+    }
+
+    /// Waits until something may have happened.
+    fn wait(&self) {
+        let parent = self.parent.as_ref();
+        let descriptor = parent.and_then(Parent::descriptor);
+        let timeout = if !self.undecided.is_empty() {
+            LOOK_MS.into()
+        } else if parent.is_some() && descriptor.is_none() {
+            PARENT_MS.into()
+        } else {
+            PollTimeout::NONE
+        };
+        // Without a parent, the same descriptor twice.
+        let signals = self.signals.as_fd();
+        let mut fds = [signals, descriptor.unwrap_or(signals)].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let _ = poll(&mut fds, timeout);
+    }
+
+    /// Sends the worker the signal of `--stop-with-parent`, once.
+    fn stop_with_parent(&mut self) {
+        if let Some(signal) = self.parent.as_ref().and_then(Parent::signal_at_end) {
+            let _ = signal.send(self.worker);
+            self.parent = None;
         }
     }
 

@@ -7,7 +7,8 @@ import sys
 import time
 import unittest
 
-from harness import LONG, SOON, row, sidecar_only, stat
+from counting import Counter
+from harness import LONG, SIDECAR, SOON, row, sidecar_only, stat
 from running import Case, inline, worker
 
 # A Snakepit worker creates a session of its own only if this variable asks for it.
@@ -77,6 +78,55 @@ class Killed(Case):
         """A worker that writes to stderr all the time, while its output is not read."""
         run = self.start(inline("report(ready=1)\nwhile True: os.write(2, b'some output\\n' * 1000)"))
         self.killed(run)
+
+
+# Starts the command as a child, in a thread that ends, and waits for it.
+STARTER = """
+import subprocess, sys, threading
+children = []
+thread = threading.Thread(target=lambda: children.append(subprocess.Popen(sys.argv[1:])))
+thread.start()
+thread.join()
+sys.exit(children[0].wait())
+"""
+
+
+@row("--stop-with-parent: the worker gets the signal when the wrapper's parent has ended")
+@sidecar_only
+class StopWithParent(Case):
+    def started(self, *options):
+        """The run, whose first process is the sidecar's parent."""
+        return self.start(None, Counter, prefix=[sys.executable, "-S", "-c", STARTER, SIDECAR, *options, "-q", "--"])
+
+    def test_parent_killed(self):
+        for name, number in (("TERM", signal.SIGTERM), ("SIGUSR1", signal.SIGUSR1), ("34", signal.SIGRTMIN)):
+            with self.subTest(signal=name):
+                run = self.started("--stop-with-parent", name)
+                count, _ = run.count_after(number, lambda run=run: run.kill(signal.SIGKILL))
+                self.assertEqual((count, run.seen()), (1, [number]))
+                run.release("go")
+                run.wait()
+                run.nothing_left(SOON)
+
+    def test_parent_lives(self):
+        """The thread that started the sidecar has ended, its process has not."""
+        run = self.started("--stop-with-parent", "TERM")
+        self.assertEqual(run.count_after(signal.SIGUSR1, lambda: os.kill(run.worker, signal.SIGUSR1))[0], 1)
+        self.assertEqual((run.end(), run.seen()), (7, [signal.SIGUSR1]))
+
+    def test_without_the_option(self):
+        run = self.started()
+        run.kill(signal.SIGKILL)
+        self.assertEqual(run.count_after(signal.SIGUSR1, lambda: os.kill(run.worker, signal.SIGUSR1))[0], 1)
+        self.assertEqual(run.seen(), [signal.SIGUSR1])
+        run.release("go")
+        run.wait()
+        run.nothing_left(SOON)
+
+    def test_no_signal(self):
+        status, _, stderr = self.run_to_end(["true"], prefix=[SIDECAR, "--stop-with-parent", "NOPE", "--"])
+        self.assertEqual(status, 125)
+        self.assertRegex(stderr, rb"\A[^\n]*--stop-with-parent[^\n]+\n\Z")
 
 
 class Groups(Case):
