@@ -7,8 +7,9 @@
 //! GOAWAY is written here.
 //!
 //! Some clients (grpclib) also discard what they have received but not processed when they see GOAWAY. So it
-//! is sent a moment after the peer has processed the trailers. For that SETTINGS without any setting follow the
-//! trailers: a peer must acknowledge them once it has processed all that came before (RFC 9113, section 6.5).
+//! is sent a moment after the peer has processed the trailers. For that SETTINGS without any setting follow
+//! the trailers: a peer must acknowledge them once it has processed all that came before (RFC 9113, section
+//! 6.5).
 
 use super::{
     frames::{GOAWAY, SETTINGS, encode},
@@ -28,8 +29,9 @@ const ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same if it has not acknowledged any settings so far: some clients never do.
 const FIRST_ACKNOWLEDGEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long after that GOAWAY waits for the peer to close by itself: curl reports the trailers only if it sees
-/// no GOAWAY before it has passed on what it has received, and grpclib cancels a call that has not returned.
+/// How long after that GOAWAY waits for the peer to close by itself: curl reports the trailers only if it
+/// sees no GOAWAY before it has passed on what it has received, and grpclib cancels a call that has not
+/// returned.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// The error code in GOAWAY.
