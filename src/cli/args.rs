@@ -73,8 +73,8 @@ pub struct ServingArgs {
         default_value = LISTEN,
         env = "TELEMETRY_SIDECAR_LISTEN",
         value_parser = repeated(str::parse::<Address>),
-        long_help = "Serve gRPC at HOST:PORT (0: any free port; a name: at all of its addresses), unix:PATH or \
-            unix:@NAME (an abstract socket); repeatable"
+        long_help = "Serve gRPC at HOST:PORT (0: any free port; a name: at all of its addresses), unix:PATH \
+            or unix:@NAME (an abstract socket); repeatable"
     )]
     pub listen: Vec<Several<Address>>,
 

@@ -64,8 +64,8 @@ pub struct ClientLimits {
         env = "TELEMETRY_SIDECAR_HANDSHAKE_TIMEOUT",
         value_parser = value(nonzero_duration),
         long_help = "Time for a connection to complete TLS and to send a request that is admitted \
-            (authenticated and for something that is served), then it is closed; and for a request other than \
-            telemetry and reflection to arrive, then it is refused with DEADLINE_EXCEEDED"
+            (authenticated and for something that is served), then it is closed; and for a request other \
+            than telemetry and reflection to arrive, then it is refused with DEADLINE_EXCEEDED"
     )]
     pub handshake_timeout: Period,
 

@@ -4,8 +4,8 @@
 //! only if it is still the same one: an open descriptor keeps the inode number from being reused, and the
 //! file at the path is compared with it.
 //!
-//! A socket that is bound but not listening yet looks like a stale one, so a socket counts as stale only if it
-//! does not listen for some time. Of sidecars that start at the same time one serves.
+//! A socket that is bound but not listening yet looks like a stale one, so a socket counts as stale only if
+//! it does not listen for some time. Of sidecars that start at the same time one serves.
 //!
 //! A name that starts with @ is an abstract socket: it has no file, and no permissions.
 
