@@ -100,6 +100,7 @@ pub fn run(
             return Ok(Exit::Code(error.exit_code()));
         }
     };
+    drop(starting);
     if let Some(window) = window {
         supervisor.passes_size(window);
     }

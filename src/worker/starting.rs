@@ -51,9 +51,16 @@ impl Starting {
         Ok(Self(shared))
     }
 
-    /// Ends it: from now on signals are for the worker.
-    pub(crate) fn end(self) {
+    /// Ends it: from now on signals are for the worker. The thread ends when this is dropped, so whether the
+    /// system refuses the worker's process does not depend on how fast it ends.
+    pub(crate) fn end(&self) {
         *self.0.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.end();
         // The count is far from its maximum.
         let _ = self.0.wake.write(1);
     }
