@@ -7,9 +7,9 @@
 //! A pattern is matched as text and not compiled to a list of pieces. Such a list would take many times the
 //! memory of the text, and subscribers decide how long their patterns are.
 //!
-//! Stars divide a pattern into parts. The first one and the last one are compared once. The others are searched
-//! for, each behind the one before it: literal text by way of the [`Name`], and text with `?` or a class at
-//! every position.
+//! Stars divide a pattern into parts. The first one and the last one are compared once. The others are
+//! searched for, each behind the one before it: literal text by way of the [`Name`], and text with `?` or a
+//! class at every position.
 
 mod part;
 mod piece;

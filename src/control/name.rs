@@ -12,8 +12,8 @@ const FEW: usize = 16;
 pub struct Name<'n> {
     text: &'n str,
     searches: usize,
-    /// Where each suffix of the name begins, by the order of the suffixes: those that begin with the same text
-    /// follow each other. Empty until it is needed.
+    /// Where each suffix of the name begins, by the order of the suffixes: those that begin with the same
+    /// text follow each other. Empty until it is needed.
     suffixes: Vec<u32>,
 }
 

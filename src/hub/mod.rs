@@ -4,28 +4,29 @@
 //! encoded frames and are woken when there are new ones. All counters are behind one lock that is taken once
 //! for a batch or a chunk, so a [`Snapshot`] is always that of a batch boundary, and it balances.
 //!
-//! Events that arrive while no consumer that takes the backlog is registered wait for the next one, as many as
-//! one queue holds, the newest. A subscription has an [`Opening`]: it collects controls first, and is offered
-//! the backlog by these.
+//! Events that arrive while no consumer that takes the backlog is registered wait for the next one, as many
+//! as one queue holds, the newest. A subscription has an [`Opening`]: it collects controls first, and is
+//! offered the backlog by these.
 //!
 //! # Controls
 //!
 //! The thread that reads the worker's stderr waits for the hub's lock, so no pattern is compiled, matched or
 //! freed under it. A subscriber takes the backlog out, evaluates it without the lock, and only then puts it
-//! into its queue, in front of what was published meanwhile. A publication reads the controls in force (they are immutable), evaluates the batch
-//! without the lock and takes the lock again to queue what is kept. So a control that was applied before
-//! [`Hub::publish`] is called applies to that batch; one that comes during it applies from the next batch on.
-//! If no consumer's controls reject anything the lock is taken once.
+//! into its queue, in front of what was published meanwhile. A publication reads the controls in force (they
+//! are immutable), evaluates the batch without the lock and takes the lock again to queue what is kept. So a
+//! control that was applied before [`Hub::publish`] is called applies to that batch; one that comes during it
+//! applies from the next batch on. If no consumer's controls reject anything the lock is taken once.
 //!
 //! # No lost wakeups
 //!
-//! - A task stores its waker under the lock under which it found its queue empty and the stream open. A thread
-//!   that adds an event or closes the stream later holds that lock, finds the waker, and wakes the task after
-//!   releasing the lock. At worst a task is woken for events that it has already taken, and polls again.
+//! - A task stores its waker under the lock under which it found its queue empty and the stream open. A
+//!   thread that adds an event or closes the stream later holds that lock, finds the waker, and wakes the
+//!   task after releasing the lock. At worst a task is woken for events that it has already taken, and polls
+//!   again.
 //! - A thread that waits for room counts itself as waiting under the lock under which it found none; the
 //!   condition variable releases the lock and waits in one step. A thread that makes room later holds the
-//!   lock and sees the count. Only taking and acknowledging events look at the count; subscribing and leaving notify in
-//!   any case.
+//!   lock and sees the count. Only taking and acknowledging events look at the count; subscribing and leaving
+//!   notify in any case.
 //! - `until` creates its `Notified` before it checks the condition, and `notify_waiters` reaches every one
 //!   that exists, polled or not. A change is always made before its notification.
 //!

@@ -1,5 +1,5 @@
-//! A bounded queue of events. It shares their batches with other queues as long as it keeps most of a batch, and
-//! counts what it keeps in memory towards the bound of all queues.
+//! A bounded queue of events. It shares their batches with other queues as long as it keeps most of a batch,
+//! and counts what it keeps in memory towards the bound of all queues.
 
 use super::pool::Pool;
 use crate::event::batch::{Batch, Frames, OVERHEAD_BYTES};

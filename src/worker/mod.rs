@@ -43,16 +43,16 @@
 //! - (h) SIGCHLD, SIGXCPU, SIGXFSZ, SIGPROF, SIGVTALRM: the worker has its own. The sidecar's limit on
 //!   processor time is raised after the worker's start, as far as that is permitted.
 //!
+//! The same holds if the sidecar is PID 1: its signals are blocked, and the kernel only discards those that
+//! are not. Once the worker has ended nothing is passed on; HUP, INT and TERM end the drain, except the
+//! sidecar's copy of a signal to the whole unit that ended the worker (`drain`).
+//!
 //! With `--stop-with-parent` the worker gets a signal when the sidecar's parent has ended (`parent`).
 //!
 //! While the sidecar starts, signals that end or stop it have their usual effect (`starting`).
 //!
-//! If the worker's stderr is a pseudo-terminal, a change of the terminal's size is signalled to the group once
-//! more when the pseudo-terminal has the new size.
-//!
-//! The same holds if the sidecar is PID 1: its signals are blocked, and the kernel only discards those that
-//! are not. Once the worker has ended nothing is passed on; HUP, INT and TERM end the drain, except the
-//! sidecar's copy of a signal to the whole unit that ended the worker (`drain`).
+//! If the worker's stderr is a pseudo-terminal, a change of the terminal's size is signalled to the group
+//! once more when the pseudo-terminal has the new size.
 //!
 //! Signals that cannot be caught, and stops:
 //!
