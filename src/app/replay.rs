@@ -92,7 +92,7 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
     // Its own newline makes the lines below start at the beginning of a line.
     if config.serve.serving.log().level > Level::Off {
         pipeline.print_last(&summary);
-    } else if !lines.is_empty() {
+    } else if !lines.is_empty() || result.is_err() {
         pipeline.print_last("");
     }
     lines.iter().for_each(log::error_line);

@@ -85,8 +85,8 @@ pub struct ServingArgs {
         env = "TELEMETRY_SIDECAR_READY_FILE",
         value_parser = path(),
         long_help = "Write a line for each listener to this file before the worker starts: its port, or \
-            unix:PATH; then one for each other address (prometheus PORT). At the start an old ready file \
-            or an empty file there is removed, even if the start then fails; any other file is an error. A \
+            unix:PATH; then one for each other address (prometheus PORT). At the start an old ready file (any \
+            that has only such lines) or an empty file there is removed, even if the start then fails; any other file is an error. A \
             FIFO, a device, a socket and /dev/fd/N are written into"
     )]
     pub ready_file: Option<Given<PathBuf>>,

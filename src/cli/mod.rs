@@ -36,7 +36,7 @@ const WITHOUT_ENVIRONMENT: [&str; 3] = ["decode", "tail", "completions"];
 const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
 
 /// The options that `-h` shows, so that it fits on a screen.
-const COMMON: [&str; 16] = [
+const COMMON: [&str; 20] = [
     "files",
     "listen",
     READY_FILE,
@@ -51,8 +51,12 @@ const COMMON: [&str; 16] = [
     "export_statsd",
     "allow",
     "deny",
+    "stderr",
     "wait_for_subscribers",
     "pace",
+    "timeout",
+    "fail_after",
+    "no_stderr",
 ];
 
 const READY_FILE: &str = "ready_file";

@@ -4,7 +4,7 @@ use crate::system::fd;
 use flate2::read::MultiGzDecoder;
 use nix::{errno::Errno, poll::PollFlags, unistd::read};
 use std::{
-    io::{self, Cursor, Read},
+    io::{self, Read},
     os::fd::AsFd,
 };
 
@@ -41,7 +41,7 @@ impl RecordedBytes {
         }
         self.is_gzip = *start == GZIP;
         let rest = std::mem::replace(&mut self.bytes, Box::new(io::empty()));
-        let all = Cursor::new(self.start.take().unwrap_or_default()).chain(rest);
+        let all = Prefixed { first: self.start.take().unwrap_or_default(), rest };
         self.bytes = if self.is_gzip { Box::new(MultiGzDecoder::new(all)) } else { Box::new(all) };
         Ok(())
     }
@@ -63,6 +63,27 @@ fn gzip_error(error: io::Error) -> io::Error {
         _ if error.raw_os_error().is_some() => error,
         io::ErrorKind::UnexpectedEof => io::Error::new(kind, "the gzip data are cut off"),
         _ => io::Error::new(kind, format!("invalid gzip data: {error}")),
+    }
+}
+
+/// The first bytes, and with them those that follow: the first byte of a line is not to be passed on alone,
+/// because messages would stand behind it.
+struct Prefixed {
+    first: Vec<u8>,
+    rest: Box<dyn Read>,
+}
+
+impl Read for Prefixed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.first.len().min(buffer.len());
+        if count == 0 {
+            return self.rest.read(buffer);
+        }
+        let (start, room) = buffer.split_at_mut(count);
+        start.copy_from_slice(&self.first[..count]);
+        self.first.drain(..count);
+        // The next read reports an error again.
+        Ok(count + self.rest.read(room).unwrap_or(0))
     }
 }
 
@@ -151,8 +172,7 @@ mod tests {
         };
         expect(Err(io::ErrorKind::WouldBlock));
         writer.write_all(b"TELEMETRY:{}\n").unwrap();
-        expect(Ok(b"T"));
-        expect(Ok(b"ELEMETRY:{}\n"));
+        expect(Ok(b"TELEMETRY:{}\n"));
         expect(Err(io::ErrorKind::WouldBlock));
         drop(writer);
         expect(Ok(b""));

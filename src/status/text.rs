@@ -89,7 +89,7 @@ pub fn unfinished(report: &Report, wanted: usize) -> String {
         0 => "all events read so far are delivered, but the recording has not ended, stderr is not read, or \
               connections are still open"
             .to_owned(),
-        count => format!("{} not delivered", counted(count, "event")),
+        count => format!("{count} of the {} read so far not delivered", counted(stream.events(), "event")),
     }
 }
 
