@@ -32,29 +32,26 @@ use crate::{
 use std::{
     io::{self, IsTerminal as _},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     thread::sleep,
-    time::Instant,
 };
 
 /// Serves the recordings, one after the other, and ends when all is delivered. If something could not be
 /// delivered it reports that and fails.
 pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, String> {
-    let start = Instant::now();
-    let recordings = recording::open(&config.files).map_err(|error| error.to_string())?;
-    refuse_to_append(&recordings, &config.serve)?;
     let socket_files = SocketFiles::default();
     end_on_signals(&socket_files)?;
+    let (wanted, status) = (config.wait_for_subscribers, Arc::new(OnceLock::new()));
+    if let Some(timeout) = config.timeout.take() {
+        end_after(timeout, &socket_files, Arc::clone(&status), wanted)?;
+    }
+    let recordings = recording::open(&config.files).map_err(|error| error.to_string())?;
+    refuse_to_append(&recordings, &config.serve)?;
     // Log lines are printed between reads and while it waits.
     let log = log::start(config.serve.serving.log(), || {});
     let session = Session::start(&mut config.serve, ready_file, Mode::Replay, &socket_files, &log);
     let session = session.map_err(|error| error.to_string())?;
-    let status = session.status().clone();
-    let wanted = config.wait_for_subscribers;
-    if let Some(timeout) = &config.timeout {
-        let deadline = start.checked_add(timeout.value.0);
-        deadline.map_or(Ok(()), |deadline| end_at(deadline, timeout, &socket_files, &status, wanted))?;
-    }
+    let status = status.get_or_init(|| session.status().clone());
     let is_quiet = config.serve.serving.quiet;
     // Somebody looks at it.
     let is_watched = !is_quiet && io::stderr().is_terminal();
@@ -138,21 +135,25 @@ fn end_on_signals(socket_files: &SocketFiles) -> Result<(), String> {
     thread::spawn("signals", wait).map(drop).map_err(wrong)
 }
 
-/// Ends this process at the deadline, whatever its other threads are waiting for then.
-fn end_at(
-    deadline: Instant,
-    timeout: &Given<Period>,
+/// Ends this process after this time, whatever its other threads are waiting for then. There is a status as
+/// soon as it serves.
+fn end_after(
+    timeout: Given<Period>,
     socket_files: &SocketFiles,
-    status: &Status,
+    status: Arc<OnceLock<Status>>,
     wanted: usize,
 ) -> Result<(), String> {
-    let (origin, remover, status) = (timeout.origin.clone(), socket_files.remover(), status.clone());
+    let remover = socket_files.remover();
     let wait = move || {
-        sleep(deadline.saturating_duration_since(Instant::now()));
+        sleep(timeout.value.0);
         remover.remove();
+        let cause = status.get().map_or_else(
+            || "the start has not ended, as for a FIFO that nobody writes to".to_owned(),
+            |status| text::unfinished(&status.report(), wanted),
+        );
         // It may be stderr that nobody reads.
         if Passthrough::new(io::stderr()).is_ready() {
-            log::error_line(origin.error(text::unfinished(&status.report(), wanted)));
+            log::error_line(timeout.origin.error(cause));
         }
         Exit::Code(TIMED_OUT).leave()
     };

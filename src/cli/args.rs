@@ -85,9 +85,9 @@ pub struct ServingArgs {
         env = "TELEMETRY_SIDECAR_READY_FILE",
         value_parser = path(),
         long_help = "Write a line for each listener to this file before the worker starts: its port, or \
-            unix:PATH; then one for each other address (prometheus PORT). At the start an old ready file (any \
-            that has only such lines) or an empty file there is removed, even if the start then fails; any other file is an error. A \
-            FIFO, a device, a socket and /dev/fd/N are written into"
+            unix:PATH; then one for each other address (prometheus PORT). At the start an old ready file \
+            (any that has only such lines) or an empty file there is removed, even if the start then fails; \
+            any other file is an error. A FIFO, a device, a socket and /dev/fd/N are written into"
     )]
     pub ready_file: Option<Given<PathBuf>>,
 
@@ -379,8 +379,9 @@ pub struct PlaybackArgs {
         value_name = "N",
         env = "TELEMETRY_SIDECAR_FAIL_AFTER",
         value_parser = value(integer_in::<usize>(COUNT)),
-        long_help = "End all streams with UNAVAILABLE each time that N more events were delivered, to test \
-            that a consumer subscribes again. The next event waits for as many subscribers as the first one"
+        long_help = "End all streams with UNAVAILABLE each time that N more events were delivered and there \
+            are others, to test that a consumer subscribes again. The next event waits for as many \
+            subscribers as the first one"
     )]
     pub fail_after: Option<usize>,
 

@@ -90,13 +90,16 @@ impl SocketMode {
     }
 }
 
-/// Whether a path is short enough for a unix socket.
+/// Whether a path, or the name of an abstract socket, is short enough for a unix socket. The @ stands for a
+/// NUL, where a path has one at its end.
 ///
 /// # Errors
 ///
 /// If it is too long.
 pub fn check_length(path: &Path) -> Result<(), PathTooLong> {
-    if path.as_os_str().len() <= MAX_PATH_BYTES { Ok(()) } else { Err(PathTooLong) }
+    let bytes = path.as_os_str().as_bytes();
+    let length = bytes.strip_prefix(b"@").unwrap_or(bytes).len();
+    if length <= MAX_PATH_BYTES { Ok(()) } else { Err(PathTooLong) }
 }
 
 /// The name of an abstract socket, without its @, if this stands for one.

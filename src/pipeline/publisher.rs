@@ -39,8 +39,8 @@ pub struct Waiting {
     pub pace: Option<Pace>,
 }
 
-/// Disconnects all subscribers each time that this many events were delivered to them. The next event waits
-/// for subscribers as the first one does.
+/// Disconnects all subscribers each time that this many events were delivered to them and another one comes.
+/// That waits for subscribers as the first one does.
 #[derive(Debug)]
 pub struct Failures {
     every: usize,
@@ -67,16 +67,13 @@ impl Waiting {
         self.hub.wait_for_subscribers(self.subscribers, idle);
     }
 
-    /// Counts events, and disconnects the subscribers if it is time to.
-    fn fail_after(&mut self, events: usize, idle: &mut dyn FnMut()) {
-        let Some(failures) = &mut self.failures else { return };
-        failures.left = failures.left.saturating_sub(events);
-        if failures.left == 0 {
-            failures.left = failures.every;
-            self.begun = false;
-            self.hub.wait_until_delivered(self.subscribers > 0, idle);
-            self.hub.disconnect_subscribers();
-        }
+    /// Disconnects the subscribers, if it is time to, when they have everything before the next event.
+    fn fail_if_due(&mut self, idle: &mut dyn FnMut()) {
+        let Some(failures) = self.failures.as_mut().filter(|failures| failures.left == 0) else { return };
+        failures.left = failures.every;
+        self.begun = false;
+        self.hub.wait_until_delivered(self.subscribers > 0, idle);
+        self.hub.disconnect_subscribers();
     }
 }
 
@@ -86,19 +83,22 @@ impl Publisher for Waiting {
             return self.hub.account(stats);
         };
         let due = first.timestamp_given.then_some(first.timestamp_ns);
+        self.fail_if_due(idle);
         self.wait_for_subscribers(idle);
         if let (Some(pace), Some(timestamp_ns)) = (&mut self.pace, due) {
             pace.wait_for(timestamp_ns, idle);
         }
         let (batch, mut next) = (Arc::new(batch), 0);
         while next < batch.len() {
+            self.fail_if_due(idle);
             self.wait_for_subscribers(idle);
             let left = self.failures.as_ref().map_or(usize::MAX, |failures| failures.left);
             let events = next..batch.len().min(next.saturating_add(left));
             next = events.end;
-            let count = events.len();
+            if let Some(failures) = &mut self.failures {
+                failures.left = failures.left.saturating_sub(events.len());
+            }
             self.hub.publish_waiting(&batch, events, stats, self.subscribers > 0, idle);
-            self.fail_after(count, idle);
         }
     }
 

@@ -7,7 +7,11 @@ use crate::support::{
     refusal::{expect_one_line, expect_words},
     run, wait_for, wait_until,
 };
-use nix::{pty::openpty, sys::signal::Signal};
+use nix::{
+    pty::openpty,
+    sys::{signal::Signal, stat::Mode},
+    unistd::mkfifo,
+};
 use std::{
     fs::{self, File},
     io::{self, Read as _},
@@ -229,6 +233,11 @@ fn timeout_ends_every_wait_with_status_124() {
         drop(stuck);
     }
 
+    let words = ["replay", "--timeout", "200ms", "{dir}/fifo"];
+    let builder = Sidecar::command(&words);
+    mkfifo(&builder.path("fifo"), Mode::S_IRWXU).unwrap();
+    expect_words(&builder.start().finish().expect_code(124).stderr(), &["--timeout: '200ms'", "FIFO"]);
+
     let (unread, stderr) = io::pipe().unwrap();
     let words = ["--timeout", "500ms", "--wait-for-subscribers", "0"];
     let builder = replay(&words, &"text\n".repeat(100_000)).stderr(stderr.into());
@@ -359,14 +368,15 @@ async fn fail_after_ends_the_streams_with_unavailable_again_and_again() {
     drop(subscriber);
     assert_eq!(sidecar.finish().expect_code(0).stderr(), "text\n".repeat(count));
 
-    // The end of the recording is no success then.
+    // The last stream ends with OK, however many events it had.
     let sidecar = replay(&["--fail-after", "5"], &log).start();
-    for _ in 0..2 {
-        let mut subscriber = sidecar.subscribe().await;
-        for _ in 0..5 {
-            subscriber.next().await;
-        }
-        assert_eq!(subscriber.failure().await, Code::Unavailable);
+    let mut subscriber = sidecar.subscribe().await;
+    for _ in 0..5 {
+        subscriber.next().await;
     }
+    assert_eq!(subscriber.failure().await, Code::Unavailable);
+    let mut subscriber = sidecar.subscribe().await;
+    assert_eq!(subscriber.rest().await.len(), 5);
+    drop(subscriber);
     sidecar.finish().expect_code(0);
 }
