@@ -113,9 +113,9 @@ async fn read_while<T>(wire: &mut Wire<T>, condition: impl Fn(&Wire<T>) -> bool)
 where
     T: AsyncRead + Unpin,
 {
-    let mut scrap = [0; 4096];
+    let mut discarded = [0; 4096];
     while condition(wire) {
-        if wire.read(&mut scrap).await? == 0 {
+        if wire.read(&mut discarded).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }

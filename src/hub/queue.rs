@@ -133,7 +133,7 @@ impl<T: Stored> Queue<T> {
         self.bytes
     }
 
-    /// Whether events of this size can be added without dropping any, though so many queues in all add them.
+    /// Whether events of this size can be added to as many `queues` as this one, without dropping any.
     ///
     /// A queue may take as much memory as is left for all. So queues that are not read leave room for others.
     pub(super) fn has_room(&self, events: usize, bytes: usize, queues: usize) -> bool {

@@ -31,7 +31,7 @@ pub enum EventKey {
 /// What a text that starts with the prefix is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Marker {
-    /// It starts with a marker: the prefix, white space and the start of an object, so many bytes together.
+    /// It starts with a marker of this many bytes: the prefix, white space and the start of an object.
     Whole(usize),
     /// It is the prefix and white space.
     Partial,

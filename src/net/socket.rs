@@ -64,11 +64,11 @@ impl Socket {
     /// take as long as it wants if its host exists; one that only sends is not waited for.
     pub async fn read_to_end(&self) {
         self.probe_peer();
-        let mut scrap = [0; 4096];
+        let mut discarded = [0; 4096];
         let (mut received, mut close_by) = (0, None);
         loop {
             let readable = each!(self, stream => stream.readable().await);
-            let read = readable.and_then(|()| each!(self, stream => stream.try_read(&mut scrap)));
+            let read = readable.and_then(|()| each!(self, stream => stream.try_read(&mut discarded)));
             match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) | Err(_) => return,

@@ -177,7 +177,7 @@ pub struct Undelivered {
 }
 
 impl Undelivered {
-    /// Adds so many that failed for this reason.
+    /// Adds a number of items that failed for this reason.
     pub fn add(&mut self, count: u64, reason: impl Display) {
         if count > 0 {
             self.count += count;
