@@ -76,6 +76,7 @@
 //! A stop of the worker's process before it executes the worker has the same effect as one of the worker
 //! (`spawn`).
 
+mod children;
 pub(crate) mod copier;
 mod devpts;
 pub(crate) mod drain;

@@ -1,12 +1,12 @@
 //! Starting the worker.
 
 use super::{
+    children::stop_of,
     environment::ProcessIds,
     exit::{FAILED, NOT_EXECUTABLE, NOT_FOUND},
     number::Number,
     program::{find, interpreter},
     startup::{Inherited, keep_others_from_worker},
-    supervisor::stop_of,
     witness::{Mask, Witness, bit},
 };
 use nix::{

@@ -1,26 +1,27 @@
 //! Passes signals on to the worker, stops and continues with it, reaps children and notices the worker's end.
 
+mod decision;
+
 use super::{
     Exit,
+    children::{reap, stop_of},
     drain::{DrainSignals, Recent},
     number::Number,
     parent::Parent,
     pty::Window,
-    signals::{Event, Sent, Signals},
+    signals::{Event, Signals},
     spawn::{Command, SpawnError, spawn},
     witness::{Mask, Witness, bit},
 };
+use decision::Undecided;
 use nix::{
-    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, killpg},
-    unistd::{Pid, getpgid, getpgrp},
+    unistd::{Pid, getpgrp},
 };
 use std::{
-    iter,
-    mem::{self, MaybeUninit},
-    os::{fd::AsFd as _, unix::process::ExitStatusExt as _},
-    process::ExitStatus,
+    iter, mem,
+    os::fd::AsFd as _,
     time::{Duration, Instant},
 };
 
@@ -28,9 +29,6 @@ use std::{
 /// signals the processes of a unit one after the other. A signal that was sent to the sidecar alone is
 /// delayed by this.
 pub(super) const GROUP_SPREAD: Duration = Duration::from_millis(50);
-
-/// The witness discards a signal by itself after a second.
-const CONTINUED_FOR: Duration = Duration::from_secs(2);
 
 /// Interval of looking at the witness during that time, in milliseconds.
 const LOOK_MS: u16 = 2;
@@ -58,16 +56,6 @@ pub(crate) struct Supervisor<'a> {
     parent: Option<Parent>,
     /// The size of the worker's stderr if that is a pseudo-terminal.
     window: Option<Window>,
-}
-
-/// A signal of which it is not known yet whether the worker got it, too.
-#[derive(Debug)]
-struct Undecided {
-    sent: Sent,
-    /// Whether it was sent before the worker existed.
-    is_early: bool,
-    /// When to stop waiting for the witness.
-    deadline: Instant,
 }
 
 impl<'a> Supervisor<'a> {
@@ -239,63 +227,6 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Passes on what was sent to the sidecar alone, and forgets what was sent to the whole group.
-    fn decide(&mut self) {
-        if self.undecided.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        let pending = self.witness.as_ref().map_or(0, Witness::pending);
-        let (discarded, until) = self.discarded;
-        let seen = if now < until { pending | discarded } else { pending };
-        // A worker in a group of its own gets nothing that is sent to this group.
-        let shares_group = getpgid(Some(self.worker)) == Ok(getpgrp());
-        let (mut matched, mut is_continued) = (0, false);
-        self.undecided.retain(|Undecided { sent, is_early, deadline }| {
-            // A terminal signals its foreground group only. A worker in another group is not meant to get
-            // that.
-            let may_know = !is_early && (shares_group || sent.is_from_kernel());
-            let is_seen = !is_early && seen & bit(sent.number) != 0;
-            if is_seen {
-                matched |= bit(sent.number);
-            }
-            // The witness may have got its copy of a SIGCONT long after the sidecar had passed on its own.
-            let is_stopped =
-                sent.number == Number::CONT && now < self.continued_until && stop_of(self.worker).is_some();
-            let is_known = is_seen && may_know && !is_stopped;
-            let wait = !is_known && may_know && self.witness.is_some() && now < *deadline;
-            if !is_known && !wait {
-                // A worker that has just ended has not been waited for, so the number is still its own.
-                let _ = sent.pass_on(self.worker);
-                is_continued |= sent.number == Number::CONT;
-            }
-            wait
-        });
-        if is_continued {
-            self.continued_until = now + CONTINUED_FOR;
-            // The witness may have been stopped with the sidecar, and was not continued.
-            self.witness.take_if(|witness| !witness.resume());
-        }
-        self.discarded.0 &= !matched;
-        if pending & matched != 0 {
-            self.discard(matched);
-        }
-    }
-
-    /// Makes the witness discard what is pending. What comes while it does so is kept here, apart from
-    /// `known`. A witness that does not answer is dropped: what stays pending there would be taken for new.
-    fn discard(&mut self, known: Mask) {
-        let Some(witness) = &self.witness else { return };
-        let Some(pending) = witness.discard() else {
-            self.witness = None;
-            return;
-        };
-        let now = Instant::now();
-        let (kept, until) = self.discarded;
-        let kept = if now < until { kept } else { 0 };
-        self.discarded = (kept | pending & !known, now + GROUP_SPREAD);
-    }
-
     /// Stops the sidecar if the worker has stopped, so that its parent sees it.
     fn stop_too(&mut self) {
         if self.is_to_be_continued() || stop_of(self.worker).is_none() {
@@ -328,27 +259,4 @@ impl<'a> Supervisor<'a> {
     fn forget_stops(&mut self) {
         self.undecided.retain(|undecided| !undecided.sent.number.stops());
     }
-}
-
-/// A child that has ended, if there is one.
-fn reap() -> Option<(Pid, ExitStatus)> {
-    let mut status = 0;
-    // SAFETY: it writes one int through the pointer, which is valid for that.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
-    (pid > 0).then(|| (Pid::from_raw(pid), ExitStatus::from_raw(status)))
-}
-
-/// The signal that has stopped this child, until it is continued.
-pub(super) fn stop_of(child: Pid) -> Option<Number> {
-    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
-    // SAFETY: it writes the structure through the pointer, which is valid for that. Zeroes are valid, and
-    // their process id says that there is nothing to report.
-    let info = unsafe {
-        libc::waitid(libc::P_PID, child.as_raw().cast_unsigned(), info.as_mut_ptr(), flags);
-        info.assume_init()
-    };
-    // SAFETY: waitid sets these fields.
-    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    (pid == child.as_raw()).then_some(Number(status))
 }
