@@ -209,6 +209,9 @@ impl<'a> Supervisor<'a> {
                     return;
                 }
             }
+            if sent.number.stops() {
+                self.forget_continue(sent.number);
+            }
             // The worker has got it. The kernel's next one may have been merged into it.
             if self.window.is_some() && sent.number == Number::WINCH && sent.is_from(Pid::this()) {
                 return;
@@ -252,6 +255,19 @@ impl<'a> Supervisor<'a> {
     /// Whether a SIGCONT has come that may have to be passed on.
     fn is_to_be_continued(&self) -> bool {
         self.undecided.iter().any(|undecided| undecided.sent.number == Number::CONT)
+    }
+
+    /// A stop signal discards a pending SIGCONT (POSIX, 2.4.1), also in the witness, so that it is not known
+    /// any more whether the worker got that. It has continued the worker in any case, unless another signal
+    /// had stopped that and still does. Passed on later, it would undo the stop.
+    fn forget_continue(&mut self, stop: Number) {
+        if !self.is_to_be_continued() {
+            return;
+        }
+        self.undecided.retain(|undecided| undecided.sent.number != Number::CONT);
+        if stop_of(self.worker).is_some_and(|stopped_by| stopped_by != stop) {
+            let _ = Number::CONT.send(self.worker);
+        }
     }
 
     /// A SIGCONT discards pending stop signals (POSIX, 2.4.1). Passed on afterwards, one would stop the

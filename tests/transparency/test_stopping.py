@@ -114,6 +114,22 @@ os._exit(7)
             self.assertEqual(count, 1)
             self.assertEqual(run.next_status(), CONTINUED)
 
+    @row("STOP and CONT to the group")
+    def test_a_stop_right_after_continuing(self):
+        """It discards the SIGCONT of those who have not handled it yet, and lasts."""
+        run = self.begin(worker("idle"))
+        unit = self.unit(run, run.fact("ready"))
+        for number in STOPPING * (50 if LONG else 8):
+            with self.subTest(signal=number):
+                os.killpg(run.pid, signal.SIGCONT)
+                time.sleep(random.choice((0, 0.0002, 0.0005, 0.001)))
+                os.killpg(run.pid, number)
+                # What runs beside the wrapper has no need to stop.
+                self.all_lasting("stopped", lambda: all(state(pid) == "T" for pid in unit[:2]))
+        os.killpg(run.pid, signal.SIGCONT)
+        run.release("go")
+        self.assertEqual(run.wait(), 7)
+
     def unit(self, run, worker):
         """Wrapper, worker, and what the wrapper has beside it."""
         return [run.pid, worker, *(pid for pid in run.family() if pid not in (run.pid, worker))]
@@ -153,18 +169,18 @@ os._exit(7)
             time.sleep(gap)
 
     def all_run(self, pids):
-        """Waits until they run for longer than the wrapper takes to decide about a signal."""
+        self.all_lasting("running", lambda: all(map(goes_on, pids)))
+
+    def all_lasting(self, what, condition):
+        """Waits until it holds for longer than the wrapper takes to decide about a signal."""
         since = None
 
         def lasting():
             nonlocal since
-            if not all(map(goes_on, pids)):
-                since = None
-            else:
-                since = since or time.monotonic()
+            since = (since or time.monotonic()) if condition() else None
             return since and time.monotonic() > since + 0.1
 
-        wait_until("all running", lasting)
+        wait_until(f"all {what}", lasting)
 
     @row("STOP and CONT in any order leave nothing stopped")
     def test_one_after_the_other(self):

@@ -63,6 +63,7 @@ def test_a_reader_that_resumes_after_the_worker_exits_receives_all_queued_events
     sidecar = start(steady(1000, size=5000), drain_timeout="30s")
     with RawSubscriber(sidecar.port, receive_buffer_bytes=65536) as subscriber:
         subscriber.read_headers()
+        wait_until("the subscription", lambda: len(sidecar.status().subscribers) == 1)
         sidecar.go()
         wait_until("the worker's end", sidecar.worker_has_ended)
         sidecar.wait_for_events(1000)  # the last may still have been in the pipe
