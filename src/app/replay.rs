@@ -53,7 +53,7 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
     let session = session.map_err(|error| error.to_string())?;
     let status = status.get_or_init(|| session.status().clone());
     let is_quiet = config.serve.serving.quiet;
-    // Somebody looks at it.
+    // Messages for people go to a terminal only.
     let is_watched = !is_quiet && io::stderr().is_terminal();
     let publisher = Waiting {
         hub: Arc::clone(&session.hub),

@@ -32,9 +32,6 @@ use std::{
 use tokio::{runtime::Runtime, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How often log lines are printed during the drain.
-const LOG_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Everything except the source: hub, recording and outputs.
 pub struct Session {
     pub hub: Arc<Hub>,
@@ -141,7 +138,7 @@ impl Session {
         let drained = self.runtime.block_on(async {
             let mut drained = pin!(self.outputs.drain());
             loop {
-                match timeout(LOG_INTERVAL, &mut drained).await {
+                match timeout(log::PRINT_INTERVAL, &mut drained).await {
                     Ok(drained) => break drained,
                     Err(_) => print_log(),
                 }

@@ -84,6 +84,7 @@ impl WorkerStderr {
     }
 }
 
-fn unprepared(error: impl Display) -> String {
+/// The error if the system refuses something that is needed before the worker's start.
+pub(super) fn unprepared(error: impl Display) -> String {
     format!("cannot prepare to start the worker: {error}")
 }

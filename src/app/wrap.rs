@@ -10,7 +10,7 @@ use super::{
     ready_file::ReadyFile,
     session::{Finished, Session},
     socket_files::SocketFiles,
-    worker_stderr::WorkerStderr,
+    worker_stderr::{WorkerStderr, unprepared},
 };
 use crate::{
     config::Wrap,
@@ -27,13 +27,14 @@ use crate::{
         thread,
     },
     worker::{
-        Exit, copier, environment, parent::Parent, signals::Signals, spawn::Command, starting::Starting,
-        startup::close_inherited, state::WorkerState, supervisor::Supervisor, witness::Witness,
+        Exit, copier, environment, exit::is_pid_1, parent::Parent, signals::Signals, spawn::Command,
+        starting::Starting, startup::close_inherited, state::WorkerState, supervisor::Supervisor,
+        witness::Witness,
     },
 };
 use nix::{
     sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
-    unistd::{Pid, dup2_stdin, dup2_stdout},
+    unistd::{dup2_stdin, dup2_stdout},
 };
 use std::{fs::OpenOptions, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -49,16 +50,15 @@ pub fn run(
     let parent = config.serve.source.stop_with_parent.map(Parent::watch);
     // SAFETY: this is the process's first thread, and the others are started below.
     unsafe { environment::prepare(environment_names) };
-    let system = |error| format!("cannot prepare to start the worker: {error}");
-    let signals = Signals::block().map_err(system)?;
+    let signals = Signals::block().map_err(unprepared)?;
     // Before any thread and any descriptor of the sidecar's own, and before the worker.
     let witness = Witness::start().ok();
     let socket_files = SocketFiles::default();
     let remover = socket_files.remover();
     let starting = Starting::begin(&signals, move || remover.remove());
     let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;
-    let wake = Arc::new(Wake::new().map_err(system)?);
-    let (ending, stages) = Ending::new().map_err(system)?;
+    let wake = Arc::new(Wake::new().map_err(unprepared)?);
+    let (ending, stages) = Ending::new().map_err(unprepared)?;
     let log = {
         let wake = Arc::clone(&wake);
         log::start(config.serve.serving.log(), move || wake.notify())
@@ -72,11 +72,11 @@ pub fn run(
     let worker_state = Arc::new(WorkerState::new(&config.program));
     let WorkerStderr { reader, writer, channel, window } = WorkerStderr::open(&config)?;
     // Duplicate it now: clients can use up all descriptors once they are served.
-    let late = reader.try_clone().map_err(|error| format!("cannot prepare to start the worker: {error}"))?;
+    let late = reader.try_clone().map_err(unprepared)?;
     let mode = Mode::Live(Arc::clone(&worker_state));
     let session = Session::start(&mut config.serve, ready_file, mode, &socket_files, &log);
     let session = session.map_err(|error| error.to_string())?;
-    let leftover = Arc::new(Leftover::new().map_err(system)?);
+    let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
     let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
     let reading = Reading {
@@ -139,10 +139,6 @@ fn give_up_descriptors() {
         let _ = dup2_stdout(&null);
     }
     close_inherited();
-}
-
-fn is_pid_1() -> bool {
-    Pid::this() == Pid::from_raw(1)
 }
 
 /// The limit on processor time is the worker's, which has started with it: what the sidecar uses must not end

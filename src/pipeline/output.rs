@@ -10,7 +10,7 @@ use crate::{
     event::stats::RecordingCounters,
     hub::Hub,
     net::{reloader::LoadError, source_file::SourceError},
-    system::{option::Given, thread},
+    system::{option::Given, thread, value::counted},
     worker::state::WorkerState,
 };
 use std::{
@@ -161,8 +161,7 @@ impl Display for Loss {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Undelivered { what, count, reason } => {
-                let plural = if *count == 1 { "" } else { "s" };
-                write!(formatter, "{count} {what}{plural} not delivered: {reason}")
+                write!(formatter, "{} not delivered: {reason}", counted(*count, what))
             }
             Self::Failed(cause) => formatter.write_str(cause),
         }

@@ -1,12 +1,10 @@
 //! `replay --pace`: keeps the recorded time between events.
 
+use crate::system::log::PRINT_INTERVAL;
 use std::{
     thread,
     time::{Duration, Instant},
 };
-
-/// How long to sleep before attending to something else.
-const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Maps recorded time to real time, starting with the first event.
 #[derive(Debug, Default)]
@@ -19,8 +17,8 @@ impl Pace {
     pub fn wait_for(&mut self, timestamp_ns: i64, idle: &mut dyn FnMut()) {
         loop {
             let left = self.wait(timestamp_ns, Instant::now());
-            thread::sleep(left.min(IDLE_INTERVAL));
-            if left <= IDLE_INTERVAL {
+            thread::sleep(left.min(PRINT_INTERVAL));
+            if left <= PRINT_INTERVAL {
                 return;
             }
             idle();

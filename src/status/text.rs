@@ -4,6 +4,7 @@ use super::Report;
 use crate::{
     event::stats::{ConsumerStats, Malformed, StreamStats},
     hub::Snapshot,
+    system::value::counted,
 };
 use std::fmt::Write as _;
 
@@ -96,10 +97,6 @@ pub fn unfinished(report: &Report, wanted: usize) -> String {
 /// `1 subscriber`, `2 subscribers`.
 pub fn subscribers(count: u64) -> String {
     counted(count, "subscriber")
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// The counts of malformed lines by reason, in parentheses; empty if there are none.

@@ -15,6 +15,7 @@ use std::{
     fmt::Display,
     io::{self, Write},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 use tracing::{Dispatch, Event, Subscriber, dispatcher, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -26,6 +27,9 @@ use tracing_subscriber::{
 
 /// Lines that may wait. Those who read them by eye have no use for more at once.
 const MAX_WAITING: usize = 64;
+
+/// How often a thread that waits prints the lines that have come meanwhile.
+pub const PRINT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What every line of the sidecar's own starts with.
 pub const PROGRAM: &str = "telemetry-sidecar";

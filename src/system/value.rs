@@ -44,6 +44,11 @@ pub fn nonzero_duration(word: &str) -> Result<Period, String> {
     }
 }
 
+/// `1 event`, `2 events`.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A whole number in a range.
 pub fn integer_in<N: TryFrom<u64>>(
     range: RangeInclusive<u64>,

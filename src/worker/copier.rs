@@ -5,11 +5,12 @@
 //! writer has closed the pipe. It is not a child that the sidecar's parent could wait for.
 
 use super::helper::fork_with;
-use crate::system::fd::write_all;
+use crate::system::fd::{wait, write_all};
 use nix::{
     errno::Errno,
+    libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    unistd::{read, write},
+    unistd::read,
 };
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -46,26 +47,17 @@ fn copy(leftover: &[u8]) {
         match read(from, &mut chunk) {
             Ok(0) => return,
             Ok(count) => has_reader = pass(to, chunk.get(..count).unwrap_or_default()),
-            Err(Errno::EAGAIN) => wait(from, PollFlags::POLLIN),
+            Err(Errno::EAGAIN) => {
+                wait(from, PollFlags::POLLIN, PollTimeout::NONE);
+            }
             Err(_) => return,
         }
     }
 }
 
-/// Writes bytes; false if there is no reader.
-fn pass(to: BorrowedFd<'_>, mut bytes: &[u8]) -> bool {
-    while !bytes.is_empty() {
-        match write(to, bytes) {
-            Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
-            Err(Errno::EAGAIN) => wait(to, PollFlags::POLLOUT),
-            Err(Errno::EPIPE | Errno::EBADF) => return false,
-            // ENOSPC and similar: these bytes are lost, later ones may be written.
-            Err(_) => break,
-        }
-    }
-    true
-}
-
-fn wait(fd: BorrowedFd<'_>, events: PollFlags) {
-    let _ = poll(&mut [PollFd::new(fd, events)], PollTimeout::NONE);
+/// Writes bytes; false if there is no reader. After another error, such as ENOSPC, these bytes are lost and
+/// later ones may be written. It does not allocate.
+fn pass(to: BorrowedFd<'_>, bytes: &[u8]) -> bool {
+    let failed = write_all(to, bytes).err().and_then(|partial| partial.error.raw_os_error());
+    !matches!(failed, Some(libc::EPIPE | libc::EBADF))
 }

@@ -61,7 +61,12 @@ fn die_of(signal: Number) {
     let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
     let _ = prctl::set_dumpable(false);
     // The kernel discards signals to PID 1 of a namespace for which it has no handler.
-    if Pid::this() != Pid::from_raw(1) {
+    if !is_pid_1() {
         signal.take_default_action();
     }
+}
+
+/// Whether this is the first process of its process namespace, as in a container.
+pub(crate) fn is_pid_1() -> bool {
+    Pid::this() == Pid::from_raw(1)
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::{
     sync::Arc,
     task::{Context, Poll, Waker},
+    thread::JoinHandle,
 };
 use telemetry_sidecar::{
     control::{Control, Controls},
@@ -158,6 +159,16 @@ fn an_empty_queue_takes_an_event_though_no_memory_is_left() {
         hub.publish(large("a", 1_000), &StreamStats::default());
         assert_eq!(hub.snapshot().backlog.waiting, 1);
     }
+}
+
+/// Publishes 100 events in a thread that waits for room, and closes the hub.
+fn publish_100_waiting(hub: &Arc<Hub>) -> JoinHandle<()> {
+    let hub = Arc::clone(hub);
+    std::thread::spawn(move || {
+        let batch = Arc::new(batch(&["a"; 100]));
+        hub.publish_waiting(&batch, 0..100, &StreamStats::default(), true, &mut || ());
+        hub.close();
+    })
 }
 
 #[test]
@@ -325,19 +336,7 @@ fn waiting_for_delivery_waits_for_acknowledgements() {
 fn publication_that_waits_drops_nothing() {
     let hub = hub(1);
     let subscription = hub.subscribe("");
-    let publisher = std::thread::spawn({
-        let hub = Arc::clone(&hub);
-        move || {
-            hub.publish_waiting(
-                &Arc::new(batch(&["a"; 100])),
-                0..100,
-                &StreamStats::default(),
-                true,
-                &mut || (),
-            );
-            hub.close();
-        }
-    });
+    let publisher = publish_100_waiting(&hub);
     let mut frames = 0;
     loop {
         match poll(&subscription) {
@@ -404,19 +403,7 @@ fn a_full_queue_drops_only_events_that_the_controls_keep() {
 fn a_waiting_publication_applies_a_control_to_the_rest_of_its_batch() {
     let hub = hub(1);
     let subscriber = hub.subscribe("");
-    let publisher = std::thread::spawn({
-        let hub = Arc::clone(&hub);
-        move || {
-            hub.publish_waiting(
-                &Arc::new(batch(&["a"; 100])),
-                0..100,
-                &StreamStats::default(),
-                true,
-                &mut || (),
-            );
-            hub.close();
-        }
-    });
+    let publisher = publish_100_waiting(&hub);
     while hub.snapshot().subscribers[0].stats.queued == 0 {
         std::thread::yield_now();
     }

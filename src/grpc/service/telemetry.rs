@@ -45,8 +45,8 @@ pub const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemet
 /// are evaluated.
 const CONTROLS_PER_SECOND: u32 = 1000;
 
-/// How long a client may take to send its first control. It does so with the headers or right after them;
-/// one that sends none waits so long for its first event.
+/// How long a client may take to send its first control, which it does with the headers or right after them.
+/// A client that sends none receives its first event after this time.
 const BEGIN_WITHIN: Duration = Duration::from_millis(100);
 
 /// The response header with the number of older events that the backlog has dropped, if any.
