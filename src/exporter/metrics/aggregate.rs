@@ -181,7 +181,9 @@ impl Aggregator {
         let valid = match sample.kind {
             Kind::Counter => value.is_finite() && value >= 0.0,
             Kind::Gauge => true,
-            Kind::Histogram => value.is_finite() && (value >= 0.0 || !is_duration(sample.subject)),
+            Kind::Histogram | Kind::Distribution => {
+                value.is_finite() && (value >= 0.0 || !is_duration(sample.subject))
+            }
         };
         if !valid {
             self.counts.invalid += 1;
@@ -218,7 +220,9 @@ impl Aggregator {
                 point: match sample.kind {
                     Kind::Counter => Point::Counter(0.0),
                     Kind::Gauge => Point::Gauge(value, timestamp_ns),
-                    Kind::Histogram => Point::Histogram(Box::new(Histogram::new(bounds))),
+                    Kind::Histogram | Kind::Distribution => {
+                        Point::Histogram(Box::new(Histogram::new(bounds)))
+                    }
                 },
             }
         });

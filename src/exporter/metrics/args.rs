@@ -18,17 +18,18 @@ const MAX_SERIES: usize = 1000;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Exporters")]
 pub struct MetricArgs {
-    /// Kind of the measurement OPERATION.KEY: counter, gauge or histogram; repeatable [default: gauge]
+    /// Kind of the measurement OPERATION.KEY: counter, gauge, histogram, distribution or none; repeatable
+    /// [default: gauge]
     #[arg(
         long = "metric-kind",
         value_name = "GLOB=KIND",
         env = "TELEMETRY_SIDECAR_METRIC_KIND",
         value_parser = repeated(metric_kind),
-        long_help = "Kind of the measurement OPERATION.KEY: counter, gauge or histogram; repeatable, the \
-            last glob that \
-            matches counts [default: gauge]"
+        long_help = "Kind of the measurement OPERATION.KEY: counter, gauge, histogram, distribution (the \
+            same as histogram, except in DogStatsD), or none, which leaves it out; repeatable, the last \
+            glob that matches counts [default: gauge, and none for system_time]"
     )]
-    kind: Vec<Several<(Glob, Kind)>>,
+    kind: Vec<Several<(Glob, Option<Kind>)>>,
 
     /// Make this key of the metadata a label of metrics; repeatable
     #[arg(
@@ -73,13 +74,15 @@ fn metric_label(word: &str) -> Result<String, String> {
     }
 }
 
-fn metric_kind(word: &str) -> Result<(Glob, Kind), String> {
-    let expected = "expected GLOB=counter, GLOB=gauge or GLOB=histogram";
+fn metric_kind(word: &str) -> Result<(Glob, Option<Kind>), String> {
+    let expected = "expected GLOB=counter, GLOB=gauge, GLOB=histogram, GLOB=distribution or GLOB=none";
     let (glob, kind) = word.rsplit_once('=').ok_or(expected)?;
     let kind = match kind {
-        "counter" => Kind::Counter,
-        "gauge" => Kind::Gauge,
-        "histogram" => Kind::Histogram,
+        "counter" => Some(Kind::Counter),
+        "gauge" => Some(Kind::Gauge),
+        "histogram" => Some(Kind::Histogram),
+        "distribution" => Some(Kind::Distribution),
+        "none" => None,
         _ => return Err(expected.into()),
     };
     if glob.is_empty() { Err(expected.into()) } else { Ok((Glob::new(glob), kind)) }

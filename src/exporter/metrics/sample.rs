@@ -5,6 +5,7 @@
 //! | the event itself | a counter |
 //! | `duration` (ns) or `duration_ms` | a histogram of the operation, in seconds |
 //! | every other measurement that is a number | a gauge, or the kind that `--metric-kind` sets |
+//! | `system_time` | nothing, unless `--metric-kind` sets a kind |
 
 use crate::{
     control::glob::Glob,
@@ -20,7 +21,14 @@ pub enum Kind {
     Gauge,
     /// The number of samples in each bucket.
     Histogram,
+    /// A histogram, except in protocols whose server computes percentiles over all hosts.
+    Distribution,
 }
+
+/// A measurement that has no kind by default: the absolute time at which an operation started, which every
+/// start event of Snakepit's workers has. A time is neither summed nor compared, and as a gauge it would only
+/// repeat when the last event came.
+const ABSOLUTE_TIME: &str = "system_time";
 
 /// What a sample measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +65,9 @@ pub struct Sample<'a> {
 /// Which metrics are made of events: the options `--metric-kind` and `--metric-label`.
 #[derive(Debug, Clone, Default)]
 pub struct Measures {
-    /// The kinds of measurements by their dotted names `OPERATION.KEY`; the last match is used.
-    pub kinds: Vec<(Glob, Kind)>,
+    /// The kinds of measurements by their dotted names `OPERATION.KEY`; the last match is used. Measurements
+    /// without a kind are left out.
+    pub kinds: Vec<(Glob, Option<Kind>)>,
     /// The metadata keys that become labels.
     pub labels: Vec<String>,
 }
@@ -91,19 +100,66 @@ impl Measures {
             let value = number(value.value.as_ref()?)?;
             Some(Sample {
                 subject: Subject::Measurement { operation, key },
-                kind: self.kind(operation, key),
+                kind: self.kind(operation, key)?,
                 value,
             })
         });
         std::iter::once(count).chain(duration).chain(others)
     }
 
-    fn kind(&self, operation: &str, key: &str) -> Kind {
+    fn kind(&self, operation: &str, key: &str) -> Option<Kind> {
+        let default = (key != ABSOLUTE_TIME).then_some(Kind::Gauge);
         if self.kinds.is_empty() {
-            return Kind::Gauge;
+            return default;
         }
         let name = format!("{operation}.{key}");
         let matching = self.kinds.iter().rev().find(|(glob, _)| glob.matches(&name));
-        matching.map_or(Kind::Gauge, |(_, kind)| *kind)
+        matching.map_or(default, |(_, kind)| *kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
+
+    /// The kinds of the measurements of an event `a.start` with these globs.
+    fn kinds(globs: &[(&str, Option<Kind>)]) -> Vec<(String, Kind)> {
+        let value = |value| TelemetryValue { value: Some(Value::IntValue(value)) };
+        let measurements = ["rss", "rows", "system_time"].map(|key| (key.to_owned(), value(1)));
+        let event = TelemetryEvent {
+            event_parts: vec!["a".into(), "start".into()],
+            measurements: measurements.into_iter().collect(),
+            ..TelemetryEvent::default()
+        };
+        let kinds = globs.iter().map(|(glob, kind)| (Glob::new(glob), *kind)).collect();
+        let measures = Measures { kinds, ..Measures::default() };
+        let event = event.into();
+        let samples = measures.samples(&event).filter_map(|sample| match sample.subject {
+            Subject::Measurement { key, .. } => Some((key.to_owned(), sample.kind)),
+            _ => None,
+        });
+        let mut kinds: Vec<_> = samples.collect();
+        kinds.sort();
+        kinds
+    }
+
+    fn expected(kinds: &[(&str, Kind)]) -> Vec<(String, Kind)> {
+        kinds.iter().map(|(key, kind)| ((*key).to_owned(), *kind)).collect()
+    }
+
+    #[test]
+    fn absolute_times_are_left_out_until_a_glob_sets_their_kind() {
+        assert_eq!(kinds(&[]), expected(&[("rows", Kind::Gauge), ("rss", Kind::Gauge)]));
+        assert_eq!(kinds(&[("*.rows", None)]), expected(&[("rss", Kind::Gauge)]));
+        assert_eq!(kinds(&[("*", None), ("*.system_time", Some(Kind::Gauge))]).len(), 1);
+        assert_eq!(kinds(&[("a.system_time", Some(Kind::Gauge))]).len(), 3);
+    }
+
+    #[test]
+    fn the_last_glob_that_matches_decides() {
+        let globs = [("*", None), ("a.r*", Some(Kind::Distribution)), ("*.rows", Some(Kind::Counter))];
+        assert_eq!(kinds(&globs), expected(&[("rows", Kind::Counter), ("rss", Kind::Distribution)]));
+        assert!(kinds(&[globs[2], globs[1], globs[0]]).is_empty());
     }
 }

@@ -159,7 +159,9 @@ fn shell(name: &str, metric: &aggregate::Metric, interval: Interval) -> Metric {
             Data::Sum(Sum { aggregation_temporality, is_monotonic: true, data_points: Vec::new() })
         }
         Kind::Gauge => Data::Gauge(Gauge::default()),
-        Kind::Histogram => Data::Histogram(Histogram { aggregation_temporality, data_points: Vec::new() }),
+        Kind::Histogram | Kind::Distribution => {
+            Data::Histogram(Histogram { aggregation_temporality, data_points: Vec::new() })
+        }
     };
     let unit = match name {
         "events" => "{event}",

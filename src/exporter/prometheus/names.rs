@@ -87,7 +87,7 @@ fn claims(family: &str, kind: Kind) -> Vec<String> {
     let suffixes: &[&str] = match kind {
         Kind::Counter => &["", "_total", "_created"],
         Kind::Gauge => &[""],
-        Kind::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
+        Kind::Histogram | Kind::Distribution => &["", "_bucket", "_count", "_sum", "_created"],
     };
     suffixes.iter().map(|suffix| format!("{family}{suffix}")).collect()
 }

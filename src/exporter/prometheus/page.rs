@@ -54,7 +54,7 @@ impl Page {
         let (kind, suffix) = match kind {
             Kind::Counter => ("counter", "_total"),
             Kind::Gauge => ("gauge", ""),
-            Kind::Histogram => ("histogram", ""),
+            Kind::Histogram | Kind::Distribution => ("histogram", ""),
         };
         let family_suffix = if self.format == Format::Text { suffix } else { "" };
         let help = Escaped(help, self.format == Format::OpenMetrics);

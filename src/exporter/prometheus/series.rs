@@ -59,8 +59,8 @@ impl Metrics {
         });
         let metrics = self.aggregator.metrics().len();
         for sample in self.measures.samples(event) {
-            let exemplar =
-                if sample.kind == Kind::Histogram { exemplar::of(event, sample.value) } else { None };
+            let is_histogram = matches!(sample.kind, Kind::Histogram | Kind::Distribution);
+            let exemplar = if is_histogram { exemplar::of(event, sample.value) } else { None };
             self.aggregator.add(&sample, labels.clone(), event.event.timestamp_ns, exemplar);
         }
         if self.aggregator.metrics().len() > metrics {
@@ -106,6 +106,6 @@ fn help(dotted: &str, metric: &Metric) -> Cow<'static, str> {
         ("operation.duration", _) => "How long operations took, in seconds.".into(),
         (_, Kind::Counter) => format!("The sum of {dotted}.").into(),
         (_, Kind::Gauge) => format!("The latest {dotted}.").into(),
-        (_, Kind::Histogram) => format!("The distribution of {dotted}.").into(),
+        (_, Kind::Histogram | Kind::Distribution) => format!("The distribution of {dotted}.").into(),
     }
 }

@@ -106,7 +106,7 @@ impl Encoder {
             (Subject::Duration { .. }, _) => (Type::Timer, milliseconds(sample.value)),
             (_, Kind::Counter) => (Type::Counter, sample.value),
             (_, Kind::Gauge) => (Type::Gauge, sample.value),
-            (_, Kind::Histogram) => match self.dialect {
+            (_, Kind::Histogram | Kind::Distribution) => match self.dialect {
                 Dialect::Statsd => (Type::Timer, sample.value),
                 Dialect::Dogstatsd => (Type::Histogram, sample.value),
             },

@@ -5,6 +5,7 @@
 use super::exposition;
 use proptest::{
     collection::{btree_map, vec},
+    option,
     prelude::*,
     sample::select,
     test_runner::Config,
@@ -67,7 +68,8 @@ fn event() -> impl Strategy<Value = TelemetryEvent> {
 
 fn measures() -> impl Strategy<Value = Measures> {
     let glob = prop_oneof![Just("*".to_owned()), word().prop_map(|word| format!("*{word}"))];
-    let kind = select(&[Kind::Counter, Kind::Gauge, Kind::Histogram][..]);
+    let kind = select(&[Kind::Counter, Kind::Gauge, Kind::Histogram, Kind::Distribution][..]);
+    let kind = option::of(kind);
     (vec((glob.prop_map(|glob| Glob::new(&glob)), kind), 0..5), vec(word(), 0..5))
         .prop_map(|(kinds, labels)| Measures { kinds, labels })
 }

@@ -88,6 +88,7 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--statsd-prefix", "a|b"], &["--statsd-prefix", "'a|b'", "letters, digits"]),
         (&["--otlp-span-timeout", "abc"], &["--otlp-span-timeout", "'abc'", "500ms"]),
         (&["--metric-kind", "a.b"], &["--metric-kind", "'a.b'", "GLOB=counter"]),
+        (&["--metric-kind", "a.b=rate"], &["--metric-kind", "'a.b=rate'", "GLOB=distribution or GLOB=none"]),
         (&["--metric-label", "correlation_id"], &["--metric-label", "'correlation_id'", "series of its own"]),
         (&["--record", "/nonexistent/x"], &["--record", "'/nonexistent/x'", "No such file"]),
         (&["--ready-file", "/nonexistent/x"], &["--ready-file", "'/nonexistent/x'", "No such file"]),

@@ -32,7 +32,7 @@ impl Server {
     }
 
     fn kind(mut self, glob: &str, kind: Kind) -> Self {
-        self.measures.kinds.push((Glob::new(glob), kind));
+        self.measures.kinds.push((Glob::new(glob), Some(kind)));
         self
     }
 

@@ -95,7 +95,7 @@ impl Model {
                 (_, Subject::Duration { .. }) => ("ms", false),
                 (Kind::Counter, _) => ("c", false),
                 (Kind::Gauge, _) => ("g", true),
-                (Kind::Histogram, _) => {
+                (Kind::Histogram | Kind::Distribution, _) => {
                     if is_dogstatsd {
                         ("h", true)
                     } else {
