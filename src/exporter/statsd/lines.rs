@@ -7,6 +7,7 @@
 //! | a counter | `PREFIX.OPERATION.KEY:NUMBER\|c` | the same |
 //! | a gauge | `PREFIX.OPERATION.KEY:NUMBER\|g` | the same |
 //! | a histogram | `PREFIX.OPERATION.KEY:NUMBER\|ms` (no other type) | `PREFIX.OPERATION.KEY:NUMBER\|h` |
+//! | a distribution | as a histogram | `PREFIX.OPERATION.KEY:NUMBER\|d` |
 //!
 //! DogStatsD lines end with the event's labels as tags, `|#KEY:VALUE,KEY:VALUE`. See
 //! <https://github.com/statsd/statsd/blob/master/docs/metric_types.md> and
@@ -19,9 +20,9 @@ use super::args::{Dialect, Prefix, is_name_char};
 use crate::exporter::metrics::sample::{Kind, Sample, Subject};
 use std::fmt::Write as _;
 
-/// Maximum length of a tag in bytes, key included:
+/// Maximum length of a tag in characters, key included:
 /// <https://docs.datadoghq.com/getting_started/tagging/#define-tags>.
-const MAX_TAG_BYTES: usize = 200;
+const MAX_TAG_CHARS: usize = 200;
 
 /// Maximum number of characters used of a name. A line with more would not fit a datagram anyway.
 const MAX_TEXT_CHARS: usize = 8192;
@@ -35,8 +36,10 @@ pub enum Type {
     Gauge,
     /// A duration in milliseconds; the server computes the distribution.
     Timer,
-    /// Any number; the server computes the distribution.
+    /// Any number; the agent computes the distribution of its host.
     Histogram,
+    /// Any number; Datadog computes the distribution over all hosts.
+    Distribution,
 }
 
 impl Type {
@@ -46,13 +49,14 @@ impl Type {
             Self::Gauge => "g",
             Self::Timer => "ms",
             Self::Histogram => "h",
+            Self::Distribution => "d",
         }
     }
 
     /// Whether negative values are valid. StatsD rejects negative timers; Telegraf, Prometheus'
     /// statsd_exporter and this project's other exporters reject negative counters.
     fn may_be_negative(self) -> bool {
-        matches!(self, Self::Gauge | Self::Histogram)
+        matches!(self, Self::Gauge | Self::Histogram | Self::Distribution)
     }
 }
 
@@ -106,10 +110,11 @@ impl Encoder {
             (Subject::Duration { .. }, _) => (Type::Timer, milliseconds(sample.value)),
             (_, Kind::Counter) => (Type::Counter, sample.value),
             (_, Kind::Gauge) => (Type::Gauge, sample.value),
-            (_, Kind::Histogram | Kind::Distribution) => match self.dialect {
-                Dialect::Statsd => (Type::Timer, sample.value),
-                Dialect::Dogstatsd => (Type::Histogram, sample.value),
-            },
+            (_, Kind::Histogram | Kind::Distribution) if self.dialect == Dialect::Statsd => {
+                (Type::Timer, sample.value)
+            }
+            (_, Kind::Histogram) => (Type::Histogram, sample.value),
+            (_, Kind::Distribution) => (Type::Distribution, sample.value),
         };
         if !value.is_finite() || (value < 0.0 && !kind.may_be_negative()) {
             return None;
@@ -172,17 +177,14 @@ fn push_tag(tags: &mut String, key: &str, value: &str) {
     if !tags.is_empty() {
         tags.push(',');
     }
-    let end = tags.len() + MAX_TAG_BYTES;
-    tags.extend(clean(key, is_tag_char));
-    tags.push(':');
-    tags.extend(clean(value, is_tag_char));
-    // All of it is ASCII.
-    tags.truncate(end);
+    let tag = clean(key, is_tag_char).chain([':']).chain(clean(value, is_tag_char));
+    tags.extend(tag.take(MAX_TAG_CHARS));
 }
 
-/// Whether a tag may contain this character: printable, and not a separator.
+/// Whether a tag may contain this character: letters and digits of all scripts, and what is printable in
+/// ASCII and not a separator.
 fn is_tag_char(char: char) -> bool {
-    char.is_ascii_graphic() && !matches!(char, '|' | '#' | ':' | '@' | ',')
+    char.is_alphanumeric() || (char.is_ascii_graphic() && !matches!(char, '|' | '#' | ':' | '@' | ','))
 }
 
 /// Replaces disallowed characters by `_` and truncates to what could fit a datagram.

@@ -70,7 +70,7 @@ impl Output for Settings {
 async fn export(feed: &Feed<Counter>, settings: Settings, sender: Sender) -> Undelivered {
     let Settings { target, dialect, prefix, measures } = settings;
     let mut encoder = Encoder::new(dialect, &prefix);
-    let packets = Packets::new(dialect, target.max_datagram_bytes());
+    let packets = Packets::new(target.max_datagram_bytes());
     let mut outbox = Outbox {
         target,
         packets,

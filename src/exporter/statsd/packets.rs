@@ -2,11 +2,10 @@
 //!
 //! Counters of one series that are sent together are summed, and only the latest gauge is sent: a worker that
 //! prints a hundred thousand events a second costs the network and the server no more than one that prints
-//! ten. Timers and histograms cannot be merged; each value is a line.
+//! ten. Timers, histograms and distributions cannot be merged; each value is a line.
 
 use super::{
     Counts,
-    args::Dialect,
     lines::{Line, Type, write},
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +32,6 @@ struct Merged {
 /// Lines that wait to be sent.
 #[derive(Debug)]
 pub struct Packets {
-    dialect: Dialect,
     max_bytes: usize,
     /// Keyed by series.
     merged: BTreeMap<String, Merged>,
@@ -44,9 +42,8 @@ pub struct Packets {
 }
 
 impl Packets {
-    pub fn new(dialect: Dialect, max_bytes: usize) -> Self {
+    pub fn new(max_bytes: usize) -> Self {
         Self {
-            dialect,
             max_bytes,
             merged: BTreeMap::new(),
             merged_bytes: 0,
@@ -70,7 +67,9 @@ impl Packets {
         let Line { series, kind, value, is_event } = line;
         let events = u64::from(is_event);
         match (kind, self.merged.get_mut(series)) {
-            (Type::Timer | Type::Histogram, _) => self.pack(series, &Merged { kind, value, events }, counts),
+            (Type::Timer | Type::Histogram | Type::Distribution, _) => {
+                self.pack(series, &Merged { kind, value, events }, counts);
+            }
             (_, None) => {
                 self.merged_bytes += series.len();
                 self.merged.insert(series.to_owned(), Merged { kind, value, events });
@@ -99,9 +98,10 @@ impl Packets {
 
     fn pack(&mut self, series: &str, merged: &Merged, counts: &mut Counts) {
         let mut line = String::with_capacity(series.len() + 20);
-        // In StatsD a signed gauge is a change. A zero before it makes the value absolute; both are in one
-        // datagram, because datagrams can be reordered.
-        if merged.kind == Type::Gauge && merged.value < 0.0 && self.dialect == Dialect::Statsd {
+        // A signed gauge is a change to StatsD, and to servers that accept tags and keep StatsD's meaning of
+        // signs (Telegraf, Prometheus' statsd_exporter). A zero before it makes the value absolute; both are
+        // in one datagram, because datagrams can be reordered. Datadog's agent keeps the latest value.
+        if merged.kind == Type::Gauge && merged.value < 0.0 {
             write(&mut line, series, 0.0);
             line.push('\n');
         }

@@ -25,7 +25,7 @@ impl Server {
         let prefix: Prefix = prefix.parse().unwrap();
         Self {
             encoder: Encoder::new(dialect, &prefix),
-            packets: Packets::new(dialect, max_bytes),
+            packets: Packets::new(max_bytes),
             measures: Measures::default(),
             counts: Counts::default(),
         }
@@ -102,9 +102,10 @@ fn statsd_lines_have_no_tags_and_reset_a_gauge_before_a_negative_value() {
 }
 
 #[test]
-fn dogstatsd_lines_have_tags_histograms_and_signed_gauges() {
+fn dogstatsd_lines_have_tags_histograms_and_distributions() {
     let mut server = Server::new(Dialect::Dogstatsd, "app", 8192)
         .kind("a.size", Kind::Histogram)
+        .kind("a.lag", Kind::Distribution)
         .label("tool")
         .label("region")
         .label("absent");
@@ -120,7 +121,8 @@ fn dogstatsd_lines_have_tags_histograms_and_signed_gauges() {
             format!("app.a.duration:0.1|ms|#result:error,{tags}\napp.a.exception:1|c|#{tags}")
         }),
         ("a", ("size", -2.0), format!("app.a.size:-2|h|#{tags}\napp.a:1|c|#{tags}")),
-        ("a", ("rss", -2.0), format!("app.a.rss:-2|g|#{tags}\napp.a:1|c|#{tags}")),
+        ("a", ("lag", -2.0), format!("app.a.lag:-2|d|#{tags}\napp.a:1|c|#{tags}")),
+        ("a", ("rss", 2.0), format!("app.a.rss:2|g|#{tags}\napp.a:1|c|#{tags}")),
     ] {
         let mut expected: Vec<_> = expected.lines().collect();
         expected.sort_unstable();
@@ -133,6 +135,45 @@ fn dogstatsd_lines_have_tags_histograms_and_signed_gauges() {
     assert_eq!(server.receive_one(&[untagged]), "app.a.duration:0.000001|ms|#result:ok\napp.a.stop:1|c");
 }
 
+/// Telegraf and Prometheus' statsd_exporter accept tags and read a sign as a change.
+#[test]
+fn dogstatsd_lines_reset_a_gauge_before_a_negative_value_too() {
+    let mut server = Server::new(Dialect::Dogstatsd, "", 1432).label("tool");
+    let cold = event("a", &[("b", -2.5)], &[("tool", "x")]);
+    assert_eq!(server.receive_one(&[cold]), "a.b:0|g|#tool:x\na.b:-2.5|g|#tool:x\na:1|c|#tool:x");
+}
+
+#[test]
+fn a_distribution_is_a_timer_where_there_is_no_other_type() {
+    let mut server = Server::new(Dialect::Statsd, "", 1432).kind("a.lag", Kind::Distribution);
+    assert_eq!(server.receive_one(&[event("a", &[("lag", 2.5)], &[])]), "a.lag:2.5|ms\na:1|c");
+}
+
+#[test]
+fn tags_keep_the_letters_and_digits_of_all_scripts() {
+    let mut server = Server::new(Dialect::Dogstatsd, "", 1432).label("tool").label("größe");
+    for (text, expected) in [
+        ("поиск", "поиск"),
+        ("検索", "検索"),
+        ("खोज", "खोज"),
+        ("Größe٣", "Größe٣"),
+        ("a/b.c-d_e", "a/b.c-d_e"),
+        ("a b\u{a0}c\u{2028}→🔍\u{202e}", "a_b_c____"),
+    ] {
+        let datagram = server.receive_one(&[event("a", &[], &[("tool", text)])]);
+        assert_eq!(datagram, format!("a:1|c|#tool:{expected}"));
+    }
+    let datagram = server.receive_one(&[event("a", &[], &[("größe", "1")])]);
+    assert_eq!(datagram, "a:1|c|#größe:1");
+}
+
+#[test]
+fn a_tag_has_at_most_200_characters() {
+    let mut server = Server::new(Dialect::Dogstatsd, "", 1432).label("k");
+    let datagram = server.receive_one(&[event("a", &[], &[("k", &"я".repeat(300))])]);
+    assert_eq!(datagram, format!("a:1|c|#k:{}", "я".repeat(198)));
+}
+
 #[test]
 fn values_have_the_fewest_digits_and_no_exponent() {
     let mut server = Server::new(Dialect::Dogstatsd, "", 1432);
@@ -142,7 +183,7 @@ fn values_have_the_fewest_digits_and_no_exponent() {
         (17.0, "17"),
         (1e21, "1000000000000000000000"),
         (1.5e-9, "0.0000000015"),
-        (-123_456.789, "-123456.789"),
+        (-123_456.789, "0|g\nb.a:-123456.789"),
     ] {
         let datagram = server.receive_one(&[event("b", &[("a", number)], &[])]);
         assert_eq!(datagram, format!("b.a:{expected}|g\nb:1|c"));

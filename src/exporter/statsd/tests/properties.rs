@@ -24,7 +24,7 @@ fn an_event() -> impl Strategy<Value = Event> {
     let usual = select(&["a.start", "a.stop", "a.exception", "b"][..]).prop_map(String::from);
     // A name is never empty.
     let name = prop_oneof![usual, prop_oneof![text(8), text(60)].prop_map(|text| text + "n")];
-    let usual = select(&["duration", "c", "h"][..]).prop_map(String::from);
+    let usual = select(&["duration", "c", "h", "d"][..]).prop_map(String::from);
     let number = prop_oneof![any::<i32>().prop_map(f64::from), ANY];
     let measurements = vec((prop_oneof![usual, text(8)], number), 0..5);
     let metadata = vec((select(&["x", "y|"][..]), prop_oneof![4 => text(6), 1 => text(250)]), 0..3);
@@ -48,8 +48,11 @@ fn parses(line: &str) -> bool {
         let digits = text.strip_prefix('-').unwrap_or(text);
         text.parse::<f64>().is_ok() && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
     };
+    let is_tag_word = |text: &str| {
+        !text.is_empty() && text.chars().all(|char| char.is_alphanumeric() || char.is_ascii_graphic())
+    };
     let is_tag = |tag: &str| match tag.split(':').collect::<Vec<_>>()[..] {
-        [key, value] => is_word(key) && is_word(value) && tag.len() <= 200,
+        [key, value] => is_tag_word(key) && is_tag_word(value) && tag.chars().count() <= 200,
         _ => false,
     };
     let is_metric = match metric.split(':').collect::<Vec<_>>()[..] {
@@ -57,7 +60,7 @@ fn parses(line: &str) -> bool {
         _ => false,
     };
     let has_tags = fields.len() < 3 || tags.is_some_and(|tags| tags.split(',').all(is_tag));
-    is_metric && ["c", "g", "ms", "h"].contains(&kind) && has_tags
+    is_metric && ["c", "g", "ms", "h", "d"].contains(&kind) && has_tags
 }
 
 /// A straightforward model of the encoding: the expected lines.
@@ -75,8 +78,10 @@ impl Model {
         let labels = measures.labels(event).filter(|(_, value)| is_dogstatsd && !value.is_empty());
         let tags: Vec<_> = labels
             .map(|(key, value)| {
-                let clean =
-                    |text: &str| replace(text, |char| char.is_ascii_graphic() && !"|#:@,".contains(char));
+                let clean = |text: &str| {
+                    let may_be = |char: char| char.is_alphanumeric() || char.is_ascii_graphic();
+                    replace(text, |char| may_be(char) && !"|#:@,".contains(char))
+                };
                 format!("{}:{}", clean(key), clean(value)).chars().take(200).collect::<String>()
             })
             .collect();
@@ -95,13 +100,9 @@ impl Model {
                 (_, Subject::Duration { .. }) => ("ms", false),
                 (Kind::Counter, _) => ("c", false),
                 (Kind::Gauge, _) => ("g", true),
-                (Kind::Histogram | Kind::Distribution, _) => {
-                    if is_dogstatsd {
-                        ("h", true)
-                    } else {
-                        ("ms", false)
-                    }
-                }
+                (Kind::Histogram | Kind::Distribution, _) if !is_dogstatsd => ("ms", false),
+                (Kind::Histogram, _) => ("h", true),
+                (Kind::Distribution, _) => ("d", true),
             };
             if !value.is_finite() || (value < 0.0 && !signed) {
                 self.invalid += 1;
@@ -118,7 +119,7 @@ impl Model {
             let value = if value == 0.0 { 0.0 } else { value };
             let series = (name, format!("|{letters}{tags}"));
             match (letters, self.merged.get_mut(&series)) {
-                ("ms" | "h", _) => self.each.push(format!("{}:{value}{}", series.0, series.1)),
+                ("ms" | "h" | "d", _) => self.each.push(format!("{}:{value}{}", series.0, series.1)),
                 ("c", Some(sum)) if !(*sum + value).is_finite() => self.invalid += 1,
                 ("c", Some(sum)) => *sum += value,
                 _ => drop(self.merged.insert(series, value)),
@@ -127,11 +128,10 @@ impl Model {
     }
 
     /// The lines, sorted; a reset and its negative gauge are one entry.
-    fn lines(self, dialect: Dialect) -> Vec<String> {
+    fn lines(self) -> Vec<String> {
         let merged = self.merged.into_iter().map(|((name, rest), value)| {
             let line = format!("{name}:{value}{rest}");
-            let is_relative = value < 0.0 && dialect == Dialect::Statsd;
-            if is_relative { format!("{name}:0{rest}\n{line}") } else { line }
+            if value < 0.0 { format!("{name}:0{rest}\n{line}") } else { line }
         });
         let mut lines: Vec<_> = merged.chain(self.each).collect();
         lines.sort_unstable();
@@ -144,12 +144,12 @@ fn replace(text: &str, may_be: impl Fn(char) -> bool) -> String {
 }
 
 /// The lines of datagrams, sorted; a reset and its negative gauge are one entry.
-fn lines_of(datagrams: &[String], dialect: Dialect) -> Vec<String> {
+fn lines_of(datagrams: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for datagram in datagrams {
         for (index, line) in datagram.split('\n').enumerate() {
             match lines.last_mut() {
-                Some(before) if index > 0 && dialect == Dialect::Statsd && line.contains(":-") => {
+                Some(before) if index > 0 && line.contains(":-") && line.contains("|g") => {
                     *before += "\n";
                     *before += line;
                 }
@@ -175,7 +175,8 @@ proptest! {
         let dialect = if dogstatsd { Dialect::Dogstatsd } else { Dialect::Statsd };
         let mut server = Server::new(dialect, &prefix, max_bytes)
             .kind("*.c", Kind::Counter)
-            .kind("*.h", Kind::Histogram);
+            .kind("*.h", Kind::Histogram)
+            .kind("*.d", Kind::Distribution);
         server.measures.labels = labels;
         let prefix = if prefix.is_empty() { prefix } else { prefix + "." };
         let mut model = Model::default();
@@ -193,8 +194,8 @@ proptest! {
         }
         let invalid = model.invalid;
         let (expected, oversized): (Vec<_>, Vec<_>) =
-            model.lines(dialect).into_iter().partition(|line| line.len() <= max_bytes);
-        prop_assert_eq!(lines_of(&datagrams, dialect), expected);
+            model.lines().into_iter().partition(|line| line.len() <= max_bytes);
+        prop_assert_eq!(lines_of(&datagrams), expected);
         let (oversized, lost_events) = (oversized.len() as u64, events.len() as u64 - counted);
         prop_assert_eq!(server.counts, Counts { invalid, oversized, lost_events, ..Counts::default() });
     }
