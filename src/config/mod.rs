@@ -159,7 +159,7 @@ fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
         Ok(Given { value, origin })
     });
     let listen = listen.collect::<Result<Vec<_>, String>>()?;
-    let exporters = export.settings(access.insecure)?;
+    let exporters = export.settings()?;
     let socket_mode = access.listen_mode;
     let access = access::server(access, &listen)?;
     Ok(Serve {

@@ -23,18 +23,17 @@ pub struct ExportArgs {
 }
 
 impl ExportArgs {
-    /// The exporters that are on, in the order in which they are started. `insecure` allows addresses that
-    /// other hosts can reach.
+    /// The exporters that are on, in the order in which they are started.
     ///
     /// # Errors
     ///
     /// If options do not go together.
-    pub fn settings(self, insecure: bool) -> Result<Vec<Box<dyn Output>>, String> {
+    pub fn settings(self) -> Result<Vec<Box<dyn Output>>, String> {
         let max_series = self.metrics.series;
         let measures = self.metrics.measures();
         let exporters = [
             boxed(self.jsonl.settings()),
-            boxed(self.prometheus.settings(&measures, max_series, insecure)?),
+            boxed(self.prometheus.settings(&measures, max_series)?),
             boxed(self.statsd.settings(&measures)),
             boxed(self.otlp.settings(&measures, max_series)?),
         ];

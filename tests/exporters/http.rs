@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-pub struct Connection(BufReader<TcpStream>);
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    host: String,
+}
 
 /// A response.
 #[derive(Debug)]
@@ -27,20 +30,26 @@ impl Connection {
     pub fn open(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        Self(BufReader::new(stream))
+        Self { stream: BufReader::new(stream), host: address.to_owned() }
     }
 
     /// Sends bytes unchanged.
     pub fn send(&mut self, bytes: &str) {
-        self.0.get_mut().write_all(bytes.as_bytes()).unwrap();
+        self.stream.get_mut().write_all(bytes.as_bytes()).unwrap();
     }
 
     /// Sends a request with these additional header lines and reads the response.
     pub fn request(&mut self, method: &str, path: &str, headers: &str) -> Answer {
-        self.send(&format!("{method} {path} HTTP/1.1\r\nHost: sidecar\r\n{headers}\r\n"));
+        let host = format!("Host: {}\r\n", self.host);
+        self.exchange(method, &format!("{method} {path} HTTP/1.1\r\n{host}{headers}\r\n"))
+    }
+
+    /// Sends a complete request of this method and reads the response.
+    pub fn exchange(&mut self, method: &str, request: &str) -> Answer {
+        self.send(request);
         let mut lines = std::iter::from_fn(|| {
             let mut line = String::new();
-            self.0.read_line(&mut line).unwrap();
+            self.stream.read_line(&mut line).unwrap();
             Some(line.trim_end().to_owned()).filter(|line| !line.is_empty())
         });
         let status = lines.next().expect("no answer").split(' ').nth(1).unwrap().parse().unwrap();
@@ -52,7 +61,7 @@ impl Connection {
         let mut answer = Answer { status, headers, body: String::new() };
         if method != "HEAD" {
             let mut body = vec![0; answer.header("content-length").parse().unwrap()];
-            self.0.read_exact(&mut body).unwrap();
+            self.stream.read_exact(&mut body).unwrap();
             answer.body = String::from_utf8(body).unwrap();
         }
         answer
@@ -60,7 +69,7 @@ impl Connection {
 
     /// Waits for data and returns whether the server has closed the connection.
     pub fn is_closed(&mut self) -> bool {
-        matches!(self.0.read(&mut [0]), Ok(0))
+        matches!(self.stream.read(&mut [0]), Ok(0))
     }
 }
 

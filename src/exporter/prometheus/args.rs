@@ -1,9 +1,13 @@
 //! The options of Prometheus, and what they come to.
 
+use super::host::{AllowedHosts, is_name};
 use crate::{
     exporter::metrics::sample::Measures,
     net::address::{Address, HostPort, HostPortError, ResolvedAddress},
-    system::option::{Given, named},
+    system::{
+        option::{Given, Several, named, repeated, value},
+        value::switch,
+    },
 };
 use clap::Args;
 
@@ -18,10 +22,30 @@ pub struct PrometheusArgs {
         env = "TELEMETRY_SIDECAR_EXPORT_PROMETHEUS",
         value_parser = named(address),
         long_help = "Serve metrics for Prometheus at http://HOST:PORT/metrics; another host can reach it \
-            only with \
-            --insecure"
+            only with --prometheus-insecure"
     )]
     export_prometheus: Option<Given<HostPort>>,
+
+    /// Allow a metrics page that other hosts can read
+    #[arg(
+        long,
+        env = "TELEMETRY_SIDECAR_PROMETHEUS_INSECURE",
+        value_parser = value(switch),
+        long_help = "Allow a metrics page that other hosts can read: it has neither TLS nor authentication"
+    )]
+    prometheus_insecure: bool,
+
+    /// Serve the metrics page for this host name, too; repeatable
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "TELEMETRY_SIDECAR_PROMETHEUS_ALLOWED_HOST",
+        value_parser = repeated(host_name),
+        long_help = "Serve the metrics page for this host name, too; repeatable. IP addresses, localhost, the \
+            host of --export-prometheus and, if other hosts can reach the page, this machine's name are \
+            always allowed; a request for another host is refused"
+    )]
+    prometheus_allowed_host: Vec<Several<String>>,
 }
 
 /// What to serve.
@@ -29,6 +53,8 @@ pub struct PrometheusArgs {
 pub struct Settings {
     /// Where to serve.
     pub address: Given<ResolvedAddress>,
+    /// The host names that it is served for.
+    pub(super) allowed_hosts: AllowedHosts,
     /// What is measured.
     pub measures: Measures,
     /// How many series a metric may have.
@@ -36,24 +62,32 @@ pub struct Settings {
 }
 
 impl PrometheusArgs {
-    /// What to serve, if the exporter is on. `insecure` allows an address that other hosts can reach.
+    /// What to serve, if the exporter is on.
     ///
     /// # Errors
     ///
     /// If other hosts can reach the address and that is not allowed, or it cannot be resolved.
-    pub fn settings(
-        self,
-        measures: &Measures,
-        max_series: usize,
-        insecure: bool,
-    ) -> Result<Option<Settings>, String> {
+    pub fn settings(self, measures: &Measures, max_series: usize) -> Result<Option<Settings>, String> {
         let Some(Given { value: address, origin }) = self.export_prometheus else { return Ok(None) };
         let address = Address::Tcp(address).resolve().map_err(|cause| origin.error(cause))?;
-        if !insecure && !address.is_local() {
-            return Err(origin.error("other hosts can reach it: use 127.0.0.1, or allow it with --insecure"));
+        if !self.prometheus_insecure && !address.is_local() {
+            return Err(origin.error(
+                "other hosts could read it without TLS and authentication: use 127.0.0.1, or allow it with \
+                 --prometheus-insecure",
+            ));
         }
+        let names = Several::flatten(self.prometheus_allowed_host).map(|name| name.value).collect();
+        let allowed_hosts = AllowedHosts::new(&address, names);
         let address = Given { value: address, origin };
-        Ok(Some(Settings { address, measures: measures.clone(), max_series }))
+        Ok(Some(Settings { address, allowed_hosts, measures: measures.clone(), max_series }))
+    }
+}
+
+fn host_name(word: &str) -> Result<String, String> {
+    if is_name(word) {
+        Ok(word.to_owned())
+    } else {
+        Err("expected the name of a host, without a port".into())
     }
 }
 

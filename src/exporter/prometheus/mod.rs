@@ -11,6 +11,7 @@
 mod accept;
 pub mod args;
 mod exemplar;
+mod host;
 mod names;
 pub mod page;
 mod process;
@@ -27,6 +28,7 @@ use crate::{
     status::Status,
     system::option::Given,
 };
+use host::AllowedHosts;
 use page::{Format, Page};
 use self_metrics::SelfMetrics;
 use series::Metrics;
@@ -58,9 +60,11 @@ impl Output for Settings {
         tracing::info!("metrics at http://{address}/metrics");
         let own = SelfMetrics::new(Status::new(hub, mode.worker().cloned(), recording));
         let metrics = Metrics::new(self.measures, self.max_series);
+        let state = Mutex::new(State { metrics, own, ended: false });
+        let scrape = Scrape { state, last_page: Notify::new(), hosts: self.allowed_hosts };
         let running = spawn_async(NAME, move |done| async move {
             match Acceptor::new(listener) {
-                Ok(acceptor) => export(metrics, acceptor, feed, own, linger, done).await,
+                Ok(acceptor) => export(Arc::new(scrape), acceptor, feed, linger, done).await,
                 Err(error) => done.drained([Loss::Failed(format!("cannot accept connections: {error}"))]),
             }
         })?;
@@ -69,17 +73,14 @@ impl Output for Settings {
 }
 
 async fn export(
-    metrics: Metrics,
+    scrape: Arc<Scrape>,
     acceptor: Acceptor,
     feed: Feed<RejectReason>,
-    own: SelfMetrics,
     linger: Duration,
     done: Done,
 ) {
     // Labels whose names collide.
-    metrics.rejected().into_iter().for_each(|(reason, count)| feed.count(reason, count));
-    let state = State { metrics, own, ended: false };
-    let scrape = Arc::new(Scrape { state: Mutex::new(state), last_page: Notify::new() });
+    scrape.lock().metrics.rejected().into_iter().for_each(|(reason, count)| feed.count(reason, count));
     let serving = tokio::spawn(server::serve(acceptor, Arc::clone(&scrape)));
     while let Some(events) = feed.next().await {
         let mut state = scrape.lock();
@@ -109,6 +110,8 @@ pub struct Scrape {
     state: Mutex<State>,
     /// Notified when a page with everything was served.
     last_page: Notify,
+    /// The host names that it is served for.
+    hosts: AllowedHosts,
 }
 
 #[derive(Debug)]

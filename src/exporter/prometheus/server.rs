@@ -48,6 +48,10 @@ const LAST_RESPONSE_TIME: Duration = Duration::from_secs(30);
 /// Content type of all responses except the page.
 const PLAIN: &str = "text/plain; charset=utf-8";
 
+/// The response to a request for a host that is not allowed.
+const WRONG_HOST: &str = "Host has to be an IP address, localhost or the name of this page's listener; \
+    --prometheus-allowed-host allows other names\n";
+
 /// Serves scrapes until it is dropped.
 pub async fn serve(acceptor: Acceptor, scrape: Arc<Scrape>) {
     let limit =
@@ -83,6 +87,9 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &
 /// Serves `/metrics`, and `/healthz`, which does not check the worker. Sets `last_page` when the page is
 /// complete.
 fn answer(request: &Request<Incoming>, scrape: &Scrape, last_page: &AtomicBool) -> Response<Full<Bytes>> {
+    if let Err(status) = scrape.hosts.check(request.version(), request.uri(), request.headers()) {
+        return respond(status, PLAIN, WRONG_HOST);
+    }
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/metrics") => {
             let format = accept::format(request.headers());
@@ -114,13 +121,14 @@ fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Metrics, SelfMetrics, State},
+        super::{AllowedHosts, Metrics, SelfMetrics, State},
         *,
     };
     use crate::{
         control::Controls,
         exporter::metrics::sample::Measures,
         hub::{Hub, Limits, WhenFull},
+        net::address::Address,
         status::Status,
     };
     use std::sync::Mutex;
@@ -139,7 +147,9 @@ mod tests {
         let hub = Hub::new(Controls::default(), limits);
         let metrics = Metrics::new(Measures::default(), 1);
         let state = State { metrics, own: SelfMetrics::new(Status::new(hub, None, None)), ended: false };
-        let scrape = Scrape { state: Mutex::new(state), last_page: Notify::new() };
+        let address = Address::default().resolve().unwrap();
+        let hosts = AllowedHosts::new(&address, vec!["a".into()]);
+        let scrape = Scrape { state: Mutex::new(state), last_page: Notify::new(), hosts };
         let (ours, theirs) = duplex(buffer_bytes);
         let start = Instant::now();
         tokio::select! {

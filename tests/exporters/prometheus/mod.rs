@@ -127,7 +127,7 @@ async fn a_slow_client_delays_neither_other_clients_nor_the_exit() {
     }
     // These clients request more than fits in the socket buffers, and read nothing.
     for deaf in &mut silent[30..] {
-        deaf.send(&"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000));
+        deaf.send(&"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1000));
     }
     let mut garbage = Connection::open(&address);
     garbage.send("\x16\x03\x01 no HTTP\r\n\r\n");
@@ -250,7 +250,11 @@ fn an_unavailable_address_prevents_the_start() {
     let taken = taken.local_addr().unwrap().to_string();
     for (address, cause) in [
         (taken.as_str(), "address in use"),
-        ("0.0.0.0:0", "other hosts can reach it: use 127.0.0.1, or allow it with --insecure"),
+        (
+            "0.0.0.0:0",
+            "other hosts could read it without TLS and authentication: use 127.0.0.1, or allow it with \
+             --prometheus-insecure",
+        ),
         ("unix:/x", "Prometheus scrapes HOST:PORT only"),
     ] {
         let words = ["--export-prometheus", address, "--", "touch", "{dir}/started"];
@@ -261,6 +265,62 @@ fn an_unavailable_address_prevents_the_start() {
         let line = format!("telemetry-sidecar: --export-prometheus: '{address}': {cause}\n");
         assert_eq!(finished.stderr(), line);
         assert!(!started.exists());
+    }
+}
+
+#[test]
+fn each_insecure_option_opens_only_its_own_listeners() {
+    let page = ["--export-prometheus", "0.0.0.0:0", "--", "true"];
+    let listener = ["--listen", "0.0.0.0:0", "--", "true"];
+    run(&[&["-q", "--prometheus-insecure"], &page[..]].concat()).expect_code(0);
+    for (switch, words, refused) in
+        [("--insecure", page, "--prometheus-insecure"), ("--prometheus-insecure", listener, "--insecure")]
+    {
+        let finished = run(&[&[switch], &words[..]].concat());
+        finished.expect_code(125);
+        let stderr = finished.stderr();
+        assert!(stderr.lines().count() == 1 && stderr.contains(refused), "{stderr}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_for_other_hosts_are_refused() {
+    let (sidecar, address) = serving(&["--prometheus-allowed-host", "metrics.example"]).await;
+    let mut connection = Connection::open(&address);
+    let port = address.rsplit(':').next().unwrap();
+    for path in ["/metrics", "/healthz"] {
+        let mut status = |line: &str, headers: &str| {
+            let request = format!("GET {line}\r\n{headers}\r\n");
+            connection.exchange("GET", &request).status
+        };
+        let mut host = |host: &str| status(&format!("{path} HTTP/1.1"), &format!("Host: {host}\r\n"));
+        for allowed in ["127.0.0.1", "localhost", "[::1]", "METRICS.example"] {
+            assert_eq!(host(&format!("{allowed}:{port}")), 200, "{allowed}");
+        }
+        assert_eq!((host(&format!("attacker.example:{port}")), host("attacker.example")), (421, 421));
+        assert_eq!((host("a/b"), host("")), (400, 400));
+        let complete = |host: &str| format!("http://{host}{path} HTTP/1.1");
+        assert_eq!(status(&complete("attacker.example"), "Host: localhost\r\n"), 421);
+        assert_eq!(status(&complete(&address), "Host: localhost\r\n"), 200);
+        assert_eq!(status(&format!("{path} HTTP/1.1"), ""), 400);
+        let keep_alive = "Connection: keep-alive\r\n";
+        assert_eq!(status(&format!("{path} HTTP/1.0"), keep_alive), 200);
+    }
+    let refused = connection.exchange("GET", "GET /metrics HTTP/1.1\r\nHost: attacker.example\r\n\r\n");
+    assert!(refused.body.contains("--prometheus-allowed-host") && !refused.body.contains("attacker"));
+    let from_a_page = get(&address, "/metrics", "Origin: http://attacker.example\r\n");
+    assert_eq!((from_a_page.status, from_a_page.header("access-control-allow-origin")), (200, ""));
+    sidecar.finish().expect_code(0);
+}
+
+#[test]
+fn an_allowed_host_is_a_name_without_a_port() {
+    for name in ["a:80", "a/b", ""] {
+        let finished = run(&["--prometheus-allowed-host", name, "--", "true"]);
+        finished.expect_code(125);
+        let cause = "expected the name of a host, without a port";
+        let line = format!("telemetry-sidecar: --prometheus-allowed-host: '{name}': {cause}\n");
+        assert_eq!(finished.stderr(), line);
     }
 }
 
