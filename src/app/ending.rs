@@ -11,6 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long the reading thread may take to report after a signal. It needs a fraction of this.
+const REPORTING: Duration = Duration::from_millis(500);
+
 /// The signals during the drain. The descriptor is readable when one has come.
 pub(super) trait EndSignals: AsFd {
     fn end_request(&mut self) -> EndRequest;
@@ -60,8 +63,8 @@ impl Ending {
     /// Waits until all bytes were passed, however long stderr is not read, and then for the delivery, up to
     /// `limit`.
     ///
-    /// A signal ends the wait. If it comes before all bytes were passed, `stop_waiting` ends the waiting for
-    /// stderr's reader, and this returns when every byte that was read is passed or kept.
+    /// A signal ends the wait: `stop_waiting` ends the waiting for stderr's reader and for the outputs, and
+    /// this returns when every byte that was read is passed or kept and what was not delivered is reported.
     pub(super) fn wait(&self, limit: Duration, signals: &mut impl EndSignals, stop_waiting: impl FnOnce()) {
         let mut stage = &self.passed;
         let mut deadline = None;
@@ -82,6 +85,7 @@ impl Ending {
         }
         stop_waiting();
         while !is_ready(self.passed.as_fd(), None, None) {}
+        is_ready(self.finished.as_fd(), None, Some(REPORTING));
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod decode;
 mod ending;
+mod losses;
+mod outputs;
 mod ready_file;
 mod replay;
 mod session;

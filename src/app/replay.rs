@@ -80,17 +80,16 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
     }
     let Finished { losses, summary } = session.finish(|| pipeline.print_log());
     let is_complete = losses.is_empty();
-    let mut lines: Vec<_> = losses.into_iter().map(|(name, loss)| format!("{name}: {loss}")).collect();
+    let mut lines = losses;
     if !has_events && !is_quiet {
         lines.push(no_events(&config.files, pipeline.stats()));
     } else if is_watched {
         lines.push(text::served(&status.report()));
     }
-    // Its own newline makes the lines below start at the beginning of a line.
-    if config.serve.serving.log().level > Level::Off {
-        pipeline.print_last(&summary);
-    } else if !lines.is_empty() || result.is_err() {
-        pipeline.print_last("");
+    let summary = (config.serve.serving.log().level > Level::Off).then_some(summary);
+    // The newline that it may need makes the lines below start at the beginning of a line, too.
+    if summary.is_some() || !lines.is_empty() || result.is_err() {
+        pipeline.print_last(summary);
     }
     lines.iter().for_each(log::error_line);
     result.map(|()| Exit::Code(if is_complete { 0 } else { FAILED })).map_err(|error| error.to_string())

@@ -4,6 +4,8 @@
 //! the end: close the hub, linger, drain all outputs up to one deadline, finish the recording, report.
 
 use super::{
+    losses,
+    outputs::Outputs,
     ready_file::ReadyFile,
     socket_files::SocketFiles,
     start::{announce, bind, start_recording},
@@ -15,7 +17,7 @@ use crate::{
     input::{decode::Decoder, dialect, splitter::Splitter},
     pipeline::{
         Parts, Publisher,
-        output::{Context, Drain, Loss, Mode, Output as _, Running, StartError, by},
+        output::{Context, Drain, Mode, Output as _, StartError},
         passthrough::Passthrough,
         record::Recorder,
     },
@@ -27,7 +29,7 @@ use std::{
     io::{self, Stderr},
     pin::pin,
     sync::Arc,
-    time::Duration,
+    time::Instant,
 };
 use tokio::{runtime::Runtime, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -41,13 +43,14 @@ pub struct Session {
     outputs: Outputs,
     /// Runs the drain. Created at the start, because clients may use up all descriptors later.
     runtime: Runtime,
+    cut_short: CancellationToken,
     log: log::Lines,
 }
 
 /// The result of a session.
 pub struct Finished {
-    /// What could not be delivered, with the output's name.
-    pub losses: Vec<(&'static str, Loss)>,
+    /// What was lost: a line for each kind, to print.
+    pub losses: Vec<String>,
     /// All counters, as a line to print.
     pub summary: String,
 }
@@ -97,16 +100,23 @@ impl Session {
             drain,
             linger: config.serving.linger.0,
             shutdown: context.shutdown,
+            cut_short: CancellationToken::new(),
         };
+        let cut_short = outputs.cut_short.clone();
         let runtime = thread::runtime().enable_time().build();
         let runtime = runtime.map_err(StartError::Thread)?;
         let status = Status::new(Arc::clone(&hub), context.mode.worker().cloned(), context.recording);
-        Ok(Self { hub, recorder, status, outputs, runtime, log: log.clone() })
+        Ok(Self { hub, recorder, status, outputs, runtime, cut_short, log: log.clone() })
     }
 
     /// The sources of a report.
     pub fn status(&self) -> &Status {
         &self.status
+    }
+
+    /// Cancelling it ends the drain at once. What is not delivered by then is lost.
+    pub fn cut_short(&self) -> CancellationToken {
+        self.cut_short.clone()
     }
 
     /// The parts of a pipeline for this session.
@@ -144,69 +154,12 @@ impl Session {
                 }
             }
         });
-        if drained.timed_out {
-            tracing::info!("drain timeout expired; queued events are abandoned");
-        }
         if let Some(recorder) = &self.recorder {
-            recorder.finish(drained.deadline);
+            let at_once = self.cut_short.is_cancelled().then(Instant::now);
+            recorder.finish(at_once.or(drained.deadline.map(Into::into)));
         }
-        Finished { losses: drained.losses, summary: summary(&self.status.report()) }
+        let report = self.status.report();
+        let recording = self.recorder.as_ref().and_then(|recorder| recorder.loss());
+        Finished { losses: losses::lines(&report, recording, drained), summary: summary(&report) }
     }
 }
-
-/// The running outputs, and how they end.
-struct Outputs {
-    hub: Arc<Hub>,
-    exporters: Vec<Running>,
-    server: Running,
-    drain: Drain,
-    linger: Duration,
-    /// Ends the server.
-    shutdown: CancellationToken,
-}
-
-/// How the outputs ended.
-struct Drained {
-    losses: Vec<(&'static str, Loss)>,
-    /// Whether some had not drained at the deadline.
-    timed_out: bool,
-    deadline: Option<std::time::Instant>,
-}
-
-impl Outputs {
-    /// Lingers, then waits for all outputs up to one deadline, whether they drain, hang or have ended
-    /// already.
-    async fn drain(self) -> Drained {
-        // A timeout of zero would still take a tick of the clock.
-        if !self.linger.is_zero() {
-            let _ = timeout(self.linger, self.hub.lingered()).await;
-        }
-        let deadline = self.drain.deadline();
-        let mut drained =
-            Drained { losses: Vec::new(), timed_out: false, deadline: deadline.map(Into::into) };
-        // In a replay the exporters may wait long for their servers; meanwhile the status is still served.
-        if deadline.is_some() {
-            self.shutdown.cancel();
-        }
-        for exporter in self.exporters {
-            drained.wait_for(exporter, deadline).await;
-        }
-        self.shutdown.cancel();
-        drained.wait_for(self.server, deadline).await;
-        drained
-    }
-}
-
-impl Drained {
-    async fn wait_for(&mut self, mut output: Running, deadline: Option<tokio::time::Instant>) {
-        if let Some(losses) = by(deadline, &mut output).await {
-            self.losses.extend(losses.into_iter().map(|loss| (output.name, loss)));
-            by(deadline, output.closed()).await;
-        } else {
-            self.timed_out = true;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -76,6 +76,7 @@ pub fn run(
     let mode = Mode::Live(Arc::clone(&worker_state));
     let session = Session::start(&mut config.serve, ready_file, mode, &socket_files, &log);
     let session = session.map_err(|error| error.to_string())?;
+    let cut_short = session.cut_short();
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
     let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
@@ -86,7 +87,8 @@ pub fn run(
         channel,
         wake: Arc::clone(&wake),
         stages,
-        summary_wanted: config.serve.serving.log().level > Level::Off,
+        is_quiet: config.serve.serving.quiet,
+        is_logging: config.serve.serving.log().level > Level::Off,
     };
     thread::spawn("stderr", || reading.run()).map_err(|error| error.to_string())?;
 
@@ -123,6 +125,7 @@ pub fn run(
         if !is_pid_1() {
             leftover.stop_waiting();
         }
+        cut_short.cancel();
     });
     drop(socket_files);
     copier::leave_behind(&late, io::stderr(), &leftover.take());
@@ -159,20 +162,24 @@ struct Reading {
     channel: Channel,
     wake: Arc<Wake>,
     stages: Stages,
-    summary_wanted: bool,
+    is_quiet: bool,
+    is_logging: bool,
 }
 
 impl Reading {
     fn run(self) {
-        let Self { mut pipeline, session, stderr, mut channel, wake, stages, summary_wanted } = self;
+        let Self { mut pipeline, session, stderr, mut channel, wake, stages, is_quiet, is_logging } = self;
         let Stages { passed, finished } = stages;
         live::feed(&stderr, &mut channel, &wake, &mut pipeline);
         // The main thread looks whether another process still has the worker's end.
         drop(channel);
         drop(passed);
-        let Finished { summary, .. } = session.finish(|| pipeline.print_log());
-        if summary_wanted {
-            pipeline.print_last(&summary);
+        let Finished { losses, summary } = session.finish(|| pipeline.print_log());
+        let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
+        let losses = unwritten.into_iter().chain(losses).filter(|_| !is_quiet);
+        let lines: Vec<_> = losses.chain(is_logging.then_some(summary)).collect();
+        if !lines.is_empty() {
+            pipeline.print_last(lines);
         }
         drop(finished);
     }

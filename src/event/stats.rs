@@ -122,6 +122,8 @@ pub struct ConsumerStats {
     pub sampled_out: u64,
     /// Events dropped because its queue was full or they could not be written or sent.
     pub dropped: u64,
+    /// Of the dropped ones, those that could not be written or sent.
+    pub unsent: u64,
     /// Events queued or in flight when it left.
     pub abandoned: u64,
     /// Events queued now, or in flight: taken and not acknowledged yet.
@@ -155,6 +157,7 @@ impl ConsumerStats {
         self.filtered += other.filtered;
         self.sampled_out += other.sampled_out;
         self.dropped += other.dropped;
+        self.unsent += other.unsent;
         self.abandoned += other.abandoned;
         self.queued += other.queued;
         self.queued_bytes += other.queued_bytes;

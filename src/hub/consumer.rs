@@ -217,7 +217,9 @@ impl Consumer {
 
     /// Counts events in flight as dropped.
     pub(super) fn drop_in_flight(&mut self, events: u64) {
-        self.stats.dropped += self.queue.settle_in_flight(events);
+        let unsent = self.queue.settle_in_flight(events);
+        self.stats.dropped += unsent;
+        self.stats.unsent += unsent;
     }
 
     pub(super) fn stats(&self) -> ConsumerStats {

@@ -32,6 +32,7 @@ use crate::{
     },
     system::log,
 };
+use output::{Loss, Undelivered};
 use passthrough::Passthrough;
 use read_buffer::ReadBuffer;
 use record::Recorder;
@@ -123,16 +124,31 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         print_log(&self.parts.log, &mut self.parts.passthrough);
     }
 
-    /// Prints the rest of the log and a summary as its last message, from the start of a line on, even if
-    /// that takes a newline that the worker did not write.
-    pub fn print_last(&mut self, summary: &str) {
-        if !self.parts.passthrough.at_line_start() && self.parts.passthrough.is_ready() {
-            self.parts.passthrough.write(&mut [IoSlice::new(b"\n")]);
+    /// Prints the rest of the log and these lines after it, from the start of a line on, even if that takes a
+    /// newline that the worker did not write. Nothing is printed while stderr does not take it.
+    pub fn print_last(&mut self, lines: impl IntoIterator<Item = String>) {
+        let passthrough = &mut self.parts.passthrough;
+        if !passthrough.at_line_start() && passthrough.is_ready() {
+            passthrough.write(&mut [IoSlice::new(b"\n")]);
         }
-        // It needs room in the log's queue.
         self.print_log();
-        tracing::info!("{summary}");
-        self.print_log();
+        for line in lines {
+            if self.parts.log.is_on() {
+                tracing::info!("{line}");
+                self.print_log();
+            } else if self.parts.passthrough.is_ready() {
+                self.parts.passthrough.write(&mut [IoSlice::new(log::line(line).as_bytes())]);
+            }
+        }
+    }
+
+    /// The ordinary bytes that could not be written to stderr.
+    pub fn loss(&self) -> Option<Loss> {
+        let mut undelivered = Undelivered::default();
+        if let Some(errno) = self.parts.passthrough.last_error() {
+            undelivered.add(self.stats.bytes_dropped, errno.desc());
+        }
+        undelivered.loss("byte")
     }
 
     /// The counters so far.

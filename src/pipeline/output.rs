@@ -24,10 +24,7 @@ use std::{
     time::Duration,
 };
 use thiserror::Error;
-use tokio::{
-    sync::oneshot,
-    time::{Instant, timeout_at},
-};
+use tokio::{sync::oneshot, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 /// Where the events come from.
@@ -68,13 +65,8 @@ impl Drain {
     }
 }
 
-/// Waits for `work` up to the deadline, if there is one.
-pub async fn by<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Output> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline, work).await.ok(),
-        None => Some(work.await),
-    }
-}
+/// The reason of what was not delivered by the deadline.
+pub const DRAIN_TIMEOUT_EXPIRED: &str = "the drain timeout expired (--drain-timeout)";
 
 /// What an output starts with.
 #[derive(Clone)]

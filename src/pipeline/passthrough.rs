@@ -33,6 +33,8 @@ pub struct Passthrough<F> {
     closed: bool,
     without_lines: bool,
     at_line_start: bool,
+    /// Why bytes were dropped last.
+    last_error: Option<Errno>,
 }
 
 impl<F: AsFd> Passthrough<F> {
@@ -45,6 +47,7 @@ impl<F: AsFd> Passthrough<F> {
             closed: false,
             without_lines: false,
             at_line_start: true,
+            last_error: None,
         }
     }
 
@@ -70,6 +73,11 @@ impl<F: AsFd> Passthrough<F> {
     /// Whether the next byte starts a line.
     pub fn at_line_start(&self) -> bool {
         self.at_line_start
+    }
+
+    /// Why bytes could not be written, most recently.
+    pub fn last_error(&self) -> Option<Errno> {
+        self.last_error
     }
 
     /// Writes ordinary bytes, unless they are left out.
@@ -109,9 +117,15 @@ impl<F: AsFd> Passthrough<F> {
                         leftover.keep(&[]);
                     }
                 }
-                Err(Errno::EPIPE | Errno::EBADF) => self.closed = true,
-                // ENOSPC, EIO, EFBIG, EDQUOT and other errors of a file system: these bytes are dropped.
-                Err(_) => break,
+                Err(errno) => {
+                    self.last_error = Some(errno);
+                    if !matches!(errno, Errno::EPIPE | Errno::EBADF) {
+                        // ENOSPC, EIO, EFBIG, EDQUOT and other errors of a file system: these bytes are
+                        // dropped.
+                        break;
+                    }
+                    self.closed = true;
+                }
             }
         }
         written.dropped = length(rest);

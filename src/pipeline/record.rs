@@ -4,18 +4,20 @@
 //! than a bounded buffer lasts, recording stops for good: a recording with a hole would replay lines that
 //! were never written.
 
+use super::output::Loss;
 use crate::{
     event::stats::RecordingCounters,
     system::{
         fd::{PartialWrite, write_all},
         thread,
+        value::counted,
     },
 };
 use std::{
     fmt,
     fs::File,
     io,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -41,6 +43,8 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     counters: Arc<RecordingCounters>,
+    /// Why recording has stopped.
+    stopped: OnceLock<String>,
 }
 
 #[derive(Debug, Default)]
@@ -96,6 +100,8 @@ impl Shared {
     fn stop(&self, cause: &Stop, bytes_lost: usize) {
         if self.counters.stop() {
             tracing::info!("--record: recording stops: {cause}");
+            // Set once: `stop` is true the first time only.
+            let _ = self.stopped.set(cause.to_string());
         }
         self.counters.add_lost(bytes_lost);
     }
@@ -173,6 +179,13 @@ impl Recorder {
             state.waiting = Vec::new();
             self.shared.stop(&Stop::DrainTimeout, lost);
         }
+    }
+
+    /// The loss, if recording has stopped.
+    pub fn loss(&self) -> Option<Loss> {
+        let cause = self.shared.stopped.get()?;
+        let lost = counted(self.shared.counters.stats().bytes_lost, "byte");
+        Some(Loss::Failed(format!("recording stopped, {lost} not recorded: {cause}")))
     }
 
     /// The counters, which stay readable after the recording has ended.

@@ -34,10 +34,15 @@ pub const PRINT_INTERVAL: Duration = Duration::from_millis(100);
 /// What every line of the sidecar's own starts with.
 pub const PROGRAM: &str = "telemetry-sidecar";
 
-/// Prints an error in one line on stderr, whatever was typed and whatever files are called.
+/// A message as one line with its newline, whatever was typed and whatever files are called.
+pub fn line(message: impl Display) -> String {
+    format!("{PROGRAM}: {}\n", one_line(&message.to_string()))
+}
+
+/// Prints an error in one line on stderr.
 pub fn error_line(error: impl Display) {
     // If stderr is closed there is nowhere to report that.
-    let _ = writeln!(io::stderr(), "{PROGRAM}: {}", one_line(&error.to_string()));
+    let _ = io::stderr().write_all(line(error).as_bytes());
 }
 
 /// What is logged, and how.
@@ -95,6 +100,11 @@ pub enum Format {
 pub struct Lines(Option<Arc<Queue>>);
 
 impl Lines {
+    /// Whether anything is logged.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Takes the lines that wait, for the thread that prints them.
     pub fn take(&self) -> Vec<String> {
         let Some(queue) = &self.0 else { return Vec::new() };
@@ -178,7 +188,7 @@ where
     ) -> std::fmt::Result {
         let mut text = String::new();
         context.format_fields(format::Writer::new(&mut text), event)?;
-        writeln!(writer, "{PROGRAM}: {}", one_line(&text))
+        writer.write_str(&line(text))
     }
 }
 

@@ -8,6 +8,7 @@ mod decode;
 mod ending;
 mod faults;
 mod limits;
+mod losses;
 mod ready_file;
 mod replay;
 mod security;

@@ -35,7 +35,38 @@ async fn exports_and_recordings_stop_on_a_full_disk() {
         exporter.offered == 100 && exporter.dropped == 100 && status.recording.unwrap().stopped
     };
     wait_for("losses to be counted", async || sidecar.status().await, counted).await;
-    assert_eq!(sidecar.finish().expect_code(0).stderr(), "ordinary\n");
+    let stderr = sidecar.finish().expect_code(0).stderr();
+    let lines: Vec<_> = stderr.lines().collect();
+    let [ordinary, recording, exporter] = lines[..] else { panic!("{stderr}") };
+    let full = "No space left on device (os error 28)";
+    assert_eq!(ordinary, "ordinary");
+    assert!(recording.starts_with("telemetry-sidecar: record: recording stopped, "), "{recording}");
+    assert!(recording.ends_with(&format!(" bytes not recorded: {full}")), "{recording}");
+    assert_eq!(exporter, format!("telemetry-sidecar: jsonl: 100 events not delivered: {full}"));
+}
+
+/// Bytes that a file of limited size did not take are reported when it takes bytes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn ordinary_bytes_that_stderr_did_not_take_are_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ready, output) = (dir.path().join("ready"), dir.path().join("stderr"));
+    let file = fs::File::options().create(true).append(true).open(&output).unwrap();
+    let options = format!("--ready-file '{}'", ready.display());
+    let limit = "ulimit -f 1; trap \"\" XFSZ";
+    let mut command = limited(limit, &options, "head -c 100000 /dev/zero >&2; exec cat >&2");
+    let mut child = command.stderr(file.try_clone().unwrap()).spawn().unwrap();
+    wait_until("the ready file", || ready.exists());
+    let port = fs::read_to_string(&ready).unwrap();
+    let mut status = StatusClient::new(connect(&format!("http://127.0.0.1:{}", port.trim())).await);
+    let mut dropped = 0;
+    while dropped < 99_000 {
+        dropped = status.get().await.stream.unwrap().bytes_dropped;
+    }
+    file.set_len(0).unwrap();
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let line = format!("\ntelemetry-sidecar: stderr: {dropped} bytes not delivered: File too large\n");
+    assert_eq!(fs::read_to_string(&output).unwrap(), line);
 }
 
 /// Without free descriptors connections wait, the sidecar does not spin, and it continues when descriptors

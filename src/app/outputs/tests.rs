@@ -7,11 +7,14 @@ use crate::{
         batch::{BatchBuilder, Event},
         stats::StreamStats,
     },
-    grpc::{auth::AccessFiles, limits::ClientLimits},
+    grpc::{
+        auth::{Access, AccessFiles},
+        limits::ClientLimits,
+        server::Server,
+    },
     hub::{Limits, WhenFull},
-    pipeline::output::channel,
+    pipeline::output::{Context, Mode, channel},
 };
-use tokio::time::{Instant, sleep};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -36,7 +39,8 @@ fn outputs(hub: &Arc<Hub>, linger: Duration, exporters: Vec<Running>) -> Outputs
     let shutdown = context.shutdown.clone();
     tokio::spawn(async move { server.serve(&context, done).await });
     hub.close();
-    Outputs { hub: Arc::clone(hub), exporters, server: running, drain, linger, shutdown }
+    let cut_short = CancellationToken::new();
+    Outputs { hub: Arc::clone(hub), exporters, server: running, drain, linger, shutdown, cut_short }
 }
 
 #[track_caller]
@@ -70,7 +74,7 @@ async fn shutdown_waits_for_linger_then_drains_up_to_the_deadline() {
             drop(subscriber);
         };
         tokio::select! {
-            drained = outputs.drain() => assert_eq!(drained.timed_out, stays == MINUTE),
+            drained = outputs.drain() => assert_eq!(drained.cut.is_some(), stays == MINUTE),
             never = async { coming.await; std::future::pending().await } => never,
         }
         assert_took(start, expected);
@@ -102,7 +106,7 @@ async fn exporters_drain_though_the_server_has_panicked() {
         losses,
         ["slow: 1 event not delivered: refused", "grpc: ended early because of an internal error"]
     );
-    assert!(!drained.timed_out);
+    assert_eq!(drained.cut, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,7 +119,7 @@ async fn outputs_that_hang_share_one_drain_timeout() {
     let drained =
         Outputs { server: hanging_server, ..outputs(&hub, Duration::ZERO, exporters) }.drain().await;
     assert_took(start, 500);
-    assert!(drained.timed_out);
+    assert_eq!(drained.cut, Some(DRAIN_TIMEOUT_EXPIRED));
     assert_eq!(drained.losses.len(), 1, "only the slow one drained");
 }
 
@@ -132,7 +136,7 @@ async fn open_connections_are_waited_for_up_to_the_deadline_and_are_no_loss() {
         });
         let drained = Outputs { server, ..outputs(&hub, Duration::ZERO, Vec::new()) }.drain().await;
         assert_took(start, if closes_after == MINUTE { 500 } else { 100 });
-        assert!(drained.losses.is_empty() && !drained.timed_out);
+        assert!(drained.losses.is_empty());
     }
 }
 
@@ -144,4 +148,22 @@ async fn a_complete_drain_waits_for_every_output() {
     let drained = Outputs { drain: Drain::Complete, ..outputs(&hub, Duration::ZERO, exporters) };
     assert_eq!(drained.drain().await.losses.len(), 2);
     assert_took(start, 120_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_is_cut_short_leaves_exporters_the_time_to_count() {
+    let (fast, slow) = (Duration::from_millis(50), MINUTE);
+    for (drains_after, expected, counted) in [(Duration::ZERO, 0, 2), (fast, 50, 2), (slow, 100, 1)] {
+        for linger in [Duration::ZERO, MINUTE] {
+            let hub = hub();
+            let start = Instant::now();
+            let exporters = vec![exporter("slow", drains_after), exporter("fast", Duration::ZERO)];
+            let outputs = outputs(&hub, linger, exporters);
+            outputs.cut_short.cancel();
+            let drained = outputs.drain().await;
+            assert_took(start, expected);
+            assert_eq!(drained.losses.len(), counted);
+            assert_eq!(drained.cut, (counted == 1).then_some(ENDED_BY_SIGNAL));
+        }
+    }
 }

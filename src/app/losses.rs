@@ -1,0 +1,35 @@
+//! What was lost: a line for each kind, with the reason.
+//!
+//! An event is not lost if nobody had subscribed to it, nor if its subscriber has left.
+
+use super::outputs::Drained;
+use crate::{
+    pipeline::output::{Loss, Undelivered},
+    status::Report,
+};
+
+/// Why the queue of a subscriber drops events.
+const QUEUE_FULL: &str = "a queue was full (--queue-capacity, --queue-bytes, --total-queue-bytes)";
+
+/// The lines, without the program's name.
+pub(super) fn lines(report: &Report, recording: Option<Loss>, drained: Drained) -> Vec<String> {
+    // Without a reason nothing is queued any more.
+    let cut = drained.cut.unwrap_or_default();
+    let mut losses: Vec<_> = recording.map(|loss| ("record", loss)).into_iter().collect();
+    let mut add_events = |name, count, reason| losses.extend(events(count, reason).map(|loss| (name, loss)));
+    let subscribers = &report.subscribers;
+    add_events("subscribers", subscribers.dropped, QUEUE_FULL);
+    add_events("subscribers", subscribers.queued, cut);
+    for exporter in &report.hub.exporters {
+        add_events(&exporter.name, exporter.stats.dropped - exporter.stats.unsent, "its queue was full");
+        add_events(&exporter.name, exporter.stats.queued, cut);
+    }
+    losses.extend(drained.losses);
+    losses.into_iter().map(|(name, loss)| format!("{name}: {loss}")).collect()
+}
+
+fn events(count: u64, reason: &str) -> Option<Loss> {
+    let mut undelivered = Undelivered::default();
+    undelivered.add(count, reason);
+    undelivered.loss("event")
+}
