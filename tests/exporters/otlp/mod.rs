@@ -6,7 +6,7 @@ mod failures;
 mod memory;
 mod tls;
 
-use crate::support::{Sidecar, run};
+use crate::support::{Sidecar, run, wait_for};
 use collector::{Collector, Protocol, Received, Reply};
 use exporting::{QUICK, expect_counters, exporting, replay, span, text};
 use std::time::Duration;
@@ -25,6 +25,8 @@ async fn spans_and_metrics_arrive_over_both_protocols_compressed_or_not() {
                 ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment=test"),
             ];
             let mut sidecar = exporting(collector.port, protocol, &[], &[&variables[..], &QUICK].concat());
+            let pid = async || sidecar.status().await.worker.unwrap().pid;
+            let pid = wait_for("the worker's process id", pid, |pid| *pid != 0).await;
             sidecar.write(span("tool.run", "0af7651916cd43dd8448eb211c80319c"));
 
             let Received { path, headers, resource, spans, .. } = collector.wait_for_traces(1).remove(0);
@@ -38,8 +40,7 @@ async fn spans_and_metrics_arrive_over_both_protocols_compressed_or_not() {
             let said = |key| text(&resource.attributes, key);
             assert_eq!(said("service.name").as_deref(), Some("trainer"));
             assert_eq!(said("deployment.environment").as_deref(), Some("test"));
-            let pid = sidecar.status().await.worker.unwrap().pid.to_string();
-            assert_eq!(said("process.pid"), Some(pid));
+            assert_eq!(said("process.pid"), Some(pid.to_string()));
             assert_eq!(said("service.instance.id").map(|id| id.len()), Some(36));
             let [span] = &spans[..] else { panic!("{spans:#?}") };
             assert_eq!(span.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes());
