@@ -1,9 +1,7 @@
 //! Decoded events, with the dotted name and what it means.
 
-use crate::event::{
-    frame,
-    proto::bridge::{TelemetryEvent, telemetry_value::Value},
-};
+use super::number::Number;
+use crate::event::{frame, proto::bridge::TelemetryEvent};
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -71,17 +69,7 @@ impl Event {
 
     /// A measurement that is a number.
     pub fn number(&self, key: &str) -> Option<f64> {
-        number(self.event.measurements.get(key)?.value.as_ref()?)
-    }
-}
-
-/// A value, if it is a number.
-#[allow(clippy::cast_precision_loss, reason = "metrics are doubles everywhere")]
-pub fn number(value: &Value) -> Option<f64> {
-    match value {
-        Value::IntValue(int) => Some(*int as f64),
-        Value::FloatValue(float) => Some(*float),
-        Value::StringValue(_) => None,
+        Number::measured(self.event.measurements.get(key)?.value.as_ref()?).map(Number::as_f64)
     }
 }
 
@@ -101,7 +89,7 @@ pub fn decode(frames: Bytes) -> impl Iterator<Item = TelemetryEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::proto::bridge::TelemetryValue;
+    use crate::event::proto::bridge::{TelemetryValue, telemetry_value::Value};
 
     fn event(name: &str, measurements: &[(&str, Value)]) -> Event {
         let measurements = measurements.iter().cloned();

@@ -14,6 +14,7 @@ pub mod event;
 pub mod feed;
 pub mod jsonl;
 pub mod metrics;
+pub mod number;
 pub mod otlp;
 pub mod prometheus;
 pub mod statsd;

@@ -6,7 +6,7 @@
 //! samples of others are counted and dropped.
 
 use super::sample::{Kind, Sample, Subject};
-use crate::exporter::event::cut;
+use crate::exporter::{event::cut, number::Number};
 use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
 
 /// The upper bounds of a duration histogram's buckets, in seconds: from 100 µs, a short call, to 5 minutes, a
@@ -70,9 +70,9 @@ pub struct Series {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Point {
     /// The sum.
-    Counter(f64),
+    Counter(Number),
     /// The latest value and its time in nanoseconds since the Unix epoch.
-    Gauge(f64, i64),
+    Gauge(Number, i64),
     /// The distribution.
     Histogram(Box<Histogram>),
 }
@@ -177,12 +177,13 @@ impl Aggregator {
         timestamp_ns: i64,
         exemplar: Option<Exemplar>,
     ) {
-        let value = sample.value;
-        let valid = match sample.kind {
-            Kind::Counter => value.is_finite() && value >= 0.0,
+        let Sample { kind, value, .. } = *sample;
+        let float = value.as_f64();
+        let valid = match kind {
+            Kind::Counter => float.is_finite() && float >= 0.0,
             Kind::Gauge => true,
             Kind::Histogram | Kind::Distribution => {
-                value.is_finite() && (value >= 0.0 || !is_duration(sample.subject))
+                float.is_finite() && (float >= 0.0 || !is_duration(sample.subject))
             }
         };
         if !valid {
@@ -196,7 +197,7 @@ impl Aggregator {
             return;
         }
         let metric = self.metrics.entry(name.into_owned()).or_insert_with(|| Metric {
-            kind: sample.kind,
+            kind,
             seconds: is_duration(sample.subject),
             series: BTreeMap::new(),
         });
@@ -217,8 +218,8 @@ impl Aggregator {
             self.series += 1;
             Series {
                 since: SystemTime::now(),
-                point: match sample.kind {
-                    Kind::Counter => Point::Counter(0.0),
+                point: match kind {
+                    Kind::Counter => Point::Counter(Number::Int(0)),
                     Kind::Gauge => Point::Gauge(value, timestamp_ns),
                     Kind::Histogram | Kind::Distribution => {
                         Point::Histogram(Box::new(Histogram::new(bounds)))
@@ -227,16 +228,16 @@ impl Aggregator {
             }
         });
         match &mut series.point {
-            Point::Counter(sum) => *sum += value,
+            Point::Counter(sum) => *sum = sum.plus(value),
             // Events of several threads may come out of order, but not by so much: then the clock was set
             // back.
             Point::Gauge(latest, at)
                 if timestamp_ns >= *at || at.saturating_sub(timestamp_ns) > MOST_OUT_OF_ORDER_NS =>
             {
-                (*latest, *at) = (value, timestamp_ns);
+                (*latest, *at) = (latest.followed_by(value), timestamp_ns);
             }
             Point::Gauge(..) => {}
-            Point::Histogram(histogram) => histogram.add(bounds, value, exemplar),
+            Point::Histogram(histogram) => histogram.add(bounds, float, exemplar),
         }
     }
 
@@ -290,7 +291,7 @@ mod tests {
     use super::*;
 
     fn sample(key: &str, kind: Kind, value: f64) -> Sample<'_> {
-        Sample { subject: Subject::Measurement { operation: "a", key }, kind, value }
+        Sample { subject: Subject::Measurement { operation: "a", key }, kind, value: value.into() }
     }
 
     fn point<'a>(aggregator: &'a Aggregator, name: &str) -> &'a Point {
@@ -305,11 +306,15 @@ mod tests {
                 aggregator.add(&sample(kind.0, kind.1, value), std::iter::empty(), at, None);
             }
         }
-        assert_eq!(point(&aggregator, "a.sum"), &Point::Counter(42.5));
-        assert_eq!(point(&aggregator, "a.last"), &Point::Gauge(0.5, 3), "the one with the latest time");
+        assert_eq!(point(&aggregator, "a.sum"), &Point::Counter(Number::Float(42.5)));
+        assert_eq!(
+            point(&aggregator, "a.last"),
+            &Point::Gauge(Number::Float(0.5), 3),
+            "the one with the latest time"
+        );
         let set_back = 3 - MOST_OUT_OF_ORDER_NS - 1;
         aggregator.add(&sample("last", Kind::Gauge, 7.0), std::iter::empty(), set_back, None);
-        assert_eq!(point(&aggregator, "a.last"), &Point::Gauge(7.0, set_back));
+        assert_eq!(point(&aggregator, "a.last"), &Point::Gauge(Number::Float(7.0), set_back));
         let Point::Histogram(histogram) = point(&aggregator, "a.spread") else { panic!("no histogram") };
         assert_eq!((histogram.count(), histogram.sum, histogram.min, histogram.max), (3, 42.5, 0.5, 40.0));
         // 0.5 is the upper bound of the fourth bucket, and in it.
@@ -323,7 +328,7 @@ mod tests {
             aggregator.add(&sample("sum", Kind::Counter, value), std::iter::empty(), 0, None);
         }
         let duration = Subject::Duration { operation: "a", failed: false };
-        let negative = Sample { subject: duration, kind: Kind::Histogram, value: -1.0 };
+        let negative = Sample { subject: duration, kind: Kind::Histogram, value: Number::Float(-1.0) };
         aggregator.add(&negative, std::iter::empty(), 0, None);
         aggregator.add(&sample("spread", Kind::Histogram, f64::NAN), std::iter::empty(), 0, None);
         assert_eq!(aggregator.counts(), Counts { invalid: 5, ..Counts::default() });
@@ -339,7 +344,7 @@ mod tests {
         let series = &aggregator.metrics()["a.sum"].series;
         let overflow = vec![(Cow::Borrowed(OVERFLOW_LABEL.0), OVERFLOW_LABEL.1.to_owned())];
         assert_eq!(series.len(), 3);
-        assert_eq!(series[&overflow].point, Point::Counter(2.0));
+        assert_eq!(series[&overflow].point, Point::Counter(Number::Float(2.0)));
         for number in 0..MAX_METRICS {
             aggregator.add(&sample(&number.to_string(), Kind::Gauge, 1.0), std::iter::empty(), 0, None);
         }

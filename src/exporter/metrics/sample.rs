@@ -9,7 +9,10 @@
 
 use crate::{
     control::glob::Glob,
-    exporter::event::{Event, Phase, number},
+    exporter::{
+        event::{Event, Phase},
+        number::Number,
+    },
 };
 
 /// How samples are aggregated.
@@ -58,8 +61,8 @@ pub struct Sample<'a> {
     pub subject: Subject<'a>,
     /// How it is aggregated.
     pub kind: Kind,
-    /// The value; any double.
-    pub value: f64,
+    /// The value; any double, infinite and NaN included.
+    pub value: Number,
 }
 
 /// Which metrics are made of events: the options `--metric-kind` and `--metric-label`.
@@ -83,12 +86,13 @@ impl Measures {
     pub fn samples<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = Sample<'a>> {
         let operation = event.operation();
         let failed = event.phase() == Phase::Exception;
-        let count = Sample { subject: Subject::Event(event.name()), kind: Kind::Counter, value: 1.0 };
+        let count =
+            Sample { subject: Subject::Event(event.name()), kind: Kind::Counter, value: Number::Int(1) };
         // `duration` is a duration in events without an operation, too.
         let duration = event.duration_seconds().map(|value| Sample {
             subject: Subject::Duration { operation, failed },
             kind: Kind::Histogram,
-            value,
+            value: value.into(),
         });
         let used = match duration {
             None => "",
@@ -97,7 +101,7 @@ impl Measures {
         };
         let others = event.event.measurements.iter().filter(move |(key, _)| *key != used);
         let others = others.filter_map(move |(key, value)| {
-            let value = number(value.value.as_ref()?)?;
+            let value = Number::measured(value.value.as_ref()?)?;
             Some(Sample {
                 subject: Subject::Measurement { operation, key },
                 kind: self.kind(operation, key)?,

@@ -22,6 +22,7 @@ use crate::exporter::{
         aggregate::{self, Labels, Point, Series},
         sample::Kind,
     },
+    number::Number,
 };
 use prost::Message as _;
 use std::{
@@ -184,7 +185,10 @@ fn point(labels: &Labels, series: &Series, bounds: &[f64], interval: Interval) -
             attributes,
             start_time_unix_nano,
             time_unix_nano,
-            value: Some(number_data_point::Value::AsDouble(value)),
+            value: Some(match value {
+                Number::Int(int) => number_data_point::Value::AsInt(int),
+                Number::Float(float) => number_data_point::Value::AsDouble(float),
+            }),
             ..NumberDataPoint::default()
         })
     };

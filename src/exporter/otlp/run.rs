@@ -234,7 +234,7 @@ impl Exporter {
             let timestamp_ns = event.event.timestamp_ns;
             for sample in self.measures.samples(event) {
                 let exemplar = context.map(|context| Exemplar {
-                    value: sample.value,
+                    value: sample.value.as_f64(),
                     timestamp_ns,
                     trace_id: context.trace_id,
                     span_id: context.span_id,

@@ -11,9 +11,12 @@
 //! `_created` series: they would double the number of series, and Prometheus infers the start of a series
 //! from its scrapes.
 
-use crate::exporter::metrics::{
-    aggregate::{Exemplar, Histogram},
-    sample::Kind,
+use crate::exporter::{
+    metrics::{
+        aggregate::{Exemplar, Histogram},
+        sample::Kind,
+    },
+    number::Number,
 };
 use std::fmt::{self, Display, Write as _};
 
@@ -88,7 +91,7 @@ pub struct Family<'a> {
 
 impl Family<'_> {
     /// Adds a counter or gauge series.
-    pub fn series<L: AsRef<str>, V: AsRef<str>>(&mut self, labels: &[(L, V)], value: f64) -> &mut Self {
+    pub fn series<L: AsRef<str>, V: AsRef<str>>(&mut self, labels: &[(L, V)], value: Number) -> &mut Self {
         self.line(self.suffix, labels, None, value);
         self.page.text.push('\n');
         self
@@ -108,16 +111,16 @@ impl Family<'_> {
         let mut count = 0;
         for ((bound, bucket), exemplar) in bounds.zip(&histogram.buckets).zip(&histogram.exemplars) {
             count += bucket;
-            self.line("_bucket", labels, Some(bound), whole(count));
+            self.line("_bucket", labels, Some(bound), Number::from(count));
             if let (Format::OpenMetrics, Some(exemplar)) = (self.page.format, exemplar) {
                 self.exemplar(exemplar);
             }
             self.page.text.push('\n');
         }
         if histogram.min >= 0.0 {
-            self.line("_count", labels, None, whole(count));
+            self.line("_count", labels, None, Number::from(count));
             self.page.text.push('\n');
-            self.line("_sum", labels, None, histogram.sum);
+            self.line("_sum", labels, None, histogram.sum.into());
             self.page.text.push('\n');
         }
     }
@@ -127,7 +130,7 @@ impl Family<'_> {
         suffix: &str,
         labels: &[(L, V)],
         bound: Option<f64>,
-        value: f64,
+        value: Number,
     ) {
         let name = self.name;
         self.page.write(format_args!("{name}{suffix}"));
@@ -142,7 +145,7 @@ impl Family<'_> {
             separator = ',';
         }
         let end = if separator == ',' { "} " } else { " " };
-        self.page.write(format_args!("{end}{}", Number(value)));
+        self.page.write(format_args!("{end}{}", Shown(value)));
     }
 
     fn exemplar(&mut self, exemplar: &Exemplar) {
@@ -152,7 +155,7 @@ impl Family<'_> {
         if span_id != 0 {
             self.page.write(format_args!(",span_id=\"{span_id:016x}\""));
         }
-        self.page.write(format_args!("}} {}", Number(exemplar.value)));
+        self.page.write(format_args!("}} {}", Shown(exemplar.value.into())));
         if exemplar.timestamp_ns > 0 {
             let (seconds, rest) =
                 (exemplar.timestamp_ns / 1_000_000_000, exemplar.timestamp_ns % 1_000_000_000);
@@ -161,18 +164,15 @@ impl Family<'_> {
     }
 }
 
-/// A count as a sample value: beyond 2^53 the nearest double, as Prometheus would store it.
-#[allow(clippy::cast_precision_loss, reason = "Prometheus' values are doubles")]
-pub fn whole(count: u64) -> f64 {
-    count as f64
-}
+/// Formats a sample value. Prometheus' values are doubles; an integer has all its digits nevertheless.
+struct Shown(Number);
 
-/// Formats a sample value.
-struct Number(f64);
-
-impl Display for Number {
+impl Display for Shown {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = self.0;
+        let value = match self.0 {
+            Number::Int(int) => return int.fmt(formatter),
+            Number::Float(float) => float,
+        };
         if value.is_nan() {
             formatter.write_str("NaN")
         } else if value.is_infinite() {
@@ -191,7 +191,11 @@ struct Bound(f64);
 
 impl Display for Bound {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_finite() { write!(formatter, "{:?}", self.0) } else { Number(self.0).fmt(formatter) }
+        if self.0.is_finite() {
+            write!(formatter, "{:?}", self.0)
+        } else {
+            Shown(self.0.into()).fmt(formatter)
+        }
     }
 }
 
@@ -236,8 +240,10 @@ mod tests {
             (f64::INFINITY, "+Inf"),
             (f64::NEG_INFINITY, "-Inf"),
         ] {
-            assert_eq!(Number(value).to_string(), text);
+            assert_eq!(Shown(Number::Float(value)).to_string(), text);
         }
+        let all_digits = Shown(Number::Int((1 << 53) + 1)).to_string();
+        assert_eq!(all_digits, "9007199254740993");
         let bounds = [1.0, 0.00025, 1e9, f64::INFINITY].map(|bound| Bound(bound).to_string());
         assert_eq!(bounds, ["1.0", "0.00025", "1000000000.0", "+Inf"]);
     }
@@ -246,8 +252,8 @@ mod tests {
     fn text_and_open_metrics_differ_in_names_escapes_and_end() {
         let page = |format| {
             let mut page = Page::new(format);
-            page.family("a", Kind::Counter, "x\\y \"z\"\n").series(&[("l", "\\ \"\n")], 1.0);
-            page.family("b", Kind::Gauge, "B").series(NO_LABELS, f64::NAN);
+            page.family("a", Kind::Counter, "x\\y \"z\"\n").series(&[("l", "\\ \"\n")], Number::Int(1));
+            page.family("b", Kind::Gauge, "B").series(NO_LABELS, f64::NAN.into());
             page.finish()
         };
         assert_eq!(

@@ -1,13 +1,9 @@
 //! Metrics about the sidecar itself: its counters, its worker and its process.
 
-use super::{
-    NAME,
-    page::{Page, whole},
-    process,
-};
+use super::{NAME, page::Page, process};
 use crate::{
     event::stats::{ConsumerStats, Malformed, RecordingStats},
-    exporter::metrics::sample::Kind,
+    exporter::{metrics::sample::Kind, number::Number},
     hub::{ConsumerAccount, Snapshot},
     status::{Report, Status, WorkerReport},
     worker::Exit,
@@ -22,7 +18,7 @@ pub struct SelfMetrics {
 }
 
 /// Labels and a value.
-type Row<'a> = (Vec<(&'static str, &'a str)>, f64);
+type Row<'a> = (Vec<(&'static str, &'a str)>, Number);
 
 impl SelfMetrics {
     /// The metrics of a session that starts now.
@@ -43,7 +39,7 @@ impl SelfMetrics {
         );
         own.gauge("backlog_waiting_events", "Events that wait for a subscriber.", one(backlog.waiting));
         let version = vec![("version", env!("CARGO_PKG_VERSION"))];
-        own.gauge("build_info", "Always 1; the label is the version.", vec![(version, 1.0)]);
+        own.gauge("build_info", "Always 1; the label is the version.", vec![(version, Number::Int(1))]);
         own.counter(
             "embedded_markers",
             "Markers of events that were tried in mid-line.",
@@ -59,7 +55,7 @@ impl SelfMetrics {
             "malformed_lines",
             "Telemetry lines that do not decode, by reason.",
             Malformed::ALL
-                .map(|reason| (vec![("reason", reason.name())], whole(stream.malformed.get(reason))))
+                .map(|reason| (vec![("reason", reason.name())], Number::from(stream.malformed.get(reason))))
                 .into(),
         );
         own.process();
@@ -70,7 +66,7 @@ impl SelfMetrics {
         own.gauge(
             "start_time_seconds",
             "When the sidecar started, since the Unix epoch.",
-            vec![(vec![], started)],
+            vec![(vec![], started.into())],
         );
         own.counter(
             "stderr_bytes",
@@ -143,7 +139,7 @@ impl Families<'_> {
             self.counter(
                 "process_cpu_seconds",
                 "Processor time of the sidecar itself.",
-                vec![(vec![], seconds)],
+                vec![(vec![], seconds.into())],
             );
         }
         if let Some(count) = process::open_descriptors() {
@@ -176,7 +172,7 @@ impl Families<'_> {
             self.gauge(
                 "worker_exit_status",
                 "The exit code of the worker, or the signal that killed it.",
-                vec![(vec![("kind", kind)], f64::from(number))],
+                vec![(vec![("kind", kind)], Number::Int(number.into()))],
             );
         }
         self.gauge("worker_up", "Whether the worker runs.", one(running.into()));
@@ -238,15 +234,15 @@ fn outcomes(stats: &ConsumerStats) -> [(&'static str, u64); 6] {
 fn account_row<'a>(exporter: &'a ConsumerAccount, more: Vec<(&'static str, &'a str)>, count: u64) -> Row<'a> {
     let mut labels = vec![("exporter", exporter.name.as_str())];
     labels.extend(more);
-    (labels, whole(count))
+    (labels, Number::from(count))
 }
 
 /// A family without labels.
 fn one<'a>(count: u64) -> Vec<Row<'a>> {
-    vec![(vec![], whole(count))]
+    vec![(vec![], Number::from(count))]
 }
 
 /// A family with one label.
 fn by<'a>(label: &'static str, counts: &[(&'a str, u64)]) -> Vec<Row<'a>> {
-    counts.iter().map(|(value, count)| (vec![(label, *value)], whole(*count))).collect()
+    counts.iter().map(|(value, count)| (vec![(label, *value)], Number::from(*count))).collect()
 }

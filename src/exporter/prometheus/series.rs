@@ -60,7 +60,7 @@ impl Metrics {
         let metrics = self.aggregator.metrics().len();
         for sample in self.measures.samples(event) {
             let is_histogram = matches!(sample.kind, Kind::Histogram | Kind::Distribution);
-            let exemplar = if is_histogram { exemplar::of(event, sample.value) } else { None };
+            let exemplar = if is_histogram { exemplar::of(event, sample.value.as_f64()) } else { None };
             self.aggregator.add(&sample, labels.clone(), event.event.timestamp_ns, exemplar);
         }
         if self.aggregator.metrics().len() > metrics {

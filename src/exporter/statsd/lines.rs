@@ -106,15 +106,16 @@ impl Encoder {
 
     /// The line of a sample, or `None` if the protocol cannot represent its value.
     pub fn line(&mut self, sample: &Sample<'_>) -> Option<Line<'_>> {
+        let value = sample.value.as_f64();
         let (kind, value) = match (sample.subject, sample.kind) {
-            (Subject::Duration { .. }, _) => (Type::Timer, milliseconds(sample.value)),
-            (_, Kind::Counter) => (Type::Counter, sample.value),
-            (_, Kind::Gauge) => (Type::Gauge, sample.value),
+            (Subject::Duration { .. }, _) => (Type::Timer, milliseconds(value)),
+            (_, Kind::Counter) => (Type::Counter, value),
+            (_, Kind::Gauge) => (Type::Gauge, value),
             (_, Kind::Histogram | Kind::Distribution) if self.dialect == Dialect::Statsd => {
-                (Type::Timer, sample.value)
+                (Type::Timer, value)
             }
-            (_, Kind::Histogram) => (Type::Histogram, sample.value),
-            (_, Kind::Distribution) => (Type::Distribution, sample.value),
+            (_, Kind::Histogram) => (Type::Histogram, value),
+            (_, Kind::Distribution) => (Type::Distribution, value),
         };
         if !value.is_finite() || (value < 0.0 && !kind.may_be_negative()) {
             return None;

@@ -15,8 +15,8 @@ fn destination() -> Destination {
     Environment::read(Some(&"http://a:4318".parse().unwrap()), &|_| None).0.metrics
 }
 
-fn measurement(key: &str, kind: Kind, value: f64) -> Sample<'_> {
-    Sample { subject: Subject::Measurement { operation: "a.b", key }, kind, value }
+fn measurement(key: &str, kind: Kind, value: impl Into<Number>) -> Sample<'_> {
+    Sample { subject: Subject::Measurement { operation: "a.b", key }, kind, value: value.into() }
 }
 
 /// The metrics in each request, and what the requests say they have.
@@ -48,13 +48,13 @@ fn each_kind_is_what_opentelemetry_calls_it() {
     let exemplar = aggregate::Exemplar { value: 0.2, timestamp_ns: 7, trace_id: [1; 16], span_id: [2; 8] };
     let duration = Subject::Duration { operation: "a.b", failed: true };
     aggregator.add(
-        &Sample { subject: duration, kind: Kind::Histogram, value: 0.2 },
+        &Sample { subject: duration, kind: Kind::Histogram, value: 0.2.into() },
         labels(),
         7,
         Some(exemplar),
     );
     aggregator.add(
-        &Sample { subject: Subject::Event("a.b.stop"), kind: Kind::Counter, value: 1.0 },
+        &Sample { subject: Subject::Event("a.b.stop"), kind: Kind::Counter, value: Number::Int(1) },
         labels(),
         7,
         None,
@@ -72,6 +72,7 @@ fn each_kind_is_what_opentelemetry_calls_it() {
     assert_eq!((events.name.as_str(), events.unit.as_str()), ("snakepit.events", "{event}"));
     let Some(Data::Sum(sum)) = &events.data else { panic!("{events:?}") };
     assert!(sum.is_monotonic);
+    assert_eq!(sum.data_points[0].value, Some(number_data_point::Value::AsInt(1)));
     assert_eq!(sum.aggregation_temporality(), AggregationTemporality::Cumulative);
     assert!(sum.data_points[0].start_time_unix_nano > 0);
 
@@ -84,6 +85,27 @@ fn each_kind_is_what_opentelemetry_calls_it() {
     let [exemplar] = &point.exemplars[..] else { panic!("{point:?}") };
     assert_eq!((&exemplar.trace_id[..], &exemplar.span_id[..]), (&[1; 16][..], &[2; 8][..]));
     assert_eq!((exemplar.time_unix_nano, &exemplar.value), (7, &Some(exemplar::Value::AsDouble(0.2))));
+}
+
+#[test]
+fn integers_are_sent_as_integers_until_a_double_comes() {
+    use number_data_point::Value::{AsDouble, AsInt};
+    let mut aggregator = Aggregator::new(10);
+    let mut values_after = |value: Number| {
+        for (key, kind) in [("n", Kind::Counter), ("rss", Kind::Gauge)] {
+            aggregator.add(&measurement(key, kind, value), std::iter::empty(), 0, None);
+        }
+        let (metrics, _) = sent(&aggregator, None).remove(0);
+        let [Some(Data::Sum(sum)), Some(Data::Gauge(gauge))] = [&metrics[0].data, &metrics[1].data] else {
+            panic!("{metrics:?}")
+        };
+        [sum.data_points[0].value.unwrap(), gauge.data_points[0].value.unwrap()]
+    };
+    let large = 1 << 53;
+    assert_eq!(values_after(Number::Int(large)), [AsInt(large), AsInt(large)]);
+    assert_eq!(values_after(Number::Int(1)), [AsInt(large + 1), AsInt(1)]);
+    assert_eq!(values_after(Number::Float(2.5))[1], AsDouble(2.5));
+    assert_eq!(values_after(Number::Int(3))[1], AsDouble(3.0));
 }
 
 #[test]

@@ -251,7 +251,7 @@ fn series_that_wait_to_be_merged_are_bounded() {
     let mut server = Server::new(Dialect::Statsd, "", 8192);
     for number in 0..100_000 {
         let name = format!("event-{number:0>90}");
-        let sample = Sample { subject: Subject::Event(&name), kind: Kind::Counter, value: 1.0 };
+        let sample = Sample { subject: Subject::Event(&name), kind: Kind::Counter, value: 1.0.into() };
         server.packets.add(server.encoder.line(&sample).unwrap(), &mut server.counts);
         while let Some(packet) = server.packets.take_full() {
             assert!(packet.text.len() <= 8192);

@@ -86,6 +86,7 @@ impl Model {
             })
             .collect();
         for Sample { subject, kind, value } in measures.samples(event) {
+            let value = value.as_f64();
             let mut tags = tags.clone();
             let (name, value) = match subject {
                 Subject::Event(name) => (name.to_owned(), value),
