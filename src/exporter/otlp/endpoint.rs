@@ -108,18 +108,25 @@ impl Endpoint {
         }))
     }
 
-    /// The usual protocol of the port.
+    /// The usual protocol of the port. A path means HTTP: gRPC has its own paths.
     pub fn usual_protocol(&self) -> Protocol {
-        if self.0.port_u16() == Some(4318) { Protocol::Http } else { Protocol::Grpc }
+        if self.has_path() || self.0.port_u16() == Some(4318) { Protocol::Http } else { Protocol::Grpc }
+    }
+
+    /// Whether the URL has a path.
+    pub fn has_path(&self) -> bool {
+        !matches!(self.0.path(), "" | "/")
     }
 
     /// The URI for a signal: with gRPC the service's path instead of the URL's; with HTTP a path below the
-    /// URL's.
+    /// URL's. If the URL is that of a signal already, this is replaced.
     pub fn uri(&self, protocol: Protocol, signal: Signal) -> Uri {
         match protocol {
             Protocol::Grpc => self.with_path(signal.grpc_path()),
             Protocol::Http => {
-                let base = self.0.path().trim_end_matches('/');
+                let path = self.0.path().trim_end_matches('/');
+                let base = path.strip_suffix("/v1/traces").or_else(|| path.strip_suffix("/v1/metrics"));
+                let base = base.unwrap_or(path);
                 self.with_path(&format!("{base}/v1/{}", signal.name()))
             }
         }
@@ -160,6 +167,8 @@ pub struct Destination {
     pub certificate: Option<SourceFile>,
     /// The client's certificate and private key.
     pub identity: Option<(SourceFile, SourceFile)>,
+    /// The client's certificate without a private key, or the reverse, and the variable that is missing.
+    pub incomplete_identity: Option<(SourceFile, String)>,
 }
 
 impl Destination {
@@ -213,6 +222,8 @@ mod tests {
         assert_eq!(base("http://a:4318"), "http://a:4318/v1/traces");
         assert_eq!(base("http://a:4318/my/"), "http://a:4318/my/v1/traces");
         assert_eq!(base("http://a:4318/my"), "http://a:4318/my/v1/traces");
+        assert_eq!(base("http://a:4318/v1/traces"), "http://a:4318/v1/traces");
+        assert_eq!(base("http://a:4318/my/v1/metrics/"), "http://a:4318/my/v1/traces");
         let own = |word| endpoint(word).own_uri(Protocol::Http, Signal::Metrics).to_string();
         assert_eq!(own("http://a:4318"), "http://a:4318/");
         assert_eq!(own("https://a/v1/metrics/?x=y"), "https://a/v1/metrics/?x=y");

@@ -1,7 +1,7 @@
 //! OpenTelemetry's standard variables. The worker inherits them unchanged.
 //!
 //! An empty variable counts as unset. So does, as OpenTelemetry's specification requires, one with an invalid
-//! value, which is logged.
+//! value, which is logged. Of headers only the invalid pairs are ignored.
 //!
 //! - <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 //! - <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
@@ -19,6 +19,35 @@ const MAX_QUEUE_SIZE: usize = 2048;
 const MAX_EXPORT_BATCH_SIZE: usize = 512;
 const METRIC_INTERVAL: Duration = Duration::from_secs(60);
 const TRY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A shorter timeout is taken for a mistake: seconds instead of milliseconds.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(100);
+
+/// The supported settings of OTEL_EXPORTER_OTLP_…, which each signal has as well.
+const DESTINATION: [&str; 8] = [
+    "ENDPOINT",
+    "PROTOCOL",
+    "HEADERS",
+    "COMPRESSION",
+    "TIMEOUT",
+    "CERTIFICATE",
+    "CLIENT_CERTIFICATE",
+    "CLIENT_KEY",
+];
+
+/// The other supported variables.
+const OTHERS: [&str; 10] = [
+    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_BSP_SCHEDULE_DELAY",
+    "OTEL_BSP_MAX_QUEUE_SIZE",
+    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BSP_EXPORT_TIMEOUT",
+    "OTEL_METRIC_EXPORT_INTERVAL",
+    "OTEL_METRIC_EXPORT_TIMEOUT",
+];
 
 /// The settings from the environment.
 #[derive(Debug, Clone)]
@@ -90,10 +119,10 @@ enum InvalidValue {
     Temporality,
     #[error("expected KEY=VALUE,KEY=VALUE, percent-encoded")]
     Pairs,
-    #[error("'{0}' is no header's name")]
-    HeaderName(String),
-    #[error("the value of '{0}' cannot be sent")]
-    HeaderValue(String),
+    #[error("no name of a header")]
+    HeaderName,
+    #[error("no value of a header")]
+    HeaderValue,
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
     #[error(transparent)]
@@ -146,18 +175,37 @@ impl Reader<'_> {
         })
     }
 
-    /// The client's certificate and key: each is useless without the other.
-    fn identity(&mut self, signal: Signal) -> Option<(SourceFile, SourceFile)> {
-        let (certificate, key) = ("CLIENT_CERTIFICATE", "CLIENT_KEY");
+    /// The headers of a signal, or else of all signals.
+    fn headers(&mut self, signal: Signal) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for name in names(signal, "HEADERS") {
+            let Some(pairs) = self.parse(&name, |word| Ok::<_, InvalidValue>(pairs(word))) else { continue };
+            for (position, pair) in (1..).zip(pairs) {
+                match pair.and_then(|(key, value)| header(&key, &value)) {
+                    Ok((key, value)) => _ = headers.insert(key, value),
+                    // Neither the key nor the value is shown: without its name a secret looks like a key.
+                    Err(cause) => self.warn(format!("{name}: pair {position}: {cause}; it is ignored")),
+                }
+            }
+            break;
+        }
+        headers
+    }
+
+    /// The client's certificate and key, or else the file that is alone and the variable that is missing.
+    fn identity(
+        &mut self,
+        signal: Signal,
+    ) -> (Option<(SourceFile, SourceFile)>, Option<(SourceFile, String)>) {
+        let [certificate, key] = ["CLIENT_CERTIFICATE", "CLIENT_KEY"];
         let (alone, missing) = match (self.file(signal, certificate), self.file(signal, key)) {
-            (Some(certificate), Some(key)) => return Some((certificate, key)),
-            (None, None) => return None,
+            (Some(certificate), Some(key)) => return (Some((certificate, key)), None),
+            (None, None) => return (None, None),
             (Some(given), None) => (given, key),
             (None, Some(given)) => (given, certificate),
         };
-        let ([_, missing], signal) = (names(signal, missing), signal.name());
-        self.warn(format!("{}: there is no {missing} for {signal}; it is ignored", alone.option()));
-        None
+        let [_, missing] = names(signal, missing);
+        (None, Some((alone, missing)))
     }
 
     /// Adds a warning once: the general variables are read for each signal.
@@ -172,27 +220,35 @@ impl Reader<'_> {
         let own = if endpoint.is_some() { None } else { self.parse(&own, str::parse::<Endpoint>) };
         let general = endpoint.cloned();
         let general = general.or_else(|| self.parse("OTEL_EXPORTER_OTLP_ENDPOINT", str::parse));
-        let usual = own.as_ref().or(general.as_ref()).map_or(Protocol::Grpc, Endpoint::usual_protocol);
+        let given = own.as_ref().or(general.as_ref());
+        let usual = given.map_or(Protocol::Grpc, Endpoint::usual_protocol);
         let protocol = self.of_signal(signal, "PROTOCOL", str::parse).unwrap_or(usual);
+        if protocol == Protocol::Grpc && given.is_some_and(Endpoint::has_path) {
+            let signal = signal.name();
+            self.warn(format!("the path of the endpoint for {signal} is ignored: the protocol is grpc"));
+        }
         let uri = match (own, general) {
             (Some(own), _) => own.own_uri(protocol, signal),
             (None, Some(general)) => general.uri(protocol, signal),
             (None, None) => Endpoint::of(protocol).uri(protocol, signal),
         };
+        let (identity, incomplete_identity) = self.identity(signal);
         Destination {
             signal,
             protocol,
             uri,
-            headers: self.of_signal(signal, "HEADERS", headers).unwrap_or_default(),
+            headers: self.headers(signal),
             gzip: self.of_signal(signal, "COMPRESSION", is_gzip).unwrap_or_default(),
-            timeout: limit(self.of_signal(signal, "TIMEOUT", milliseconds), TRY_TIMEOUT),
+            timeout: self.first_timeout(&names(signal, "TIMEOUT"), TRY_TIMEOUT),
             certificate: self.file(signal, "CERTIFICATE"),
-            identity: self.identity(signal),
+            identity,
+            incomplete_identity,
         }
     }
 
     fn attributes(&mut self) -> Vec<(String, String)> {
-        let mut attributes = self.parse("OTEL_RESOURCE_ATTRIBUTES", pairs).unwrap_or_default();
+        let all = |word: &str| pairs(word).into_iter().collect::<Result<_, _>>();
+        let mut attributes: Vec<_> = self.parse("OTEL_RESOURCE_ATTRIBUTES", all).unwrap_or_default();
         if let Some(name) = self.parse("OTEL_SERVICE_NAME", |name| Ok::<_, InvalidValue>(name.to_owned())) {
             attributes.push(("service.name".into(), name));
         }
@@ -216,7 +272,21 @@ impl Reader<'_> {
     }
 
     fn timeout(&mut self, name: &str) -> Option<Duration> {
-        limit(self.parse(name, milliseconds), EXPORT_TIMEOUT)
+        self.first_timeout(&[name.to_owned()], EXPORT_TIMEOUT)
+    }
+
+    /// The timeout of the first of these variables that is set and valid; zero is unlimited.
+    fn first_timeout(&mut self, names: &[String], default: Duration) -> Option<Duration> {
+        let given = names.iter().find_map(|name| Some((name, self.parse(name, milliseconds)?)));
+        let Some((name, timeout)) = given else { return Some(default) };
+        if timeout.is_zero() {
+            return None;
+        }
+        if timeout < SHORT_TIMEOUT {
+            let milliseconds = timeout.as_millis();
+            self.warn(format!("{name}: the unit is milliseconds, not seconds: {milliseconds} ms is short"));
+        }
+        Some(timeout)
     }
 }
 
@@ -224,11 +294,6 @@ impl Reader<'_> {
 fn names(signal: Signal, what: &str) -> [String; 2] {
     let own = signal.name().to_ascii_uppercase();
     [format!("OTEL_EXPORTER_OTLP_{own}_{what}"), format!("OTEL_EXPORTER_OTLP_{what}")]
-}
-
-/// A timeout; zero is unlimited.
-fn limit(given: Option<Duration>, default: Duration) -> Option<Duration> {
-    Some(given.unwrap_or(default)).filter(|timeout| !timeout.is_zero())
 }
 
 fn milliseconds(word: &str) -> Result<Duration, InvalidValue> {
@@ -261,24 +326,37 @@ fn is_delta(word: &str) -> Result<bool, InvalidValue> {
 }
 
 /// `key1=value1,key2=value2`, values percent-encoded: the syntax of W3C's Baggage without properties.
-fn pairs(word: &str) -> Result<Vec<(String, String)>, InvalidValue> {
+fn pairs(word: &str) -> Vec<Result<(String, String), InvalidValue>> {
     let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(String::from);
-    let pairs = word.split(',').filter(|pair| !pair.trim().is_empty()).map(|pair| {
+    let pairs = word.split(',').filter(|pair| !pair.trim().is_empty()).map(move |pair| {
         let (key, value) = pair.split_once('=')?;
         Some((decoded(key).filter(|key| !key.is_empty())?, decoded(value)?))
     });
-    pairs.collect::<Option<_>>().ok_or(InvalidValue::Pairs)
+    pairs.map(|pair| pair.ok_or(InvalidValue::Pairs)).collect()
 }
 
-fn headers(word: &str) -> Result<HeaderMap, InvalidValue> {
-    let mut headers = HeaderMap::new();
-    for (key, value) in pairs(word)? {
-        let name: HeaderName = key.parse().map_err(|_| InvalidValue::HeaderName(key.clone()))?;
-        let mut value: HeaderValue = value.parse().map_err(|_| InvalidValue::HeaderValue(key))?;
-        value.set_sensitive(true);
-        headers.insert(name, value);
-    }
-    Ok(headers)
+fn header(key: &str, value: &str) -> Result<(HeaderName, HeaderValue), InvalidValue> {
+    let name = key.parse().map_err(|_| InvalidValue::HeaderName)?;
+    let mut value: HeaderValue = value.parse().map_err(|_| InvalidValue::HeaderValue)?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// The names among these that are OpenTelemetry's and have no effect here, in order.
+pub fn unsupported(names: impl Iterator<Item = OsString>) -> Vec<String> {
+    let names = names.filter_map(|name| name.into_string().ok());
+    let mut unsupported: Vec<_> =
+        names.filter(|name| name.starts_with("OTEL_") && !is_supported(name)).collect();
+    unsupported.sort_unstable();
+    unsupported
+}
+
+fn is_supported(name: &str) -> bool {
+    let of_destination = name.strip_prefix("OTEL_EXPORTER_OTLP_").is_some_and(|rest| {
+        let own = rest.strip_prefix("TRACES_").or_else(|| rest.strip_prefix("METRICS_"));
+        DESTINATION.contains(&own.unwrap_or(rest))
+    });
+    of_destination || OTHERS.contains(&name)
 }
 
 #[cfg(test)]

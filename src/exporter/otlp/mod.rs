@@ -107,6 +107,11 @@ impl Output for Settings {
         for warning in warnings {
             tracing::info!("otlp: {warning}");
         }
+        let set = env::vars_os().filter(|(_, value)| !value.is_empty());
+        let unsupported = environment::unsupported(set.map(|(name, _)| name));
+        if !unsupported.is_empty() {
+            tracing::info!("otlp: not supported and ignored: {}", unsupported.join(", "));
+        }
         let start = Start {
             authorities: Authorities::read(&environment)?,
             settings: *self,

@@ -62,6 +62,27 @@ fn the_protocol_is_what_is_said_or_what_the_port_says() {
 }
 
 #[test]
+fn an_endpoint_with_a_path_means_http_unless_the_protocol_is_set() {
+    for url in ["http://a:9/x", "https://a/x/v1/traces", "https://a/x/v1/metrics/"] {
+        let expected = http(&format!("{}/x", url.split_once("/x").unwrap().0));
+        assert_eq!(uris(Some(url), &[]), expected, "{url}");
+        assert_eq!(uris(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]), expected, "{url}");
+        let own = uris(None, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url)]);
+        assert_eq!(own, [url.into(), grpc("http://localhost:4317")[1].clone()], "{url}");
+
+        let (environment, warnings) = read(Some(url), &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
+        assert_eq!(
+            (environment.traces.protocol, environment.metrics.protocol),
+            (Protocol::Grpc, Protocol::Grpc)
+        );
+        let warning =
+            |signal| format!("the path of the endpoint for {signal} is ignored: the protocol is grpc");
+        assert_eq!(warnings, ["traces", "metrics"].map(warning), "{url}");
+    }
+    assert_eq!(uris(Some("https://a/"), &[]), grpc("https://a"));
+}
+
+#[test]
 fn a_signals_own_variables_beat_the_general_ones_and_the_option_beats_both() {
     let variables = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:4318"),
@@ -95,15 +116,70 @@ fn a_signals_own_variables_beat_the_general_ones_and_the_option_beats_both() {
 }
 
 #[test]
-fn a_certificate_without_its_key_is_ignored_and_so_is_a_key() {
+fn a_certificate_without_its_key_is_kept_apart_and_so_is_a_key() {
     for (given, missing) in [("CLIENT_CERTIFICATE", "CLIENT_KEY"), ("CLIENT_KEY", "CLIENT_CERTIFICATE")] {
-        let given = format!("OTEL_EXPORTER_OTLP_{given}");
-        let (environment, warnings) = read(None, &[(&given, "/file")]);
-        assert_eq!((environment.traces.identity, environment.metrics.identity), (None, None));
-        let warning =
-            |signal| format!("{given}: there is no OTEL_EXPORTER_OTLP_{missing} for {signal}; it is ignored");
-        assert_eq!(warnings, ["traces", "metrics"].map(warning));
+        let [given, missing] = [given, missing].map(|name| format!("OTEL_EXPORTER_OTLP_{name}"));
+        let environment = good(None, &[(&given, "/file")]);
+        let incomplete = Some((SourceFile::public(given, "/file".into()), missing));
+        for destination in [environment.traces, environment.metrics] {
+            assert_eq!((destination.identity, &destination.incomplete_identity), (None, &incomplete));
+        }
     }
+}
+
+#[test]
+fn an_invalid_pair_of_headers_leaves_the_others_and_is_not_shown() {
+    let word = "a=1,Bearer secret1, b = 2 ,b c=secret2,d=%0Asecret3,e=%ffsecret4,=secret5,f=6";
+    let (environment, warnings) = read(None, &[("OTEL_EXPORTER_OTLP_HEADERS", word)]);
+    let pairs = |headers: &HeaderMap| {
+        let pairs = headers.iter().map(|(key, value)| format!("{key}={}", value.to_str().unwrap()));
+        pairs.collect::<Vec<_>>().join(",")
+    };
+    assert_eq!(pairs(&environment.traces.headers), "a=1,b=2,f=6");
+    assert_eq!(pairs(&environment.metrics.headers), "a=1,b=2,f=6");
+    let invalid = [
+        (2, "expected KEY=VALUE,KEY=VALUE, percent-encoded"),
+        (4, "no name of a header"),
+        (5, "no value of a header"),
+        (6, "expected KEY=VALUE,KEY=VALUE, percent-encoded"),
+        (7, "expected KEY=VALUE,KEY=VALUE, percent-encoded"),
+    ];
+    let expected = invalid.map(|(position, cause)| {
+        format!("OTEL_EXPORTER_OTLP_HEADERS: pair {position}: {cause}; it is ignored")
+    });
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn a_timeout_that_may_be_meant_in_seconds_is_reported() {
+    for name in [
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        "OTEL_METRIC_EXPORT_TIMEOUT",
+    ] {
+        let (_, warnings) = read(None, &[(name, "30")]);
+        assert_eq!(warnings, [format!("{name}: the unit is milliseconds, not seconds: 30 ms is short")]);
+        for enough in ["0", "100", "30000"] {
+            good(None, &[(name, enough)]);
+        }
+    }
+}
+
+#[test]
+fn every_variable_that_is_read_is_supported_and_no_other() {
+    let asked = std::cell::RefCell::new(Vec::new());
+    // Values that are invalid, so that the general variables are read after those of the signals.
+    let variable = |name: &str| {
+        asked.borrow_mut().push(OsString::from(name));
+        Some("%ff/%ff".into())
+    };
+    Environment::read(None, &variable);
+    assert_eq!(unsupported(asked.take().into_iter()), Vec::<String>::new());
+
+    let set = ["PATH", "OTEL_SDK_DISABLED", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"];
+    let names = unsupported(set.iter().map(OsString::from));
+    assert_eq!(names, ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_SDK_DISABLED"]);
 }
 
 #[test]
