@@ -91,6 +91,8 @@ pub(crate) enum SourceCause {
     EncryptedKey,
     #[error("private key does not match the certificate in {certificate}")]
     KeyMismatch { certificate: String },
+    #[error("{missing} is not set, set both")]
+    Incomplete { missing: String },
     #[error("line {line} is no token: it has characters that none can have")]
     InvalidToken { line: usize },
     #[error("there is no token in it: put one on a line of its own")]

@@ -1,73 +1,92 @@
-//! One connection to one server, over HTTP/1.1 or HTTP/2, with or without TLS.
+//! The client of one server, over HTTP/1.1 or HTTP/2, with or without TLS.
 
 use super::{
-    answer::{Accepted, Answer, Failure},
-    endpoint::{Destination, Protocol},
+    answer::{Accepted, Answer, Failure, MAX_RESPONSE_BYTES},
+    connection::{Allowance, Connector},
+    endpoint::{Destination, IncompleteIdentity, Protocol},
     environment::Environment,
     request::Request,
 };
 use crate::net::{
-    pem,
+    client_tls::ClientTlsFiles,
+    reload::Source as _,
+    reloader::{LoadError, Reloader},
     source_file::{SourceCause, SourceError},
 };
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, TE, USER_AGENT},
+    header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, TE, USER_AGENT},
 };
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_util::{
-    client::legacy::{Client as Http, connect::HttpConnector},
+    client::legacy::Client as Http,
     rt::{TokioExecutor, TokioTimer},
 };
-use rustls::{ClientConfig, RootCertStore, crypto::ring, sign::SingleCertAndKey};
-use std::{error::Error, fmt::Write as _, sync::Arc};
+use rustls::ClientConfig;
+use std::{
+    error::Error,
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// The longest response, in bytes: the specification's default.
-const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
+/// How much a server may send before its headers are complete, in bytes: a TLS handshake, the headers, and
+/// what HTTP/2 exchanges. The same for what is around the body.
+const MAX_HEAD_BYTES: usize = 256 * 1024;
+
+/// How much of HTTP/1.1 headers is buffered, in bytes.
+const MAX_BUFFERED_BYTES: usize = 64 * 1024;
 
 /// The user agent: <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#user-agent>.
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("telemetry-sidecar-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION")));
 
-/// A client of one server.
-#[derive(Debug)]
+/// The compression of requests, if any, and of answers, if the server wants.
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
+
+/// A client of one server. It sends one request at a time.
 pub struct Client {
-    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
     /// The server.
     pub destination: Destination,
     headers: HeaderMap,
+    tls: Tls,
+    /// The connections of the last request, if it was answered.
+    connections: Mutex<Option<Connections>>,
 }
 
+/// Connections of one TLS configuration. Dropping it closes them.
+struct Connections {
+    http: Http<Connector, Full<Bytes>>,
+    tls: Option<Arc<ClientConfig>>,
+    allowance: Allowance,
+    _close: DropGuard,
+}
+
+/// The TLS configuration of a client.
+enum Tls {
+    Off,
+    Fixed(Arc<ClientConfig>),
+    Files(Files),
+}
+
+/// The files of a TLS configuration, which are read again when they have changed.
+type Files = Arc<Reloader<ClientTlsFiles>>;
+
 impl Client {
-    /// A client that is not connected yet. It trusts these authorities, or the system's if there are none. If
-    /// the client's own certificate cannot be used, `warn` gets the reason and the client connects without
-    /// it.
+    /// A client that is not connected yet. Without files it trusts the system's authorities.
     ///
     /// # Errors
     ///
     /// If TLS cannot be set up.
-    pub fn new(
-        destination: Destination,
-        authorities: Option<RootCertStore>,
-        warn: impl FnOnce(SourceError),
-    ) -> Result<Self, rustls::Error> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        let tls = tls(&destination, authorities, warn)?;
-        let connectors = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
-        let mut http = Http::builder(TokioExecutor::new());
-        http.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
-        let http = match destination.protocol {
-            Protocol::Grpc => {
-                http.http2_only(true).build(connectors.enable_http2().wrap_connector(connector))
-            }
-            Protocol::Http => http.build(connectors.enable_http1().wrap_connector(connector)),
+    pub(super) fn new(destination: Destination, files: Option<Files>) -> Result<Self, SourceError> {
+        let tls = match files {
+            _ if !destination.is_secure() => Tls::Off,
+            Some(files) => Tls::Files(files),
+            None => Tls::Fixed(Arc::new(tls_files(&destination).load()?)),
         };
-        Ok(Self { http, headers: headers(&destination), destination })
+        Ok(Self { headers: headers(&destination), destination, tls, connections: Mutex::new(None) })
     }
 
     /// Sends a request once.
@@ -86,16 +105,67 @@ impl Client {
     }
 
     async fn exchange(&self, request: &Request) -> Result<Answer, Failure> {
+        let tls = self.tls.current().await;
+        // An attempt that fails or is cancelled drops its connections: a server that does not answer may
+        // never do so on them.
+        let connections = self.take().filter(|last| last.has(tls.as_ref()));
+        let connections = connections.unwrap_or_else(|| self.connections(tls));
+        let answer = self.exchange_over(&connections, request).await?;
+        *self.connections.lock().unwrap_or_else(PoisonError::into_inner) = Some(connections);
+        Ok(answer)
+    }
+
+    async fn exchange_over(&self, connections: &Connections, request: &Request) -> Result<Answer, Failure> {
         let lost = |error: &dyn Error| Failure::connection(with_causes(error));
         let mut message = http::Request::new(Full::new(request.body.clone()));
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.destination.uri.clone();
         *message.headers_mut() = self.headers.clone();
-        let response = self.http.request(message).await.map_err(|error| lost(&error))?;
+        connections.allowance.set(MAX_HEAD_BYTES);
+        let response = connections.http.request(message).await.map_err(|error| lost(&error))?;
+        connections.allowance.set(MAX_HEAD_BYTES + MAX_RESPONSE_BYTES);
         let (parts, body) = response.into_parts();
-        let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await.map_err(|error| lost(&*error))?;
-        let trailers = body.trailers().cloned().unwrap_or_default();
-        Ok(Answer { status: parts.status, headers: parts.headers, body: body.to_bytes(), trailers })
+        let (body, trailers) = match Limited::new(body, MAX_RESPONSE_BYTES).collect().await {
+            Ok(body) => {
+                let trailers = body.trailers().cloned().unwrap_or_default();
+                (Some(body.to_bytes()), trailers)
+            }
+            Err(error) if error.is::<LengthLimitError>() => (None, HeaderMap::new()),
+            Err(error) => return Err(lost(&*error)),
+        };
+        Ok(Answer { status: parts.status, headers: parts.headers, body, trailers })
+    }
+
+    fn take(&self) -> Option<Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn connections(&self, tls: Option<Arc<ClientConfig>>) -> Connections {
+        let (allowance, closed) = (Allowance::default(), CancellationToken::new());
+        let connector = Connector::new(tls.clone(), allowance.clone(), closed.clone());
+        let mut http = Http::builder(TokioExecutor::new());
+        http.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
+        http.http1_max_buf_size(MAX_BUFFERED_BYTES);
+        http.http2_only(self.destination.protocol == Protocol::Grpc);
+        Connections { http: http.build(connector), tls, allowance, _close: closed.drop_guard() }
+    }
+}
+
+impl Connections {
+    /// Whether they have this TLS configuration.
+    fn has(&self, tls: Option<&Arc<ClientConfig>>) -> bool {
+        self.tls.as_ref().map(Arc::as_ptr) == tls.map(Arc::as_ptr)
+    }
+}
+
+impl Tls {
+    /// The configuration by the files as they are now.
+    async fn current(&self) -> Option<Arc<ClientConfig>> {
+        match self {
+            Self::Off => None,
+            Self::Fixed(config) => Some(Arc::clone(config)),
+            Self::Files(files) => Some(files.current().await),
+        }
     }
 }
 
@@ -107,79 +177,62 @@ fn headers(destination: &Destination) -> HeaderMap {
     let (content, encoding) = match destination.protocol {
         Protocol::Grpc => {
             headers.insert(TE, HeaderValue::from_static("trailers"));
+            headers.insert(HeaderName::from_static("grpc-accept-encoding"), GZIP);
             ("application/grpc", HeaderName::from_static("grpc-encoding"))
         }
-        Protocol::Http => ("application/x-protobuf", CONTENT_ENCODING),
+        Protocol::Http => {
+            headers.insert(ACCEPT_ENCODING, GZIP);
+            ("application/x-protobuf", CONTENT_ENCODING)
+        }
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content));
     if destination.gzip {
-        headers.insert(encoding, HeaderValue::from_static("gzip"));
+        headers.insert(encoding, GZIP);
     }
     headers
 }
 
-/// The authorities to trust for each signal; `None` means the system's.
-#[derive(Debug)]
-pub struct Authorities {
-    /// For the server that gets spans.
-    pub traces: Option<RootCertStore>,
-    /// For the server that gets metrics.
-    pub metrics: Option<RootCertStore>,
+/// The TLS files of each signal; `None` without TLS or without files.
+pub struct TlsFiles {
+    pub(super) traces: Option<Files>,
+    pub(super) metrics: Option<Files>,
 }
 
-impl Authorities {
-    /// Reads the files that the variables name. Fails rather than falling back to the system roots: the
-    /// headers may carry credentials.
+impl TlsFiles {
+    /// Reads the files that the variables name. Fails rather than falling back to the system's authorities or
+    /// to no certificate: the headers may carry credentials.
     ///
     /// # Errors
     ///
     /// The variable, the path and the cause, in one line.
-    pub fn read(environment: &Environment) -> Result<Self, SourceError> {
-        Ok(Self { traces: authorities(&environment.traces)?, metrics: authorities(&environment.metrics)? })
-    }
-}
-
-/// The authorities of a destination's certificate file, if it has one and uses TLS. Certificates that cannot
-/// be used are skipped as long as one can.
-fn authorities(destination: &Destination) -> Result<Option<RootCertStore>, SourceError> {
-    let Some(file) = destination.certificate.as_ref().filter(|_| destination.is_secure()) else {
-        return Ok(None);
-    };
-    let mut authorities = RootCertStore::empty();
-    authorities.add_parsable_certificates(pem::certificates(file)?);
-    if authorities.is_empty() {
-        return Err(file.error(SourceCause::NoUsableCertificate));
-    }
-    Ok(Some(authorities))
-}
-
-/// The authorities and the client's certificate. No file is read without TLS.
-fn tls(
-    destination: &Destination,
-    authorities: Option<RootCertStore>,
-    warn: impl FnOnce(SourceError),
-) -> Result<ClientConfig, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    let mut identity = None;
-    if destination.is_secure() {
-        if let Some(authorities) = authorities {
-            roots = authorities;
-        } else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        if let Some((certificate, key)) = &destination.identity {
-            match pem::identity(certificate, key) {
-                Ok(certified) => identity = Some(certified),
-                Err(error) => warn(error),
+    pub fn read(environment: &Environment) -> Result<Self, LoadError> {
+        let destinations = [&environment.traces, &environment.metrics];
+        for destination in destinations.into_iter().filter(|destination| destination.is_secure()) {
+            if let Some(IncompleteIdentity { given, missing }) = destination.incomplete_identity.clone() {
+                return Err(given.error(SourceCause::Incomplete { missing }).into());
             }
         }
+        let [traces, metrics] = destinations.map(|destination| {
+            let files = Some(tls_files(destination)).filter(|_| destination.is_secure());
+            files.filter(|files| !files.files().is_empty())
+        });
+        let same = traces == metrics;
+        let load = |files: Option<_>| files.map(Reloader::load).transpose().map(|files| files.map(Arc::new));
+        let traces = load(traces)?;
+        let metrics = if same { traces.clone() } else { load(metrics)? };
+        Ok(Self { traces, metrics })
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    let config = config.with_safe_default_protocol_versions()?.with_root_certificates(roots);
-    Ok(match identity {
-        Some(identity) => config.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
-        None => config.with_no_client_auth(),
-    })
+}
+
+fn tls_files(destination: &Destination) -> ClientTlsFiles {
+    ClientTlsFiles {
+        authorities: destination.certificate.clone(),
+        identity: destination.identity.clone(),
+        protocol: match destination.protocol {
+            Protocol::Grpc => "h2",
+            Protocol::Http => "http/1.1",
+        },
+    }
 }
 
 /// An error with its causes: the outermost one says little.

@@ -167,8 +167,17 @@ pub struct Destination {
     pub certificate: Option<SourceFile>,
     /// The client's certificate and private key.
     pub identity: Option<(SourceFile, SourceFile)>,
-    /// The client's certificate without a private key, or the reverse, and the variable that is missing.
-    pub incomplete_identity: Option<(SourceFile, String)>,
+    /// What there is instead, if it cannot be used.
+    pub incomplete_identity: Option<IncompleteIdentity>,
+}
+
+/// A client's certificate without a private key, or the reverse.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncompleteIdentity {
+    /// The file that there is.
+    pub given: SourceFile,
+    /// The variable that is not set.
+    pub missing: String,
 }
 
 impl Destination {

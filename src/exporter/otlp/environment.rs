@@ -6,7 +6,9 @@
 //! - <https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
 //! - <https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/>
 
-use super::endpoint::{Destination, Endpoint, EndpointError, Protocol, ProtocolError, Signal};
+use super::endpoint::{
+    Destination, Endpoint, EndpointError, IncompleteIdentity, Protocol, ProtocolError, Signal,
+};
 use crate::net::source_file::SourceFile;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
@@ -192,20 +194,17 @@ impl Reader<'_> {
         headers
     }
 
-    /// The client's certificate and key, or else the file that is alone and the variable that is missing.
-    fn identity(
-        &mut self,
-        signal: Signal,
-    ) -> (Option<(SourceFile, SourceFile)>, Option<(SourceFile, String)>) {
+    /// The client's certificate and key.
+    fn identity(&mut self, signal: Signal) -> Result<Option<(SourceFile, SourceFile)>, IncompleteIdentity> {
         let [certificate, key] = ["CLIENT_CERTIFICATE", "CLIENT_KEY"];
-        let (alone, missing) = match (self.file(signal, certificate), self.file(signal, key)) {
-            (Some(certificate), Some(key)) => return (Some((certificate, key)), None),
-            (None, None) => return (None, None),
+        let (given, missing) = match (self.file(signal, certificate), self.file(signal, key)) {
+            (Some(certificate), Some(key)) => return Ok(Some((certificate, key))),
+            (None, None) => return Ok(None),
             (Some(given), None) => (given, key),
             (None, Some(given)) => (given, certificate),
         };
         let [_, missing] = names(signal, missing);
-        (None, Some((alone, missing)))
+        Err(IncompleteIdentity { given, missing })
     }
 
     /// Adds a warning once: the general variables are read for each signal.
@@ -232,7 +231,7 @@ impl Reader<'_> {
             (None, Some(general)) => general.uri(protocol, signal),
             (None, None) => Endpoint::of(protocol).uri(protocol, signal),
         };
-        let (identity, incomplete_identity) = self.identity(signal);
+        let identity = self.identity(signal);
         Destination {
             signal,
             protocol,
@@ -241,8 +240,8 @@ impl Reader<'_> {
             gzip: self.of_signal(signal, "COMPRESSION", is_gzip).unwrap_or_default(),
             timeout: self.first_timeout(&names(signal, "TIMEOUT"), TRY_TIMEOUT),
             certificate: self.file(signal, "CERTIFICATE"),
-            identity,
-            incomplete_identity,
+            incomplete_identity: identity.as_ref().err().cloned(),
+            identity: identity.ok().flatten(),
         }
     }
 

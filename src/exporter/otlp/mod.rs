@@ -40,6 +40,7 @@ pub mod answer;
 pub mod args;
 pub mod attributes;
 pub mod client;
+mod connection;
 pub mod convert;
 pub mod endpoint;
 pub mod environment;
@@ -61,7 +62,7 @@ use super::{
     feed::{Feed, spawn_async},
 };
 use crate::pipeline::output::{Context, Drain, Mode, Output, Running, StartError};
-use client::Authorities;
+use client::TlsFiles;
 use environment::Environment;
 use std::env;
 
@@ -113,7 +114,7 @@ impl Output for Settings {
             tracing::info!("otlp: not supported and ignored: {}", unsupported.join(", "));
         }
         let start = Start {
-            authorities: Authorities::read(&environment)?,
+            tls: TlsFiles::read(&environment)?,
             settings: *self,
             environment,
             feed: Feed::register(&hub, NAME, true),
@@ -130,8 +131,8 @@ pub struct Start {
     pub settings: Settings,
     /// The variables.
     pub environment: Environment,
-    /// The authorities to trust.
-    pub authorities: Authorities,
+    /// The files for TLS.
+    pub tls: TlsFiles,
     /// The events.
     pub feed: Feed<Counter>,
     /// Whose events they are.

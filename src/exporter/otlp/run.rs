@@ -25,6 +25,7 @@ use crate::{
             sample::Measures,
         },
     },
+    net::source_file::SourceError,
     pipeline::output::{Drain, Loss, Undelivered},
     system::log,
 };
@@ -102,14 +103,13 @@ struct SignalCounters {
 }
 
 impl Exporter {
-    fn new(start: Start) -> Result<Self, rustls::Error> {
-        let Start { settings, environment, authorities, feed, mode, drain } = start;
+    fn new(start: Start) -> Result<Self, SourceError> {
+        let Start { settings, environment, tls, feed, mode, drain } = start;
         let lossless = drain == Drain::Complete;
-        let pipeline = |destination: &Destination, authorities, limit: Option<Duration>, counters| {
+        let pipeline = |destination: &Destination, tls, limit: Option<Duration>, counters| {
             tracing::info!("otlp: {} go to {destination}", destination.signal.name());
-            let warn = |cause| tracing::info!("otlp: {cause}");
-            let client = Client::new(destination.clone(), authorities, warn)?;
-            Ok::<_, rustls::Error>(SignalPipeline {
+            let client = Client::new(destination.clone(), tls)?;
+            Ok::<_, SourceError>(SignalPipeline {
                 client: Arc::new(client),
                 limit: limit.filter(|_| !lossless),
                 in_flight: 0,
@@ -131,7 +131,7 @@ impl Exporter {
             collected: SystemTime::now(),
             traces: pipeline(
                 &environment.traces,
-                authorities.traces,
+                tls.traces,
                 environment.batches.timeout,
                 SignalCounters {
                     exported: Counter::SpansExported,
@@ -141,7 +141,7 @@ impl Exporter {
             )?,
             metrics: pipeline(
                 &environment.metrics,
-                authorities.metrics,
+                tls.metrics,
                 environment.metric_timeout,
                 SignalCounters {
                     exported: Counter::PointsExported,
@@ -326,6 +326,10 @@ impl Exporter {
         self.feed.count(Counter::Exports, 1);
         self.feed.count(exported, items - refused);
         self.feed.count(rejected, refused);
+        if let Some(cause) = accepted.unreadable {
+            let signal = signal.name();
+            log::limited!(INFO, "otlp: {signal}: accepted, but the answer cannot be read: {cause}");
+        }
         if refused > 0 || !accepted.message.is_empty() {
             let signal = signal.name();
             log::limited!(INFO, "otlp: {signal}: {refused} of {items} rejected: {}", accepted.message);

@@ -2,7 +2,7 @@
 
 use crate::support::{TIMEOUT, wait_until};
 use bytes::Bytes;
-use flate2::read::GzDecoder;
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use http::{HeaderMap, Request, Response, header::RETRY_AFTER};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::{
@@ -15,7 +15,7 @@ use prost::Message as _;
 use std::{
     collections::VecDeque,
     convert::Infallible,
-    io::Read as _,
+    io::{Read as _, Write as _},
     net::TcpListener,
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -64,6 +64,8 @@ pub enum Reply {
     Take,
     /// Accepts the request except this number of spans.
     Partial(i64),
+    /// The same, compressed with gzip.
+    PartialGzip(i64),
     /// Rejects with a gRPC code, with a `RetryInfo` if given.
     Grpc(Code, Option<Duration>),
     /// Rejects with an HTTP status, with a `Retry-After` if given.
@@ -233,13 +235,15 @@ async fn answer(
     let is_traces = !received.spans.is_empty();
     state.received.lock().unwrap().push(received);
     let reply = if is_traces { state.script.lock().unwrap().pop_front() } else { None };
-    let rejected = match reply.unwrap_or(Reply::Take) {
-        Reply::Take => 0,
-        Reply::Partial(rejected) => rejected,
-        Reply::Grpc(code, None) => return Ok(grpc(&Status::new(code, "no"), &[])),
+    let (mut rejected, mut gzip) = (0, false);
+    match reply.unwrap_or(Reply::Take) {
+        Reply::Take => {}
+        Reply::Partial(count) => rejected = count,
+        Reply::PartialGzip(count) => (rejected, gzip) = (count, true),
+        Reply::Grpc(code, None) => return Ok(grpc(&Status::new(code, "no"), false, &[])),
         Reply::Grpc(code, Some(pause)) => {
             let details = ErrorDetails::with_retry_info(Some(pause));
-            return Ok(grpc(&Status::with_error_details(code, "no", details), &[]));
+            return Ok(grpc(&Status::with_error_details(code, "no", details), false, &[]));
         }
         Reply::Http(status, retry_after) => {
             let mut response = Response::new(Full::from("no").boxed_unsync());
@@ -250,26 +254,32 @@ async fn answer(
             return Ok(response);
         }
         Reply::Silence => std::future::pending().await,
-        Reply::Slow(pause) => {
-            tokio::time::sleep(pause).await;
-            0
-        }
+        Reply::Slow(pause) => tokio::time::sleep(pause).await,
         Reply::HangUp => {
             hang_up.cancel();
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
-    };
+    }
     let partial_success = (rejected > 0)
         .then(|| ExportTracePartialSuccess { rejected_spans: rejected, error_message: "too old".into() });
-    let message = if is_traces {
+    let mut message = if is_traces {
         ExportTraceServiceResponse { partial_success }.encode_to_vec()
     } else {
         ExportMetricsServiceResponse::default().encode_to_vec()
     };
-    Ok(match protocol {
-        Protocol::Grpc => grpc(&Status::ok(""), &message),
-        Protocol::Http => Response::new(Full::from(message).boxed_unsync()),
-    })
+    if gzip {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&message).unwrap();
+        message = encoder.finish().unwrap();
+    }
+    let (mut response, encoding) = match protocol {
+        Protocol::Grpc => (grpc(&Status::ok(""), gzip, &message), "grpc-encoding"),
+        Protocol::Http => (Response::new(Full::from(message).boxed_unsync()), "content-encoding"),
+    };
+    if gzip {
+        response.headers_mut().insert(encoding, "gzip".parse().unwrap());
+    }
+    Ok(response)
 }
 
 /// Decompresses and decodes a request, which must be valid.
@@ -320,8 +330,8 @@ fn read(protocol: Protocol, path: String, headers: HeaderMap, mut body: Bytes) -
     received
 }
 
-fn grpc(status: &Status, message: &[u8]) -> Answer {
-    let prefix = Prefix { compressed: false, length: message.len().try_into().unwrap() }.to_bytes();
+fn grpc(status: &Status, compressed: bool, message: &[u8]) -> Answer {
+    let prefix = Prefix { compressed, length: message.len().try_into().unwrap() }.to_bytes();
     let body = if status.code() == Code::Ok { [&prefix[..], message].concat() } else { Vec::new() };
     let mut trailers = HeaderMap::new();
     status.add_header(&mut trailers).unwrap();

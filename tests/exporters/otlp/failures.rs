@@ -95,11 +95,14 @@ fn a_retry_delay_beyond_the_deadline_drops_the_request_at_once() {
 #[test]
 fn a_partial_success_is_counted_and_not_retried() {
     for protocol in Protocol::BOTH {
-        let (traces, finished) = one_span(protocol, &[Reply::Partial(1)], &[]);
-        assert_eq!(traces.len(), 1);
-        let expected = [("spans_exported", 0), ("spans_rejected", 1), ("spans_failed", 0), ("retries", 0)];
-        expect_counters(&finished, &expected);
-        assert!(finished.stderr().contains("1 of 1 rejected: too old"), "{}", finished.describe());
+        for reply in [Reply::Partial(1), Reply::PartialGzip(1)] {
+            let (traces, finished) = one_span(protocol, &[reply], &[]);
+            assert_eq!(traces.len(), 1);
+            let expected =
+                [("spans_exported", 0), ("spans_rejected", 1), ("spans_failed", 0), ("retries", 0)];
+            expect_counters(&finished, &expected);
+            assert!(finished.stderr().contains("1 of 1 rejected: too old"), "{}", finished.describe());
+        }
     }
 }
 

@@ -1,13 +1,21 @@
-//! Which answers mean that a request may be sent again, and when.
+//! What answers mean: which are a success, and which requests may be sent again and when.
 
 use super::*;
+use crate::{
+    event::frame::PREFIX_BYTES,
+    exporter::otlp::proto::collector::{
+        metrics::v1::ExportMetricsPartialSuccess, trace::v1::ExportTracePartialSuccess,
+    },
+};
+use flate2::{Compression, write::GzEncoder};
+use std::io::Write as _;
 use tonic_types::ErrorDetails;
 
 /// An answer with a gRPC status in its trailers.
 fn grpc(status: &Status) -> Answer {
     let mut trailers = HeaderMap::new();
     status.add_header(&mut trailers).unwrap();
-    Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new(), trailers }
+    Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Some(Bytes::new()), trailers }
 }
 
 fn http(status: u16, retry_after: Option<&str>) -> Answer {
@@ -16,7 +24,7 @@ fn http(status: u16, retry_after: Option<&str>) -> Answer {
         headers.insert(RETRY_AFTER, value.parse().unwrap());
     }
     let status = StatusCode::from_u16(status).unwrap();
-    Answer { status, headers, body: "a\nb".into(), trailers: HeaderMap::new() }
+    Answer { status, headers, body: Some("a\nb".into()), trailers: HeaderMap::new() }
 }
 
 fn retry(answer: &Answer, protocol: Protocol) -> Retry {
@@ -87,19 +95,106 @@ fn retry_after_is_seconds_or_a_date() {
     assert_eq!(retry(&http(503, Some("soon")), Protocol::Http), Retry::Soon);
 }
 
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A successful answer with this body, framed for gRPC. `encoding` is what its header says; only the flag of
+/// the frame says that there is one.
+fn accepting(protocol: Protocol, body: &[u8], encoding: Option<&'static str>) -> Answer {
+    let (mut answer, header) = match protocol {
+        Protocol::Grpc => {
+            let length = body.len().try_into().unwrap();
+            let prefix = Prefix { compressed: encoding.is_some(), length }.to_bytes();
+            let body = Some([&prefix[..], body].concat().into());
+            (Answer { body, ..grpc(&Status::ok("")) }, "grpc-encoding")
+        }
+        Protocol::Http => {
+            (Answer { body: Some(body.to_vec().into()), ..http(200, None) }, "content-encoding")
+        }
+    };
+    if let Some(encoding) = encoding {
+        answer.headers.insert(header, encoding.parse().unwrap());
+    }
+    answer
+}
+
+/// A partial success of which 3 items were rejected.
+fn partial(signal: Signal) -> Vec<u8> {
+    let error_message = "too\nold".into();
+    match signal {
+        Signal::Traces => {
+            let partial_success = Some(ExportTracePartialSuccess { rejected_spans: 3, error_message });
+            ExportTraceServiceResponse { partial_success }.encode_to_vec()
+        }
+        Signal::Metrics => {
+            let partial_success =
+                Some(ExportMetricsPartialSuccess { rejected_data_points: 3, error_message });
+            ExportMetricsServiceResponse { partial_success }.encode_to_vec()
+        }
+    }
+}
+
 #[test]
 fn a_partial_success_is_a_success_with_a_count_of_rejected_items() {
-    use crate::exporter::otlp::proto::collector::trace::v1::ExportTracePartialSuccess;
-    let partial = ExportTracePartialSuccess { rejected_spans: 3, error_message: "too\nold".into() };
-    let message = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
-    let expected = Accepted { rejected: 3, message: "too old".into() };
-    let over_http = Answer { body: message.clone().into(), ..http(200, None) };
-    assert_eq!(over_http.read(Protocol::Http, Signal::Traces), Ok(expected.clone()));
-    let framed = [&[0, 0, 0, 0, u8::try_from(message.len()).unwrap()], &message[..]].concat();
-    let over_grpc = Answer { body: framed.into(), ..grpc(&Status::ok("")) };
-    assert_eq!(over_grpc.read(Protocol::Grpc, Signal::Traces), Ok(expected));
-    let nonsense = Answer { body: "<html>".into(), ..http(204, None) };
-    assert_eq!(nonsense.read(Protocol::Http, Signal::Metrics), Ok(Accepted::default()));
+    let expected = Accepted { rejected: 3, message: "too old".into(), unreadable: None };
+    for signal in [Signal::Traces, Signal::Metrics] {
+        let message = partial(signal);
+        for protocol in [Protocol::Grpc, Protocol::Http] {
+            for (body, encoding) in [
+                (message.clone(), None),
+                (message.clone(), Some("identity")),
+                (gzip(&message), Some("gzip")),
+                (gzip(&message), Some("GZIP")),
+                ([gzip(&message[..4]), gzip(&message[4..])].concat(), Some("gzip")),
+            ] {
+                let answer = accepting(protocol, &body, encoding);
+                assert_eq!(answer.read(protocol, signal), Ok(expected.clone()), "{signal:?} {answer:?}");
+            }
+            for empty in [accepting(protocol, &[], None), accepting(protocol, &[], Some("gzip"))] {
+                assert_eq!(empty.read(protocol, signal), Ok(Accepted::default()), "{signal:?} {empty:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_request_whose_answer_cannot_be_read_is_accepted() {
+    let message = partial(Signal::Traces);
+    let zeros = gzip(&vec![0; MAX_RESPONSE_BYTES + 1]);
+    for protocol in [Protocol::Grpc, Protocol::Http] {
+        for (body, encoding, cause) in [
+            (&message[..], Some("br"), Unreadable::Encoding("br".into())),
+            (&message, Some("gzip"), Unreadable::Gzip),
+            (&gzip(&message)[..20], Some("gzip"), Unreadable::Gzip),
+            (&zeros, Some("gzip"), Unreadable::TooLong),
+            (b"<html>", None, Unreadable::Message),
+        ] {
+            let read = accepting(protocol, body, encoding).read(protocol, Signal::Traces);
+            assert_eq!(read, Ok(Accepted { unreadable: Some(cause), ..Accepted::default() }));
+        }
+    }
+    let framed = accepting(Protocol::Grpc, &message, None).body.unwrap();
+    for length in [1, PREFIX_BYTES, framed.len() - 1] {
+        let answer = Answer { body: Some(framed.slice(..length)), ..grpc(&Status::ok("")) };
+        let accepted = answer.read(Protocol::Grpc, Signal::Traces).unwrap();
+        assert_eq!(accepted.unreadable, Some(Unreadable::CutOff), "{length}");
+    }
+    let too_long = Answer { body: None, ..http(200, None) };
+    let accepted = too_long.read(Protocol::Http, Signal::Metrics).unwrap();
+    assert_eq!(accepted.unreadable, Some(Unreadable::TooLong));
+    // Over gRPC the status would have followed.
+    assert_eq!(retry(&Answer { body: None, ..grpc(&Status::ok("")) }, Protocol::Grpc), Retry::Soon);
+}
+
+#[test]
+fn the_text_of_an_error_may_be_compressed() {
+    let mut answer = Answer { body: Some(gzip(b"no room").into()), ..http(400, None) };
+    answer.headers.insert(CONTENT_ENCODING, "gzip".parse().unwrap());
+    let failure = answer.read(Protocol::Http, Signal::Traces).unwrap_err();
+    assert_eq!(failure.why, "HTTP 400 Bad Request: no room");
 }
 
 #[test]

@@ -120,7 +120,8 @@ fn a_certificate_without_its_key_is_kept_apart_and_so_is_a_key() {
     for (given, missing) in [("CLIENT_CERTIFICATE", "CLIENT_KEY"), ("CLIENT_KEY", "CLIENT_CERTIFICATE")] {
         let [given, missing] = [given, missing].map(|name| format!("OTEL_EXPORTER_OTLP_{name}"));
         let environment = good(None, &[(&given, "/file")]);
-        let incomplete = Some((SourceFile::public(given, "/file".into()), missing));
+        let given = SourceFile::public(given, "/file".into());
+        let incomplete = Some(IncompleteIdentity { given, missing });
         for destination in [environment.traces, environment.metrics] {
             assert_eq!((destination.identity, &destination.incomplete_identity), (None, &incomplete));
         }

@@ -1,0 +1,69 @@
+//! The TLS side of clients.
+
+use super::{
+    pem,
+    reload::Source,
+    server_verifier::ServerVerifier,
+    source_file::{SourceError, SourceFile},
+};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{InvalidDnsNameError, ServerName},
+    sign::SingleCertAndKey,
+};
+use std::{path::PathBuf, sync::Arc};
+
+/// The settings of a TLS client and their PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClientTlsFiles {
+    /// The authorities to trust instead of the system's.
+    pub(crate) authorities: Option<SourceFile>,
+    /// The client's certificate and private key.
+    pub(crate) identity: Option<(SourceFile, SourceFile)>,
+    /// The protocol inside TLS (ALPN).
+    pub(crate) protocol: &'static str,
+}
+
+impl Source for ClientTlsFiles {
+    type Value = ClientConfig;
+
+    fn files(&self) -> Vec<&SourceFile> {
+        let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
+        self.authorities.iter().chain(identity).collect()
+    }
+
+    fn load(&self) -> Result<ClientConfig, SourceError> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| SourceFile::public("TLS", PathBuf::new()).error(error))?;
+        let builder = if let Some(file) = &self.authorities {
+            let verifier = ServerVerifier::new(pem::certificates(file)?, file, provider)?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+        } else {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            builder.with_root_certificates(roots)
+        };
+        let mut config = match &self.identity {
+            Some((certificate, key)) => {
+                let identity = SingleCertAndKey::from(pem::identity(certificate, key)?);
+                builder.with_client_cert_resolver(Arc::new(identity))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![self.protocol.into()];
+        Ok(config)
+    }
+}
+
+/// The name that a server's certificate must have, from the host of a URL.
+///
+/// # Errors
+///
+/// If no certificate can have it.
+pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    ServerName::try_from(address.unwrap_or(host).to_owned())
+}
