@@ -83,6 +83,32 @@ pub fn switch(word: &str) -> Result<bool, String> {
     }
 }
 
+/// What an exporter's option asks for whose address may be missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted<T> {
+    /// The variable turns the exporter off.
+    Off,
+    /// On, with the default address.
+    On,
+    /// On, with this address.
+    At(T),
+}
+
+/// An option whose address may be missing; its variable is a switch, too.
+pub fn wanted<T, E: fmt::Display>(
+    parse: impl Fn(&str) -> Result<T, E> + Clone + Send + Sync + 'static,
+) -> impl Fn(&str) -> Result<Wanted<T>, String> + Clone + Send + Sync + 'static {
+    move |word| match switch(word) {
+        Ok(true) => Ok(Wanted::On),
+        Ok(false) => Ok(Wanted::Off),
+        Err(_) => parse(word).map(Wanted::At).map_err(|cause| {
+            // No address looks like a switch with another spelling, such as TRUE or yes.
+            let is_word = word.chars().all(char::is_alphanumeric);
+            if is_word { format!("{cause}, or 0, 1, true or false") } else { cause.to_string() }
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +126,25 @@ mod tests {
             assert!(ratio(text).unwrap_err().contains("from 0 to 1"), "{text}");
         }
         assert_eq!((ratio("0"), ratio("1e-1"), ratio("1")), (Ok(0.0), Ok(0.1), Ok(1.0)));
+    }
+
+    #[test]
+    fn an_exporter_is_wanted_by_a_switch_or_an_address() {
+        let address = |word: &str| match word {
+            "a:1" => Ok(1),
+            _ => Err("expected a:1"),
+        };
+        let parse = wanted(address);
+        for (word, expected) in
+            [("1", Wanted::On), ("true", Wanted::On), ("0", Wanted::Off), ("false", Wanted::Off)]
+        {
+            assert_eq!(parse(word), Ok(expected));
+        }
+        assert_eq!(parse("a:1"), Ok(Wanted::At(1)));
+        assert_eq!(parse("a:2"), Err("expected a:1".into()));
+        for word in ["TRUE", "yes", "2"] {
+            assert_eq!(parse(word), Err("expected a:1, or 0, 1, true or false".into()));
+        }
     }
 
     #[test]

@@ -75,7 +75,11 @@ fn row(page: &mut String, argument: &Arg, has_variables: bool) {
     let mut option = argument.get_short().map(|short| format!("`-{short}`, ")).unwrap_or_default();
     let long = argument.get_long().unwrap();
     let takes_value = argument.get_action().takes_values();
-    let value = argument.get_value_names().filter(|_| takes_value).map(|names| format!(" {}", names[0]));
+    let is_optional = argument.get_num_args().is_some_and(|count| count.min_values() == 0);
+    let value = argument.get_value_names().filter(|_| takes_value).map(|names| {
+        let name = &names[0];
+        if is_optional { format!(" [{name}]") } else { format!(" {name}") }
+    });
     let _ = write!(option, "`--{long}{}`", value.unwrap_or_default());
     let help = argument.get_long_help().or(argument.get_help()).unwrap().to_string();
     let (meaning, default) = match help.split_once(" [default: ") {

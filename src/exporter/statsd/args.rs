@@ -1,16 +1,18 @@
-//! The options of StatsD, and what they come to.
+//! The options of StatsD, and what they come to. Variables of Datadog and StatsD have the rest
+//! ([`environment`]).
+//!
+//! [`environment`]: super::environment
 
+use super::target::Target;
 use crate::{
     exporter::metrics::sample::Measures,
-    net::{address::HostPort, unix_socket::check_length},
-    system::option::{one_of, value},
+    system::{
+        option::{Given, Origin, named, one_of, value},
+        value::{Wanted, switch, wanted},
+    },
 };
-use clap::{Args, ValueEnum};
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use clap::{ArgAction, Args, ValueEnum};
+use std::str::FromStr;
 
 /// Names start with the name of the pooler whose workers are counted.
 const PREFIX: &str = "snakepit";
@@ -23,22 +25,36 @@ pub struct StatsdArgs {
     #[arg(
         long,
         value_name = "ADDRESS",
+        num_args = 0..=1,
+        default_missing_value = "1",
         env = "TELEMETRY_SIDECAR_EXPORT_STATSD",
-        value_parser = value(str::parse::<Target>),
-        long_help = "Send metrics to a StatsD server: udp://HOST:PORT, or unix:PATH (a datagram socket)"
+        value_parser = value(wanted(str::parse::<Target>)),
+        long_help = "Send metrics to a StatsD server: udp://HOST:PORT, or unix:PATH (a datagram socket). \
+            Without an address that of DD_DOGSTATSD_URL, DD_AGENT_HOST and DD_DOGSTATSD_PORT, or STATSD_HOST \
+            and STATSD_PORT, else udp://127.0.0.1:8125; the variable is 1 then"
     )]
-    export_statsd: Option<Target>,
+    export_statsd: Option<Wanted<Target>>,
 
-    /// Dialect that the StatsD server understands
+    /// Dialect that the StatsD server understands [default: dogstatsd with DD_ addresses, else statsd]
     #[arg(
         long,
         value_name = "DIALECT",
         value_enum,
-        default_value_t,
         env = "TELEMETRY_SIDECAR_STATSD_DIALECT",
-        value_parser = one_of::<Dialect>()
+        value_parser = one_of::<Dialect>(),
+        long_help = "Dialect that the StatsD server understands [default: dogstatsd if a DD_ variable has \
+            the address, else statsd]"
     )]
-    statsd_dialect: Dialect,
+    statsd_dialect: Option<Dialect>,
+
+    /// Send durations as distributions, which Datadog aggregates over all hosts
+    #[arg(
+        long,
+        action = ArgAction::SetTrue,
+        env = "TELEMETRY_SIDECAR_STATSD_DISTRIBUTIONS",
+        value_parser = named(switch)
+    )]
+    statsd_distributions: Given<bool>,
 
     /// Prefix of the names of StatsD metrics; a dot for none
     #[arg(
@@ -54,9 +70,16 @@ pub struct StatsdArgs {
 impl StatsdArgs {
     /// What to send, if the exporter is on.
     pub fn settings(self, measures: &Measures) -> Option<Settings> {
+        let target = match self.export_statsd? {
+            Wanted::Off => return None,
+            Wanted::On => None,
+            Wanted::At(target) => Some(target),
+        };
+        let Given { value: distributions, origin } = self.statsd_distributions;
         Some(Settings {
-            target: self.export_statsd?,
+            target,
             dialect: self.statsd_dialect,
+            distributions: distributions.then_some(origin),
             prefix: self.statsd_prefix,
             measures: measures.clone(),
         })
@@ -66,64 +89,16 @@ impl StatsdArgs {
 /// What to send where.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where to send.
-    pub target: Target,
-    /// The server's dialect.
-    pub dialect: Dialect,
+    /// Where to send; without it the address of the variables.
+    pub target: Option<Target>,
+    /// The server's dialect; without it the one that goes with the address.
+    pub dialect: Option<Dialect>,
+    /// The option that makes durations distributions, if it is on.
+    pub distributions: Option<Origin>,
     /// What names start with.
     pub prefix: Prefix,
     /// What is measured.
     pub measures: Measures,
-}
-
-/// A server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// `udp://HOST:PORT`
-    Udp(HostPort),
-    /// `unix:PATH`, a datagram socket.
-    Unix(PathBuf),
-}
-
-impl Target {
-    /// The longest datagram, in bytes: over UDP what StatsD's documentation has for Ethernet, on a unix
-    /// socket what Datadog's agent reads at a time:
-    /// <https://github.com/statsd/statsd/blob/master/docs/metric_types.md#multi-metric-packets>,
-    /// <https://docs.datadoghq.com/developers/dogstatsd/high_throughput/>.
-    pub fn max_datagram_bytes(&self) -> usize {
-        match self {
-            Self::Udp(_) => 1432,
-            Self::Unix(_) => 8192,
-        }
-    }
-}
-
-impl FromStr for Target {
-    type Err = String;
-
-    fn from_str(word: &str) -> Result<Self, String> {
-        let expected = || "expected udp://HOST:PORT or unix:PATH".to_owned();
-        if let Some(path) = word.strip_prefix("unix:") {
-            // Datadog's own clients write unix:///path.
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() {
-                return Err(expected());
-            }
-            check_length(Path::new(path)).map_err(|error| error.to_string())?;
-            return Ok(Self::Unix(path.into()));
-        }
-        let address = word.strip_prefix("udp://").and_then(|address| address.parse().ok());
-        address.filter(|address: &HostPort| address.port > 0).map(Self::Udp).ok_or_else(expected)
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Udp(address) => write!(formatter, "udp://{address}"),
-            Self::Unix(path) => write!(formatter, "unix:{}", path.display()),
-        }
-    }
 }
 
 /// A dialect of the StatsD protocol.
@@ -132,7 +107,7 @@ pub enum Dialect {
     /// Etsy's original: no tags
     #[default]
     Statsd,
-    /// Datadog's: tags from --metric-label, histograms
+    /// Datadog's: tags from --metric-label and DD_ variables, histograms, distributions
     Dogstatsd,
 }
 
@@ -169,24 +144,6 @@ pub(super) fn is_name_char(char: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets_are_udp_or_unix() {
-        for address in ["localhost:8125", "10.0.0.1:1", "[::1]:8125"] {
-            assert_eq!(format!("udp://{address}").parse(), Ok(Target::Udp(address.parse().unwrap())));
-        }
-        for word in ["unix:/run/s", "unix:///run/s"] {
-            assert_eq!(word.parse(), Ok(Target::Unix("/run/s".into())));
-        }
-        for wrong in ["", "localhost:8125", "udp://", "udp://:8125", "udp://h", "udp://h:0", "udp://::1:8125"]
-        {
-            assert!(wrong.parse::<Target>().unwrap_err().contains("udp://HOST:PORT"), "{wrong}");
-        }
-        assert!("unix:".parse::<Target>().is_err());
-        let of_length = |bytes: usize| format!("unix:/{}", "x".repeat(bytes - 1)).parse::<Target>();
-        assert!(of_length(107).is_ok());
-        assert_eq!(of_length(108), Err("the path is too long for a unix socket (107 bytes at most)".into()));
-    }
 
     #[test]
     fn a_prefix_ends_with_one_dot() {

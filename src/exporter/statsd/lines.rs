@@ -9,7 +9,10 @@
 //! | a histogram | `PREFIX.OPERATION.KEY:NUMBER\|ms` (no other type) | `PREFIX.OPERATION.KEY:NUMBER\|h` |
 //! | a distribution | as a histogram | `PREFIX.OPERATION.KEY:NUMBER\|d` |
 //!
-//! DogStatsD lines end with the event's labels as tags, `|#KEY:VALUE,KEY:VALUE`. See
+//! With `--statsd-distributions` a duration in DogStatsD is a `d` as well.
+//!
+//! DogStatsD lines end with the event's labels and the tags of all lines, `|#KEY:VALUE,KEY:VALUE`, and with
+//! the origin, `|c:CONTAINER`. See
 //! <https://github.com/statsd/statsd/blob/master/docs/metric_types.md> and
 //! <https://docs.datadoghq.com/developers/dogstatsd/datagram_shell/>.
 //!
@@ -80,27 +83,71 @@ pub fn write(line: &mut String, series: &str, value: f64) {
     let _ = write!(line, "{name}:{value}{rest}");
 }
 
+/// A tag of all lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    key: String,
+    text: String,
+}
+
+impl Tag {
+    /// `KEY:VALUE`, or a word. Disallowed characters are replaced; the value may have colons.
+    pub fn new(text: &str) -> Self {
+        let key = text.split_once(':').map_or(text, |(key, _)| key);
+        let text = clean(text, |char| char == ':' || is_tag_char(char));
+        Self { key: key.to_owned(), text: text.take(MAX_TAG_CHARS).collect() }
+    }
+
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What all lines have in common.
+#[derive(Debug, Clone, Default)]
+pub struct Common {
+    /// Tags of lines whose event has no label of that key.
+    pub tags: Vec<Tag>,
+    /// The fields behind the tags: `|c:CONTAINER|e:EXTERNAL`, or empty.
+    pub origin: String,
+}
+
 /// Encodes samples as lines.
 #[derive(Debug)]
 pub struct Encoder {
     dialect: Dialect,
+    /// Whether durations are distributions.
+    distributions: bool,
     prefix: String,
+    common: Common,
     tags: String,
     series: String,
 }
 
 impl Encoder {
-    pub fn new(dialect: Dialect, prefix: &Prefix) -> Self {
-        Self { dialect, prefix: prefix.as_str().to_owned(), tags: String::new(), series: String::new() }
+    pub fn new(dialect: Dialect, distributions: bool, prefix: &Prefix, common: Common) -> Self {
+        let prefix = prefix.as_str().to_owned();
+        Self { dialect, distributions, prefix, common, tags: String::new(), series: String::new() }
     }
 
     /// Sets the labels for the next lines, which are those of one event. Empty values are omitted.
     pub fn label<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) {
         self.tags.clear();
-        if self.dialect == Dialect::Dogstatsd {
-            for (key, value) in labels.filter(|(_, value)| !value.is_empty()) {
-                push_tag(&mut self.tags, key, value);
-            }
+        if self.dialect == Dialect::Statsd {
+            return;
+        }
+        let mut keys = Vec::new();
+        for (key, value) in labels.filter(|(_, value)| !value.is_empty()) {
+            push_tag(&mut self.tags, key, value);
+            keys.push(key);
+        }
+        for tag in self.common.tags.iter().filter(|tag| !keys.contains(&tag.key())) {
+            separate(&mut self.tags);
+            self.tags.push_str(tag.text());
         }
     }
 
@@ -108,6 +155,7 @@ impl Encoder {
     pub fn line(&mut self, sample: &Sample<'_>) -> Option<Line<'_>> {
         let value = sample.value.as_f64();
         let (kind, value) = match (sample.subject, sample.kind) {
+            (Subject::Duration { .. }, _) if self.distributions => (Type::Distribution, milliseconds(value)),
             (Subject::Duration { .. }, _) => (Type::Timer, milliseconds(value)),
             (_, Kind::Counter) => (Type::Counter, value),
             (_, Kind::Gauge) => (Type::Gauge, value),
@@ -117,7 +165,8 @@ impl Encoder {
             (_, Kind::Histogram) => (Type::Histogram, value),
             (_, Kind::Distribution) => (Type::Distribution, value),
         };
-        if !value.is_finite() || (value < 0.0 && !kind.may_be_negative()) {
+        let may_be_negative = kind.may_be_negative() && !matches!(sample.subject, Subject::Duration { .. });
+        if !value.is_finite() || (value < 0.0 && !may_be_negative) {
             return None;
         }
         self.write_series(sample.subject, kind);
@@ -164,6 +213,7 @@ impl Encoder {
                 before = ",";
             }
         }
+        self.series.push_str(&self.common.origin);
     }
 }
 
@@ -175,11 +225,16 @@ fn milliseconds(seconds: f64) -> f64 {
 
 /// Appends a tag, after a comma unless it is the first.
 fn push_tag(tags: &mut String, key: &str, value: &str) {
+    separate(tags);
+    let tag = clean(key, is_tag_char).chain([':']).chain(clean(value, is_tag_char));
+    tags.extend(tag.take(MAX_TAG_CHARS));
+}
+
+/// Appends a comma unless there is no tag yet.
+fn separate(tags: &mut String) {
     if !tags.is_empty() {
         tags.push(',');
     }
-    let tag = clean(key, is_tag_char).chain([':']).chain(clean(value, is_tag_char));
-    tags.extend(tag.take(MAX_TAG_CHARS));
 }
 
 /// Whether a tag may contain this character: letters and digits of all scripts, and what is printable in

@@ -9,13 +9,16 @@
 //! else is counted.
 
 pub mod args;
+mod environment;
 mod lines;
+mod origin;
 mod packets;
 mod sender;
+pub mod target;
 #[cfg(test)]
 mod tests;
 
-pub use args::{Dialect, Prefix, Settings, Target};
+pub use args::{Dialect, Prefix, Settings};
 
 use super::{
     counters::counters,
@@ -27,10 +30,12 @@ use crate::{
     pipeline::output::{Context, Drain, Output, Running, StartError, Undelivered},
     system::log,
 };
+use environment::Environment;
 use lines::{Encoder, Line};
 use packets::Packets;
 use sender::{SendError, Sender};
-use std::{io, time::Duration};
+use std::{env, io, time::Duration};
+use target::Target;
 use tokio::time::{Instant, timeout_at};
 
 /// The exporter's name in counters.
@@ -56,10 +61,21 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 impl Output for Settings {
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let Context { hub, drain, .. } = context.clone();
+        let Self { target, dialect, distributions, prefix, measures } = *self;
+        let environment = Environment::read(target, dialect, &|name| env::var_os(name));
+        let Environment { target, dialect, common, warnings } = environment.map_err(StartError::Option)?;
+        for warning in warnings {
+            tracing::info!("statsd: {warning}");
+        }
+        if let Some(option) = distributions.as_ref().filter(|_| dialect == Dialect::Statsd) {
+            let line = format!("{}: needs --statsd-dialect dogstatsd", option.name());
+            return Err(StartError::Option(line));
+        }
+        let encoder = Encoder::new(dialect, distributions.is_some(), &prefix, common);
+        let sender = Sender::new(target.clone(), drain == Drain::Complete);
         let feed = Feed::register(&hub, NAME, false);
         spawn_async(NAME, move |done| async move {
-            let sender = Sender::new(self.target.clone(), drain == Drain::Complete);
-            let undelivered = export(&feed, *self, sender).await;
+            let undelivered = export(&feed, target, encoder, &measures, sender).await;
             drop(feed);
             done.drained(undelivered.loss("event"));
         })
@@ -67,9 +83,13 @@ impl Output for Settings {
 }
 
 /// Sends events until the stream has ended.
-async fn export(feed: &Feed<Counter>, settings: Settings, sender: Sender) -> Undelivered {
-    let Settings { target, dialect, prefix, measures } = settings;
-    let mut encoder = Encoder::new(dialect, &prefix);
+async fn export(
+    feed: &Feed<Counter>,
+    target: Target,
+    mut encoder: Encoder,
+    measures: &Measures,
+    sender: Sender,
+) -> Undelivered {
     let packets = Packets::new(target.max_datagram_bytes());
     let mut outbox = Outbox {
         target,
@@ -89,7 +109,7 @@ async fn export(feed: &Feed<Counter>, settings: Settings, sender: Sender) -> Und
             Some(at) => timeout_at(at, feed.next()).await.unwrap_or_else(|_| Some(Vec::new())),
         };
         for event in events.iter().flatten() {
-            outbox.add(event, &measures, &mut encoder).await;
+            outbox.add(event, measures, &mut encoder).await;
         }
         if events.is_none() || flush_at.is_some_and(|at| at <= Instant::now()) {
             outbox.flush().await;

@@ -6,7 +6,7 @@
 //! at once that its server is down, so the send is retried once with a new socket: a server that has already
 //! restarted misses nothing.
 
-use super::args::Target;
+use super::target::Target;
 use crate::net::address::HostPort;
 use std::{io, net::SocketAddr, path::Path, time::Duration};
 use thiserror::Error;

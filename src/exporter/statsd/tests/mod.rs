@@ -2,7 +2,10 @@
 
 mod properties;
 
-use super::{Counts, Dialect, Encoder, Packets, Prefix};
+use super::{
+    Counts, Dialect, Encoder, Packets, Prefix,
+    lines::{Common, Tag},
+};
 use crate::{
     control::glob::Glob,
     event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
@@ -11,6 +14,7 @@ use crate::{
         metrics::sample::{Kind, Measures, Sample, Subject},
     },
 };
+use std::str::FromStr as _;
 
 /// Encodes and packs events, with a flush after each call.
 struct Server {
@@ -24,7 +28,7 @@ impl Server {
     fn new(dialect: Dialect, prefix: &str, max_bytes: usize) -> Self {
         let prefix: Prefix = prefix.parse().unwrap();
         Self {
-            encoder: Encoder::new(dialect, &prefix),
+            encoder: Encoder::new(dialect, false, &prefix, Common::default()),
             packets: Packets::new(max_bytes),
             measures: Measures::default(),
             counts: Counts::default(),
@@ -38,6 +42,18 @@ impl Server {
 
     fn label(mut self, key: &str) -> Self {
         self.measures.labels.push(key.into());
+        self
+    }
+
+    fn distributions(mut self) -> Self {
+        self.encoder =
+            Encoder::new(Dialect::Dogstatsd, true, &Prefix::from_str("").unwrap(), Common::default());
+        self
+    }
+
+    fn common(mut self, tags: &[&str], origin: &str) -> Self {
+        let common = Common { tags: tags.iter().map(|tag| Tag::new(tag)).collect(), origin: origin.into() };
+        self.encoder = Encoder::new(Dialect::Dogstatsd, false, &Prefix::from_str("").unwrap(), common);
         self
     }
 
@@ -172,6 +188,35 @@ fn a_tag_has_at_most_200_characters() {
     let mut server = Server::new(Dialect::Dogstatsd, "", 1432).label("k");
     let datagram = server.receive_one(&[event("a", &[], &[("k", &"я".repeat(300))])]);
     assert_eq!(datagram, format!("a:1|c|#k:{}", "я".repeat(198)));
+}
+
+#[test]
+fn a_duration_can_be_a_distribution() {
+    let mut server = Server::new(Dialect::Dogstatsd, "", 1432).distributions();
+    let stop = event("a.stop", &[("duration", 5e6)], &[]);
+    assert_eq!(server.receive_one(&[stop]), "a.duration:5|d|#result:ok\na.stop:1|c");
+    let wrong = event("a.stop", &[("duration", -1.0)], &[]);
+    assert_eq!(server.receive_one(&[wrong]), "a.stop:1|c");
+    assert_eq!(server.counts.invalid, 1);
+}
+
+#[test]
+fn all_lines_end_with_the_common_tags_and_the_origin() {
+    let mut server =
+        Server::new(Dialect::Dogstatsd, "", 1432).label("env").common(&["env:prod", "a|b:c"], "|c:ci-1");
+    let stop = event("a.stop", &[("duration", 5e6), ("b", -1.0)], &[]);
+    let tags = "env:prod,a_b:c|c:ci-1";
+    let mut expected = [
+        format!("a.duration:5|ms|#result:ok,{tags}"),
+        format!("a.b:0|g|#{tags}"),
+        format!("a.b:-1|g|#{tags}"),
+        format!("a.stop:1|c|#{tags}"),
+    ];
+    assert_eq!(server.receive_one(&[stop]), expected.join("\n"));
+    // A label takes precedence over a common tag with its key.
+    let labelled = event("a", &[], &[("env", "test")]);
+    expected[0] = "a:1|c|#env:test,a_b:c|c:ci-1".into();
+    assert_eq!(server.receive_one(&[labelled]), expected[0]);
 }
 
 #[test]

@@ -144,13 +144,18 @@ fn replace(text: &str, may_be: impl Fn(char) -> bool) -> String {
     text.chars().map(|char| if may_be(char) { char } else { '_' }).collect()
 }
 
+fn is_negative_gauge(line: &str) -> bool {
+    let value = line.split(':').nth(1);
+    value.is_some_and(|value| value.starts_with('-') && value.split('|').nth(1) == Some("g"))
+}
+
 /// The lines of datagrams, sorted; a reset and its negative gauge are one entry.
 fn lines_of(datagrams: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for datagram in datagrams {
         for (index, line) in datagram.split('\n').enumerate() {
             match lines.last_mut() {
-                Some(before) if index > 0 && line.contains(":-") && line.contains("|g") => {
+                Some(before) if index > 0 && is_negative_gauge(line) => {
                     *before += "\n";
                     *before += line;
                 }
