@@ -3,14 +3,10 @@
 use super::standard_output;
 use crate::{
     config::Framing,
-    event::{
-        batch::Batch,
-        json,
-        proto::bridge::TelemetryEvent,
-        stats::{Malformed, StreamStats},
-    },
+    event::{batch::Batch, json, proto::bridge::TelemetryEvent, stats::StreamStats},
     input::{decode::Decoder, dialect, splitter::Splitter},
     pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough, recording},
+    status::text,
     system::{log, visible::escape_in_json},
     worker::Exit,
 };
@@ -42,7 +38,11 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
         // The reader has what it wants.
         return Ok(Exit::Code(0));
     }
-    rejected(pipeline.stats()).for_each(log::error_line);
+    let stats = pipeline.stats();
+    let embedded = stats.embedded_malformed;
+    let embedded =
+        (embedded > 0).then(|| format!("TELEMETRY:{{ in mid-line that starts no event: {embedded}"));
+    text::rejected(stats).into_iter().chain(embedded).for_each(log::error_line);
     result.map(|()| Exit::Code(0)).map_err(|error| error.to_string())
 }
 
@@ -72,19 +72,4 @@ impl Publisher for Printer {
     }
 
     fn account(&mut self, _: &StreamStats) {}
-}
-
-/// Messages about the telemetry that does not decode, if there is any.
-fn rejected(stats: &StreamStats) -> impl Iterator<Item = String> {
-    let malformed = Malformed::ALL.into_iter().map(|reason| (reason.name(), stats.malformed.get(reason)));
-    let counts = malformed.chain([("too long", stats.oversized)]).filter(|(_, count)| *count > 0);
-    let reasons: Vec<_> = counts.map(|(name, count)| format!("{name}: {count}")).collect();
-    let lines = stats.malformed.total() + stats.oversized;
-    let embedded = stats.embedded_malformed;
-    let reasons = reasons.join(", ");
-    let messages = [
-        (lines, format!("lines that start with TELEMETRY: but are no event: {lines} ({reasons})")),
-        (embedded, format!("TELEMETRY:{{ in mid-line that starts no event: {embedded}")),
-    ];
-    messages.into_iter().filter(|(count, _)| *count > 0).map(|(_, message)| message)
 }

@@ -98,14 +98,8 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
 /// The line about recordings without an event.
 fn no_events(files: &[PathBuf], stats: &StreamStats) -> String {
     let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
-    let names = names.join(", ");
-    match stats.malformed.total() + stats.oversized {
-        0 => format!("no events in {names}"),
-        1 => format!("no events in {names}, and 1 line that starts with TELEMETRY: but is no event"),
-        count => {
-            format!("no events in {names}, and {count} lines that start with TELEMETRY: but are no events")
-        }
-    }
+    let rejected = text::rejected(stats).map(|rejected| format!("; {rejected}"));
+    format!("no events in {}{}", names.join(", "), rejected.unwrap_or_default())
 }
 
 /// Refuses outputs that append to a recording: what is appended would be read and appended again.

@@ -22,6 +22,7 @@ use crate::{
         publisher::Dropping,
         wake::Wake,
     },
+    status::text,
     system::{
         log::{self, Level},
         thread,
@@ -36,7 +37,13 @@ use nix::{
     sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
     unistd::{dup2_stdin, dup2_stdout},
 };
-use std::{fs::OpenOptions, io, os::fd::OwnedFd, sync::Arc, time::Duration};
+use std::{
+    fs::OpenOptions,
+    io::{self, IsTerminal as _},
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::Duration,
+};
 
 /// How much later than the reading thread the main thread gives up, in case that one hangs.
 const EXIT_MARGIN: Duration = Duration::from_secs(1);
@@ -177,7 +184,10 @@ impl Reading {
         let Finished { losses, summary } = session.finish(|| pipeline.print_log());
         let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
         let losses = unwritten.into_iter().chain(losses).filter(|_| !is_quiet);
-        let lines: Vec<_> = losses.chain(is_logging.then_some(summary)).collect();
+        // A message for people goes to a terminal only.
+        let is_watched = !is_quiet && io::stderr().is_terminal();
+        let rejected = text::rejected(pipeline.stats()).filter(|_| is_watched);
+        let lines: Vec<_> = losses.chain(rejected).chain(is_logging.then_some(summary)).collect();
         if !lines.is_empty() {
             pipeline.print_last(lines);
         }

@@ -43,24 +43,33 @@ impl Malformed {
 
 /// Telemetry lines that did not decode, by reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MalformedCounts([u64; Malformed::ALL.len()]);
+pub struct MalformedCounts {
+    counts: [u64; Malformed::ALL.len()],
+    first: Option<Malformed>,
+}
 
 impl MalformedCounts {
     /// Counts one line.
     pub fn add(&mut self, reason: Malformed) {
-        if let Some(count) = self.0.get_mut(reason as usize) {
+        if let Some(count) = self.counts.get_mut(reason as usize) {
             *count += 1;
         }
+        self.first.get_or_insert(reason);
     }
 
     /// The count for one reason.
     pub fn get(&self, reason: Malformed) -> u64 {
-        self.0.get(reason as usize).copied().unwrap_or(0)
+        self.counts.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// The reason of the first line.
+    pub fn first(&self) -> Option<Malformed> {
+        self.first
     }
 
     /// The count for all reasons.
     pub fn total(&self) -> u64 {
-        self.0.iter().sum()
+        self.counts.iter().sum()
     }
 }
 

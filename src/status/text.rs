@@ -20,7 +20,7 @@ pub fn summary(report: &Report) -> String {
         stream.telemetry_lines,
         stream.decoded,
         stream.malformed.total(),
-        reasons(stream),
+        reasons(stream, 0),
         stream.oversized
     );
     let _ = write!(
@@ -78,6 +78,28 @@ fn served_to(stats: &ConsumerStats) -> String {
     text
 }
 
+/// The lines that start like telemetry and are no events, if there are any: how many, why, and what the first
+/// one lacks.
+pub fn rejected(stream: &StreamStats) -> Option<String> {
+    let lines = stream.malformed.total() + stream.oversized;
+    let lacks = match stream.malformed.first() {
+        _ if lines == 0 => return None,
+        Some(Malformed::Json) => "is not JSON: print one object on one line, in one write",
+        Some(Malformed::NotObject) => "is JSON, but no object",
+        Some(Malformed::Event) => "has no \"event\" that is a non-empty string",
+        Some(Malformed::Shape) => "has \"measurements\" or \"metadata\" that are no object",
+        None => "is too long (--max-line-bytes)",
+    };
+    Some(if lines == 1 {
+        format!("1 line starts with TELEMETRY: and is no event: it {lacks}")
+    } else {
+        format!(
+            "{lines} lines start with TELEMETRY: and are no events{}: the first one {lacks}",
+            reasons(stream, stream.oversized)
+        )
+    })
+}
+
 /// Why a replay for which this many subscribers were `wanted` has not ended yet.
 pub fn unfinished(report: &Report, wanted: usize) -> String {
     let Snapshot { stream, backlog, subscribers: present, exporters, .. } = &report.hub;
@@ -99,11 +121,12 @@ pub fn subscribers(count: u64) -> String {
     counted(count, "subscriber")
 }
 
-/// The counts of malformed lines by reason, in parentheses; empty if there are none.
-fn reasons(stream: &StreamStats) -> String {
+/// The counts of malformed lines by reason and of lines that are too long, in parentheses; empty if there are
+/// none.
+fn reasons(stream: &StreamStats, too_long: u64) -> String {
     let counts = Malformed::ALL.into_iter().map(|reason| (reason.name(), stream.malformed.get(reason)));
-    let counts: Vec<_> =
-        counts.filter(|(_, count)| *count > 0).map(|(name, count)| format!("{name} {count}")).collect();
+    let counts = counts.chain([("too long", too_long)]).filter(|(_, count)| *count > 0);
+    let counts: Vec<_> = counts.map(|(name, count)| format!("{name} {count}")).collect();
     if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) }
 }
 

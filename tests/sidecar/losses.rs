@@ -1,7 +1,8 @@
 //! The lines at the exit about what was lost.
 
 use crate::support::{Sidecar, Status, Subscriber, line, wait_for};
-use nix::sys::signal::Signal;
+use nix::{pty::openpty, sys::signal::Signal};
+use std::{fs::File, io::Read as _, process::Stdio, thread};
 
 /// Lines of the sidecar's own.
 fn own_lines(stderr: &str) -> Vec<String> {
@@ -81,4 +82,38 @@ async fn what_nobody_has_subscribed_to_is_not_lost() {
     let dropped = |status: &Status| status.backlog.unwrap().dropped > 900;
     wait_for("the backlog to drop events", async || sidecar.status().await, dropped).await;
     assert_eq!(sidecar.finish().expect_code(0).stderr(), "");
+}
+
+/// What a terminal shows of a worker's run, and what a pipe receives.
+fn shown(options: &[&str], script: &str) -> (String, String) {
+    let terminal = openpty(None, None).unwrap();
+    let words = [options, &["--listen", "unix:{dir}/socket", "--", "sh", "-c", script]].concat();
+    let sidecar = Sidecar::command(&words).stderr(Stdio::from(terminal.slave)).start();
+    let reading = thread::spawn(move || {
+        let mut shown = Vec::new();
+        // It fails with EIO when the last process has closed the terminal.
+        let _ = File::from(terminal.master).read_to_end(&mut shown);
+        String::from_utf8(shown).unwrap()
+    });
+    sidecar.finish().expect_code(0);
+    let piped = Sidecar::command(&words).start().finish();
+    (reading.join().unwrap(), piped.expect_code(0).stderr())
+}
+
+#[test]
+fn telemetry_that_is_no_event_is_reported_on_a_terminal() {
+    let none = "printf 'TELEMETRY:{}\\nTELEMETRY:x\\nTELEMETRY:{\"event\":\"a\"}\\nend' >&2";
+    let passed = "TELEMETRY:{}\nTELEMETRY:x\nend";
+    let (terminal, pipe) = shown(&[], none);
+    assert_eq!(pipe, passed);
+    let line = "2 lines start with TELEMETRY: and are no events (json 1, event 1): the first one has no \
+                \"event\" that is a non-empty string";
+    let expected = format!("{passed}\ntelemetry-sidecar: {line}\n");
+    assert_eq!(terminal, expected.replace('\n', "\r\n"));
+    assert_eq!(shown(&["-q"], none).0, passed.replace('\n', "\r\n"));
+    let one = "printf 'TELEMETRY:x\\n' >&2";
+    let line = "1 line starts with TELEMETRY: and is no event: it is not JSON: print one object on one line, \
+                in one write";
+    assert_eq!(shown(&[], one).0, format!("TELEMETRY:x\r\ntelemetry-sidecar: {line}\r\n"));
+    assert_eq!(shown(&[], "echo text >&2").0, "text\r\n");
 }

@@ -286,7 +286,13 @@ fn recordings_without_events_are_reported_and_nothing_is_waited_for() {
     assert_eq!(text, "text");
     assert!(line.starts_with("telemetry-sidecar: no events in ") && line.ends_with("/log\n"), "{line}");
     let finished = replay(&[], "TELEMETRY:{}\nTELEMETRY:x\n").start().finish();
-    expect_words(&finished.expect_code(0).stderr(), &["no events in ", "2 lines that start with TELEMETRY:"]);
+    expect_words(
+        &finished.expect_code(0).stderr(),
+        &[
+            "no events in ",
+            "/log; 2 lines start with TELEMETRY: and are no events (json 1, event 1): the first one",
+        ],
+    );
     assert_eq!(replay(&["-q"], "text\n").start().finish().expect_code(0).stderr(), "text\n");
 }
 
