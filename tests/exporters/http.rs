@@ -1,7 +1,8 @@
 //! A raw HTTP/1.1 client.
 
+use flate2::read::GzDecoder;
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     time::Duration,
 };
@@ -62,9 +63,18 @@ impl Connection {
         if method != "HEAD" {
             let mut body = vec![0; answer.header("content-length").parse().unwrap()];
             self.stream.read_exact(&mut body).unwrap();
-            answer.body = String::from_utf8(body).unwrap();
+            answer.body = match answer.header("content-encoding") {
+                "" => String::from_utf8(body).unwrap(),
+                "gzip" => io::read_to_string(GzDecoder::new(&body[..])).unwrap(),
+                other => panic!("the body is encoded with {other}"),
+            };
         }
         answer
+    }
+
+    /// Waits until the response has begun.
+    pub fn begin_reading(&mut self) {
+        assert!(!self.stream.fill_buf().unwrap().is_empty());
     }
 
     /// Waits for data and returns whether the server has closed the connection.

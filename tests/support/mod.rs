@@ -10,7 +10,7 @@ mod processes;
 pub mod refusal;
 
 pub use clients::{Status, StatusClient, Subscriber, assert_balanced, connect};
-pub use processes::{BINARY, Builder, Finished, Sidecar, run};
+pub use processes::{BINARY, Builder, Finished, Sidecar, memory_kib, run};
 
 use std::{
     fmt::Debug,

@@ -279,3 +279,10 @@ impl Drop for Sidecar {
         }
     }
 }
+
+/// The resident memory of the sidecar in KiB.
+pub fn memory_kib(sidecar: &Sidecar) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse().unwrap()
+}

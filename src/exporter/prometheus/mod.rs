@@ -5,8 +5,8 @@
 //! nothing else waits.
 //!
 //! The page is there from before the worker's start until the sidecar's end. What came after the last scrape
-//! is not seen by anyone, unless the sidecar lingers (`--linger`): then it waits for one more scrape, which
-//! has everything, the worker's exit status included.
+//! is not seen by anyone, unless the sidecar lingers (`--linger`): then it waits until each regular scraper has
+//! a page with everything, the worker's exit status included.
 
 mod accept;
 pub mod args;
@@ -14,7 +14,9 @@ mod exemplar;
 mod host;
 mod names;
 pub mod page;
+mod pages;
 mod process;
+mod scrapers;
 pub mod self_metrics;
 pub mod series;
 mod server;
@@ -30,6 +32,8 @@ use crate::{
 };
 use host::AllowedHosts;
 use page::{Format, Page};
+use pages::Pages;
+use scrapers::Scrapers;
 use self_metrics::SelfMetrics;
 use series::Metrics;
 pub use series::RejectReason;
@@ -37,14 +41,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::timeout};
+use tokio::time::timeout;
 
 /// The exporter's name in counters.
 pub const NAME: &str = "prometheus";
 
 impl Output for Settings {
     /// It serves until the process ends, and has drained as soon as everything is counted or, if it is to
-    /// linger, a page with everything was scraped.
+    /// linger, was scraped.
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let Given { value: address, origin } = &self.address;
         let listener = Listener::bind(address, SocketMode::default());
@@ -61,7 +65,12 @@ impl Output for Settings {
         let own = SelfMetrics::new(Status::new(hub, mode.worker().cloned(), recording));
         let metrics = Metrics::new(self.measures, self.max_series);
         let state = Mutex::new(State { metrics, own, ended: false });
-        let scrape = Scrape { state, last_page: Notify::new(), hosts: self.allowed_hosts };
+        let scrape = Scrape {
+            state,
+            hosts: self.allowed_hosts,
+            pages: Pages::default(),
+            scrapers: Scrapers::default(),
+        };
         let running = spawn_async(NAME, move |done| async move {
             match Acceptor::new(listener) {
                 Ok(acceptor) => export(Arc::new(scrape), acceptor, feed, linger, done).await,
@@ -96,7 +105,7 @@ async fn export(
     }
     scrape.lock().ended = true;
     if !linger.is_zero() {
-        let _ = timeout(linger, scrape.last_page.notified()).await;
+        let _ = timeout(linger, scrape.scrapers.all_served()).await;
     }
     drop(feed);
     done.drained(None);
@@ -108,10 +117,10 @@ async fn export(
 #[derive(Debug)]
 pub struct Scrape {
     state: Mutex<State>,
-    /// Notified when a page with everything was served.
-    last_page: Notify,
     /// The host names that it is served for.
     hosts: AllowedHosts,
+    pages: Pages,
+    scrapers: Scrapers,
 }
 
 #[derive(Debug)]
@@ -135,10 +144,5 @@ impl Scrape {
         metrics.write(&mut page);
         own.write(&mut page);
         (page.finish(), *ended)
-    }
-
-    /// Notes that a complete page was served.
-    pub fn last_page_was_served(&self) {
-        self.last_page.notify_one();
     }
 }

@@ -18,6 +18,7 @@ use crate::exporter::{
     },
     number::Number,
 };
+use memchr::memchr3;
 use std::fmt::{self, Display, Write as _};
 
 /// An exposition format.
@@ -205,6 +206,9 @@ struct Escaped<'a>(&'a str, bool);
 impl Display for Escaped<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(text, quotes) = *self;
+        if memchr3(b'\\', b'\n', b'"', text.as_bytes()).is_none() {
+            return formatter.write_str(text);
+        }
         for piece in text.split_inclusive(['\\', '\n', '"']) {
             let escape = match piece.as_bytes().last() {
                 Some(b'\\') => "\\\\",

@@ -1,6 +1,6 @@
 //! Serves the page over HTTP/1.1, with limits on connections and time.
 
-use super::{Scrape, accept};
+use super::{Scrape, accept, pages::Variant, scrapers::client};
 use crate::{
     net::{
         self,
@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, CONNECTION, CONTENT_TYPE},
+    header::{ALLOW, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, VARY},
 };
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -21,15 +21,16 @@ use std::{
     future::pending,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
-    time::timeout,
+    time::{error::Elapsed, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 /// Maximum number of connections. Each may hold a page in memory; further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 64;
@@ -56,58 +57,109 @@ const WRONG_HOST: &str = "Host has to be an IP address, localhost or the name of
 pub async fn serve(acceptor: Acceptor, scrape: Arc<Scrape>) {
     let limit =
         ConnectionLimit { permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), above: AboveLimit::Wait };
-    let serve = |socket, _peer| {
-        let scrape = Arc::clone(&scrape);
-        async move { serve_connection(socket, &scrape).await }
+    let serve = |socket, peer| {
+        let connection = Connection::new(Arc::clone(&scrape), peer);
+        async move { connection.serve(socket).await }
     };
     net::accept::accept("prometheus", acceptor, limit, pending(), serve).await;
 }
 
-async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, scrape: &Scrape) {
-    let mut http1 = http1::Builder::new();
-    http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    // Only this task uses it.
-    let last_page = AtomicBool::new(false);
-    let answer = service_fn(async |request| Ok::<_, Infallible>(answer(&request, scrape, &last_page)));
-    let mut connection = std::pin::pin!(http1.serve_connection(TokioIo::new(stream), answer));
-    let mut result = timeout(CONNECTION_TIME, connection.as_mut()).await;
-    if result.is_err() {
-        connection.as_mut().graceful_shutdown();
-        result = timeout(LAST_RESPONSE_TIME, connection).await;
+/// A client's connection.
+struct Connection {
+    scrape: Arc<Scrape>,
+    peer: String,
+    id: u64,
+    /// Cancelled when the client's page is to be given up.
+    stop: CancellationToken,
+    /// The scraper that a complete page was sent to, once one was; 0 before.
+    completed: AtomicU64,
+}
+
+impl Connection {
+    fn new(scrape: Arc<Scrape>, peer: String) -> Self {
+        let id = scrape.scrapers.next_id();
+        Self { scrape, peer, id, stop: CancellationToken::new(), completed: AtomicU64::new(0) }
     }
-    match result {
-        // Only now has the system taken the whole page.
-        Ok(Ok(())) if last_page.load(Ordering::Relaxed) => scrape.last_page_was_served(),
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => log::limited!(DEBUG, "prometheus: connection failed: {error}"),
-        Err(_) => log::limited!(DEBUG, "prometheus: connection closed: the client does not read"),
+
+    async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let result = tokio::select! {
+            result = self.exchange(stream) => result,
+            () = self.stop.cancelled() => {
+                log::limited!(DEBUG, "prometheus: connection closed: the client reads too slowly");
+                return;
+            }
+        };
+        match result {
+            // Only now has the system taken the whole page.
+            Ok(Ok(())) => {
+                let scraper = self.completed.load(Ordering::Relaxed);
+                if scraper != 0 {
+                    self.scrape.scrapers.served_completely(scraper);
+                }
+            }
+            Ok(Err(error)) => log::limited!(DEBUG, "prometheus: connection failed: {error}"),
+            Err(_) => log::limited!(DEBUG, "prometheus: connection closed: the client does not read"),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+    ) -> Result<hyper::Result<()>, Elapsed> {
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+        let answer = service_fn(async |request| Ok::<_, Infallible>(self.answer(&request).await));
+        let mut connection = std::pin::pin!(http1.serve_connection(TokioIo::new(stream), answer));
+        match timeout(CONNECTION_TIME, connection.as_mut()).await {
+            Err(_) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(LAST_RESPONSE_TIME, connection).await
+            }
+            ended => ended,
+        }
+    }
+
+    /// Serves `/metrics`, and `/healthz`, which does not check the worker.
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        if let Err(status) = self.scrape.hosts.check(request.version(), request.uri(), request.headers()) {
+            return respond(status, PLAIN, WRONG_HOST);
+        }
+        match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/metrics") => self.page(request).await,
+            (&Method::GET | &Method::HEAD, "/healthz") => respond(StatusCode::OK, PLAIN, "ok\n"),
+            (_, "/metrics" | "/healthz") => {
+                let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "GET or HEAD\n");
+                response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+                response
+            }
+            _ => respond(StatusCode::NOT_FOUND, PLAIN, "there are /metrics and /healthz\n"),
+        }
+    }
+
+    async fn page(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let Scrape { pages, scrapers, .. } = &*self.scrape;
+        let (format, gzip) = (accept::format(request.headers()), accept::gzip(request.headers()));
+        let scraper = (request.method() == Method::GET)
+            .then(|| scrapers.scraped(client(&self.peer, request.headers()), self.id));
+        let render = || self.scrape.page(format);
+        let (page, is_complete) = pages.get(Variant { format, gzip }, render, &self.stop).await;
+        let mut response = respond(StatusCode::OK, format.content_type(), page);
+        let headers = response.headers_mut();
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        if gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        if let Some(scraper) = scraper.filter(|_| is_complete) {
+            self.completed.store(scraper, Ordering::Relaxed);
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 
-/// Serves `/metrics`, and `/healthz`, which does not check the worker. Sets `last_page` when the page is
-/// complete.
-fn answer(request: &Request<Incoming>, scrape: &Scrape, last_page: &AtomicBool) -> Response<Full<Bytes>> {
-    if let Err(status) = scrape.hosts.check(request.version(), request.uri(), request.headers()) {
-        return respond(status, PLAIN, WRONG_HOST);
-    }
-    match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => {
-            let format = accept::format(request.headers());
-            let (page, is_last) = scrape.page(format);
-            let mut response = respond(StatusCode::OK, format.content_type(), page);
-            if is_last && request.method() == Method::GET {
-                last_page.store(true, Ordering::Relaxed);
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
-        }
-        (&Method::GET | &Method::HEAD, "/healthz") => respond(StatusCode::OK, PLAIN, "ok\n"),
-        (_, "/metrics" | "/healthz") => {
-            let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "GET or HEAD\n");
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            response
-        }
-        _ => respond(StatusCode::NOT_FOUND, PLAIN, "there are /metrics and /healthz\n"),
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.scrape.scrapers.disconnected(self.id);
     }
 }
 
@@ -121,7 +173,7 @@ fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{AllowedHosts, Metrics, SelfMetrics, State},
+        super::{AllowedHosts, Metrics, Pages, Scrapers, SelfMetrics, State},
         *,
     };
     use crate::{
@@ -134,7 +186,6 @@ mod tests {
     use std::sync::Mutex;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
-        sync::Notify,
         time::{Instant, sleep},
     };
 
@@ -149,11 +200,13 @@ mod tests {
         let state = State { metrics, own: SelfMetrics::new(Status::new(hub, None, None)), ended: false };
         let address = Address::default().resolve().unwrap();
         let hosts = AllowedHosts::new(&address, vec!["a".into()]);
-        let scrape = Scrape { state: Mutex::new(state), last_page: Notify::new(), hosts };
+        let (pages, scrapers) = (Pages::default(), Scrapers::default());
+        let scrape = Arc::new(Scrape { state: Mutex::new(state), hosts, pages, scrapers });
+        let connection = Connection::new(scrape, "127.0.0.1:1".into());
         let (ours, theirs) = duplex(buffer_bytes);
         let start = Instant::now();
         tokio::select! {
-            () = serve_connection(ours, &scrape) => start.elapsed().as_secs(),
+            () = connection.serve(ours) => start.elapsed().as_secs(),
             () = client(theirs) => panic!("the client gave up after {:?}", start.elapsed()),
         }
     }

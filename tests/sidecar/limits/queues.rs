@@ -1,12 +1,11 @@
 //! Subscribers that do not read: little memory for all of them together, and room for others.
 
-use super::unfinished::memory_kib;
 use crate::support::{
     Sidecar,
     http2::{
         DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, dial, frame, stream_telemetry, write_frame,
     },
-    line, wait_for,
+    line, memory_kib, wait_for,
 };
 use std::io::Write as _;
 

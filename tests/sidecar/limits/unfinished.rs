@@ -7,7 +7,7 @@ use crate::support::{
         DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WINDOW_UPDATE, call, dial, read_frame,
         stream_telemetry, write_frame,
     },
-    line, wait_for,
+    line, memory_kib, wait_for,
 };
 use std::{
     io::Write as _,
@@ -32,13 +32,6 @@ const TOGGLE: &[u8] = &[0, 0, 0, 0, 4, 0x0A, 2, 8, 1];
 fn begin(stream: &mut TcpStream) {
     stream.write_all(PREFACE).unwrap();
     read_until(stream, |frame| (frame.kind, frame.id) == (WINDOW_UPDATE, 0));
-}
-
-/// The resident memory of the sidecar in KiB.
-pub(super) fn memory_kib(sidecar: &Sidecar) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.pid())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    resident.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// Unfinished requests on many streams use little memory and time out.
