@@ -13,12 +13,12 @@ use crate::net::{
     reloader::{LoadError, Reloader},
     source_file::{SourceCause, SourceError},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, TE, USER_AGENT},
 };
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper_util::{
     client::legacy::Client as Http,
     rt::{TokioExecutor, TokioTimer},
@@ -33,11 +33,11 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// How much a server may send before its headers are complete, in bytes: a TLS handshake, the headers, and
-/// what HTTP/2 exchanges. The same for what is around the body.
-const MAX_HEAD_BYTES: usize = 256 * 1024;
+/// what HTTP/2 exchanges. As much may be around the data of the body.
+const MAX_EXTRA_BYTES: usize = 256 * 1024;
 
-/// How much of HTTP/1.1 headers is buffered, in bytes.
-const MAX_BUFFERED_BYTES: usize = 64 * 1024;
+/// How much of an answer is read ahead, in bytes.
+const READ_AHEAD_BYTES: u32 = 65_535;
 
 /// The user agent: <https://opentelemetry.io/docs/specs/otel/protocol/exporter/#user-agent>.
 const AGENT: HeaderValue =
@@ -121,18 +121,23 @@ impl Client {
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.destination.uri.clone();
         *message.headers_mut() = self.headers.clone();
-        connections.allowance.set(MAX_HEAD_BYTES);
+        connections.allowance.set(MAX_EXTRA_BYTES);
         let response = connections.http.request(message).await.map_err(|error| lost(&error))?;
-        connections.allowance.set(MAX_HEAD_BYTES + MAX_RESPONSE_BYTES);
-        let (parts, body) = response.into_parts();
-        let (body, trailers) = match Limited::new(body, MAX_RESPONSE_BYTES).collect().await {
-            Ok(body) => {
-                let trailers = body.trailers().cloned().unwrap_or_default();
-                (Some(body.to_bytes()), trailers)
+        connections.allowance.set(MAX_EXTRA_BYTES);
+        let (parts, mut incoming) = response.into_parts();
+        let (mut body, mut trailers) = (Some(BytesMut::new()), HeaderMap::new());
+        while let Some(frame) = incoming.frame().await {
+            match frame.map_err(|error| lost(&error))?.into_data() {
+                Ok(data) => {
+                    body = body.filter(|body| body.len() + data.len() <= MAX_RESPONSE_BYTES);
+                    let Some(body) = &mut body else { break };
+                    body.extend_from_slice(&data);
+                    connections.allowance.add(data.len());
+                }
+                Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
             }
-            Err(error) if error.is::<LengthLimitError>() => (None, HeaderMap::new()),
-            Err(error) => return Err(lost(&*error)),
-        };
+        }
+        let body = body.map(BytesMut::freeze);
         Ok(Answer { status: parts.status, headers: parts.headers, body, trailers })
     }
 
@@ -145,8 +150,10 @@ impl Client {
         let connector = Connector::new(tls.clone(), allowance.clone(), closed.clone());
         let mut http = Http::builder(TokioExecutor::new());
         http.pool_timer(TokioTimer::new()).timer(TokioTimer::new());
-        http.http1_max_buf_size(MAX_BUFFERED_BYTES);
         http.http2_only(self.destination.protocol == Protocol::Grpc);
+        http.http1_max_buf_size(READ_AHEAD_BYTES as usize);
+        http.http2_initial_stream_window_size(READ_AHEAD_BYTES);
+        http.http2_initial_connection_window_size(READ_AHEAD_BYTES);
         Connections { http: http.build(connector), tls, allowance, _close: closed.drop_guard() }
     }
 }

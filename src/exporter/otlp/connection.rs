@@ -44,6 +44,11 @@ impl Allowance {
         self.0.store(bytes, Ordering::Relaxed);
     }
 
+    /// Allows so many bytes more.
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counts received bytes. Fails once there were too many.
     fn take(&self, bytes: usize) -> io::Result<()> {
         let subtract = |left: usize| left.checked_sub(bytes);

@@ -1,6 +1,7 @@
 //! The OTLP exporter of the binary: the requests that a collector receives.
 
 mod collector;
+mod endless;
 mod exporting;
 mod failures;
 mod memory;
