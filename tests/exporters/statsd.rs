@@ -279,3 +279,16 @@ fn statsd_has_no_distributions() {
     assert!(line.ends_with("--statsd-distributions: needs --statsd-dialect dogstatsd\n"), "{line}");
     assert_eq!((line.lines().count(), finished.stdout()), (1, String::new()));
 }
+
+#[test]
+fn a_replay_waits_for_a_host_name_that_cannot_be_resolved_until_its_timeout() {
+    let address = "udp://nowhere.invalid:8125";
+    let words = ["replay", "-v", "--timeout", "3s", "--export-statsd", address, "{dir}/recording"];
+    let builder = Sidecar::command(&words);
+    fs::write(builder.path("recording"), STOP.repeat(2)).unwrap();
+    let finished = builder.start().finish();
+    finished.expect_code(124);
+    let lines = finished.stderr();
+    assert!(lines.contains(&format!("statsd: cannot send to {address}: ")), "{lines}");
+    assert!(lines.ends_with("--timeout: '3s': 2 of the 2 events read so far not delivered\n"), "{lines}");
+}

@@ -13,6 +13,7 @@ mod environment;
 mod lines;
 mod origin;
 mod packets;
+mod resolver;
 mod sender;
 pub mod target;
 #[cfg(test)]
@@ -26,16 +27,12 @@ use super::{
     feed::{Feed, spawn_async},
     metrics::sample::Measures,
 };
-use crate::{
-    pipeline::output::{Context, Drain, Output, Running, StartError, Undelivered},
-    system::log,
-};
+use crate::pipeline::output::{Context, Drain, Output, Running, StartError, Undelivered};
 use environment::Environment;
 use lines::{Encoder, Line};
 use packets::Packets;
 use sender::{SendError, Sender};
-use std::{env, io, time::Duration};
-use target::Target;
+use std::{env, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 /// The exporter's name in counters.
@@ -72,10 +69,11 @@ impl Output for Settings {
             return Err(StartError::Option(line));
         }
         let encoder = Encoder::new(dialect, distributions.is_some(), &prefix, common);
-        let sender = Sender::new(target.clone(), drain == Drain::Complete);
+        let packets = Packets::new(target.max_datagram_bytes());
+        let sender = Sender::new(target, drain == Drain::Complete);
         let feed = Feed::register(&hub, NAME, false);
         spawn_async(NAME, move |done| async move {
-            let undelivered = export(&feed, target, encoder, &measures, sender).await;
+            let undelivered = export(&feed, encoder, &measures, packets, sender).await;
             drop(feed);
             done.drained(undelivered.loss("event"));
         })
@@ -85,23 +83,19 @@ impl Output for Settings {
 /// Sends events until the stream has ended.
 async fn export(
     feed: &Feed<Counter>,
-    target: Target,
     mut encoder: Encoder,
     measures: &Measures,
+    packets: Packets,
     sender: Sender,
 ) -> Undelivered {
-    let packets = Packets::new(target.max_datagram_bytes());
     let mut outbox = Outbox {
-        target,
         packets,
         sender,
         counts: Counts::default(),
         last_error: String::new(),
         undelivered: Undelivered::default(),
     };
-    if let Err(error) = outbox.sender.prepare().await {
-        outbox.log(&error);
-    }
+    outbox.sender.prepare().await;
     let mut flush_at: Option<Instant> = None;
     loop {
         let events = match flush_at {
@@ -125,7 +119,6 @@ async fn export(
 
 /// Packs lines and sends them.
 struct Outbox {
-    target: Target,
     packets: Packets,
     sender: Sender,
     counts: Counts,
@@ -167,19 +160,11 @@ impl Outbox {
         }
     }
 
-    /// Counts and logs a datagram that was not sent.
+    /// Counts a datagram that was not sent.
     fn not_sent(&mut self, events: u64, error: &SendError) {
         self.counts.unsent += 1;
         self.counts.lost_events += events;
         self.last_error = error.to_string();
-        // A pause follows a failure that was logged.
-        if let SendError::Failed(error) = error {
-            self.log(error);
-        }
-    }
-
-    fn log(&self, error: &io::Error) {
-        log::limited!(INFO, "statsd: cannot send to {}: {error}; trying again", self.target);
     }
 
     /// Adds what was counted to the exporter's counters.
