@@ -18,4 +18,5 @@ pub mod number;
 pub mod otlp;
 pub mod prometheus;
 pub mod statsd;
+pub mod trace_context;
 pub mod trace_ids;

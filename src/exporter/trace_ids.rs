@@ -4,13 +4,26 @@
 //! | --- | --- |
 //! | a `traceparent` | the one in it; its parent id is the parent of the trace's outermost spans |
 //! | 32 hexadecimal digits, or a UUID | those 16 bytes |
+//! | fewer than 8 bytes, or digits only | the first 16 bytes of the SHA-256 of INSTANCE, a zero byte and it |
 //! | anything else | the first 16 bytes of its SHA-256 |
 //! | none | random, one for each outermost span |
 //!
-//! An all-zero id is invalid, so such a correlation id counts as "anything else".
+//! INSTANCE is the resource's `service.instance.id`, as text.
+//!
+//! Short ids and numbers are used by several services and again after a restart. Without the instance they
+//! would be one trace for all of them.
+//!
+//! An all-zero id is invalid, so such a correlation id is hashed. A `trace_id` in the metadata takes
+//! precedence ([`trace_context`](super::trace_context)).
 
 use sha2::{Digest as _, Sha256};
 use std::hash::{BuildHasher as _, RandomState};
+
+/// Correlation ids with fewer bytes are not unique beyond one service instance.
+const SHORT_BYTES: usize = 8;
+
+/// The trace flag "sampled".
+pub const SAMPLED: u8 = 1;
 
 /// A trace's id, never all zeros.
 pub type TraceId = [u8; 16];
@@ -32,7 +45,7 @@ pub struct Context {
 pub struct Traceparent {
     /// The caller's span.
     pub parent: Context,
-    /// The trace flags; 1 is "sampled".
+    /// The trace flags: [`SAMPLED`] and others.
     pub flags: u8,
 }
 
@@ -59,13 +72,25 @@ impl Traceparent {
     }
 }
 
-/// The trace id of a correlation id that is not empty and no `traceparent`.
-pub fn trace_id(correlation_id: &str) -> TraceId {
-    let given = hex(correlation_id.as_bytes()).or_else(|| uuid(correlation_id.as_bytes()));
+/// The trace id of a correlation id that is not empty and no `traceparent`, in a service instance.
+pub fn trace_id(correlation_id: &str, instance: &str) -> TraceId {
+    let id = correlation_id.as_bytes();
+    let given = hex(id).or_else(|| uuid(id));
     given.filter(|id| *id != [0; 16]).unwrap_or_else(|| {
-        let hash = Sha256::digest(correlation_id.as_bytes());
+        let mut hash = Sha256::new();
+        if id.len() < SHORT_BYTES || id.iter().all(u8::is_ascii_digit) {
+            hash.update(instance);
+            hash.update([0]);
+        }
+        hash.update(id);
+        let hash = hash.finalize();
         std::array::from_fn(|index| hash.get(index).copied().unwrap_or_default())
     })
+}
+
+/// A valid id in hexadecimal: `N` bytes, not all of them zero.
+pub fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
+    hex(text.as_bytes()).filter(|id| *id != [0; N])
 }
 
 /// 8-4-4-4-12 hexadecimal digits.
@@ -159,24 +184,43 @@ mod tests {
 
     #[test]
     fn ids_that_have_16_bytes_are_the_trace_id() {
-        assert_eq!(trace_id("0af7651916cd43dd8448eb211c80319c"), TRACE);
-        assert_eq!(trace_id("0AF7651916CD43DD8448EB211C80319C"), TRACE);
-        assert_eq!(trace_id("0af76519-16cd-43dd-8448-eb211c80319c"), TRACE);
+        assert_eq!(trace_id("0af7651916cd43dd8448eb211c80319c", "i"), TRACE);
+        assert_eq!(trace_id("0AF7651916CD43DD8448EB211C80319C", "i"), TRACE);
+        assert_eq!(trace_id("0af76519-16cd-43dd-8448-eb211c80319c", "i"), TRACE);
+        let digits = 0x1234_5678_9012_3456_7890_1234_5678_9012_u128.to_be_bytes();
+        assert_eq!(trace_id("12345678901234567890123456789012", "i"), digits);
     }
 
     #[test]
     fn every_other_id_is_hashed() {
-        // FIPS 180-2, appendix B.1.
-        assert_eq!(trace_id("abc"), 0xba78_16bf_8f01_cfea_4141_40de_5dae_2223_u128.to_be_bytes());
+        // FIPS 180-2, appendix B.2.
+        let text = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
+        assert_eq!(trace_id(text, "i"), 0x248d_6a61_d206_38b8_e5c0_2693_0c3e_6039_u128.to_be_bytes());
         for text in [
-            "00000000000000000000000000000000",
             "00000000-0000-0000-0000-000000000000",
             "0af7651916cd43dd8448eb211c80319",
             "0af7651916cd43dd8448eb211c80319g",
             "0af7-651916cd43dd8448eb211c80319c",
+            "abc-defg",
+            "ééää",
+            "1234567.",
         ] {
             let hash = Sha256::digest(text);
-            assert_eq!(trace_id(text), hash[..16], "{text}");
+            assert_eq!(trace_id(text, "i"), hash[..16], "{text}");
+        }
+    }
+
+    #[test]
+    fn short_ids_and_numbers_are_hashed_with_the_service_instance() {
+        let instance = "2f7c4c4c-5b8f-4d0f-9d6c-0b7b3a5c9e11";
+        // printf '2f7c4c4c-5b8f-4d0f-9d6c-0b7b3a5c9e11\0abc' | sha256sum
+        assert_eq!(trace_id("abc", instance), 0x1601_8a70_4e57_a42f_098c_e968_aa6e_583e_u128.to_be_bytes());
+        for text in
+            ["1", "abc", "1234567", "12345678", "1698234567890123456", "00000000000000000000000000000000"]
+        {
+            let hash = Sha256::digest(format!("{instance}\0{text}"));
+            assert_eq!(trace_id(text, instance), hash[..16], "{text}");
+            assert_ne!(trace_id(text, instance), trace_id(text, "another"), "{text}");
         }
     }
 

@@ -13,8 +13,7 @@ use crate::{
 use clap::Args;
 use std::time::Duration;
 
-/// Longer than almost every operation, and short enough for the start of a crashed one to be found while it
-/// is of interest.
+/// Longer than almost every operation, and short enough for one that hangs to be noticed.
 const SPAN_TIMEOUT: Period = Period(Duration::from_secs(600));
 
 /// The options of the command line.
@@ -49,11 +48,11 @@ pub struct OtlpArgs {
     )]
     otlp_endpoint: Option<Given<Endpoint>>,
 
-    /// Do not derive parents of spans from nesting; only traceparent makes a span the child of another
+    /// Do not derive parents of spans from nesting; only traceparent and parent_span_id in the metadata count
     #[arg(long, env = "TELEMETRY_SIDECAR_OTLP_FLAT", value_parser = value(switch))]
     otlp_flat: bool,
 
-    /// Send a span that has not ended within this time as incomplete; 0s disables this
+    /// Count and log operations that run for longer; they are sent when they end. 0s disables this
     #[arg(
         long,
         value_name = "DURATION",
@@ -77,9 +76,9 @@ enum Collector {
 pub struct Settings {
     /// The collector's URL; without one that of the standard variables, or the default.
     pub endpoint: Option<Endpoint>,
-    /// Whether only `traceparent` makes spans children of others.
+    /// Whether only the metadata makes spans children of others.
     pub flat: bool,
-    /// The age at which a span without an end is sent as incomplete.
+    /// The time after which an open span is overdue.
     pub span_timeout: Duration,
     /// What is measured.
     pub measures: Measures,

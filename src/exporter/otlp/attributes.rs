@@ -82,13 +82,14 @@ impl Attributes {
         self.bytes + self.list.capacity() * size_of::<KeyValue>()
     }
 
-    /// Adds an event's metadata, without the keys that are exported elsewhere, and its correlation id.
-    pub fn add_metadata(&mut self, event: &Event, exported_elsewhere: impl Fn(&str) -> bool) {
+    /// Adds an event's metadata, without what is exported elsewhere (by key and value), and its correlation
+    /// id.
+    pub fn add_metadata(&mut self, event: &Event, exported_elsewhere: impl Fn(&str, &str) -> bool) {
         if !event.event.correlation_id.is_empty() {
             self.text(CORRELATION_ID, &event.event.correlation_id);
         }
         let metadata = event.event.metadata.iter();
-        for (key, value) in metadata.filter(|(key, _)| !is_context(key) && !exported_elsewhere(key)) {
+        for (key, value) in metadata.filter(|(key, value)| !exported_elsewhere(key, value)) {
             self.text(key, value);
         }
     }
@@ -110,11 +111,6 @@ impl Attributes {
             }
         }
     }
-}
-
-/// Whether this metadata names the span's trace or parent: the span's ids have it already.
-fn is_context(key: &str) -> bool {
-    matches!(key, "traceparent" | "tracestate" | "correlation_id")
 }
 
 fn encoded_size(attribute: &KeyValue) -> usize {

@@ -42,13 +42,13 @@ pub fn span_event(name: &str, time_unix_nano: u64, attributes: Attributes) -> sp
     }
 }
 
-/// A span with its end, which is not before its start, and without a parent.
+/// A span with its end, which is not before its start, and without parent, flags and kind.
 pub fn finish(open: Open, end_ns: u64) -> Span {
     Span {
         trace_id: open.context.trace_id.to_vec(),
         span_id: open.context.span_id.to_vec(),
+        trace_state: open.trace_state.as_deref().unwrap_or_default().to_owned(),
         name: open.operation.into(),
-        kind: span::SpanKind::Internal.into(),
         start_time_unix_nano: open.start_ns,
         end_time_unix_nano: end_ns.max(open.start_ns),
         attributes: open.attributes.list,

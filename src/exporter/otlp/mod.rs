@@ -25,14 +25,19 @@
 //! | `spans_rejected`, `points_rejected` | rejected in an accepted request (a partial success) |
 //! | `spans_failed`, `points_failed` | the request failed for good |
 //! | `spans_dropped` | the queue of finished spans was full, or the drain timeout was over |
-//! | `spans_incomplete` | closed without an end; they are exported like others |
+//! | `spans_incomplete` | sent without an end; they are exported like others |
+//! | `spans_unsampled` | not exported, because the caller's `traceparent` is not sampled |
+//! | `spans_overdue` | open for longer than `--otlp-span-timeout` |
+//! | `context_invalid` | events with an invalid id, kind, `traceparent` or `tracestate` in the metadata |
+//! | `timestamps_odd` | events with a timestamp more than a day from now |
 //! | `exports`, `retries` | requests accepted; requests sent again |
 //! | `samples_invalid`, `samples_overflowed`, `samples_refused` | see [`Counts`] |
 //!
 //! Cumulative metrics whose request failed are in the next export again.
 //!
-//! Every finished span is in exactly one of `spans_exported`, `spans_rejected`, `spans_failed` and
-//! `spans_dropped`, or still queued.
+//! Every finished span is in exactly one of `spans_exported`, `spans_rejected`, `spans_failed`,
+//! `spans_dropped` and `spans_unsampled`, or still queued. A span that was given up and ends later is counted
+//! twice, as it is sent twice.
 //!
 //! [`Counts`]: super::metrics::aggregate::Counts
 
@@ -44,6 +49,8 @@ mod connection;
 pub mod convert;
 pub mod endpoint;
 pub mod environment;
+pub mod group;
+pub mod metadata;
 pub mod metrics;
 pub mod open;
 #[doc(hidden)]
@@ -54,6 +61,7 @@ pub mod resource;
 pub mod retry;
 mod run;
 pub mod spans;
+pub mod timestamps;
 
 pub use args::Settings;
 
@@ -72,6 +80,8 @@ pub const NAME: &str = "otlp";
 counters! {
     /// What the exporter counts itself.
     pub enum Counter {
+        /// Events with an invalid id, kind, `traceparent` or `tracestate` in the metadata.
+        ContextInvalid = "context_invalid",
         /// Requests that a collector accepted.
         Exports = "exports",
         /// Data points that a collector accepted.
@@ -94,10 +104,16 @@ counters! {
         SpansExported = "spans_exported",
         /// Spans that were not accepted.
         SpansFailed = "spans_failed",
-        /// Spans closed without an end. They are exported like others.
+        /// Spans sent without an end. They are exported like others.
         SpansIncomplete = "spans_incomplete",
+        /// Spans that were open for longer than the timeout.
+        SpansOverdue = "spans_overdue",
         /// Spans that a collector rejected from a request that it accepted (a partial success).
         SpansRejected = "spans_rejected",
+        /// Spans that are not exported because the caller's `traceparent` is not sampled.
+        SpansUnsampled = "spans_unsampled",
+        /// Events with a timestamp more than a day from now.
+        TimestampsOdd = "timestamps_odd",
     }
 }
 

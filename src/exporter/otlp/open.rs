@@ -1,23 +1,23 @@
-//! Spans that have started and not ended, by age and by correlation id.
+//! Spans that have started and not ended, by age, by correlation id and by the ids that the worker gave them.
 //!
-//! Memory is bounded by a number of spans and of bytes. Nothing is kept of a trace without open spans.
+//! Memory is bounded by a number of spans and of bytes. The oldest span beyond is given up: it is sent, and
+//! of what is known of it the part remains that matches its end and makes it the parent of others, within
+//! limits of its own. Nothing is kept of a trace without open spans.
 
-use super::attributes::Attributes;
-use super::proto::trace::v1::span;
-use crate::exporter::trace_ids::{Context, SpanId};
+use super::{
+    attributes::Attributes,
+    group::{Group, Overlaps},
+    metadata::{Fingerprint, Kind},
+    proto::trace::v1::span,
+};
+use crate::exporter::trace_ids::{Context, SpanId, TraceId};
 use prost::Message as _;
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Instant,
 };
 use xxhash_rust::xxh3::xxh3_128;
-
-/// The most open spans: more than a worker runs at a time, so the oldest ones beyond were probably never
-/// ended.
-pub const MAX_OPEN: usize = 10_000;
-
-/// The largest size of all open spans, in bytes.
-pub const MAX_OPEN_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most events of a span, not counting the exception that ends it: the specification's default,
 /// <https://opentelemetry.io/docs/specs/otel/trace/sdk/#span-limits>.
@@ -26,9 +26,20 @@ const MAX_EVENTS: usize = 128;
 /// The largest size of all events of a span, in bytes.
 const MAX_EVENTS_BYTES: usize = 256 * 1024;
 
-/// How many open spans of one correlation id are searched. Only a worker that does not end its spans has more
-/// of them, and they must not make the handling of every event slow.
-const MAX_SEARCHED: usize = 1000;
+/// How much is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The most open spans: more than a worker runs at a time, so the oldest ones beyond were probably never
+    /// ended.
+    pub open: usize,
+    /// The largest size of all open spans, in bytes.
+    pub open_bytes: usize,
+    /// The largest size of all spans that were given up, in bytes: two thousand or more.
+    pub given_up_bytes: usize,
+}
+
+/// The limits of an exporter.
+pub const LIMITS: Limits = Limits { open: 10_000, open_bytes: 8 * 1024 * 1024, given_up_bytes: 1024 * 1024 };
 
 /// A span's number: spans that started later have higher ones.
 pub type Number = u64;
@@ -51,11 +62,11 @@ impl Correlation {
 
 /// A parent that is not an open span.
 #[derive(Debug, Clone, Copy)]
-pub enum Parent {
-    /// The caller's span, from a `traceparent`.
-    Remote(SpanId),
-    /// A span that was closed without an end.
-    Incomplete(SpanId),
+pub struct Parent {
+    /// Its id.
+    pub span_id: SpanId,
+    /// Whether another process has it, if that is known.
+    pub is_remote: Option<bool>,
 }
 
 /// An open span.
@@ -63,31 +74,57 @@ pub enum Parent {
 pub struct Open {
     /// The operation.
     pub operation: Box<str>,
+    /// A hash of the operation.
+    pub operation_hash: u64,
     /// The correlation id.
     pub correlation: Correlation,
     /// The ids of the trace and the span.
     pub context: Context,
-    /// The parent, unless another span is the parent when it ends.
+    /// Whether the worker gave the span's id.
+    pub has_given_id: bool,
+    /// The parent, unless the enclosing span is.
     pub parent: Option<Parent>,
+    /// Whether the enclosing span is its parent. Otherwise the worker or the options say what is.
+    pub nests: bool,
+    /// The enclosing span, as far as is known.
+    pub around: Option<Number>,
+    /// Whether a span that enclosed it has ended: another one may be the innermost now.
+    pub outlived_one: bool,
+    /// Operations that ended in the meantime and had started before.
+    pub overlaps: Overlaps,
     /// The trace flags.
     pub flags: u8,
-    /// Whether an enclosing span may be its parent.
-    pub nests: bool,
+    /// The state of the caller's tracing system.
+    pub trace_state: Option<Arc<str>>,
+    /// The kind.
+    pub kind: Kind,
     /// The start by the worker's clock, in nanoseconds since the Unix epoch.
     pub start_ns: u64,
     /// When the sidecar read the start event.
     pub seen: Instant,
+    /// The metadata of the start event, to find the end.
+    pub metadata: Box<[Fingerprint]>,
     /// The attributes of the start event.
     pub attributes: Attributes,
-    /// How many of the attributes are metadata: the first ones.
-    pub metadata: usize,
     /// The span's events.
     pub events: Events,
 }
 
 impl Open {
     fn memory(&self) -> usize {
-        size_of::<Self>() + self.operation.len() + self.attributes.memory() + self.events.bytes
+        size_of::<Self>()
+            + self.operation.len()
+            + self.trace_state.as_deref().map_or(0, str::len)
+            + size_of_val(&*self.metadata)
+            + self.attributes.memory()
+            + self.events.bytes
+    }
+
+    /// Where to find it by the id that the worker gave it.
+    fn keys(&self) -> Option<[(Scope, SpanId); 2]> {
+        let Context { trace_id, span_id } = self.context;
+        let keys = [(Scope::Correlation(self.correlation), span_id), (Scope::Trace(trace_id), span_id)];
+        self.has_given_id.then_some(keys)
     }
 }
 
@@ -114,89 +151,237 @@ impl Events {
     }
 }
 
-/// All open spans.
-#[derive(Debug, Default)]
+/// Where a span's id is unique.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Scope {
+    Correlation(Correlation),
+    Trace(TraceId),
+}
+
+/// All open spans, and those that were given up.
+#[derive(Debug)]
 pub struct OpenSpans {
     spans: BTreeMap<Number, Open>,
-    by_correlation: HashMap<Correlation, Vec<Number>>,
+    groups: HashMap<Correlation, Group>,
+    by_id: HashMap<(Scope, SpanId), Number>,
     next: Number,
-    bytes: usize,
+    /// Spans with lower numbers were given up: that is always the oldest one.
+    first_open: Number,
+    open: usize,
+    open_bytes: usize,
+    given_up_bytes: usize,
+    limits: Limits,
 }
 
 impl OpenSpans {
+    /// No spans yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            spans: BTreeMap::new(),
+            groups: HashMap::new(),
+            by_id: HashMap::new(),
+            next: 0,
+            first_open: 0,
+            open: 0,
+            open_bytes: 0,
+            given_up_bytes: 0,
+            limits,
+        }
+    }
+
     /// Adds a span.
     pub fn insert(&mut self, span: Open) {
-        self.bytes += span.memory();
-        self.by_correlation.entry(span.correlation).or_default().push(self.next);
+        self.open += 1;
+        self.open_bytes += span.memory();
+        self.groups.entry(span.correlation).or_default().numbers.push(self.next);
+        self.by_id.extend(span.keys().into_iter().flatten().map(|key| (key, self.next)));
         self.spans.insert(self.next, span);
         self.next += 1;
     }
 
-    /// Removes a span without an end. It stays the parent of the spans that started within it.
-    pub fn close_incomplete(&mut self, number: Number) -> Option<Open> {
-        let span = self.remove(number)?;
-        let numbers = self.by_correlation.get(&span.correlation).map(Vec::as_slice).unwrap_or_default();
-        let inner = numbers.iter().rev().take_while(|other| **other > number).take(MAX_SEARCHED);
-        for number in inner {
-            if let Some(inner) = self.spans.get_mut(number)
-                && inner.nests
-                && inner.context.trace_id == span.context.trace_id
-                && inner.start_ns >= span.start_ns
-            {
-                inner.parent = Some(Parent::Incomplete(span.context.span_id));
+    /// Gives a span up: returns what is to be sent, and keeps what matches a later end.
+    pub fn give_up(&mut self, number: Number) -> Option<Open> {
+        let span = self.spans.get_mut(&number)?;
+        self.open -= 1;
+        self.open_bytes -= span.memory();
+        let sent = Open {
+            operation: span.operation.clone(),
+            trace_state: span.trace_state.clone(),
+            attributes: std::mem::take(&mut span.attributes),
+            events: std::mem::take(&mut span.events),
+            overlaps: Overlaps::default(),
+            metadata: Box::default(),
+            ..*span
+        };
+        self.given_up_bytes += span.memory();
+        self.first_open = number + 1;
+        while self.given_up_bytes > self.limits.given_up_bytes
+            && let Some((oldest, _)) = self.spans.first_key_value()
+        {
+            let oldest = *oldest;
+            self.forget(oldest);
+        }
+        Some(sent)
+    }
+
+    /// Removes a span that was given up. It stays the parent of the spans within it.
+    fn forget(&mut self, number: Number) {
+        let Some(span) = self.remove_one(number) else { return };
+        let parent = Some(Parent { span_id: span.context.span_id, is_remote: Some(false) });
+        self.for_later(span.correlation, number, |later| {
+            if later.around == Some(number) {
+                later.around = None;
+                later.parent = if later.nests { parent } else { later.parent };
             }
+        });
+    }
+
+    /// Removes a span that has ended. What was within it and is still open is now within the span around it.
+    pub fn end(&mut self, number: Number) -> Option<Open> {
+        let span = self.remove_one(number)?;
+        self.for_later(span.correlation, number, |later| {
+            if later.operation_hash != span.operation_hash {
+                later.overlaps.add(span.operation_hash);
+            }
+            if later.around == Some(number) {
+                later.around = span.around;
+                later.parent = if later.nests { span.parent } else { later.parent };
+                later.outlived_one = true;
+            }
+        });
+        if let Some(group) = self.groups.get_mut(&span.correlation) {
+            group.learn(span.operation_hash, &span.overlaps);
         }
         Some(span)
     }
 
-    /// Removes a span.
-    pub fn remove(&mut self, number: Number) -> Option<Open> {
-        let span = self.spans.remove(&number)?;
-        self.bytes -= span.memory();
-        if let Some(numbers) = self.by_correlation.get_mut(&span.correlation) {
-            // It is usually the last one.
-            if let Some(at) = numbers.iter().rposition(|other| *other == number) {
-                numbers.remove(at);
+    /// Changes spans of a correlation id that started after another.
+    fn for_later(&mut self, correlation: Correlation, number: Number, change: impl Fn(&mut Open)) {
+        if correlation.is_none() {
+            return;
+        }
+        let numbers = self.groups.get(&correlation).map(|group| group.after(number)).unwrap_or_default();
+        for later in numbers {
+            if let Some(later) = self.spans.get_mut(later) {
+                change(later);
             }
-            if numbers.is_empty() {
-                self.by_correlation.remove(&span.correlation);
+        }
+    }
+
+    fn remove_one(&mut self, number: Number) -> Option<Open> {
+        let span = self.spans.remove(&number)?;
+        if self.is_given_up(number) {
+            self.given_up_bytes -= span.memory();
+        } else {
+            self.open -= 1;
+            self.open_bytes -= span.memory();
+        }
+        for key in span.keys().into_iter().flatten() {
+            // A later span may have the same id.
+            if self.by_id.get(&key) == Some(&number) {
+                self.by_id.remove(&key);
+            }
+        }
+        if let Some(group) = self.groups.get_mut(&span.correlation) {
+            group.remove(number);
+            if group.numbers.is_empty() {
+                self.groups.remove(&span.correlation);
             }
         }
         // A map does not shrink by itself, and there may have been very many entries.
-        if self.by_correlation.capacity() > 64 + 8 * self.by_correlation.len() {
-            self.by_correlation.shrink_to(2 * self.by_correlation.len());
-        }
+        shrink(&mut self.groups);
+        shrink(&mut self.by_id);
         Some(span)
     }
 
-    /// The open spans of a correlation id, the latest first.
-    pub fn of(&self, correlation: Correlation) -> impl Iterator<Item = (Number, &Open)> {
-        let numbers = self.by_correlation.get(&correlation).map(Vec::as_slice).unwrap_or_default();
-        let youngest = numbers.iter().rev().take(MAX_SEARCHED);
-        youngest.filter_map(|number| Some((*number, self.spans.get(number)?)))
+    /// Removes everything.
+    pub fn clear(&mut self) {
+        *self = Self { next: self.next, ..Self::new(self.limits) };
     }
 
-    /// Adds an event to a span.
+    /// A span by its number.
+    pub fn get(&self, number: Number) -> Option<&Open> {
+        self.spans.get(&number)
+    }
+
+    /// A span by its number, to change what does not use memory.
+    pub fn get_mut(&mut self, number: Number) -> Option<&mut Open> {
+        self.spans.get_mut(&number)
+    }
+
+    /// The spans of a correlation id, the latest first.
+    pub fn of(&self, correlation: Correlation) -> impl Iterator<Item = (Number, &Open)> {
+        let numbers = self.groups.get(&correlation).map(Group::latest).unwrap_or_default();
+        numbers.iter().rev().filter_map(|number| Some((*number, self.spans.get(number)?)))
+    }
+
+    /// The innermost span that another one may be within: see [`Group::enclosing`].
+    pub fn enclosing(
+        &self,
+        correlation: Correlation,
+        operation_hash: u64,
+        before: Number,
+        fits: impl Fn(&Open) -> bool,
+    ) -> Option<Number> {
+        self.groups.get(&correlation)?.enclosing(&self.spans, operation_hash, before, fits)
+    }
+
+    /// A span to which the worker gave this id: in the same trace, if that is known, or else of the same
+    /// correlation id.
+    pub fn find(
+        &self,
+        span_id: SpanId,
+        correlation: Correlation,
+        trace_id: Option<TraceId>,
+    ) -> Option<Number> {
+        let scope = trace_id.map_or(Scope::Correlation(correlation), Scope::Trace);
+        self.by_id.get(&(scope, span_id)).copied()
+    }
+
+    /// Adds an event to a span that is still open.
     pub fn add_event(&mut self, number: Number, event: span::Event) {
-        if let Some(span) = self.spans.get_mut(&number) {
-            self.bytes -= span.memory();
-            span.events.push(event);
-            self.bytes += span.memory();
+        let is_given_up = self.is_given_up(number);
+        match self.spans.get_mut(&number) {
+            Some(span) if is_given_up => span.events.dropped += 1,
+            Some(span) => {
+                self.open_bytes -= span.memory();
+                span.events.push(event);
+                self.open_bytes += span.memory();
+            }
+            None => {}
         }
     }
 
-    /// The oldest span.
-    pub fn oldest(&self) -> Option<(Number, &Open)> {
-        self.spans.first_key_value().map(|(number, span)| (*number, span))
+    /// Whether a span was sent without an end.
+    pub fn is_given_up(&self, number: Number) -> bool {
+        number < self.first_open
+    }
+
+    /// The open spans from a number on, the oldest first.
+    pub fn open_from(&self, number: Number) -> impl Iterator<Item = (Number, &Open)> {
+        let open = self.spans.range(number.max(self.first_open)..);
+        open.map(|(number, span)| (*number, span))
+    }
+
+    /// The number of the oldest open span.
+    pub fn oldest(&self) -> Option<Number> {
+        self.open_from(0).next().map(|(number, _)| number)
     }
 
     /// Whether a limit is exceeded.
     pub fn overfull(&self) -> bool {
-        self.spans.len() > MAX_OPEN || self.bytes > MAX_OPEN_BYTES
+        self.open > self.limits.open || self.open_bytes > self.limits.open_bytes
     }
 
-    /// The number of spans, and their size in bytes.
-    pub fn size(&self) -> (usize, usize) {
-        (self.spans.len(), self.bytes)
+    /// The number of spans, the size of the open ones, and of those that were given up.
+    #[cfg(test)]
+    pub fn size(&self) -> (usize, usize, usize) {
+        (self.spans.len(), self.open_bytes, self.given_up_bytes)
+    }
+}
+
+fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
+    if map.capacity() > 64 + 8 * map.len() {
+        map.shrink_to(2 * map.len());
     }
 }

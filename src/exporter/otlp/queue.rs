@@ -1,6 +1,6 @@
 //! The queue of finished spans.
 
-use super::proto::trace::v1::{Span, SpanFlags};
+use super::proto::trace::v1::{Span, SpanFlags, span::SpanKind};
 use prost::Message as _;
 use std::collections::VecDeque;
 
@@ -22,6 +22,8 @@ pub struct Finished {
     pub span: Span,
     /// Whether an enclosing span may still become its parent.
     pub adoptable: bool,
+    /// Whether the worker gave the kind.
+    pub has_given_kind: bool,
 }
 
 /// Spans in the order in which they ended.
@@ -54,11 +56,14 @@ impl Queue {
     }
 
     /// Makes a span whose start was not seen the parent of queued spans within it that have the same parent
-    /// as itself.
+    /// as itself. Spans of the same operation are taken to have run at the same time instead.
     pub fn adopt(&mut self, parent: &Span) {
         let latest = self.waiting.iter_mut().rev().take(MAX_SEARCHED);
-        for (Finished { span, .. }, _) in latest.filter(|(finished, _)| finished.adoptable) {
-            if span.trace_id == parent.trace_id
+        // Two spans have the same id only if the worker has given it to them.
+        for (Finished { span, has_given_kind, .. }, _) in latest.filter(|(finished, _)| finished.adoptable) {
+            if span.name != parent.name
+                && span.span_id != parent.span_id
+                && span.trace_id == parent.trace_id
                 && span.parent_span_id == parent.parent_span_id
                 && span.start_time_unix_nano >= parent.start_time_unix_nano
                 && span.end_time_unix_nano <= parent.end_time_unix_nano
@@ -66,6 +71,9 @@ impl Queue {
                 span.parent_span_id.clone_from(&parent.span_id);
                 // The new parent is not remote, even if the previous one was.
                 span.flags = parent.flags & !(SpanFlags::ContextIsRemoteMask as u32);
+                if !*has_given_kind {
+                    span.kind = SpanKind::Internal.into();
+                }
             }
         }
     }
@@ -111,7 +119,8 @@ mod tests {
     use super::*;
 
     fn span(name: &str) -> Finished {
-        Finished { span: Span { name: name.into(), ..Span::default() }, adoptable: true }
+        let span = Span { name: name.into(), ..Span::default() };
+        Finished { span, adoptable: true, has_given_kind: false }
     }
 
     #[test]

@@ -1,29 +1,40 @@
 //! The resource that spans and metrics describe: <https://opentelemetry.io/docs/specs/semconv/resource/>.
 
+use super::environment::Environment;
 use super::proto::{
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
     resource::v1,
 };
 use crate::{exporter::trace_ids::Random, system::log::PROGRAM, worker::state::WorkerState};
 use nix::unistd::gethostname;
-use std::sync::Arc;
+use std::{
+    env,
+    sync::{Arc, LazyLock},
+};
+
+/// The attribute with the service instance's id.
+const INSTANCE_ID: &str = "service.instance.id";
 
 /// The attributes of the worker.
 #[derive(Debug)]
 pub struct Resource {
     /// Attributes of the environment; the last one of a name is used.
     given: Vec<(String, String)>,
-    instance: String,
     host: Option<String>,
     /// `None` in a replay.
     worker: Option<Arc<WorkerState>>,
 }
 
 impl Resource {
-    /// A new instance of the service, with a random instance id.
+    /// The attributes given by the environment, and those that can be detected.
     pub fn new(given: Vec<(String, String)>, worker: Option<Arc<WorkerState>>) -> Self {
         let host = gethostname().ok().and_then(|name| name.into_string().ok());
-        Self { given, instance: Random::default().uuid(), host, worker }
+        Self { given, host, worker }
+    }
+
+    /// The id of the service instance, as it is sent.
+    pub fn instance(&self) -> &str {
+        given_instance(&self.given).unwrap_or(instance_id())
     }
 
     /// The message. It is made for each request because the process id is known only once the worker runs.
@@ -42,7 +53,7 @@ impl Resource {
         };
         let text = |text: &str| Value::StringValue(text.into());
         set("service.name", text(&service));
-        set("service.instance.id", text(&self.instance));
+        set(INSTANCE_ID, text(self.instance()));
         if let Some(host) = &self.host {
             set("host.name", text(host));
         }
@@ -58,6 +69,21 @@ impl Resource {
         }
         v1::Resource { attributes, ..v1::Resource::default() }
     }
+}
+
+fn given_instance(attributes: &[(String, String)]) -> Option<&str> {
+    attributes.iter().rfind(|(key, _)| key == INSTANCE_ID).map(|(_, id)| id.as_str())
+}
+
+/// The id of this process as an instance of its service: that of OTEL_RESOURCE_ATTRIBUTES, or a random one.
+/// All exporters derive the same trace ids from it.
+pub fn instance_id() -> &'static str {
+    static ID: LazyLock<String> = LazyLock::new(|| {
+        let (environment, _) = Environment::read(None, &|name| env::var_os(name));
+        let given = given_instance(&environment.attributes).map(str::to_owned);
+        given.unwrap_or_else(|| Random::default().uuid())
+    });
+    &ID
 }
 
 /// The instrumentation scope of all spans and metrics.
@@ -101,7 +127,9 @@ mod tests {
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let given =
             vec![pair("service.name", "a"), pair("service.instance.id", "7"), pair("service.name", "b")];
-        let message = Resource::new(given, None).message();
+        let resource = Resource::new(given, None);
+        assert_eq!(resource.instance(), "7");
+        let message = resource.message();
         assert_eq!(text(&message, "service.name").as_deref(), Some("b"));
         assert_eq!(text(&message, "service.instance.id").as_deref(), Some("7"));
         assert!(text(&message, "host.name").is_some());

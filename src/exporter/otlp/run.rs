@@ -14,7 +14,8 @@ use super::{
     request::{Request, room},
     resource::Resource,
     retry::{GivenUp, Outcome, deliver},
-    spans::Spans,
+    spans::{self, Spans},
+    timestamps::Timestamps,
 };
 use crate::{
     exporter::{
@@ -65,6 +66,7 @@ struct Exporter {
     resource: Resource,
     drain: Drain,
     spans: Spans,
+    timestamps: Timestamps,
     queue: Queue,
     /// How many of the queue's spans have waited for the schedule delay.
     flushable: usize,
@@ -118,12 +120,19 @@ impl Exporter {
                 undelivered: Undelivered::default(),
             })
         };
+        let resource = Resource::new(environment.attributes.clone(), mode.worker().cloned());
+        let instance = resource.instance().to_owned();
         Ok(Self {
             feed,
             measures: settings.measures,
-            resource: Resource::new(environment.attributes.clone(), mode.worker().cloned()),
+            resource,
             drain,
-            spans: Spans::new(settings.flat, settings.span_timeout),
+            spans: Spans::new(spans::Options {
+                flat: settings.flat,
+                timeout: settings.span_timeout,
+                instance,
+            }),
+            timestamps: Timestamps::new(mode.worker().is_some()),
             queue: Queue::new(environment.batches.max_queue, lossless),
             flushable: 0,
             aggregator: Aggregator::new(settings.max_series),
@@ -172,7 +181,7 @@ impl Exporter {
                     self.take(&events);
                 }
                 _ = flush_spans.tick() => {
-                    self.spans.expire(Instant::now(), &mut self.queue);
+                    self.spans.find_overdue(Instant::now());
                     self.flushable = self.queue.len();
                 }
                 // While the last ones are still to be sent, these would only be more of the same.
@@ -229,6 +238,7 @@ impl Exporter {
     /// Takes events: they end spans and change metrics.
     fn take(&mut self, events: &[Event]) {
         let now = Instant::now();
+        self.feed.count(Counter::TimestampsOdd, self.timestamps.odd(events, SystemTime::now()));
         for event in events {
             let context = self.spans.take(event, now, &mut self.queue);
             let timestamp_ns = event.event.timestamp_ns;
@@ -338,7 +348,11 @@ impl Exporter {
 
     /// Updates the exporter's counters.
     fn count(&mut self) {
-        self.feed.count(Counter::SpansIncomplete, self.spans.take_incomplete());
+        let spans = self.spans.take_counts();
+        self.feed.count(Counter::SpansIncomplete, spans.incomplete);
+        self.feed.count(Counter::SpansOverdue, spans.overdue);
+        self.feed.count(Counter::SpansUnsampled, spans.unsampled);
+        self.feed.count(Counter::ContextInvalid, spans.invalid);
         self.feed.count(Counter::SpansDropped, self.queue.take_dropped());
         let counts = self.aggregator.counts();
         let before = std::mem::replace(&mut self.counted, counts);

@@ -2,267 +2,282 @@
 //!
 //! # Which end belongs to which start
 //!
-//! They have the same operation and correlation id, and their metadata does not conflict (metadata that
+//! One with the same `span_id` in its metadata, in the same trace or of the same correlation id. Otherwise
+//! they have the same operation and correlation id, and their metadata does not conflict (metadata that
 //! describes an error is ignored). Of several such starts one with exactly the end's metadata is preferred,
 //! then the one nearest to the end's time minus its duration or, without a duration, the latest.
 //!
-//! An end without a start becomes a span of its duration. A start without an end is closed as incomplete:
-//! after the timeout, when the worker exits, or as the oldest when there are too many.
+//! An end without a start becomes a span of its duration. A span lasts from its start for the measured
+//! duration: clocks may have been set in between. Without one the timestamps count.
+//!
+//! A span that is open for longer than the timeout is counted, and stays open. Nothing is sent before its
+//! end, unless too many are open: then the oldest is given up and sent as incomplete. If its end comes later
+//! it is sent again, with the same ids, start and parent. When the worker exits all open spans are sent as
+//! incomplete.
+//!
+//! # Ids
+//!
+//! Ids in the metadata are taken as they are ([`trace_context`](crate::exporter::trace_context)). The start's
+//! count; an end can only add a parent.
 //!
 //! # Which span is the parent
 //!
-//! A `traceparent` in the metadata of the start names the parent. Otherwise it is the innermost enclosing
-//! span: one of the same correlation id and trace that was open when this one started and is still open when
-//! it ends. So the parent is known at the end, but a span's own ids and trace are known from its start on.
+//! A `parent_span_id` in the metadata names the parent, or else a `traceparent`. Otherwise it is the
+//! innermost enclosing span: one of the same correlation id and trace that was open when this one started and
+//! is still open when it ends, and that does not run at the same time as this one ([`group`](super::group)).
+//! So the parent is known at the end, but a span's own ids and trace are known from its start on.
 //!
 //! A span without a start is first seen when it ends, after its children. It becomes the parent of spans
 //! within it that have the same parent as itself and are still in the [`Queue`], where most spans wait for
 //! seconds.
+//!
+//! # Sampling
+//!
+//! A `traceparent` whose caller has decided against sampling makes an unsampled span, and so are all spans
+//! below it. They take part in all of the above, but they are not sent, and exemplars do not point at them.
 
 use super::proto::{
     common::v1::any_value::Value,
-    trace::v1::{Span, SpanFlags},
+    trace::v1::{Span, SpanFlags, span::SpanKind},
 };
 use super::{
-    attributes::{Attributes, MAX_NAME_BYTES},
-    convert::{ERROR_KEYS, describe_error, duration_ns, finish, span_event, time_ns},
-    open::{Correlation, Events, Number, Open, OpenSpans, Parent},
+    attributes::Attributes,
+    convert::{ERROR_KEYS, describe_error, duration_ns, finish, time_ns},
+    metadata::{Given, Kind, fingerprints},
+    open::{LIMITS, Limits, Number, Open, OpenSpans, Parent},
     queue::{Finished, Queue},
 };
-use crate::exporter::{
-    event::{Event, Phase, cut},
-    trace_ids::{Context, Random, Traceparent, trace_id},
+use crate::{
+    exporter::{
+        event::{Event, Phase},
+        trace_ids::{Context, Random, SAMPLED},
+    },
+    system::{log, value::Period},
 };
 use std::time::{Duration, Instant};
 
 /// The attribute of a span without an end.
 pub const INCOMPLETE: &str = "snakepit.incomplete";
 
-/// The trace flag of traces without a sampling decision by a caller.
-const SAMPLED: u8 = 1;
-
 /// Turns events into spans.
 #[derive(Debug)]
 pub struct Spans {
     open: OpenSpans,
-    flat: bool,
-    timeout: Duration,
+    options: Options,
     random: Random,
     /// The time of the last event, by the worker's clock.
     last_ns: u64,
-    incomplete: u64,
+    /// Spans with lower numbers have been checked for being overdue.
+    first_in_time: Number,
+    counts: Counts,
+}
+
+/// How spans are made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Only the metadata gives a span a parent.
+    pub flat: bool,
+    /// After this time an open span is overdue.
+    pub timeout: Duration,
+    /// The service instance, for trace ids.
+    pub instance: String,
+}
+
+/// What happened to spans that are not exported as usual.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Spans sent without an end.
+    pub incomplete: u64,
+    /// Spans that were open for longer than the timeout.
+    pub overdue: u64,
+    /// Spans that were not sent because their trace is not sampled.
+    pub unsampled: u64,
+    /// Events with an invalid value in the context.
+    pub invalid: u64,
 }
 
 impl Spans {
-    /// With `flat` only a `traceparent` gives a span a parent.
-    pub fn new(flat: bool, timeout: Duration) -> Self {
-        let open = OpenSpans::default();
-        Self { open, flat, timeout, random: Random::default(), last_ns: 0, incomplete: 0 }
+    /// No spans yet.
+    pub fn new(options: Options) -> Self {
+        Self::with_limits(options, LIMITS)
+    }
+
+    fn with_limits(options: Options, limits: Limits) -> Self {
+        Self {
+            open: OpenSpans::new(limits),
+            options,
+            random: Random::default(),
+            last_ns: 0,
+            first_in_time: 0,
+            counts: Counts::default(),
+        }
     }
 
     /// Handles an event: queues the span that it ends, and returns the span that the event belongs to, if
-    /// there is one.
+    /// there is one and it is sampled.
     pub fn take(&mut self, event: &Event, now: Instant, queue: &mut Queue) -> Option<Context> {
         self.last_ns = time_ns(event);
+        let given = Given::of(event);
+        if let Some(key) = given.invalid {
+            self.counts.invalid += 1;
+            log::limited!(INFO, "otlp: {}: the metadata '{key}' is not valid and not used", event.name());
+        }
         match event.phase() {
-            Phase::Start => Some(self.start(event, now, queue)),
-            Phase::Stop | Phase::Exception => Some(self.end(event, queue)),
-            Phase::Point => self.point(event),
+            Phase::Start => self.start(event, &given, now, queue),
+            Phase::Stop | Phase::Exception => self.end(event, &given, now, queue),
+            Phase::Point => self.point(event, &given),
         }
     }
 
-    /// Closes spans that have been open for longer than the timeout.
-    pub fn expire(&mut self, now: Instant, queue: &mut Queue) {
-        while let Some((number, span)) = self.open.oldest() {
-            if now.saturating_duration_since(span.seen) < self.timeout {
-                return;
+    /// Counts spans that have been open for longer than the timeout.
+    pub fn find_overdue(&mut self, now: Instant) {
+        for (number, span) in self.open.open_from(self.first_in_time) {
+            if now.saturating_duration_since(span.seen) < self.options.timeout {
+                break;
             }
-            self.close_incomplete(number, now, queue);
+            self.first_in_time = number + 1;
+            self.counts.overdue += 1;
+            let timeout = Period(self.options.timeout);
+            log::limited!(
+                INFO,
+                "otlp: {} runs for longer than {timeout} (--otlp-span-timeout)",
+                span.operation
+            );
         }
     }
 
-    /// Closes all open spans.
+    /// Sends all open spans as incomplete, and forgets them.
     pub fn close(&mut self, now: Instant, queue: &mut Queue) {
-        while let Some((number, _)) = self.open.oldest() {
-            self.close_incomplete(number, now, queue);
+        while let Some(number) = self.open.oldest() {
+            self.give_up(number, now, queue);
         }
+        self.open.clear();
     }
 
-    /// How many were closed as incomplete since the last call.
-    pub fn take_incomplete(&mut self) -> u64 {
-        std::mem::take(&mut self.incomplete)
+    /// What was counted since the last call.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
     }
 
-    fn start(&mut self, event: &Event, now: Instant, queue: &mut Queue) -> Context {
+    fn start(&mut self, event: &Event, given: &Given, now: Instant, queue: &mut Queue) -> Option<Context> {
+        let mut span = self.begin(event, given, time_ns(event), now);
         let mut attributes = Attributes::default();
-        attributes.add_metadata(event, |_| false);
-        let metadata = attributes.list.len();
+        attributes.add_metadata(event, |key, value| given.is_in(&span, key, value));
         attributes.add_measurements(event);
         attributes.list.shrink_to_fit();
-        let span = Open { seen: now, metadata, attributes, ..self.begin(event, time_ns(event), now) };
-        let context = span.context;
+        span.attributes = attributes;
+        span.metadata = fingerprints(event).into();
+        let context = sampled(&span);
         self.open.insert(span);
         while self.open.overfull() {
-            let Some((number, _)) = self.open.oldest() else { break };
-            self.close_incomplete(number, now, queue);
+            let Some(number) = self.open.oldest() else { break };
+            self.give_up(number, now, queue);
         }
         context
     }
 
-    /// A span that starts at a time, without attributes.
-    fn begin(&mut self, event: &Event, start_ns: u64, now: Instant) -> Open {
-        let id = &event.event.correlation_id;
-        let correlation = Correlation::new(id);
-        let given = event.event.metadata.get("traceparent").and_then(|text| Traceparent::parse(text));
-        let nests = !self.flat && given.is_none() && !correlation.is_none();
-        let around = if nests { self.innermost(correlation, start_ns, None, None) } else { None };
-        let around = around.map(|(_, span)| (span.context.trace_id, span.flags, span.parent));
-        let (trace_id, flags, parent) = match (given.or_else(|| Traceparent::parse(id)), around) {
-            (_, Some(around)) => around,
-            (Some(given), None) => {
-                (given.parent.trace_id, given.flags, Some(Parent::Remote(given.parent.span_id)))
-            }
-            (None, None) if correlation.is_none() => (self.random.trace_id(), SAMPLED, None),
-            (None, None) => (trace_id(id), SAMPLED, None),
-        };
-        Open {
-            operation: cut(event.operation(), MAX_NAME_BYTES).into(),
-            correlation,
-            context: Context { trace_id, span_id: self.random.span_id() },
-            parent,
-            flags,
-            nests,
-            start_ns,
-            seen: now,
-            attributes: Attributes::default(),
-            metadata: 0,
-            events: Events::default(),
-        }
-    }
-
-    fn end(&mut self, event: &Event, queue: &mut Queue) -> Context {
-        let end_ns = time_ns(event);
+    fn end(&mut self, event: &Event, given: &Given, now: Instant, queue: &mut Queue) -> Option<Context> {
+        let at_ns = time_ns(event);
         let duration_ns = duration_ns(event);
-        let expected_ns = end_ns.saturating_sub(duration_ns.unwrap_or_default());
-        let found =
-            self.matching(event, expected_ns).and_then(|number| Some((number, self.open.remove(number)?)));
-        let started = found.is_some();
-        let (number, mut open) = match found {
-            Some((number, open)) => (Some(number), open),
-            None => (None, self.begin(event, expected_ns, Instant::now())),
-        };
-        let (parent, flags) = self.parent(&open, number);
-        let failed = event.phase() == Phase::Exception;
-        let exported_elsewhere = |key: &str| failed && ERROR_KEYS.contains(&key);
-        open.attributes.add_metadata(event, exported_elsewhere);
-        open.attributes.add_measurements(event);
-        let status = failed.then(|| describe_error(event, end_ns, &mut open));
-        let context = open.context;
-        // The measured duration takes precedence over timestamps that a clock or the pipe has moved closer
-        // together.
-        open.start_ns = open.start_ns.min(expected_ns);
-        let adoptable = open.nests;
-        let span = Span { parent_span_id: parent, flags, status, ..finish(open, end_ns) };
-        if adoptable && !started {
-            queue.adopt(&span);
+        let expected_ns = at_ns.saturating_sub(duration_ns.unwrap_or_default());
+        let number = self.matching(event, given, expected_ns);
+        if let Some(number) = number {
+            self.settle(number, given);
         }
-        queue.push(Finished { span, adoptable });
-        context
-    }
-
-    /// Closes a span as incomplete.
-    fn close_incomplete(&mut self, number: Number, now: Instant, queue: &mut Queue) {
-        let Some(mut open) = self.open.close_incomplete(number) else { return };
-        self.incomplete += 1;
-        let (parent, flags) = self.parent(&open, Some(number));
-        open.attributes.set(INCOMPLETE, Value::BoolValue(true));
-        // It was open for this long, and at the last event. In a replay the latter is later.
-        let waited = now.saturating_duration_since(open.seen).as_nanos();
-        let waited_ns = u64::try_from(waited).unwrap_or(u64::MAX);
-        let end_ns = open.start_ns.saturating_add(waited_ns).max(self.last_ns);
-        let adoptable = open.nests;
-        let span = Span { parent_span_id: parent, flags, ..finish(open, end_ns) };
-        queue.push(Finished { span, adoptable });
-    }
-
-    /// Adds an event without a phase to the innermost open span of its correlation id.
-    fn point(&mut self, event: &Event) -> Option<Context> {
-        let correlation = Correlation::new(&event.event.correlation_id);
-        if correlation.is_none() {
+        let found = number.and_then(|number| self.open.end(number));
+        let started = found.is_some();
+        let mut span = found.unwrap_or_else(|| self.begin(event, given, expected_ns, now));
+        let end_ns = match duration_ns {
+            Some(duration_ns) if started => span.start_ns.saturating_add(duration_ns),
+            _ => at_ns.max(span.start_ns),
+        };
+        let failed = event.phase() == Phase::Exception;
+        let mut attributes = std::mem::take(&mut span.attributes);
+        attributes.add_metadata(event, |key, value| {
+            failed && ERROR_KEYS.contains(&key) || given.is_in(&span, key, value)
+        });
+        attributes.add_measurements(event);
+        span.attributes = attributes;
+        span.kind = given.kind.unwrap_or(span.kind);
+        let status = failed.then(|| describe_error(event, end_ns, &mut span));
+        let context = sampled(&span);
+        let mut finished = self.finished(span, end_ns);
+        finished.span.status = status;
+        if context.is_none() {
+            self.counts.unsampled += 1;
             return None;
         }
-        let (number, span) = self.innermost(correlation, u64::MAX, None, None)?;
-        let context = span.context;
-        let mut attributes = Attributes::default();
-        attributes.add_metadata(event, |_| false);
-        attributes.add_measurements(event);
-        self.open.add_event(number, span_event(event.name(), time_ns(event), attributes));
-        Some(context)
+        if finished.adoptable && !started {
+            queue.adopt(&finished.span);
+        }
+        queue.push(finished);
+        context
     }
 
-    /// The open span that an event ends.
-    fn matching(&self, event: &Event, expected_ns: u64) -> Option<Number> {
-        let operation = cut(event.operation(), MAX_NAME_BYTES);
-        let mut metadata = Attributes::default();
-        metadata.add_metadata(event, |key| key.starts_with("error_") || key == "traceback");
-        let all = self.open.of(Correlation::new(&event.event.correlation_id));
-        let same = all.filter(|(_, span)| *span.operation == *operation);
-        let ranked = same.filter_map(|(number, span)| {
-            let differs = !agrees(span, &metadata)?;
-            Some(((differs, span.start_ns.abs_diff(expected_ns)), number))
-        });
-        ranked.min_by_key(|(rank, _)| *rank).map(|(_, number)| number)
+    /// Sends a span as incomplete.
+    fn give_up(&mut self, number: Number, now: Instant, queue: &mut Queue) {
+        self.settle(number, &Given::default());
+        let parent = self.open.get(number).and_then(|span| self.parent(span));
+        if let Some(span) = self.open.get_mut(number) {
+            // It stays the same until the end comes.
+            (span.parent, span.nests) = (parent, false);
+        }
+        let Some(mut span) = self.open.give_up(number) else { return };
+        if sampled(&span).is_none() {
+            self.counts.unsampled += 1;
+            return;
+        }
+        self.counts.incomplete += 1;
+        span.attributes.set(INCOMPLETE, Value::BoolValue(true));
+        // It was open for this long, and at the last event. In a replay the latter is later.
+        let waited = now.saturating_duration_since(span.seen).as_nanos();
+        let waited_ns = u64::try_from(waited).unwrap_or(u64::MAX);
+        let end_ns = span.start_ns.saturating_add(waited_ns).max(self.last_ns);
+        queue.push(self.finished(span, end_ns));
     }
 
-    /// The innermost open span of a correlation id that had started by a time; if given, one that started
-    /// before the span of this number and is in the same trace as another.
-    fn innermost(
-        &self,
-        correlation: Correlation,
-        start_ns: u64,
-        before: Option<Number>,
-        like: Option<&Open>,
-    ) -> Option<(Number, &Open)> {
-        self.open.of(correlation).find(|(number, span)| {
-            span.start_ns <= start_ns
-                && before.is_none_or(|before| *number < before)
-                && like.is_none_or(|like| like.context.trace_id == span.context.trace_id)
-        })
+    /// The parent of a span that ends now.
+    fn parent(&self, span: &Open) -> Option<Parent> {
+        let around = span.around.filter(|_| span.nests).and_then(|number| self.open.get(number));
+        let around = around.map(|around| around.context.span_id);
+        let parent = around.map(|span_id| Parent { span_id, is_remote: Some(false) }).or(span.parent);
+        // The worker may have given two spans the same id.
+        parent.filter(|parent| parent.span_id != span.context.span_id)
     }
 
-    /// The id of a span's parent, empty without one, and the span's flags.
-    fn parent(&self, span: &Open, number: Option<Number>) -> (Vec<u8>, u32) {
-        let around = if span.nests {
-            self.innermost(span.correlation, span.start_ns, number, Some(span))
-        } else {
-            None
+    /// The message of a span with its end and its parent.
+    fn finished(&self, span: Open, end_ns: u64) -> Finished {
+        let parent = self.parent(&span);
+        // Without a parent there is no remote one either.
+        let remoteness = match parent.map_or(Some(false), |parent| parent.is_remote) {
+            Some(true) => SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32,
+            Some(false) => SpanFlags::ContextHasIsRemoteMask as u32,
+            None => 0,
         };
-        let known = u32::from(span.flags) | SpanFlags::ContextHasIsRemoteMask as u32;
-        match (around, span.parent) {
-            (Some((_, parent)), _) => (parent.context.span_id.to_vec(), known),
-            (None, Some(Parent::Incomplete(parent))) => (parent.to_vec(), known),
-            (None, Some(Parent::Remote(parent))) => {
-                (parent.to_vec(), known | SpanFlags::ContextIsRemoteMask as u32)
-            }
-            (None, None) => (Vec::new(), known),
+        Finished {
+            adoptable: span.nests,
+            has_given_kind: matches!(span.kind, Kind::Given(_)),
+            span: Span {
+                parent_span_id: parent.map(|parent| parent.span_id.to_vec()).unwrap_or_default(),
+                flags: u32::from(span.flags) | remoteness,
+                kind: SpanKind::from(span.kind).into(),
+                ..finish(span, end_ns)
+            },
         }
     }
 }
 
-/// Whether a start has the same metadata as an end; `None` if they conflict.
-fn agrees(span: &Open, end: &Attributes) -> Option<bool> {
-    let start = span.attributes.list.get(..span.metadata).unwrap_or_default();
-    let mut shared = 0;
-    for attribute in start {
-        if let Some(other) = end.list.iter().find(|other| other.key == attribute.key) {
-            if other.value != attribute.value {
-                return None;
-            }
-            shared += 1;
-        }
-    }
-    Some(shared == start.len() && shared == end.list.len())
+fn is_sampled(flags: u8) -> bool {
+    flags & SAMPLED != 0
 }
+
+/// The ids of a span that exemplars may point at.
+fn sampled(span: &Open) -> Option<Context> {
+    is_sampled(span.flags).then_some(span.context)
+}
+
+mod begin;
+mod related;
 
 #[cfg(test)]
 mod property;

@@ -3,17 +3,26 @@
 use crate::exporter::{
     event::Event,
     metrics::aggregate::Exemplar,
-    trace_ids::{Context, Traceparent, trace_id},
+    otlp::resource::instance_id,
+    trace_context::TraceContext,
+    trace_ids::{SAMPLED, Traceparent, trace_id},
 };
 
 /// The exemplar of an event's value, with the trace id that the OTLP exporter would use, if the event has a
-/// correlation id or a `traceparent`. The span id is known only from a `traceparent`; otherwise it is zero.
+/// correlation id, a `traceparent` or a `trace_id` in its metadata, and the caller has not decided against
+/// sampling. The span id is known only from the metadata or a `traceparent`; otherwise it is zero.
 pub fn of(event: &Event, value: f64) -> Option<Exemplar> {
     let id = &event.event.correlation_id;
-    let given = event.event.metadata.get("traceparent").and_then(|text| Traceparent::parse(text));
-    let given = given.or_else(|| Traceparent::parse(id)).map(|given| given.parent);
-    let from_id = || (!id.is_empty()).then(|| Context { trace_id: trace_id(id), span_id: [0; 8] });
-    let Context { trace_id, span_id } = given.or_else(from_id)?;
+    let context = TraceContext::of(event);
+    let caller = context.traceparent.or_else(|| Traceparent::parse(id));
+    if caller.is_some_and(|caller| caller.flags & SAMPLED == 0) {
+        return None;
+    }
+    let caller = caller.map(|caller| caller.parent);
+    let from_id = || (!id.is_empty()).then(|| trace_id(id, instance_id()));
+    let trace_id = context.trace_id.or(caller.map(|caller| caller.trace_id)).or_else(from_id)?;
+    let callers_span = caller.filter(|caller| caller.trace_id == trace_id).map(|caller| caller.span_id);
+    let span_id = context.span_id.or(callers_span).unwrap_or_default();
     Some(Exemplar { value, timestamp_ns: event.event.timestamp_ns, trace_id, span_id })
 }
 
@@ -23,10 +32,15 @@ mod tests {
     use crate::event::proto::bridge::TelemetryEvent;
 
     fn ids(correlation_id: &str, parent: Option<&str>) -> Option<(u128, u64)> {
-        let metadata = parent.map(|parent| ("traceparent".to_owned(), parent.to_owned()));
+        let metadata: Vec<_> = parent.map(|parent| ("traceparent", parent)).into_iter().collect();
+        ids_of(correlation_id, &metadata)
+    }
+
+    fn ids_of(correlation_id: &str, metadata: &[(&str, &str)]) -> Option<(u128, u64)> {
+        let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let event = TelemetryEvent {
             correlation_id: correlation_id.into(),
-            metadata: metadata.into_iter().collect(),
+            metadata: metadata.collect(),
             ..TelemetryEvent::default()
         };
         let exemplar = of(&event.into(), 1.0)?;
@@ -40,8 +54,18 @@ mod tests {
         let parent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
         assert_eq!(ids("abc", Some(parent)), Some((id, 0x00f0_67aa_0ba9_02b7)));
         assert_eq!(ids(parent, None), Some((id, 0x00f0_67aa_0ba9_02b7)));
-        let hashed = Some((u128::from_be_bytes(trace_id("abc")), 0));
+        let hashed = Some((u128::from_be_bytes(trace_id("abc", instance_id())), 0));
         assert_eq!(ids("abc", Some("00-x-y")), hashed);
         assert_eq!(ids("", None), None);
+        let span = ("span_id", "00F067AA0BA902B7");
+        let trace = ("trace_id", "0af7651916cd43dd8448eb211c80319c");
+        assert_eq!(ids_of("", &[span, trace]), Some((id, 0x00f0_67aa_0ba9_02b7)));
+        assert_eq!(ids_of("abc", &[trace]), Some((id, 0)));
+    }
+
+    #[test]
+    fn an_unsampled_trace_has_no_exemplar() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00";
+        assert_eq!((ids("abc", Some(parent)), ids(parent, None)), (None, None));
     }
 }

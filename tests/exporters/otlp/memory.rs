@@ -10,7 +10,10 @@ use telemetry_sidecar::{
     exporter::{
         event::Event,
         metrics::{aggregate::Aggregator, sample::Measures},
-        otlp::{queue::Queue, spans::Spans},
+        otlp::{
+            queue::Queue,
+            spans::{Options, Spans},
+        },
     },
 };
 
@@ -65,7 +68,8 @@ fn a_hundred_thousand_traces_take_a_few_megabytes() {
     let now = Instant::now();
     let before = USED.get();
     let used = || USED.get() - before;
-    let mut spans = Spans::new(false, Duration::from_secs(600));
+    let instance = "instance".into();
+    let mut spans = Spans::new(Options { flat: false, timeout: Duration::from_secs(600), instance });
     // The default size; the queue is never emptied.
     let mut queue = Queue::new(2048, false);
     let mut aggregator = Aggregator::new(1000);

@@ -6,6 +6,7 @@ mod exporting;
 mod failures;
 mod memory;
 mod tls;
+mod traces;
 
 use crate::support::{Sidecar, run, wait_for};
 use collector::{Collector, Protocol, Received, Reply};

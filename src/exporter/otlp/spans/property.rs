@@ -1,12 +1,14 @@
 //! Whatever events come, the spans are sound.
 
 use super::{
-    tests::{REMOTE, event},
+    tests::{REMOTE, event, options},
     *,
 };
 use crate::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value};
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::collections::{HashMap, HashSet};
+
+const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 /// Events of few names, ids and times, so that they meet.
 fn events() -> impl Strategy<Value = Vec<TelemetryEvent>> {
@@ -21,7 +23,7 @@ fn events() -> impl Strategy<Value = Vec<TelemetryEvent>> {
         1 => any::<f64>().prop_map(|ns| Some(telemetry_value::Value::FloatValue(ns))),
     ];
     let metadata = vec((prop_oneof![Just("k"), Just("l"), Just("error_type")], "[xy]"), 0..2);
-    let traceparent = prop::bool::weighted(0.1);
+    let traceparent = prop_oneof![8 => Just(None), 1 => Just(Some(REMOTE)), 1 => Just(Some(UNSAMPLED))];
     vec((name, id, at, duration, metadata, traceparent), 0..80).prop_map(|all| {
         let made = all.into_iter().map(|(name, id, at, duration, metadata, traceparent)| {
             let mut event = event(&name, at, id);
@@ -29,46 +31,84 @@ fn events() -> impl Strategy<Value = Vec<TelemetryEvent>> {
                 event.measurements.insert("duration".into(), TelemetryValue { value: Some(duration) });
             }
             event.metadata.extend(metadata.into_iter().map(|(key, value)| (key.to_owned(), value)));
-            if traceparent {
-                event.metadata.insert("traceparent".into(), REMOTE.into());
-            }
+            event.metadata.extend(traceparent.map(|text| ("traceparent".to_owned(), text.to_owned())));
             event
         });
         made.collect()
     })
 }
 
+/// Adds ids that the worker gives, which may contradict each other.
+fn with_ids(events: Vec<TelemetryEvent>, ids: Vec<(u64, u64, u64)>) -> Vec<TelemetryEvent> {
+    let with = |(mut event, (span, parent, trace)): (TelemetryEvent, _)| {
+        // An id of zeros is invalid.
+        let ids = [("span_id", format!("{span:016x}")), ("parent_span_id", format!("{parent:016x}"))];
+        event.metadata.extend(ids.map(|(key, id)| (key.to_owned(), id)));
+        event.metadata.insert("trace_id".into(), format!("{trace:032x}"));
+        event
+    };
+    events.into_iter().zip(ids).map(with).collect()
+}
+
+/// Limits on open spans that few events exceed.
+fn limits() -> impl Strategy<Value = Limits> {
+    let open = prop_oneof![1..10usize, Just(1000)];
+    let given_up_bytes = prop_oneof![0..3000usize, Just(usize::MAX)];
+    let limits = |(open, given_up_bytes)| Limits { open, open_bytes: usize::MAX, given_up_bytes };
+    (open, given_up_bytes).prop_map(limits)
+}
+
+fn is_incomplete(span: &Span) -> bool {
+    span.attributes.iter().any(|attribute| attribute.key == INCOMPLETE)
+}
+
 proptest! {
     #![proptest_config(Config { failure_persistence: None, ..Config::default() })]
 
     #[test]
-    fn any_events_make_sound_spans(events in events(), flat: bool, expire: bool) {
+    fn any_events_make_sound_spans(events in events(), flat: bool, limits in limits()) {
         let ends = events.iter().filter(|event| {
             matches!(event.event_parts[1].as_str(), "stop" | "exception")
         }).count();
         let starts = events.iter().filter(|event| event.event_parts[1] == "start").count();
-        let mut spans = Spans::new(flat, Duration::ZERO);
+        let callers = events.iter().filter_map(|event| event.metadata.get("traceparent"));
+        let is_sampled = !callers.into_iter().any(|caller| caller == UNSAMPLED);
+        let mut spans = Spans::with_limits(options(flat), limits);
         let mut queue = Queue::new(1000, false);
-        for (index, event) in events.into_iter().enumerate() {
+        for event in events {
             let context = spans.take(&event.clone().into(), Instant::now(), &mut queue);
-            prop_assert!(event.event_parts[1] == "happened" || context.is_some());
-            if expire && index % 20 == 19 {
-                spans.expire(Instant::now(), &mut queue);
-            }
+            prop_assert!(event.event_parts[1] == "happened" || !is_sampled || context.is_some());
+            spans.find_overdue(Instant::now());
         }
         spans.close(Instant::now(), &mut queue);
-        prop_assert_eq!(spans.open.size(), (0, 0), "what is closed is forgotten");
-        let incomplete = spans.take_incomplete();
+        prop_assert_eq!(spans.open.size(), (0, 0, 0), "what is closed is forgotten");
+        let counts = spans.take_counts();
         let spans = queue.take(usize::MAX, usize::MAX);
-        // Every end is a span, and so is every start that none of them took.
-        prop_assert_eq!(spans.len() as u64, ends as u64 + incomplete);
-        prop_assert!(incomplete <= starts as u64);
+        let (incomplete, complete): (Vec<_>, Vec<_>) = spans.iter().partition(|span| is_incomplete(span));
+        // Every end is a span, and so is every start that none of them took in time.
+        prop_assert_eq!(incomplete.len() as u64, counts.incomplete);
+        prop_assert!(incomplete.len() <= starts && complete.len() <= ends);
+        prop_assert!(complete.len() as u64 + counts.unsampled >= ends as u64);
+        prop_assert!(counts.unsampled == 0 || !is_sampled);
+        prop_assert!(counts.overdue <= starts as u64);
 
-        let by_id: HashMap<_, _> = spans.iter().map(|span| (span.span_id.clone(), span)).collect();
-        prop_assert_eq!(by_id.len(), spans.len(), "ids are unique");
+        let by_id = |spans: &[&Span]| -> HashMap<Vec<u8>, Span> {
+            spans.iter().map(|span| (span.span_id.clone(), (*span).clone())).collect()
+        };
+        let (given_up, mut by_id) = (by_id(&incomplete), by_id(&complete));
+        prop_assert_eq!((given_up.len(), by_id.len()), (incomplete.len(), complete.len()), "ids are unique");
+        for (id, given_up) in given_up {
+            let complete = by_id.entry(id).or_insert_with(|| given_up.clone());
+            let known = |span: &Span| {
+                let ids = (span.trace_id.clone(), span.parent_span_id.clone(), span.flags);
+                (span.name.clone(), span.start_time_unix_nano, ids)
+            };
+            prop_assert_eq!(known(complete), known(&given_up), "an end completes what was given up");
+        }
         for span in &spans {
             prop_assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
             prop_assert!(span.trace_id.len() == 16 && span.trace_id.iter().any(|byte| *byte != 0));
+            prop_assert!(span.flags & 1 == 1, "only sampled spans are sent");
             let keys: HashSet<_> = span.attributes.iter().map(|attribute| &attribute.key).collect();
             prop_assert_eq!(keys.len(), span.attributes.len(), "attributes are unique");
             let mut ancestor = span;
@@ -82,6 +122,35 @@ proptest! {
             }
             let remote = ancestor.flags & 0x200 != 0;
             prop_assert_eq!(ancestor.parent_span_id.is_empty(), !remote, "who is not here is remote");
+        }
+    }
+
+    #[test]
+    fn contradictory_ids_do_no_harm(
+        events in events(),
+        ids in vec((0..4u64, 0..4u64, 0..3u64), 80),
+        flat: bool,
+        limits in limits(),
+    ) {
+        let mut spans = Spans::with_limits(options(flat), limits);
+        let mut queue = Queue::new(1000, false);
+        let ends = events.iter().filter(|event| {
+            matches!(event.event_parts[1].as_str(), "stop" | "exception")
+        }).count();
+        for event in with_ids(events, ids) {
+            spans.take(&event.into(), Instant::now(), &mut queue);
+        }
+        spans.close(Instant::now(), &mut queue);
+        prop_assert_eq!(spans.open.size(), (0, 0, 0), "what is closed is forgotten");
+        let counts = spans.take_counts();
+        let spans = queue.take(usize::MAX, usize::MAX);
+        let complete = spans.iter().filter(|span| !is_incomplete(span)).count() as u64;
+        prop_assert_eq!(spans.len() as u64, complete + counts.incomplete);
+        prop_assert!(complete <= ends as u64 && complete + counts.unsampled >= ends as u64);
+        for span in &spans {
+            prop_assert!(span.start_time_unix_nano <= span.end_time_unix_nano);
+            prop_assert!(span.flags & 1 == 1, "only sampled spans are sent");
+            prop_assert_ne!(&span.parent_span_id, &span.span_id, "no span is its own parent");
         }
     }
 }

@@ -3,8 +3,13 @@
 use super::*;
 use crate::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value};
 use crate::exporter::otlp::proto::trace::v1::{Status, status::StatusCode};
+use crate::exporter::trace_ids::{self, TraceId};
 
-pub(super) const REMOTE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+mod given;
+mod long;
+mod nesting;
+
+pub(super) const REMOTE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// An event at a time in ns, of a correlation id.
 pub(super) fn event(name: &str, at: i64, id: &str) -> TelemetryEvent {
@@ -34,9 +39,19 @@ impl With for TelemetryEvent {
     }
 }
 
+/// The options: a timeout of a minute.
+pub(super) fn options(flat: bool) -> Options {
+    Options { flat, timeout: Duration::from_secs(60), instance: "instance".into() }
+}
+
+/// The trace id of a correlation id.
+fn trace_id(id: &str) -> TraceId {
+    trace_ids::trace_id(id, "instance")
+}
+
 /// The spans of events, then of the end.
 fn spans_of(flat: bool, events: impl IntoIterator<Item = TelemetryEvent>) -> Vec<Span> {
-    let mut spans = Spans::new(flat, Duration::from_secs(60));
+    let mut spans = Spans::new(options(flat));
     let mut queue = Queue::new(1000, false);
     for event in events {
         spans.take(&event.into(), Instant::now(), &mut queue);
@@ -129,7 +144,7 @@ fn an_end_belongs_to_the_start_nearest_to_its_time_less_its_duration() {
     let ends = ends.map(|(at, duration)| event("a.stop", at, "c").took(duration));
     let mut found: Vec<_> = spans_of(false, starts.into_iter().chain(ends)).iter().map(times).collect();
     found.sort_unstable();
-    assert_eq!(found, [(95, 1010), (200, 1000), (300, 1020)]);
+    assert_eq!(found, [(100, 1015), (200, 995), (300, 1000)]);
 }
 
 #[test]
@@ -176,26 +191,6 @@ fn an_end_without_a_start_is_a_span_of_its_duration() {
     assert_eq!(times(&spans_of(false, [event("a.stop", 150, "c")])[0]), (150, 150));
     assert_eq!(times(&spans_of(false, [event("a.stop", 150, "c").took(500)])[0]), (0, 150));
     assert_eq!(times(&spans_of(false, [event("a.stop", 150, "c").took(-5)])[0]), (150, 150));
-}
-
-#[test]
-fn a_start_without_an_end_is_incomplete() {
-    let mut spans = Spans::new(false, Duration::from_secs(60));
-    let mut queue = Queue::new(10, false);
-    let now = Instant::now();
-    spans.take(&event("outer.start", 100, "c").into(), now, &mut queue);
-    spans.take(&event("inner.start", 200, "c").into(), now + Duration::from_secs(30), &mut queue);
-    spans.expire(now + Duration::from_secs(59), &mut queue);
-    assert!(queue.is_empty());
-    spans.expire(now + Duration::from_secs(60), &mut queue);
-    assert_eq!((queue.len(), spans.take_incomplete()), (1, 1));
-    spans.take(&event("inner.stop", 400, "c").into(), now, &mut queue);
-    let spans = queue.take(10, usize::MAX);
-    let outer = named(&spans, "outer");
-    assert_eq!(times(outer), (100, 60_000_000_100));
-    assert_eq!((attribute(outer, INCOMPLETE), outer.status.clone()), (Some(&Value::BoolValue(true)), None));
-    // As far as is known it was still open.
-    assert_eq!(parent(&spans, "inner"), Some("outer"));
 }
 
 #[test]
@@ -279,7 +274,7 @@ fn a_traceparent_gives_trace_and_parent() {
         let spans = spans_of(flat, events.clone());
         let call = named(&spans, "call");
         assert_eq!(call.parent_span_id, 0xb7ad_6b71_6920_3331_u64.to_be_bytes());
-        assert_eq!((call.flags, text(call, "traceparent")), (0x300, None));
+        assert_eq!((call.flags, text(call, "traceparent")), (0x301, None));
         let inner = named(&spans, "inner");
         assert_eq!(inner.trace_id == call.trace_id, !flat, "a child is in its parent's trace");
         assert_eq!(inner.parent_span_id == call.span_id, !flat);
@@ -300,15 +295,15 @@ fn a_traceparent_may_be_the_correlation_id() {
     let remote = 0xb7ad_6b71_6920_3331_u64.to_be_bytes();
     assert_eq!(
         (&named(&spans, "call").parent_span_id[..], named(&spans, "call").flags),
-        (&remote[..], 0x300)
+        (&remote[..], 0x301)
     );
     assert_eq!(named(&spans, "inner").parent_span_id, named(&spans, "call").span_id);
     assert_eq!(
         (&named(&spans, "root").parent_span_id[..], named(&spans, "root").flags),
-        (&remote[..], 0x300)
+        (&remote[..], 0x301)
     );
     let leaf = named(&spans, "leaf");
-    assert_eq!((&leaf.parent_span_id, leaf.flags), (&named(&spans, "root").span_id, 0x100));
+    assert_eq!((&leaf.parent_span_id, leaf.flags), (&named(&spans, "root").span_id, 0x101));
 }
 
 #[test]
@@ -335,31 +330,23 @@ fn what_happens_by_itself_is_an_event_of_the_innermost_span() {
 }
 
 #[test]
-fn the_sidecars_clock_does_not_shorten_what_was_measured() {
+fn a_span_lasts_as_long_as_was_measured() {
+    let lasts = |start: i64, stop: i64, duration: Option<i64>| {
+        let stop = event("a.stop", stop, "c");
+        let stop = if let Some(duration) = duration { stop.took(duration) } else { stop };
+        times(&spans_of(false, [event("a.start", start, "c"), stop])[0])
+    };
     // Both lines were read at once, so they have the same time.
-    let events = [event("a.start", 1000, "c"), event("a.stop", 1000, "c").took(300)];
-    assert_eq!(times(&spans_of(false, events)[0]), (700, 1000));
-    // A clock that was set back.
-    let events = [event("a.start", 1000, "c"), event("a.stop", 500, "c")];
-    assert_eq!(times(&spans_of(false, events)[0]), (500, 500));
-}
-
-#[test]
-fn the_oldest_of_too_many_is_given_up() {
-    let mut spans = Spans::new(false, Duration::from_secs(60));
-    let mut queue = Queue::new(1000, false);
-    let now = Instant::now();
-    for number in 0..10_100 {
-        spans.take(&event("a.start", number, &number.to_string()).into(), now, &mut queue);
-    }
-    assert_eq!((queue.len(), spans.take_incomplete()), (100, 100));
-    assert_eq!(text(&queue.take(1, usize::MAX)[0], "snakepit.correlation_id"), Some("0"));
-    // Large ones sooner.
-    let large = "x".repeat(10_000);
-    for number in 0..2000 {
-        let start = event("a.start", number, &number.to_string()).saying("text", &large);
-        spans.take(&start.into(), now, &mut queue);
-    }
-    let (open, bytes) = spans.open.size();
-    assert!(open < 1000 && bytes <= 8 * 1024 * 1024, "{open} open, {bytes} bytes");
+    assert_eq!(lasts(1000, 1000, Some(300)), (1000, 1300));
+    // The clock was set forward and back, and the pipe was read late.
+    assert_eq!(lasts(1000, 500_000, Some(300)), (1000, 1300));
+    assert_eq!(lasts(1000, 500, Some(300)), (1000, 1300));
+    assert_eq!(lasts(1000, 1700, Some(300)), (1000, 1300));
+    // Without a valid duration only the timestamps are known.
+    assert_eq!(lasts(1000, 1700, None), (1000, 1700));
+    assert_eq!(lasts(1000, 1700, Some(-300)), (1000, 1700));
+    assert_eq!(lasts(1000, 500, None), (1000, 1000));
+    // An exception happens at the end.
+    let failing = [event("a.start", 1000, "c"), event("a.exception", 500_000, "c").took(300)];
+    assert_eq!(spans_of(false, failing)[0].events[0].time_unix_nano, 1300);
 }

@@ -1,0 +1,106 @@
+//! What is known of a span when it starts.
+
+use super::{Spans, is_sampled};
+use crate::exporter::{
+    event::{Event, cut},
+    otlp::{
+        attributes::{Attributes, MAX_NAME_BYTES},
+        group::Overlaps,
+        metadata::{Given, Kind},
+        open::{Correlation, Events, Number, Open, Parent},
+    },
+    trace_ids::{Context, SAMPLED, TraceId, Traceparent, trace_id},
+};
+use std::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
+
+impl Spans {
+    /// A span that starts at a time, without attributes.
+    pub(super) fn begin(&mut self, event: &Event, given: &Given, start_ns: u64, now: Instant) -> Open {
+        let context = &given.context;
+        let correlation = Correlation::new(&event.event.correlation_id);
+        let operation = cut(event.operation(), MAX_NAME_BYTES);
+        let operation_hash = xxh3_64(operation.as_bytes());
+        let has_parent = context.parent_span_id.is_some() || context.traceparent.is_some();
+        let nests = !self.options.flat && !has_parent && !correlation.is_none();
+        let number = if let Some(parent) = context.parent_span_id {
+            self.open.find(parent, correlation, context.trace_id)
+        } else if nests {
+            self.open.enclosing(correlation, operation_hash, Number::MAX, |span| {
+                let trace_id = context.trace_id.unwrap_or(span.context.trace_id);
+                span.start_ns <= start_ns && span.context.trace_id == trace_id
+            })
+        } else {
+            None
+        };
+        let around = number.and_then(|number| self.open.get(number));
+        let trace_id = around.map(|around| around.context.trace_id);
+        let trace_id = trace_id.or_else(|| self.named_trace(event, given));
+        let trace_id = trace_id.unwrap_or_else(|| self.random.trace_id());
+        let caller = caller(event, given);
+        let parent = parent(given, around, caller.filter(|caller| caller.parent.trace_id == trace_id));
+        let flags = around.map(|around| around.flags).or(caller.map(|caller| caller.flags));
+        let serves_caller = around.is_none() && parent.is_some_and(|parent| parent.is_remote == Some(true));
+        let inherited_state = || around.and_then(|around| around.trace_state.clone());
+        Open {
+            operation: operation.into(),
+            operation_hash,
+            correlation,
+            context: Context { trace_id, span_id: context.span_id.unwrap_or_else(|| self.random.span_id()) },
+            has_given_id: context.span_id.is_some(),
+            parent,
+            nests,
+            around: number,
+            outlived_one: false,
+            overlaps: Overlaps::default(),
+            flags: flags.unwrap_or(SAMPLED),
+            trace_state: context.tracestate.map(Into::into).or_else(inherited_state),
+            kind: given.kind.unwrap_or(if serves_caller { Kind::Server } else { Kind::Internal }),
+            start_ns,
+            seen: now,
+            metadata: Box::default(),
+            attributes: Attributes::default(),
+            events: Events::default(),
+        }
+    }
+
+    /// The trace that an event names.
+    fn named_trace(&self, event: &Event, given: &Given) -> Option<TraceId> {
+        let id = &event.event.correlation_id;
+        let callers = || caller(event, given).map(|caller| caller.parent.trace_id);
+        let from_id = || (!id.is_empty()).then(|| trace_id(id, &self.options.instance));
+        given.context.trace_id.or_else(callers).or_else(from_id)
+    }
+
+    /// The span that an event names, if it is not open and the caller has not decided against sampling.
+    pub(super) fn named(&self, event: &Event, given: &Given) -> Option<Context> {
+        let span_id = given.context.span_id.or(given.context.parent_span_id)?;
+        let is_sampled = caller(event, given).is_none_or(|caller| is_sampled(caller.flags));
+        let trace_id = self.named_trace(event, given).filter(|_| is_sampled)?;
+        Some(Context { trace_id, span_id })
+    }
+}
+
+/// The caller's span.
+fn caller(event: &Event, given: &Given) -> Option<Traceparent> {
+    given.context.traceparent.or_else(|| Traceparent::parse(&event.event.correlation_id))
+}
+
+/// The parent as long as no open span is. `caller` is in the same trace.
+fn parent(given: &Given, around: Option<&Open>, caller: Option<Traceparent>) -> Option<Parent> {
+    let callers_span = caller.map(|caller| caller.parent.span_id);
+    match (given.context.parent_span_id, around) {
+        (Some(span_id), Some(_)) => Some(Parent { span_id, is_remote: Some(false) }),
+        (Some(span_id), None) => {
+            // A span that has ended, or one of another process.
+            let is_remote = (callers_span == Some(span_id)).then_some(true);
+            Some(Parent { span_id, is_remote })
+        }
+        (None, Some(around)) => around.parent,
+        (None, None) => {
+            // A worker may print the context of the span itself.
+            let other = callers_span.filter(|span_id| given.context.span_id != Some(*span_id));
+            other.map(|span_id| Parent { span_id, is_remote: Some(true) })
+        }
+    }
+}

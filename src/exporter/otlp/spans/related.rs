@@ -1,0 +1,89 @@
+//! Which open span an event belongs to, and which one is the parent of another.
+
+use super::{Spans, sampled};
+use crate::exporter::{
+    event::{Event, cut},
+    otlp::{
+        attributes::{Attributes, MAX_NAME_BYTES},
+        convert::{span_event, time_ns},
+        metadata::{Given, agrees, fingerprints},
+        open::{Correlation, Number, Open, Parent},
+    },
+    trace_ids::Context,
+};
+
+impl Spans {
+    /// Adds an event without a phase to the span that it names, or else to the innermost open span of its
+    /// correlation id.
+    pub(super) fn point(&mut self, event: &Event, given: &Given) -> Option<Context> {
+        let id = &event.event.correlation_id;
+        let correlation = Correlation::new(id);
+        let context = &given.context;
+        let find = |span_id| self.open.find(span_id, correlation, context.trace_id);
+        let ids = [context.span_id, context.parent_span_id].into_iter().flatten();
+        let mut numbers = ids.map(find);
+        let number = match numbers.next() {
+            Some(first) => first.or(numbers.next().flatten()),
+            None if correlation.is_none() => None,
+            None => self.open.of(correlation).next().map(|(number, _)| number),
+        };
+        let Some((number, span)) = number.and_then(|number| Some((number, self.open.get(number)?))) else {
+            return self.named(event, given);
+        };
+        let found = sampled(span)?;
+        let mut attributes = Attributes::default();
+        attributes.add_metadata(event, |key, value| {
+            let is_parent = key == "parent_span_id" && context.parent_span_id == Some(span.context.span_id);
+            key != "span.kind" && (is_parent || given.is_in(span, key, value))
+        });
+        attributes.add_measurements(event);
+        self.open.add_event(number, span_event(event.name(), time_ns(event), attributes));
+        Some(found)
+    }
+
+    /// The open span that an event ends.
+    pub(super) fn matching(&self, event: &Event, given: &Given, expected_ns: u64) -> Option<Number> {
+        let operation = cut(event.operation(), MAX_NAME_BYTES);
+        let correlation = Correlation::new(&event.event.correlation_id);
+        let is_same = |span: &Open| *span.operation == *operation;
+        let context = &given.context;
+        if let Some(number) = context.span_id.and_then(|id| self.open.find(id, correlation, context.trace_id))
+            && self.open.get(number).is_some_and(is_same)
+        {
+            return Some(number);
+        }
+        let metadata = fingerprints(event);
+        let same = self.open.of(correlation).filter(|(_, span)| is_same(span));
+        let others_excluded = same.filter(|(_, span)| context.span_id.is_none() || !span.has_given_id);
+        let ranked = others_excluded.filter_map(|(number, span)| {
+            let differs = !agrees(&span.metadata, &metadata)?;
+            Some(((differs, span.start_ns.abs_diff(expected_ns)), number))
+        });
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, number)| number)
+    }
+
+    /// Decides about the parent of a span that is about to end.
+    pub(super) fn settle(&mut self, number: Number, given: &Given) {
+        let Some(span) = self.open.get(number) else { return };
+        let Open { operation_hash, correlation, start_ns, context, flags, .. } = *span;
+        let is_open_question = !self.open.is_given_up(number) && (span.nests || span.parent.is_none());
+        let given_parent = given.context.parent_span_id;
+        let given_parent = given_parent.filter(|id| is_open_question && *id != context.span_id);
+        let around = if let Some(parent) = given_parent {
+            self.open.find(parent, correlation, Some(context.trace_id))
+        } else if span.outlived_one && span.nests {
+            self.open.enclosing(correlation, operation_hash, number, |other| {
+                let is_same_trace = other.context.trace_id == context.trace_id && other.flags == flags;
+                other.start_ns <= start_ns && is_same_trace
+            })
+        } else {
+            return;
+        };
+        let Some(span) = self.open.get_mut(number) else { return };
+        span.around = around;
+        if let Some(span_id) = given_parent {
+            span.nests = false;
+            span.parent = Some(Parent { span_id, is_remote: around.map(|_| false) });
+        }
+    }
+}
