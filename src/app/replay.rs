@@ -1,9 +1,9 @@
 //! `replay`: serves recordings.
 
 use super::{
+    own_files::OwnFiles,
     ready_file::ReadyFile,
     session::{Finished, Session},
-    socket_files::SocketFiles,
 };
 use crate::{
     config::{Replay, Serve},
@@ -39,17 +39,17 @@ use std::{
 /// Serves the recordings, one after the other, and ends when all is delivered. If something could not be
 /// delivered it reports that and fails.
 pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, String> {
-    let socket_files = SocketFiles::default();
-    end_on_signals(&socket_files)?;
+    let own_files = OwnFiles::default();
+    end_on_signals(&own_files)?;
     let (wanted, status) = (config.wait_for_subscribers, Arc::new(OnceLock::new()));
     if let Some(timeout) = config.timeout.take() {
-        end_after(timeout, &socket_files, Arc::clone(&status), wanted)?;
+        end_after(timeout, &own_files, Arc::clone(&status), wanted)?;
     }
     let recordings = recording::open(&config.files).map_err(|error| error.to_string())?;
     refuse_to_append(&recordings, &config.serve)?;
     // Log lines are printed between reads and while it waits.
     let log = log::start(config.serve.serving.log(), || {});
-    let session = Session::start(&mut config.serve, ready_file, Mode::Replay, &socket_files, &log);
+    let session = Session::start(&mut config.serve, ready_file, Mode::Replay, &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let status = status.get_or_init(|| session.status().clone());
     let is_quiet = config.serve.serving.quiet;
@@ -113,12 +113,12 @@ fn refuse_to_append(recordings: &[Recording], serve: &Serve) -> Result<(), Strin
     Ok(())
 }
 
-/// Lets signals end this process as they end any other, after the socket files are removed.
-fn end_on_signals(socket_files: &SocketFiles) -> Result<(), String> {
+/// Lets signals end this process as they end any other, after the sidecar's files are removed.
+fn end_on_signals(own_files: &OwnFiles) -> Result<(), String> {
     let wrong = |error| format!("cannot prepare for signals: {error}");
     // Threads started later inherit the blocked signals.
     let ending = Ending::block().map_err(|error| wrong(error.into()))?;
-    let remover = socket_files.remover();
+    let remover = own_files.remover();
     let wait = move || {
         if let Some(signal) = ending.wait() {
             remover.remove();
@@ -132,11 +132,11 @@ fn end_on_signals(socket_files: &SocketFiles) -> Result<(), String> {
 /// soon as it serves.
 fn end_after(
     timeout: Given<Period>,
-    socket_files: &SocketFiles,
+    own_files: &OwnFiles,
     status: Arc<OnceLock<Status>>,
     wanted: usize,
 ) -> Result<(), String> {
-    let remover = socket_files.remover();
+    let remover = own_files.remover();
     let wait = move || {
         sleep(timeout.value.0);
         remover.remove();

@@ -6,8 +6,8 @@
 use super::{
     losses,
     outputs::Outputs,
+    own_files::OwnFiles,
     ready_file::ReadyFile,
-    socket_files::SocketFiles,
     start::{announce, bind, start_recording},
 };
 use crate::{
@@ -61,11 +61,11 @@ impl Session {
         config: &mut Serve,
         ready_file: Option<ReadyFile>,
         mode: Mode,
-        socket_files: &SocketFiles,
+        own_files: &OwnFiles,
         log: &log::Lines,
     ) -> Result<Self, StartError> {
         let access = Access::load(std::mem::take(&mut config.access))?;
-        let listeners = bind(config, socket_files)?;
+        let listeners = bind(config, own_files)?;
         let recorder = config.source.record.as_ref().map(start_recording).transpose()?;
         let hub = Hub::bounded(config.controls.clone(), config.limits, config.total_queue_bytes);
         let drain = match mode {
@@ -76,7 +76,8 @@ impl Session {
         context.recording = recorder.as_ref().map(|recorder| Arc::clone(recorder.counters()));
         let mut exporters = Vec::new();
         for exporter in std::mem::take(&mut config.exporters) {
-            let running = exporter.start(&context)?;
+            let mut running = exporter.start(&context)?;
+            own_files.add(running.file.take());
             context.served.extend(running.address.map(|address| (running.name, address)));
             exporters.push(running);
         }

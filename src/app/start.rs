@@ -1,6 +1,6 @@
 //! Starting what outputs are served by: listeners, the recording, the announcement.
 
-use super::socket_files::SocketFiles;
+use super::own_files::OwnFiles;
 use crate::{
     config::Serve,
     net::listener::Listener,
@@ -14,13 +14,13 @@ use std::{
 };
 
 /// Binds all addresses.
-pub(super) fn bind(config: &Serve, socket_files: &SocketFiles) -> Result<Vec<Listener>, StartError> {
+pub(super) fn bind(config: &Serve, own_files: &OwnFiles) -> Result<Vec<Listener>, StartError> {
     let mut listeners = Vec::new();
     for Given { value: address, origin } in &config.listen {
         let bound = Listener::bind(address, config.socket_mode);
         let mut listener = bound.map_err(|cause| StartError::Option(origin.error(cause)))?;
         // If the next one fails, this one's file is to be removed.
-        socket_files.add(listener.take_file());
+        own_files.add(listener.take_file());
         listeners.push(listener);
     }
     Ok(listeners)

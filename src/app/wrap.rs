@@ -7,9 +7,9 @@
 
 use super::{
     ending::{Ending, Stages},
+    own_files::OwnFiles,
     ready_file::ReadyFile,
     session::{Finished, Session},
-    socket_files::SocketFiles,
     worker_stderr::{WorkerStderr, unprepared},
 };
 use crate::{
@@ -60,8 +60,8 @@ pub fn run(
     let signals = Signals::block().map_err(unprepared)?;
     // Before any thread and any descriptor of the sidecar's own, and before the worker.
     let witness = Witness::start().ok();
-    let socket_files = SocketFiles::default();
-    let remover = socket_files.remover();
+    let own_files = OwnFiles::default();
+    let remover = own_files.remover();
     let starting = Starting::begin(&signals, move || remover.remove());
     let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;
     let wake = Arc::new(Wake::new().map_err(unprepared)?);
@@ -81,7 +81,7 @@ pub fn run(
     // Duplicate it now: clients can use up all descriptors once they are served.
     let late = reader.try_clone().map_err(unprepared)?;
     let mode = Mode::Live(Arc::clone(&worker_state));
-    let session = Session::start(&mut config.serve, ready_file, mode, &socket_files, &log);
+    let session = Session::start(&mut config.serve, ready_file, mode, &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let cut_short = session.cut_short();
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
@@ -134,7 +134,7 @@ pub fn run(
         }
         cut_short.cancel();
     });
-    drop(socket_files);
+    drop(own_files);
     copier::leave_behind(&late, io::stderr(), &leftover.take());
     Ok(exit)
 }

@@ -3,8 +3,9 @@
 use super::{
     address::{Address, HostPort, ResolvedAddress},
     bind_error::BindError,
-    unix_socket::{self, SocketFile, SocketMode},
+    unix_socket::{self, SocketMode},
 };
+use crate::system::own_file::OwnFile;
 use nix::libc;
 use std::{
     fmt, io,
@@ -31,7 +32,7 @@ pub enum Listener {
         socket: UnixListener,
         path: PathBuf,
         /// `None` after [`take_file`](Listener::take_file), and for an abstract socket.
-        file: Option<SocketFile>,
+        file: Option<OwnFile>,
         mode: SocketMode,
     },
 }
@@ -67,7 +68,7 @@ impl Listener {
     }
 
     /// The socket's file, which is removed when it is dropped.
-    pub fn take_file(&mut self) -> Option<SocketFile> {
+    pub fn take_file(&mut self) -> Option<OwnFile> {
         match self {
             Self::Tcp { .. } => None,
             Self::Unix { file, .. } => file.take(),

@@ -1,18 +1,14 @@
 //! Unix sockets: permissions, and the ownership of their files.
 //!
-//! Any process with write access to a directory can replace a file in it at any time. So a file is removed
-//! only if it is still the same one: an open descriptor keeps the inode number from being reused, and the
-//! file at the path is compared with it.
-//!
 //! A socket that is bound but not listening yet looks like a stale one, so a socket counts as stale only if
 //! it does not listen for some time. Of sidecars that start at the same time one serves.
 //!
 //! A name that starts with @ is an abstract socket: it has no file, and no permissions.
 
 use super::bind_error::{BindError, MAX_PATH_BYTES, PathTooLong};
+use crate::system::own_file::{OwnFile, Pinned};
 use nix::{
     errno::Errno,
-    fcntl::OFlag,
     sys::{
         socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
         stat::{Mode, umask},
@@ -20,15 +16,12 @@ use nix::{
     unistd::geteuid,
 };
 use std::{
-    fmt,
-    fs::{self, File, Metadata, OpenOptions},
-    io,
+    fmt, fs, io,
     os::{
         fd::AsRawFd as _,
         linux::net::SocketAddrExt as _,
         unix::{
             ffi::OsStrExt as _,
-            fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
             net::{SocketAddr, UnixListener},
         },
     },
@@ -114,7 +107,7 @@ pub fn abstract_name(path: &Path) -> Option<&[u8]> {
 /// # Errors
 ///
 /// Why it cannot be bound.
-pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, Option<SocketFile>), BindError> {
+pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, Option<OwnFile>), BindError> {
     check_length(path)?;
     if let Some(name) = abstract_name(path) {
         return Ok((UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?, None));
@@ -124,7 +117,7 @@ pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, Option<Socke
     let restore = umask(Mode::from_bits_truncate(ALL_PERMISSIONS & !mode.0));
     let bound = UnixListener::bind(path);
     umask(restore);
-    Ok((bound?, Some(SocketFile::new(path))))
+    Ok((bound?, Some(OwnFile::new(path))))
 }
 
 /// Removes a socket file without a listener.
@@ -168,56 +161,4 @@ fn try_to_connect(path: &Path) -> nix::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
     connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
-}
-
-/// The file of a unix socket, removed when dropped if it is still the same.
-#[derive(Debug)]
-pub struct SocketFile {
-    path: PathBuf,
-    file: Option<Pinned>,
-}
-
-impl SocketFile {
-    /// The file of a socket that has just been bound.
-    fn new(path: &Path) -> Self {
-        // If it is missing already there is nothing to remove.
-        Self { path: path.to_owned(), file: Pinned::open(path).ok() }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Another process may have replaced it.
-        if self.file.as_ref().is_some_and(|file| file.is_at(&self.path)) {
-            // At exit an error cannot be reported.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// A file of any kind, held open so that its inode number is not reused.
-#[derive(Debug)]
-struct Pinned {
-    _file: File,
-    identity: (u64, u64),
-    is_socket: bool,
-}
-
-impl Pinned {
-    /// Opens the file at a path, or the symlink itself, without access to its contents.
-    fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-        let found = file.metadata()?;
-        Ok(Self { _file: file, identity: identity(&found), is_socket: found.file_type().is_socket() })
-    }
-
-    /// Whether it is what is at this path.
-    fn is_at(&self, path: &Path) -> bool {
-        fs::symlink_metadata(path).is_ok_and(|found| identity(&found) == self.identity)
-    }
-}
-
-fn identity(found: &Metadata) -> (u64, u64) {
-    (found.dev(), found.ino())
 }

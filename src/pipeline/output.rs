@@ -10,7 +10,7 @@ use crate::{
     event::stats::RecordingCounters,
     hub::Hub,
     net::{reloader::LoadError, source_file::SourceError},
-    system::{option::Given, thread, value::counted},
+    system::{option::Given, own_file::OwnFile, thread, value::counted},
     worker::state::WorkerState,
 };
 use std::{
@@ -191,6 +191,8 @@ pub struct Running {
     pub name: &'static str,
     /// Where it serves, if it does.
     pub address: Option<SocketAddr>,
+    /// A file that it made, which has to exist until the sidecar's end.
+    pub file: Option<OwnFile>,
     drained: oneshot::Receiver<Vec<Loss>>,
     closed: oneshot::Receiver<()>,
 }
@@ -200,6 +202,12 @@ impl Running {
     #[must_use]
     pub fn at(self, address: SocketAddr) -> Self {
         Self { address: Some(address), ..self }
+    }
+
+    /// The same with a file that it made.
+    #[must_use]
+    pub fn with(self, file: Option<OwnFile>) -> Self {
+        Self { file, ..self }
     }
 
     /// Waits until an output that has drained has also closed its connections.
@@ -248,7 +256,7 @@ impl Done {
 pub fn channel(name: &'static str) -> (Done, Running) {
     let (done, drained) = oneshot::channel();
     let (open, closed) = oneshot::channel();
-    (Done { drained: done, open: Open(open) }, Running { name, address: None, drained, closed })
+    (Done { drained: done, open: Open(open) }, Running { name, address: None, file: None, drained, closed })
 }
 
 /// Runs an output on a thread of its own: if it hangs, nothing else does.

@@ -5,6 +5,7 @@ pub mod fd;
 pub mod log;
 pub mod open;
 pub mod option;
+pub mod own_file;
 pub(crate) mod rate_limit;
 pub(crate) mod sync;
 pub(crate) mod thread;

@@ -5,11 +5,12 @@ use crate::{
     exporter::metrics::sample::Measures,
     net::address::{Address, HostPort, HostPortError, ResolvedAddress},
     system::{
-        option::{Given, Several, named, repeated, value},
+        option::{Given, Several, named, path, repeated, value},
         value::switch,
     },
 };
 use clap::Args;
+use std::path::PathBuf;
 
 /// The options of the command line.
 #[derive(Debug, Args)]
@@ -46,6 +47,17 @@ pub struct PrometheusArgs {
             always allowed; a request for another host is refused"
     )]
     prometheus_allowed_host: Vec<Several<String>>,
+
+    /// Write a target file for Prometheus' file_sd_configs to this directory
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "TELEMETRY_SIDECAR_PROMETHEUS_TARGETS_DIR",
+        value_parser = path(),
+        long_help = "Write a target file for Prometheus' file_sd_configs to this directory before the worker \
+            starts, and remove it at the end; needs --export-prometheus"
+    )]
+    prometheus_targets_dir: Option<Given<PathBuf>>,
 }
 
 /// What to serve.
@@ -55,6 +67,8 @@ pub struct Settings {
     pub address: Given<ResolvedAddress>,
     /// The host names that it is served for.
     pub(super) allowed_hosts: AllowedHosts,
+    /// Where to write a target file.
+    pub targets_dir: Option<Given<PathBuf>>,
     /// What is measured.
     pub measures: Measures,
     /// How many series a metric may have.
@@ -66,9 +80,12 @@ impl PrometheusArgs {
     ///
     /// # Errors
     ///
-    /// If other hosts can reach the address and that is not allowed, or it cannot be resolved.
+    /// If other hosts can reach the address and that is not allowed, it cannot be resolved, or it is missing.
     pub fn settings(self, measures: &Measures, max_series: usize) -> Result<Option<Settings>, String> {
-        let Some(Given { value: address, origin }) = self.export_prometheus else { return Ok(None) };
+        let Some(Given { value: address, origin }) = self.export_prometheus else {
+            let unused = self.prometheus_targets_dir;
+            return unused.map_or(Ok(None), |dir| Err(dir.origin.error("give --export-prometheus as well")));
+        };
         let address = Address::Tcp(address).resolve().map_err(|cause| origin.error(cause))?;
         if !self.prometheus_insecure && !address.is_local() {
             return Err(origin.error(
@@ -79,7 +96,13 @@ impl PrometheusArgs {
         let names = Several::flatten(self.prometheus_allowed_host).map(|name| name.value).collect();
         let allowed_hosts = AllowedHosts::new(&address, names);
         let address = Given { value: address, origin };
-        Ok(Some(Settings { address, allowed_hosts, measures: measures.clone(), max_series }))
+        Ok(Some(Settings {
+            address,
+            allowed_hosts,
+            targets_dir: self.prometheus_targets_dir,
+            measures: measures.clone(),
+            max_series,
+        }))
     }
 }
 

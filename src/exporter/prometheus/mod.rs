@@ -20,6 +20,7 @@ mod scrapers;
 pub mod self_metrics;
 pub mod series;
 mod server;
+mod targets;
 
 pub use args::Settings;
 
@@ -61,8 +62,14 @@ impl Output for Settings {
         if !linger.is_zero() {
             feed.linger();
         }
+        let worker = mode.worker();
+        let file = self.targets_dir.as_ref().map(|Given { value: directory, origin }| {
+            let file = targets::write(directory, address, worker.map(|worker| worker.program()));
+            file.map_err(|error| StartError::Option(origin.error(error)))
+        });
+        let file = file.transpose()?;
         tracing::info!("metrics at http://{address}/metrics");
-        let own = SelfMetrics::new(Status::new(hub, mode.worker().cloned(), recording));
+        let own = SelfMetrics::new(Status::new(hub, worker.cloned(), recording));
         let metrics = Metrics::new(self.measures, self.max_series);
         let state = Mutex::new(State { metrics, own, ended: false });
         let scrape = Scrape {
@@ -77,7 +84,7 @@ impl Output for Settings {
                 Err(error) => done.drained([Loss::Failed(format!("cannot accept connections: {error}"))]),
             }
         })?;
-        Ok(running.at(address))
+        Ok(running.at(address).with(file))
     }
 }
 

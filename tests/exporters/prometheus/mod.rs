@@ -5,6 +5,7 @@
 mod exposition;
 mod page;
 mod serving;
+mod targets;
 
 use crate::http::get;
 use crate::support::{Sidecar, fixture, line, run, wait_until};

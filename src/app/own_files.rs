@@ -1,15 +1,15 @@
-//! The files of unix sockets that the sidecar made, to be removed at its end, whatever that is.
+//! The files that the sidecar made, such as those of unix sockets, to be removed at its end, whatever that is.
 
-use crate::net::unix_socket::SocketFile;
+use crate::system::own_file::OwnFile;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The files. They are removed when it is dropped.
 #[derive(Debug, Default)]
-pub struct SocketFiles(Arc<Mutex<Vec<SocketFile>>>);
+pub struct OwnFiles(Arc<Mutex<Vec<OwnFile>>>);
 
-impl SocketFiles {
+impl OwnFiles {
     /// Adds one, if there is one.
-    pub fn add(&self, file: Option<SocketFile>) {
+    pub fn add(&self, file: Option<OwnFile>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(file);
     }
 
@@ -21,7 +21,7 @@ impl SocketFiles {
 
 /// Removes the files if they are still there.
 #[derive(Debug)]
-pub struct Remover(Weak<Mutex<Vec<SocketFile>>>);
+pub struct Remover(Weak<Mutex<Vec<OwnFile>>>);
 
 impl Remover {
     /// Removes the files.
