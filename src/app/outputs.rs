@@ -2,7 +2,7 @@
 
 use crate::{
     hub::Hub,
-    pipeline::output::{DRAIN_TIMEOUT_EXPIRED, Drain, Loss, Running},
+    pipeline::output::{DRAIN_TIMEOUT_EXPIRED, Drain, ENDED_BY_SIGNAL, Loss, Running},
 };
 use std::{
     future::pending,
@@ -15,9 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long exporters may still take to count what they have not delivered, after the drain was cut short.
 const COUNTING: Duration = Duration::from_millis(100);
-
-/// The reason of what was not delivered when a signal ended the drain.
-const ENDED_BY_SIGNAL: &str = "a signal ended the drain";
 
 /// Everything that carries events out of the hub.
 pub(super) struct Outputs {

@@ -101,7 +101,7 @@ impl Session {
             drain,
             linger: config.serving.linger.0,
             shutdown: context.shutdown,
-            cut_short: CancellationToken::new(),
+            cut_short: context.cut_short,
         };
         let cut_short = outputs.cut_short.clone();
         let runtime = thread::runtime().enable_time().build();

@@ -68,6 +68,9 @@ impl Drain {
 /// The reason of what was not delivered by the deadline.
 pub const DRAIN_TIMEOUT_EXPIRED: &str = "the drain timeout expired (--drain-timeout)";
 
+/// The reason of what was not delivered when a signal ended the drain.
+pub const ENDED_BY_SIGNAL: &str = "a signal ended the drain";
+
 /// What an output starts with.
 #[derive(Clone)]
 pub struct Context {
@@ -83,6 +86,8 @@ pub struct Context {
     pub linger: Duration,
     /// Cancelled when servers are to end.
     pub shutdown: CancellationToken,
+    /// Cancelled when a signal ends the drain.
+    pub cut_short: CancellationToken,
     /// The outputs that were started before and serve at an address.
     pub served: Vec<(&'static str, SocketAddr)>,
 }
@@ -90,8 +95,8 @@ pub struct Context {
 impl Context {
     /// Without a recording, before any output has started.
     pub fn new(hub: Arc<Hub>, mode: Mode, drain: Drain, linger: Duration) -> Self {
-        let shutdown = CancellationToken::new();
-        Self { hub, mode, recording: None, drain, linger, shutdown, served: Vec::new() }
+        let (shutdown, cut_short) = Default::default();
+        Self { hub, mode, recording: None, drain, linger, shutdown, cut_short, served: Vec::new() }
     }
 }
 

@@ -26,7 +26,6 @@ use hyper_util::{
 use rustls::ClientConfig;
 use std::{
     error::Error,
-    fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::time::timeout;
@@ -72,7 +71,7 @@ enum Tls {
 }
 
 /// The files of a TLS configuration, which are read again when they have changed.
-type Files = Arc<Reloader<ClientTlsFiles>>;
+pub(super) type Files = Arc<Reloader<ClientTlsFiles>>;
 
 impl Client {
     /// A client that is not connected yet. Without files it trusts the system's authorities.
@@ -116,7 +115,7 @@ impl Client {
     }
 
     async fn exchange_over(&self, connections: &Connections, request: &Request) -> Result<Answer, Failure> {
-        let lost = |error: &dyn Error| Failure::connection(with_causes(error));
+        let lost = |error: &dyn Error| Failure::connection(cause(error));
         let mut message = http::Request::new(Full::new(request.body.clone()));
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.destination.uri.clone();
@@ -242,13 +241,10 @@ fn tls_files(destination: &Destination) -> ClientTlsFiles {
     }
 }
 
-/// An error with its causes: the outermost one says little.
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, ": {cause}");
-        source = cause.source();
+/// The innermost cause of an error: "Connection refused" instead of "client error (Connect)".
+fn cause(mut error: &dyn Error) -> String {
+    while let Some(source) = error.source() {
+        error = source;
     }
-    text
+    error.to_string()
 }

@@ -60,6 +60,7 @@ pub mod request;
 pub mod resource;
 pub mod retry;
 mod run;
+mod signal;
 pub mod spans;
 pub mod timestamps;
 
@@ -73,6 +74,7 @@ use crate::pipeline::output::{Context, Drain, Mode, Output, Running, StartError}
 use client::TlsFiles;
 use environment::Environment;
 use std::env;
+use tokio_util::sync::CancellationToken;
 
 /// The exporter's name in the counters.
 pub const NAME: &str = "otlp";
@@ -119,7 +121,7 @@ counters! {
 
 impl Output for Settings {
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
-        let Context { hub, mode, drain, .. } = context.clone();
+        let Context { hub, mode, drain, cut_short, .. } = context.clone();
         let (environment, warnings) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));
         for warning in warnings {
             tracing::info!("otlp: {warning}");
@@ -136,6 +138,7 @@ impl Output for Settings {
             feed: Feed::register(&hub, NAME, true),
             mode,
             drain,
+            cut_short,
         };
         spawn_async(NAME, |done| async move { done.drained(run::run(start).await) })
     }
@@ -155,4 +158,6 @@ pub struct Start {
     pub mode: Mode,
     /// How long what is left may be sent after the last event. A complete drain drops nothing.
     pub drain: Drain,
+    /// Ends the drain.
+    pub cut_short: CancellationToken,
 }

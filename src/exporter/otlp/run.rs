@@ -6,14 +6,14 @@
 
 use super::{
     Counter, Start,
-    client::Client,
-    endpoint::{Destination, Signal},
+    endpoint::Signal,
     environment::Environment,
     metrics::{self, Interval},
     queue::Queue,
     request::{Request, room},
     resource::Resource,
-    retry::{GivenUp, Outcome, deliver},
+    retry::{GivenUp, Outcome},
+    signal::{SignalCounters, SignalPipeline},
     spans::{self, Spans},
     timestamps::Timestamps,
 };
@@ -27,25 +27,24 @@ use crate::{
         },
     },
     net::source_file::SourceError,
-    pipeline::output::{Drain, Loss, Undelivered},
-    system::log,
+    pipeline::output::{DRAIN_TIMEOUT_EXPIRED, Drain, ENDED_BY_SIGNAL, Loss},
 };
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    future::pending,
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{
-    task::{self, JoinError, JoinSet},
-    time::{MissedTickBehavior, interval_at, timeout},
+    task::{JoinError, JoinSet},
+    time::{MissedTickBehavior, interval_at, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
 /// How much of the drain timeout is reserved for counting, at most a quarter of it. The machine may be busy.
 const COUNTING: Duration = Duration::from_millis(200);
 
-/// The reason of losses at the end.
-const DRAIN_TIMEOUT_EXPIRED: &str = "the drain timeout expired";
+/// Why finished spans are dropped.
+const QUEUE_FULL: &str = "too many were waiting (OTEL_BSP_MAX_QUEUE_SIZE, or 16 MiB)";
 
 /// Exports until the feed has ended, and then what is left, as far as there is time. Returns what was not
 /// delivered.
@@ -81,44 +80,18 @@ struct Exporter {
     /// Whether the next of them is the first of all metrics.
     is_first: bool,
     sending: JoinSet<(Signal, Outcome)>,
+    /// Cancelled when the feed has ended.
     shutdown: CancellationToken,
-}
-
-/// Sends one signal.
-struct SignalPipeline {
-    client: Arc<Client>,
-    /// How long a request is sent again.
-    limit: Option<Duration>,
-    /// The number of spans or data points in flight.
-    in_flight: u64,
-    task: Option<task::Id>,
-    counters: SignalCounters,
-    undelivered: Undelivered,
-}
-
-/// The counters of a signal.
-#[derive(Clone, Copy)]
-struct SignalCounters {
-    exported: Counter,
-    rejected: Counter,
-    failed: Counter,
+    /// Ends the drain.
+    cut_short: CancellationToken,
 }
 
 impl Exporter {
     fn new(start: Start) -> Result<Self, SourceError> {
-        let Start { settings, environment, tls, feed, mode, drain } = start;
+        let Start { settings, environment, tls, feed, mode, drain, cut_short } = start;
         let lossless = drain == Drain::Complete;
-        let pipeline = |destination: &Destination, tls, limit: Option<Duration>, counters| {
-            tracing::info!("otlp: {} go to {destination}", destination.signal.name());
-            let client = Client::new(destination.clone(), tls)?;
-            Ok::<_, SourceError>(SignalPipeline {
-                client: Arc::new(client),
-                limit: limit.filter(|_| !lossless),
-                in_flight: 0,
-                task: None,
-                counters,
-                undelivered: Undelivered::default(),
-            })
+        let pipeline = |destination, tls, limit: Option<Duration>, counters| {
+            SignalPipeline::new(destination, tls, limit.filter(|_| !lossless), counters)
         };
         let resource = Resource::new(environment.attributes.clone(), mode.worker().cloned());
         let instance = resource.instance().to_owned();
@@ -162,6 +135,7 @@ impl Exporter {
             is_first: false,
             sending: JoinSet::new(),
             shutdown: CancellationToken::new(),
+            cut_short,
             environment,
         })
     }
@@ -203,24 +177,28 @@ impl Exporter {
             self.pending_metrics.clear();
         }
         self.collect();
-        match self.drain {
-            Drain::Complete => self.send_all().await,
-            Drain::Within(limit) => {
-                let limit = limit.saturating_sub(COUNTING.min(limit / 4));
-                let _ = timeout(limit, self.send_all()).await;
-            }
-        }
+        let cause = self.send_in_time().await;
         self.count();
-        let (unsent_spans, unsent_requests) = (self.queue.len() as u64, self.pending_metrics.iter());
-        let unsent_points: u64 = unsent_requests.map(|request| request.items).sum();
-        let (spans, points) = (self.traces.in_flight, self.metrics.in_flight + unsent_points);
-        self.feed.count(Counter::SpansDropped, unsent_spans);
-        self.feed.count(self.traces.counters.failed, spans);
-        self.feed.count(self.metrics.counters.failed, points);
-        self.traces.undelivered.add(unsent_spans + spans, DRAIN_TIMEOUT_EXPIRED);
-        self.metrics.undelivered.add(points, DRAIN_TIMEOUT_EXPIRED);
-        let losses = [self.traces.undelivered.loss("span"), self.metrics.undelivered.loss("data point")];
-        losses.into_iter().flatten().collect()
+        let waiting = self.pending_metrics.iter().map(|request| request.items).sum();
+        self.traces.give_up(self.queue.len() as u64, Counter::SpansDropped, &self.feed, cause);
+        self.metrics.give_up(waiting, Counter::PointsFailed, &self.feed, cause);
+        self.traces.losses("span").chain(self.metrics.losses("data point")).collect()
+    }
+
+    /// Sends what is left until the time for that is over. Returns why it is, if something is left.
+    async fn send_in_time(&mut self) -> &'static str {
+        let limit = match self.drain {
+            Drain::Complete => None,
+            Drain::Within(limit) => Some(limit.saturating_sub(COUNTING.min(limit / 4))),
+        };
+        let cut_short = self.cut_short.clone();
+        tokio::select! {
+            () = self.send_all() => DRAIN_TIMEOUT_EXPIRED,
+            () = async { match limit { Some(limit) => sleep(limit).await, None => pending().await } } => {
+                DRAIN_TIMEOUT_EXPIRED
+            }
+            () = cut_short.cancelled() => ENDED_BY_SIGNAL,
+        }
     }
 
     /// Sends until nothing is left.
@@ -263,7 +241,7 @@ impl Exporter {
         let taken = self.environment.delta.then(|| self.aggregator.take());
         let metrics = taken.as_ref().unwrap_or(self.aggregator.metrics());
         let resource = self.resource.message();
-        let destination = &self.metrics.client.destination;
+        let destination = self.metrics.destination();
         self.pending_metrics.extend(metrics::requests(metrics, interval, &resource, destination));
         self.is_first = true;
         self.collected = now;
@@ -273,76 +251,34 @@ impl Exporter {
     fn send(&mut self) {
         let batches = self.environment.batches;
         let enough = self.flushable > 0 || self.queue.len() >= batches.max_batch;
-        if self.traces.in_flight == 0 && enough && !self.queue.is_empty() {
+        if self.traces.is_idle() && enough && !self.queue.is_empty() {
             let resource = self.resource.message();
             let spans = self.queue.take(batches.max_batch, room(&resource));
             self.flushable = self.flushable.saturating_sub(spans.len());
-            let request = Request::of_spans(spans, resource, &self.traces.client.destination);
-            self.start(Signal::Traces, request);
+            let request = Request::of_spans(spans, resource, self.traces.destination());
+            self.traces.start(request, &mut self.sending, self.shutdown.clone());
         }
-        if self.metrics.in_flight == 0
+        if self.metrics.is_idle()
             && let Some(request) = self.pending_metrics.pop_front()
         {
             if std::mem::take(&mut self.is_first) && !self.environment.delta {
                 // Cumulative metrics have everything again.
-                self.metrics.undelivered = Undelivered::default();
+                self.metrics.forget_losses();
             }
-            self.start(Signal::Metrics, request);
-        }
-    }
-
-    fn start(&mut self, signal: Signal, request: Request) {
-        let shutdown = self.shutdown.clone();
-        let pipeline = self.pipeline(signal);
-        pipeline.in_flight = request.items;
-        let (client, limit) = (Arc::clone(&pipeline.client), pipeline.limit);
-        let sent = self.sending.spawn(async move {
-            let send = || client.send(&request);
-            (signal, deliver(signal.name(), send, limit, &shutdown).await)
-        });
-        self.pipeline(signal).task = Some(sent.id());
-    }
-
-    fn pipeline(&mut self, signal: Signal) -> &mut SignalPipeline {
-        match signal {
-            Signal::Traces => &mut self.traces,
-            Signal::Metrics => &mut self.metrics,
+            self.metrics.start(request, &mut self.sending, self.shutdown.clone());
         }
     }
 
     /// A request has come to its end.
     fn done(&mut self, done: Result<(Signal, Outcome), JoinError>) {
-        let (signal, Outcome { result, retries }) = done.unwrap_or_else(|error| {
-            let is_traces = self.traces.task == Some(error.id());
+        let (signal, outcome) = done.unwrap_or_else(|error| {
+            let is_traces = self.traces.is_sent_by(error.id());
             let signal = if is_traces { Signal::Traces } else { Signal::Metrics };
             (signal, Outcome { result: Err(GivenUp::Panicked), retries: 0 })
         });
-        let pipeline = self.pipeline(signal);
-        let items = std::mem::take(&mut pipeline.in_flight);
-        let SignalCounters { exported, rejected, failed } = pipeline.counters;
-        let accepted = match result {
-            Ok(accepted) => accepted,
-            Err(cause) => {
-                log::limited!(INFO, "otlp: {}: given up: {cause}", signal.name());
-                pipeline.undelivered.add(items, cause);
-                self.feed.count(Counter::Retries, retries);
-                self.feed.count(failed, items);
-                return;
-            }
-        };
-        let refused = accepted.rejected.min(items);
-        pipeline.undelivered.add(refused, format_args!("rejected: {}", accepted.message));
-        self.feed.count(Counter::Retries, retries);
-        self.feed.count(Counter::Exports, 1);
-        self.feed.count(exported, items - refused);
-        self.feed.count(rejected, refused);
-        if let Some(cause) = accepted.unreadable {
-            let signal = signal.name();
-            log::limited!(INFO, "otlp: {signal}: accepted, but the answer cannot be read: {cause}");
-        }
-        if refused > 0 || !accepted.message.is_empty() {
-            let signal = signal.name();
-            log::limited!(INFO, "otlp: {signal}: {refused} of {items} rejected: {}", accepted.message);
+        match signal {
+            Signal::Traces => self.traces.count(outcome, &self.feed),
+            Signal::Metrics => self.metrics.count(outcome, &self.feed),
         }
     }
 
@@ -353,7 +289,9 @@ impl Exporter {
         self.feed.count(Counter::SpansOverdue, spans.overdue);
         self.feed.count(Counter::SpansUnsampled, spans.unsampled);
         self.feed.count(Counter::ContextInvalid, spans.invalid);
-        self.feed.count(Counter::SpansDropped, self.queue.take_dropped());
+        let dropped = self.queue.take_dropped();
+        self.feed.count(Counter::SpansDropped, dropped);
+        self.traces.add_dropped(dropped, QUEUE_FULL);
         let counts = self.aggregator.counts();
         let before = std::mem::replace(&mut self.counted, counts);
         self.feed.count(Counter::SamplesInvalid, counts.invalid - before.invalid);

@@ -233,3 +233,46 @@ fn a_replay_that_cannot_deliver_reports_that_and_fails() {
         finished.expect_code(125);
     }
 }
+
+#[test]
+fn the_exit_reports_each_kind_of_loss_with_its_reason() {
+    // Nothing listens at this port: its listener is bound and closed.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for (protocol, variables, expected) in [
+        (Protocol::Grpc, &[][..], &["32 spans not delivered: Connection refused (os error 111)"][..]),
+        (
+            Protocol::Http,
+            &[("OTEL_BSP_MAX_QUEUE_SIZE", "20"), ("OTEL_BSP_SCHEDULE_DELAY", "60000")],
+            &[
+                "20 spans not delivered: Connection refused (os error 111)",
+                "12 spans not delivered: too many were waiting (OTEL_BSP_MAX_QUEUE_SIZE, or 16 MiB)",
+            ],
+        ),
+    ] {
+        let mut sidecar = exporting(port, protocol, &["--drain-timeout", "300ms"], variables);
+        let spans: String = (0..32).map(|number| span("tool.run", &number.to_string())).collect();
+        sidecar.write(spans);
+        let finished = sidecar.finish();
+        let stderr = finished.expect_code(0).stderr();
+        let own = stderr.lines().filter_map(|line| line.strip_prefix("telemetry-sidecar: otlp: "));
+        let spans: Vec<_> = own.filter(|line| line.contains("spans not delivered")).collect();
+        assert_eq!(spans, expected, "{stderr}");
+    }
+}
+
+#[test]
+fn a_signal_ends_the_drain_and_the_losses_are_reported() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let options = ["--drain-timeout", "600s"];
+    let mut sidecar = exporting(port, Protocol::Grpc, &options, &[]);
+    sidecar.write(span("tool.run", "1"));
+    sidecar.close_stdin();
+    // The worker has ended when its last spans are sent.
+    let _connection = silent.accept().unwrap();
+    sidecar.signal(nix::sys::signal::Signal::SIGTERM);
+    let finished = sidecar.finish();
+    let line = "telemetry-sidecar: otlp: 1 span not delivered: a signal ended the drain\n";
+    assert!(finished.expect_code(0).stderr().contains(line), "{}", finished.describe());
+    expect_counters(&finished, &[("spans_failed", 1), ("points_failed", 4)]);
+}

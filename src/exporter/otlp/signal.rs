@@ -1,0 +1,165 @@
+//! One signal on its way to its server: one request at a time, its counters, and what was lost.
+
+use super::{
+    Counter,
+    client::{Client, Files},
+    endpoint::{Destination, Signal},
+    request::Request,
+    retry::{Outcome, deliver},
+};
+use crate::{
+    exporter::feed::Feed,
+    net::source_file::SourceError,
+    pipeline::output::{Loss, Undelivered},
+    system::log,
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::task::{self, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Sends one signal.
+pub(super) struct SignalPipeline {
+    client: Arc<Client>,
+    /// How long a request is sent again.
+    limit: Option<Duration>,
+    /// The number of spans or data points in flight.
+    in_flight: u64,
+    task: Option<task::Id>,
+    counters: SignalCounters,
+    last_failure: LastFailure,
+    failed: Undelivered,
+    rejected: Undelivered,
+    dropped: Undelivered,
+}
+
+/// The counters of a signal.
+#[derive(Clone, Copy)]
+pub(super) struct SignalCounters {
+    pub(super) exported: Counter,
+    pub(super) rejected: Counter,
+    pub(super) failed: Counter,
+}
+
+/// Why the latest attempt failed, while it is sent again; empty after a success.
+#[derive(Clone, Default)]
+struct LastFailure(Arc<Mutex<String>>);
+
+impl LastFailure {
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SignalPipeline {
+    /// Sends each request again for as long as `limit`; without one, until it succeeds.
+    pub(super) fn new(
+        destination: &Destination,
+        files: Option<Files>,
+        limit: Option<Duration>,
+        counters: SignalCounters,
+    ) -> Result<Self, SourceError> {
+        tracing::info!("otlp: {} go to {destination}", destination.signal.name());
+        Ok(Self {
+            client: Arc::new(Client::new(destination.clone(), files)?),
+            limit,
+            in_flight: 0,
+            task: None,
+            counters,
+            last_failure: LastFailure::default(),
+            failed: Undelivered::default(),
+            rejected: Undelivered::default(),
+            dropped: Undelivered::default(),
+        })
+    }
+
+    pub(super) fn destination(&self) -> &Destination {
+        &self.client.destination
+    }
+
+    /// Whether no request is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight == 0
+    }
+
+    /// Whether this task sends the request in flight.
+    pub(super) fn is_sent_by(&self, task: task::Id) -> bool {
+        self.task == Some(task)
+    }
+
+    /// Starts to send a request, in a task of this set. `shutdown` cuts one pause between attempts short.
+    pub(super) fn start(
+        &mut self,
+        request: Request,
+        sending: &mut JoinSet<(Signal, Outcome)>,
+        shutdown: CancellationToken,
+    ) {
+        self.in_flight = request.items;
+        let (client, limit) = (Arc::clone(&self.client), self.limit);
+        let (signal, last_failure) = (self.destination().signal, self.last_failure.clone());
+        let sent = sending.spawn(async move {
+            let send = async || {
+                let result = client.send(&request).await;
+                *last_failure.lock() =
+                    result.as_ref().err().map(|failure| failure.why.clone()).unwrap_or_default();
+                result
+            };
+            (signal, deliver(signal.name(), send, limit, &shutdown).await)
+        });
+        self.task = Some(sent.id());
+    }
+
+    /// Counts the outcome of the request in flight.
+    pub(super) fn count(&mut self, outcome: Outcome, feed: &Feed<Counter>) {
+        let signal = self.destination().signal.name();
+        let items = std::mem::take(&mut self.in_flight);
+        let SignalCounters { exported, rejected, failed } = self.counters;
+        feed.count(Counter::Retries, outcome.retries);
+        let accepted = match outcome.result {
+            Ok(accepted) => accepted,
+            Err(cause) => {
+                log::limited!(INFO, "otlp: {signal}: given up: {cause}");
+                feed.count(failed, items);
+                self.failed.add(items, cause);
+                return;
+            }
+        };
+        let refused = accepted.rejected.min(items);
+        feed.count(Counter::Exports, 1);
+        feed.count(exported, items - refused);
+        feed.count(rejected, refused);
+        self.rejected.add(refused, format_args!("rejected: {}", accepted.message));
+        if let Some(cause) = accepted.unreadable {
+            log::limited!(INFO, "otlp: {signal}: accepted, but the answer cannot be read: {cause}");
+        }
+        if refused > 0 || !accepted.message.is_empty() {
+            log::limited!(INFO, "otlp: {signal}: {refused} of {items} rejected: {}", accepted.message);
+        }
+    }
+
+    /// Notes items for which there was no room.
+    pub(super) fn add_dropped(&mut self, items: u64, reason: &str) {
+        self.dropped.add(items, reason);
+    }
+
+    /// What failed and was rejected so far is sent again.
+    pub(super) fn forget_losses(&mut self) {
+        (self.failed, self.rejected) = Default::default();
+    }
+
+    /// Gives up what is in flight and what waits at the end. The latter is counted by this counter.
+    pub(super) fn give_up(&mut self, waiting: u64, counter: Counter, feed: &Feed<Counter>, cause: &str) {
+        feed.count(counter, waiting);
+        feed.count(self.counters.failed, self.in_flight);
+        let failure = self.last_failure.lock();
+        let reason = if failure.is_empty() { cause } else { &failure };
+        self.failed.add(waiting + self.in_flight, reason);
+    }
+
+    /// What was lost. `what` is the singular.
+    pub(super) fn losses(self, what: &'static str) -> impl Iterator<Item = Loss> {
+        [self.failed, self.rejected, self.dropped].into_iter().filter_map(move |lost| lost.loss(what))
+    }
+}
