@@ -5,21 +5,14 @@
 //! series. Label values are truncated. The number of metrics and the length of their names are limited;
 //! samples of others are counted and dropped.
 
-use super::sample::{Kind, Sample, Subject};
+use super::{
+    buckets::Buckets,
+    exponential::Exponential,
+    histogram::{Exemplar, Histogram},
+    sample::{Kind, Sample, Subject},
+};
 use crate::exporter::{event::cut, number::Number};
 use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
-
-/// The upper bounds of a duration histogram's buckets, in seconds: from 100 µs, a short call, to 5 minutes, a
-/// batch of training. Between 5 ms and 10 s they are those that Prometheus' and OpenTelemetry's libraries use
-/// by default.
-pub const DURATION_BOUNDS: [f64; 19] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    30.0, 60.0, 300.0,
-];
-
-/// The same for any other measurement: powers of ten and halves of them. The unit is not known.
-pub const VALUE_BOUNDS: [f64; 19] =
-    [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1e3, 5e3, 1e4, 5e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 
 /// The most metrics.
 pub const MAX_METRICS: usize = 1000;
@@ -44,19 +37,6 @@ pub const OVERFLOW_LABEL: (&str, &str) = ("otel.metric.overflow", "true");
 /// The names and values of labels.
 pub type Labels = Vec<(Cow<'static, str>, String)>;
 
-/// One sample of a histogram with its trace and span.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Exemplar {
-    /// The sample's value.
-    pub value: f64,
-    /// Nanoseconds since the Unix epoch.
-    pub timestamp_ns: i64,
-    /// The trace id.
-    pub trace_id: [u8; 16],
-    /// The span id.
-    pub span_id: [u8; 8],
-}
-
 /// The aggregated samples of one metric with the same labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
@@ -73,55 +53,10 @@ pub enum Point {
     Counter(Number),
     /// The latest value and its time in nanoseconds since the Unix epoch.
     Gauge(Number, i64),
-    /// The distribution.
+    /// The distribution, in buckets with given bounds.
     Histogram(Box<Histogram>),
-}
-
-/// A distribution.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Histogram {
-    /// The number of samples in each bucket, not cumulative; the last bucket has no upper bound.
-    pub buckets: Vec<u64>,
-    /// The latest exemplar of each bucket.
-    pub exemplars: Vec<Option<Exemplar>>,
-    /// The sum of all samples.
-    pub sum: f64,
-    /// The smallest sample.
-    pub min: f64,
-    /// The largest sample.
-    pub max: f64,
-}
-
-impl Histogram {
-    fn new(bounds: &[f64]) -> Self {
-        let buckets = bounds.len() + 1;
-        Self {
-            buckets: vec![0; buckets],
-            exemplars: vec![None; buckets],
-            sum: 0.0,
-            min: f64::INFINITY,
-            max: f64::NEG_INFINITY,
-        }
-    }
-
-    /// The number of samples.
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-
-    fn add(&mut self, bounds: &[f64], value: f64, exemplar: Option<Exemplar>) {
-        // A bucket's upper bound belongs to it, as in Prometheus and OTLP.
-        let bucket = bounds.partition_point(|bound| *bound < value);
-        if let Some(count) = self.buckets.get_mut(bucket) {
-            *count += 1;
-        }
-        if let (Some(latest), Some(exemplar)) = (self.exemplars.get_mut(bucket), exemplar) {
-            *latest = Some(exemplar);
-        }
-        self.sum += value;
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-    }
+    /// The distribution, in exponential buckets.
+    Exponential(Box<Exponential>),
 }
 
 /// All series of one name.
@@ -135,13 +70,6 @@ pub struct Metric {
     pub series: BTreeMap<Labels, Series>,
 }
 
-impl Metric {
-    /// The upper bounds of a histogram's buckets.
-    pub fn bounds(&self) -> &'static [f64] {
-        if self.seconds { &DURATION_BOUNDS } else { &VALUE_BOUNDS }
-    }
-}
-
 /// What became of samples.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -153,10 +81,33 @@ pub struct Counts {
     pub refused: u64,
 }
 
+/// How histograms are made.
+#[derive(Debug, Clone)]
+pub enum Histograms {
+    /// With buckets of given bounds.
+    Explicit(Buckets),
+    /// With exponential buckets.
+    Exponential,
+}
+
+impl Histograms {
+    /// A histogram without samples for a subject or, if that has too many series, for their overflow.
+    fn start(&self, subject: Subject<'_>, is_overflow: bool) -> Point {
+        let Self::Explicit(buckets) = self else { return Point::Exponential(Box::default()) };
+        let bounds = match subject {
+            Subject::Duration { operation, .. } if !is_overflow => buckets.of_durations(operation),
+            Subject::Duration { .. } => buckets.of_all_durations(),
+            _ => buckets.of_values(&metric_name(subject)),
+        };
+        Point::Histogram(Box::new(Histogram::new(bounds)))
+    }
+}
+
 /// The metrics of one exporter.
 #[derive(Debug)]
 pub struct Aggregator {
     max_series: usize,
+    histograms: Histograms,
     metrics: BTreeMap<String, Metric>,
     /// Of all metrics, overflow series included.
     series: usize,
@@ -165,8 +116,8 @@ pub struct Aggregator {
 
 impl Aggregator {
     /// An aggregator with at most `max_series` for each metric, not counting the overflow series.
-    pub fn new(max_series: usize) -> Self {
-        Self { max_series, metrics: BTreeMap::new(), series: 0, counts: Counts::default() }
+    pub fn new(max_series: usize, histograms: Histograms) -> Self {
+        Self { max_series, histograms, metrics: BTreeMap::new(), series: 0, counts: Counts::default() }
     }
 
     /// Adds a sample to its series, which has these labels and those of the sample's subject.
@@ -208,12 +159,12 @@ impl Aggregator {
         // Each metric has its first series, however many metrics there are.
         let full = metric.series.len() >= self.max_series
             || (!metric.series.is_empty() && self.series >= self.max_series.saturating_mul(SERIES_FACTOR));
-        if full && !metric.series.contains_key(&key) {
+        let is_overflow = full && !metric.series.contains_key(&key);
+        if is_overflow {
             self.counts.overflowed += 1;
             let (name, value) = OVERFLOW_LABEL;
             key = vec![(Cow::Borrowed(name), value.to_owned())];
         }
-        let bounds = metric.bounds();
         let series = metric.series.entry(key).or_insert_with(|| {
             self.series += 1;
             Series {
@@ -222,7 +173,7 @@ impl Aggregator {
                     Kind::Counter => Point::Counter(Number::Int(0)),
                     Kind::Gauge => Point::Gauge(value, timestamp_ns),
                     Kind::Histogram | Kind::Distribution => {
-                        Point::Histogram(Box::new(Histogram::new(bounds)))
+                        self.histograms.start(sample.subject, is_overflow)
                     }
                 },
             }
@@ -237,7 +188,8 @@ impl Aggregator {
                 (*latest, *at) = (latest.followed_by(value), timestamp_ns);
             }
             Point::Gauge(..) => {}
-            Point::Histogram(histogram) => histogram.add(bounds, float, exemplar),
+            Point::Histogram(histogram) => histogram.add(float, exemplar),
+            Point::Exponential(histogram) => histogram.add(float, exemplar),
         }
     }
 
@@ -289,6 +241,11 @@ fn subject_labels(subject: Subject<'_>) -> Labels {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::glob::Glob;
+
+    fn aggregator(max_series: usize) -> Aggregator {
+        Aggregator::new(max_series, Histograms::Explicit(Buckets::default()))
+    }
 
     fn sample(key: &str, kind: Kind, value: f64) -> Sample<'_> {
         Sample { subject: Subject::Measurement { operation: "a", key }, kind, value: value.into() }
@@ -300,7 +257,7 @@ mod tests {
 
     #[test]
     fn samples_are_aggregated_by_kind() {
-        let mut aggregator = Aggregator::new(10);
+        let mut aggregator = aggregator(10);
         for (at, value) in [(1, 2.0), (3, 0.5), (2, 40.0)] {
             for kind in [("sum", Kind::Counter), ("last", Kind::Gauge), ("spread", Kind::Histogram)] {
                 aggregator.add(&sample(kind.0, kind.1, value), std::iter::empty(), at, None);
@@ -317,13 +274,15 @@ mod tests {
         assert_eq!(point(&aggregator, "a.last"), &Point::Gauge(Number::Float(7.0), set_back));
         let Point::Histogram(histogram) = point(&aggregator, "a.spread") else { panic!("no histogram") };
         assert_eq!((histogram.count(), histogram.sum, histogram.min, histogram.max), (3, 42.5, 0.5, 40.0));
-        // 0.5 is the upper bound of the fourth bucket, and in it.
-        assert_eq!(histogram.buckets[3], 1);
+        // 0.5 is the upper bound of a bucket, and in it.
+        let buckets = histogram.bounds.iter().zip(&histogram.buckets);
+        let filled: Vec<_> = buckets.filter(|(_, count)| **count > 0).map(|(bound, _)| *bound).collect();
+        assert_eq!(filled, [0.5, 5.0, 50.0]);
     }
 
     #[test]
     fn values_that_would_spoil_a_sum_are_counted_and_dropped() {
-        let mut aggregator = Aggregator::new(10);
+        let mut aggregator = aggregator(10);
         for value in [f64::NAN, f64::INFINITY, -1.0] {
             aggregator.add(&sample("sum", Kind::Counter, value), std::iter::empty(), 0, None);
         }
@@ -337,7 +296,7 @@ mod tests {
 
     #[test]
     fn series_and_metrics_are_bounded() {
-        let mut aggregator = Aggregator::new(2);
+        let mut aggregator = aggregator(2);
         for user in ["x", "y", "z", "y", "w"] {
             aggregator.add(&sample("sum", Kind::Counter, 1.0), [("user", user)].into_iter(), 0, None);
         }
@@ -352,8 +311,36 @@ mod tests {
     }
 
     #[test]
+    fn the_series_of_operations_have_their_own_bounds() {
+        let rule = |glob: &str, bound: f64| (Glob::new(glob), [bound].into());
+        let rules = vec![rule("*", 1.0), rule("train", 60.0), rule("a.rows", 10.0)];
+        let mut aggregator = Aggregator::new(2, Histograms::Explicit(Buckets { rules }));
+        for operation in ["train", "load", "train.too.many"] {
+            let subject = Subject::Duration { operation, failed: false };
+            let sample = Sample { subject, kind: Kind::Histogram, value: Number::Float(2.0) };
+            aggregator.add(&sample, std::iter::empty(), 0, None);
+        }
+        aggregator.add(&sample("rows", Kind::Distribution, 1.0), std::iter::empty(), 0, None);
+        let bounds = |metric: &str| -> Vec<(String, f64)> {
+            let series = aggregator.metrics()[metric].series.iter();
+            let bounds = series.map(|(labels, series)| match &series.point {
+                Point::Histogram(histogram) => {
+                    let first = labels.first().map(|(_, value)| value.clone());
+                    (first.unwrap_or_default(), histogram.bounds[0])
+                }
+                other => panic!("{other:?}"),
+            });
+            bounds.collect()
+        };
+        let expected = [("load", 1.0), ("train", 60.0), ("true", 1.0)];
+        let expected = expected.map(|(operation, bound)| (operation.to_owned(), bound));
+        assert_eq!(bounds("operation.duration"), expected, "the overflow series has bounds of its own");
+        assert_eq!(bounds("a.rows"), [(String::new(), 10.0)]);
+    }
+
+    #[test]
     fn all_series_together_are_bounded_but_each_metric_has_one() {
-        let mut aggregator = Aggregator::new(2);
+        let mut aggregator = aggregator(2);
         for key in 0..50 {
             for user in ["x", "y"] {
                 let key = key.to_string();
@@ -371,7 +358,7 @@ mod tests {
 
     #[test]
     fn long_names_are_refused_and_long_values_cut() {
-        let mut aggregator = Aggregator::new(2);
+        let mut aggregator = aggregator(2);
         let long = "µ".repeat(MAX_LABEL_BYTES);
         aggregator.add(&sample(&long, Kind::Gauge, 1.0), std::iter::empty(), 0, None);
         aggregator.add(&sample("b", Kind::Gauge, 1.0), [("user", long.as_str())].into_iter(), 0, None);

@@ -1,6 +1,9 @@
 //! The options that all exporters of metrics have in common.
 
-use super::sample::{Kind, Measures};
+use super::{
+    buckets::{Bounds, Buckets},
+    sample::{Kind, Measures},
+};
 use crate::{
     control::glob::Glob,
     system::{
@@ -13,6 +16,9 @@ use clap::Args;
 /// A metric with more series is mostly one with a label that should not be one; Prometheus' own advice is to
 /// stay in the tens. One thousand leaves room for a name for each tool of a large pool.
 const MAX_SERIES: usize = 1000;
+
+/// Each bucket is a series in Prometheus, for every label. 160 is what an exponential histogram has.
+const MAX_BOUNDS: usize = 200;
 
 /// The options of the command line.
 #[derive(Debug, Args)]
@@ -30,6 +36,18 @@ pub struct MetricArgs {
             glob that matches counts [default: gauge, and none for system_time]"
     )]
     kind: Vec<Several<(Glob, Option<Kind>)>>,
+
+    /// Upper bounds of a histogram's buckets; repeatable [default: 1 µs to 7 days]
+    #[arg(
+        long = "metric-buckets",
+        value_name = "GLOB=BOUNDS",
+        env = "TELEMETRY_SIDECAR_METRIC_BUCKETS",
+        value_parser = repeated(metric_buckets),
+        long_help = "Upper bounds of the buckets of the histogram OPERATION.KEY, such as '*.rows=1,10,100', \
+            or of an operation's durations in seconds, such as 'train=60,600,3600'; repeatable, the last \
+            glob that matches counts [default: 1 µs to 7 days for durations, powers of ten for others]"
+    )]
+    buckets: Vec<Several<(Glob, Bounds)>>,
 
     /// Make this key of the metadata a label of metrics; repeatable
     #[arg(
@@ -62,7 +80,8 @@ impl MetricArgs {
                 labels.push(key.value);
             }
         }
-        Measures { kinds: Several::flatten(self.kind).map(|kind| kind.value).collect(), labels }
+        let buckets = Buckets { rules: Several::flatten(self.buckets).map(|rule| rule.value).collect() };
+        Measures { kinds: Several::flatten(self.kind).map(|kind| kind.value).collect(), buckets, labels }
     }
 }
 
@@ -86,4 +105,48 @@ fn metric_kind(word: &str) -> Result<(Glob, Option<Kind>), String> {
         _ => return Err(expected.into()),
     };
     if glob.is_empty() { Err(expected.into()) } else { Ok((Glob::new(glob), kind)) }
+}
+
+fn metric_buckets(word: &str) -> Result<(Glob, Bounds), String> {
+    let expected = || "expected GLOB=NUMBER,NUMBER, such as '*.rows=1,10,100'".to_owned();
+    let (glob, bounds) = word.rsplit_once('=').filter(|(glob, _)| !glob.is_empty()).ok_or_else(expected)?;
+    let mut ascending: Vec<f64> = Vec::new();
+    for word in bounds.split(',') {
+        let number = word.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+        // Adding 0.0 turns a negative zero into a positive one.
+        let bound = number.ok_or_else(expected)? + 0.0;
+        if let Some(before) = ascending.last().filter(|before| **before >= bound) {
+            return Err(format!("expected ascending numbers: {bound} follows {before}"));
+        }
+        ascending.push(bound);
+    }
+    if ascending.len() > MAX_BOUNDS {
+        return Err(format!("expected at most {MAX_BOUNDS} numbers"));
+    }
+    Ok((Glob::new(glob), ascending.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_ascending_finite_numbers() {
+        let (_, bounds) = metric_buckets("a=b.*=-1,-0, 1e-3,2.5").unwrap();
+        assert_eq!(*bounds, [-1.0, 0.0, 0.001, 2.5]);
+        for word in ["", "a", "=1", "a=", "a=1,", "a=x", "a=inf", "a=NaN", "a=1e999"] {
+            let error = metric_buckets(word).unwrap_err();
+            assert_eq!(error, "expected GLOB=NUMBER,NUMBER, such as '*.rows=1,10,100'", "{word}");
+        }
+        for (word, pair) in
+            [("a=1,1", "1 follows 1"), ("a=1,10,2.5", "2.5 follows 10"), ("a=0,-0", "0 follows 0")]
+        {
+            let error = metric_buckets(word).unwrap_err();
+            assert_eq!(error, format!("expected ascending numbers: {pair}"));
+        }
+        let numbers = |count: usize| (1..=count).map(|bound| bound.to_string()).collect::<Vec<_>>().join(",");
+        assert!(metric_buckets(&format!("a={}", numbers(200))).is_ok());
+        let error = metric_buckets(&format!("a={}", numbers(201))).unwrap_err();
+        assert_eq!(error, "expected at most 200 numbers");
+    }
 }

@@ -7,6 +7,7 @@
 //! | every other measurement that is a number | a gauge, or the kind that `--metric-kind` sets |
 //! | `system_time` | nothing, unless `--metric-kind` sets a kind |
 
+use super::{buckets::Buckets, last_match};
 use crate::{
     control::glob::Glob,
     exporter::{
@@ -65,12 +66,14 @@ pub struct Sample<'a> {
     pub value: Number,
 }
 
-/// Which metrics are made of events: the options `--metric-kind` and `--metric-label`.
+/// Which metrics are made of events: the options `--metric-kind`, `--metric-buckets` and `--metric-label`.
 #[derive(Debug, Clone, Default)]
 pub struct Measures {
     /// The kinds of measurements by their dotted names `OPERATION.KEY`; the last match is used. Measurements
     /// without a kind are left out.
     pub kinds: Vec<(Glob, Option<Kind>)>,
+    /// The bounds of histograms' buckets.
+    pub buckets: Buckets,
     /// The metadata keys that become labels.
     pub labels: Vec<String>,
 }
@@ -117,8 +120,7 @@ impl Measures {
             return default;
         }
         let name = format!("{operation}.{key}");
-        let matching = self.kinds.iter().rev().find(|(glob, _)| glob.matches(&name));
-        matching.map_or(default, |(_, kind)| *kind)
+        last_match(&self.kinds, |glob| glob.matches(&name)).copied().unwrap_or(default)
     }
 }
 

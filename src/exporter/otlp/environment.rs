@@ -68,6 +68,8 @@ pub struct Environment {
     pub metric_timeout: Option<Duration>,
     /// Whether temporality is delta; otherwise it is cumulative.
     pub delta: bool,
+    /// Whether histograms have exponential buckets.
+    pub exponential_histograms: bool,
 }
 
 /// How spans are batched.
@@ -101,6 +103,9 @@ impl Environment {
             delta: reader
                 .parse("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", is_delta)
                 .unwrap_or_default(),
+            exponential_histograms: reader
+                .parse("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", is_exponential)
+                .unwrap_or_default(),
         };
         (environment, reader.warnings)
     }
@@ -119,6 +124,8 @@ enum InvalidValue {
     Compression,
     #[error("expected cumulative, delta or lowmemory")]
     Temporality,
+    #[error("expected explicit_bucket_histogram or base2_exponential_bucket_histogram")]
+    Histograms,
     #[error("expected KEY=VALUE,KEY=VALUE, percent-encoded")]
     Pairs,
     #[error("no name of a header")]
@@ -321,6 +328,14 @@ fn is_delta(word: &str) -> Result<bool, InvalidValue> {
         "cumulative" => Ok(false),
         "delta" | "lowmemory" => Ok(true),
         _ => Err(InvalidValue::Temporality),
+    }
+}
+
+fn is_exponential(word: &str) -> Result<bool, InvalidValue> {
+    match word.to_ascii_lowercase().as_str() {
+        "explicit_bucket_histogram" => Ok(false),
+        "base2_exponential_bucket_histogram" => Ok(true),
+        _ => Err(InvalidValue::Histograms),
     }
 }
 

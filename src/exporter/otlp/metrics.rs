@@ -6,8 +6,9 @@
 use super::proto::{
     common::v1::{AnyValue, KeyValue, any_value},
     metrics::v1::{
-        AggregationTemporality, Exemplar, Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum,
-        exemplar, metric::Data, number_data_point,
+        AggregationTemporality, Exemplar, ExponentialHistogram, ExponentialHistogramDataPoint, Gauge,
+        Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, exemplar,
+        exponential_histogram_data_point::Buckets, metric::Data, number_data_point,
     },
     resource::v1::Resource,
 };
@@ -20,7 +21,7 @@ use crate::exporter::{
     event::cut,
     metrics::{
         aggregate::{self, Labels, Point, Series},
-        sample::Kind,
+        exponential, histogram,
     },
     number::Number,
 };
@@ -78,11 +79,11 @@ pub fn requests(
         done: Vec::new(),
     };
     for (name, metric) in metrics {
-        let shell = shell(name, metric, interval);
+        let Some(first) = metric.series.values().next() else { continue };
+        let shell = shell(name, metric.seconds, &first.point, interval);
         packer.start(&shell);
         for (labels, series) in &metric.series {
-            let data = point(labels, series, metric.bounds(), interval);
-            packer.add(&shell, data);
+            packer.add(&shell, point(labels, series, interval));
         }
     }
     packer.flush();
@@ -121,7 +122,10 @@ impl Packer<'_> {
                 (Data::Histogram(histogram), DataPoint::Histogram(point)) => {
                     histogram.data_points.push(point);
                 }
-                // All series of a metric are of its kind.
+                (Data::ExponentialHistogram(histogram), DataPoint::Exponential(point)) => {
+                    histogram.data_points.push(point);
+                }
+                // All series of a metric are of one kind.
                 _ => self.points -= 1,
             }
         }
@@ -141,6 +145,7 @@ impl Packer<'_> {
 enum DataPoint {
     Number(NumberDataPoint),
     Histogram(HistogramDataPoint),
+    Exponential(ExponentialHistogramDataPoint),
 }
 
 impl DataPoint {
@@ -148,25 +153,30 @@ impl DataPoint {
         match self {
             Self::Number(point) => point.encoded_len(),
             Self::Histogram(point) => point.encoded_len(),
+            Self::Exponential(point) => point.encoded_len(),
         }
     }
 }
 
-/// A metric without its points.
-fn shell(name: &str, metric: &aggregate::Metric, interval: Interval) -> Metric {
+/// A metric of this kind of points, without them.
+fn shell(name: &str, seconds: bool, point: &Point, interval: Interval) -> Metric {
     let aggregation_temporality = interval.temporality();
-    let data = match metric.kind {
-        Kind::Counter => {
+    let data = match point {
+        Point::Counter(_) => {
             Data::Sum(Sum { aggregation_temporality, is_monotonic: true, data_points: Vec::new() })
         }
-        Kind::Gauge => Data::Gauge(Gauge::default()),
-        Kind::Histogram | Kind::Distribution => {
+        Point::Gauge(..) => Data::Gauge(Gauge::default()),
+        Point::Histogram(_) => {
             Data::Histogram(Histogram { aggregation_temporality, data_points: Vec::new() })
         }
+        Point::Exponential(_) => Data::ExponentialHistogram(ExponentialHistogram {
+            aggregation_temporality,
+            data_points: Vec::new(),
+        }),
     };
     let unit = match name {
         "events" => "{event}",
-        _ if metric.seconds => "s",
+        _ if seconds => "s",
         _ => "",
     };
     Metric {
@@ -177,10 +187,11 @@ fn shell(name: &str, metric: &aggregate::Metric, interval: Interval) -> Metric {
     }
 }
 
-fn point(labels: &Labels, series: &Series, bounds: &[f64], interval: Interval) -> DataPoint {
+fn point(labels: &Labels, series: &Series, interval: Interval) -> DataPoint {
     let attributes = attributes(labels);
+    let start_time_unix_nano = interval.start_ns(series);
     let time_unix_nano = nanoseconds(interval.now);
-    let number = |value, start_time_unix_nano| {
+    let number = |value, start_time_unix_nano, attributes| {
         DataPoint::Number(NumberDataPoint {
             attributes,
             start_time_unix_nano,
@@ -193,25 +204,44 @@ fn point(labels: &Labels, series: &Series, bounds: &[f64], interval: Interval) -
         })
     };
     match &series.point {
-        Point::Counter(sum) => number(*sum, interval.start_ns(series)),
-        Point::Gauge(value, _) => number(*value, 0),
+        Point::Counter(sum) => number(*sum, start_time_unix_nano, attributes),
+        Point::Gauge(value, _) => number(*value, 0, attributes),
         Point::Histogram(histogram) => DataPoint::Histogram(HistogramDataPoint {
-            attributes: self::attributes(labels),
-            start_time_unix_nano: interval.start_ns(series),
+            attributes,
+            start_time_unix_nano,
             time_unix_nano,
             count: histogram.count(),
             sum: Some(histogram.sum),
             bucket_counts: histogram.buckets.clone(),
-            explicit_bounds: bounds.to_vec(),
+            explicit_bounds: histogram.bounds.to_vec(),
             exemplars: histogram.exemplars.iter().flatten().map(exemplar).collect(),
             min: Some(histogram.min),
             max: Some(histogram.max),
             ..HistogramDataPoint::default()
         }),
+        Point::Exponential(histogram) => DataPoint::Exponential(ExponentialHistogramDataPoint {
+            attributes,
+            start_time_unix_nano,
+            time_unix_nano,
+            count: histogram.count(),
+            sum: Some(histogram.sum),
+            scale: histogram.scale,
+            zero_count: histogram.zeros,
+            positive: Some(buckets(&histogram.positive)),
+            negative: Some(buckets(&histogram.negative)),
+            exemplars: histogram.exemplars().map(exemplar).collect(),
+            min: Some(histogram.min),
+            max: Some(histogram.max),
+            ..ExponentialHistogramDataPoint::default()
+        }),
     }
 }
 
-fn exemplar(exemplar: &aggregate::Exemplar) -> Exemplar {
+fn buckets(buckets: &exponential::Buckets) -> Buckets {
+    Buckets { offset: buckets.offset, bucket_counts: buckets.counts.clone() }
+}
+
+fn exemplar(exemplar: &histogram::Exemplar) -> Exemplar {
     Exemplar {
         time_unix_nano: u64::try_from(exemplar.timestamp_ns).unwrap_or_default(),
         value: Some(exemplar::Value::AsDouble(exemplar.value)),

@@ -22,7 +22,8 @@ use crate::{
         event::Event,
         feed::Feed,
         metrics::{
-            aggregate::{Aggregator, Counts, Exemplar},
+            aggregate::{Aggregator, Counts, Histograms},
+            histogram::Exemplar,
             sample::Measures,
         },
     },
@@ -95,6 +96,11 @@ impl Exporter {
         };
         let resource = Resource::new(environment.attributes.clone(), mode.worker().cloned());
         let instance = resource.instance().to_owned();
+        let histograms = if environment.exponential_histograms {
+            Histograms::Exponential
+        } else {
+            Histograms::Explicit(settings.measures.buckets.clone())
+        };
         Ok(Self {
             feed,
             measures: settings.measures,
@@ -108,7 +114,7 @@ impl Exporter {
             timestamps: Timestamps::new(mode.worker().is_some()),
             queue: Queue::new(environment.batches.max_queue, lossless),
             flushable: 0,
-            aggregator: Aggregator::new(settings.max_series),
+            aggregator: Aggregator::new(settings.max_series, histograms),
             counted: Counts::default(),
             collected: SystemTime::now(),
             traces: pipeline(

@@ -2,7 +2,7 @@
 
 use crate::exporter::{
     event::Event,
-    metrics::aggregate::Exemplar,
+    metrics::histogram::Exemplar,
     otlp::resource::instance_id,
     trace_context::TraceContext,
     trace_ids::{SAMPLED, Traceparent, trace_id},

@@ -13,7 +13,7 @@
 
 use crate::exporter::{
     metrics::{
-        aggregate::{Exemplar, Histogram},
+        histogram::{Exemplar, Histogram},
         sample::Kind,
     },
     number::Number,
@@ -102,13 +102,8 @@ impl Family<'_> {
     ///
     /// After a negative value it has neither `_sum` nor `_count`: a sum that can decrease is not a counter,
     /// so OpenMetrics does not allow it, and requires both or neither. The `+Inf` bucket still has the count.
-    pub fn histogram<L: AsRef<str>, V: AsRef<str>>(
-        &mut self,
-        labels: &[(L, V)],
-        bounds: &[f64],
-        histogram: &Histogram,
-    ) {
-        let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+    pub fn histogram<L: AsRef<str>, V: AsRef<str>>(&mut self, labels: &[(L, V)], histogram: &Histogram) {
+        let bounds = histogram.bounds.iter().copied().chain([f64::INFINITY]);
         let mut count = 0;
         for ((bound, bucket), exemplar) in bounds.zip(&histogram.buckets).zip(&histogram.exemplars) {
             count += bucket;
@@ -187,15 +182,23 @@ impl Display for Shown {
     }
 }
 
-/// Formats a bucket's bound. Integers end with `.0` in both formats, so that both name the same series.
+/// Formats a bucket's bound as OpenMetrics' canonical number, which other clients write as well: `0.0001`,
+/// `1e-05`, `100000.0`, `1e+06`. It is the same in both formats, so that both name the same series.
 struct Bound(f64);
 
 impl Display for Bound {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_finite() {
-            write!(formatter, "{:?}", self.0)
-        } else {
-            Shown(self.0.into()).fmt(formatter)
+        if !self.0.is_finite() {
+            return Shown(self.0.into()).fmt(formatter);
+        }
+        let scientific = format!("{:e}", self.0);
+        let parts = scientific.split_once('e').and_then(|(digits, exponent)| {
+            let exponent: i32 = exponent.parse().ok()?;
+            (!(-4..6).contains(&exponent)).then_some((digits, exponent))
+        });
+        match parts {
+            Some((digits, exponent)) => write!(formatter, "{digits}e{exponent:+03}"),
+            None => write!(formatter, "{:?}", self.0),
         }
     }
 }
@@ -249,7 +252,13 @@ mod tests {
         let all_digits = Shown(Number::Int((1 << 53) + 1)).to_string();
         assert_eq!(all_digits, "9007199254740993");
         let bounds = [1.0, 0.00025, 1e9, f64::INFINITY].map(|bound| Bound(bound).to_string());
-        assert_eq!(bounds, ["1.0", "0.00025", "1000000000.0", "+Inf"]);
+        assert_eq!(bounds, ["1.0", "0.00025", "1e+09", "+Inf"]);
+        let bounds = [0.0, 5e-6, -2.5e-5, 1e-4, 604_800.0, 1e6, 1_234_567.0, 1e120];
+        let bounds = bounds.map(|bound| Bound(bound).to_string());
+        assert_eq!(
+            bounds,
+            ["0.0", "5e-06", "-2.5e-05", "0.0001", "604800.0", "1e+06", "1.234567e+06", "1e+120"]
+        );
     }
 
     #[test]
@@ -277,6 +286,7 @@ mod tests {
         let exemplar =
             Exemplar { value: 0.5, timestamp_ns: 1_500_000_000, trace_id: [0xab; 16], span_id: [0; 8] };
         let mut histogram = Histogram {
+            bounds: [1.0, 2.5].into(),
             buckets: vec![2, 0, 1],
             exemplars: vec![Some(exemplar), None, None],
             sum: 9.25,
@@ -285,7 +295,7 @@ mod tests {
         };
         let page = |format, histogram: &Histogram| {
             let mut page = Page::new(format);
-            page.family("h", Kind::Histogram, "H").histogram(&[("l", "x")], &[1.0, 2.5], histogram);
+            page.family("h", Kind::Histogram, "H").histogram(&[("l", "x")], histogram);
             page.finish()
         };
         let trace_id = "ab".repeat(16);

@@ -5,7 +5,7 @@ use crate::exporter::{
     counters::counters,
     event::Event,
     metrics::{
-        aggregate::{Aggregator, Metric, Point},
+        aggregate::{Aggregator, Histograms, Metric, Point},
         sample::{Kind, Measures},
     },
 };
@@ -40,10 +40,11 @@ impl Metrics {
     /// Creates an empty set with at most `max_series` series per metric, not counting the overflow series.
     pub fn new(measures: Measures, max_series: usize) -> Self {
         let (labels, collisions) = names::labels(&measures.labels);
+        let histograms = Histograms::Explicit(measures.buckets.clone());
         Self {
             measures,
             labels,
-            aggregator: Aggregator::new(max_series),
+            aggregator: Aggregator::new(max_series, histograms),
             names: Names::default(),
             collisions,
         }
@@ -93,7 +94,9 @@ impl Metrics {
                     Point::Counter(value) | Point::Gauge(value, _) => {
                         written.series(&labels, *value);
                     }
-                    Point::Histogram(histogram) => written.histogram(&labels, metric.bounds(), histogram),
+                    Point::Histogram(histogram) => written.histogram(&labels, histogram),
+                    // The text formats have no exponential histograms, so the aggregator makes none.
+                    Point::Exponential(_) => {}
                 }
             }
         }

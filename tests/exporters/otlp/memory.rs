@@ -9,7 +9,11 @@ use telemetry_sidecar::{
     event::proto::bridge::TelemetryEvent,
     exporter::{
         event::Event,
-        metrics::{aggregate::Aggregator, sample::Measures},
+        metrics::{
+            aggregate::{Aggregator, Histograms},
+            buckets::Buckets,
+            sample::Measures,
+        },
         otlp::{
             queue::Queue,
             spans::{Options, Spans},
@@ -72,7 +76,7 @@ fn a_hundred_thousand_traces_take_a_few_megabytes() {
     let mut spans = Spans::new(Options { flat: false, timeout: Duration::from_secs(600), instance });
     // The default size; the queue is never emptied.
     let mut queue = Queue::new(2048, false);
-    let mut aggregator = Aggregator::new(1000);
+    let mut aggregator = Aggregator::new(1000, Histograms::Explicit(Buckets::default()));
     let measures = Measures::default();
     let mut take = |spans: &mut Spans, queue: &mut Queue, phase, number| {
         let event = event(phase, number);

@@ -172,6 +172,25 @@ fn delta_metrics_sum_to_the_total() {
 }
 
 #[test]
+fn histograms_have_exponential_buckets_if_the_variable_asks_for_them() {
+    let collector = Collector::start(Protocol::Grpc, &[]);
+    let variable = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
+    let variables = [(variable, "base2_exponential_bucket_histogram")];
+    let mut sidecar = exporting(collector.port, Protocol::Grpc, &[], &variables);
+    sidecar.write(span("tool.run", "c"));
+    sidecar.finish().expect_code(0);
+    let metric = collector.wait_for_metric("snakepit.operation.duration");
+    let Some(Data::ExponentialHistogram(histogram)) = metric.data else { panic!("{metric:?}") };
+    let point = &histogram.data_points[0];
+    assert_eq!((point.count, point.sum, point.scale), (1, Some(0.005), 20));
+    let positive = point.positive.as_ref().unwrap();
+    let base = 2_f64.powf(2_f64.powi(-20));
+    let upper = base.powi(positive.offset + 1);
+    assert!(positive.bucket_counts == [1] && upper / base < 0.005 && 0.005 <= upper, "{positive:?}");
+    assert_eq!(point.exemplars[0].span_id, collector.spans()[0].span_id);
+}
+
+#[test]
 fn otel_variables_alone_do_not_enable_the_exporter_and_the_worker_inherits_them() {
     let collector = Collector::start(Protocol::Grpc, &[]);
     let endpoint = format!("http://127.0.0.1:{}", collector.port);

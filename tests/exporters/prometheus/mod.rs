@@ -94,6 +94,51 @@ async fn a_scrape_shows_the_worker_and_the_sidecar_in_either_format() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn buckets_reach_from_microseconds_to_days_and_can_be_set() {
+    let options = ["--metric-kind", "*.rows=histogram", "--metric-buckets", "*.rows=1,2.5,1e7"];
+    let options = [&options[..], &["--metric-buckets", "load*=0.5"]].concat();
+    let (mut sidecar, address) = serving(&options).await;
+    for (operation, nanoseconds) in [("call", 2_000_u64), ("train", 7_200_000_000_000), ("load", 1)] {
+        sidecar.write(format!(
+            "TELEMETRY:{{\"event\": \"{operation}.stop\", \
+             \"measurements\": {{\"duration\": {nanoseconds}, \"rows\": 3}}}}\n"
+        ));
+    }
+    let page = after(3, &address);
+    let bounds = |name: &str| -> Vec<f64> {
+        let buckets = page.keys().filter_map(|series| series.strip_prefix(name)?.split_once("le=\""));
+        let mut bounds: Vec<f64> =
+            buckets.filter_map(|(_, le)| le.strip_suffix("\"}")?.parse().ok()).collect();
+        bounds.sort_by(f64::total_cmp);
+        bounds
+    };
+    let durations = "snakepit_operation_duration_seconds_bucket";
+    let train = format!("{durations}{{operation=\"train\"");
+    assert!(bounds(&train).len() < 30, "{:?}", bounds(&train));
+    for (operation, above, at_most) in [("call", "1e-06", "5e-06"), ("train", "3600.0", "14400.0")] {
+        let bucket =
+            |bound| page[&format!("{durations}{{operation=\"{operation}\",result=\"ok\",le=\"{bound}\"}}")];
+        assert_eq!((bucket(above), bucket(at_most)), (0.0, 1.0), "{operation}");
+    }
+    assert_eq!(bounds(&format!("{durations}{{operation=\"load\"")), [0.5, f64::INFINITY]);
+    assert_eq!(bounds("snakepit_train_rows_bucket{"), [1.0, 2.5, 1e7, f64::INFINITY]);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn measurements_without_a_kind_are_left_out() {
+    let (mut sidecar, address) = serving(&["--metric-kind", "*.secret=none"]).await;
+    sidecar.write(
+        "TELEMETRY:{\"event\": \"a.start\", \
+         \"measurements\": {\"system_time\": 1, \"secret\": 2, \"rss\": 3}}\n",
+    );
+    let page = after(1, &address);
+    let measured: Vec<_> = page.keys().filter(|series| series.starts_with("snakepit_a_")).collect();
+    assert_eq!(measured, ["snakepit_a_rss"]);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_busy_worker_does_not_prevent_scrapes() {
     let options = ["--export-prometheus", "127.0.0.1:0"];
     let sidecar = Sidecar::wrap(

@@ -71,7 +71,7 @@ fn measures() -> impl Strategy<Value = Measures> {
     let kind = select(&[Kind::Counter, Kind::Gauge, Kind::Histogram, Kind::Distribution][..]);
     let kind = option::of(kind);
     (vec((glob.prop_map(|glob| Glob::new(&glob)), kind), 0..5), vec(word(), 0..5))
-        .prop_map(|(kinds, labels)| Measures { kinds, labels })
+        .prop_map(|(kinds, labels)| Measures { kinds, labels, ..Measures::default() })
 }
 
 fn page(metrics: &Metrics, format: Format) -> String {

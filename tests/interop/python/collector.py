@@ -60,7 +60,7 @@ class Collector(Server):
             for resource in request["resource_metrics"]:
                 for scope in resource["scope_metrics"]:
                     for metric in scope["metrics"]:
-                        [kind] = {"gauge", "sum", "histogram"} & metric.keys()
+                        [kind] = {"gauge", "sum", "histogram", "exponential_histogram"} & metric.keys()
                         points = metric[kind]["data_points"]
                         metric["points"] = [point | {"attributes": _attributes(point)} for point in points]
                         found[metric["name"]] = metric

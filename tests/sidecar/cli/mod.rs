@@ -89,6 +89,8 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--otlp-span-timeout", "abc"], &["--otlp-span-timeout", "'abc'", "500ms"]),
         (&["--metric-kind", "a.b"], &["--metric-kind", "'a.b'", "GLOB=counter"]),
         (&["--metric-kind", "a.b=rate"], &["--metric-kind", "'a.b=rate'", "GLOB=distribution or GLOB=none"]),
+        (&["--metric-buckets", "a.b=1,x"], &["--metric-buckets", "'a.b=1,x'", "GLOB=NUMBER,NUMBER"]),
+        (&["--metric-buckets", "a.b=2,1"], &["--metric-buckets", "'a.b=2,1'", "1 follows 2"]),
         (&["--metric-label", "correlation_id"], &["--metric-label", "'correlation_id'", "series of its own"]),
         (&["--record", "/nonexistent/x"], &["--record", "'/nonexistent/x'", "No such file"]),
         (&["--ready-file", "/nonexistent/x"], &["--ready-file", "'/nonexistent/x'", "No such file"]),

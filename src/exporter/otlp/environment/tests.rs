@@ -212,6 +212,12 @@ fn numbers_have_bounds() {
     for preference in ["delta", "LowMemory"] {
         assert!(good(None, &[("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", preference)]).delta);
     }
+    let exponential = |aggregation| {
+        let variable = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION";
+        good(None, &[(variable, aggregation)]).exponential_histograms
+    };
+    assert!(exponential("base2_exponential_bucket_histogram"));
+    assert!(!exponential("explicit_bucket_histogram") && !exponential(""));
 }
 
 #[test]
@@ -228,6 +234,7 @@ fn an_invalid_value_is_reported_once_and_counts_as_unset() {
         ("OTEL_RESOURCE_ATTRIBUTES", "a=b,c"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=%ff"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "both"),
+        ("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", "exponential"),
     ] {
         let (environment, warnings) = read(None, &[(name, value)]);
         let [warning] = &warnings[..] else { panic!("{name}={value}: {warnings:?}") };

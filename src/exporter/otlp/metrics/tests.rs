@@ -4,8 +4,9 @@ use super::*;
 use crate::exporter::otlp::proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use crate::exporter::{
     metrics::{
-        aggregate::Aggregator,
-        sample::{Sample, Subject},
+        aggregate::{Aggregator, Histograms},
+        buckets,
+        sample::{Kind, Sample, Subject},
     },
     otlp::environment::Environment,
 };
@@ -13,6 +14,10 @@ use std::time::Duration;
 
 fn destination() -> Destination {
     Environment::read(Some(&"http://a:4318".parse().unwrap()), &|_| None).0.metrics
+}
+
+fn aggregator(max_series: usize) -> Aggregator {
+    Aggregator::new(max_series, Histograms::Explicit(buckets::Buckets::default()))
 }
 
 fn measurement(key: &str, kind: Kind, value: impl Into<Number>) -> Sample<'_> {
@@ -37,15 +42,16 @@ fn points(metric: &Metric) -> usize {
         Data::Gauge(gauge) => gauge.data_points.len(),
         Data::Sum(sum) => sum.data_points.len(),
         Data::Histogram(histogram) => histogram.data_points.len(),
-        _ => panic!("{metric:?}"),
+        Data::ExponentialHistogram(histogram) => histogram.data_points.len(),
+        Data::Summary(_) => panic!("{metric:?}"),
     }
 }
 
 #[test]
 fn each_kind_is_what_opentelemetry_calls_it() {
-    let mut aggregator = Aggregator::new(10);
+    let mut aggregator = aggregator(10);
     let labels = || [("tool", "x")].into_iter();
-    let exemplar = aggregate::Exemplar { value: 0.2, timestamp_ns: 7, trace_id: [1; 16], span_id: [2; 8] };
+    let exemplar = histogram::Exemplar { value: 0.2, timestamp_ns: 7, trace_id: [1; 16], span_id: [2; 8] };
     let duration = Subject::Duration { operation: "a.b", failed: true };
     aggregator.add(
         &Sample { subject: duration, kind: Kind::Histogram, value: 0.2.into() },
@@ -90,7 +96,7 @@ fn each_kind_is_what_opentelemetry_calls_it() {
 #[test]
 fn integers_are_sent_as_integers_until_a_double_comes() {
     use number_data_point::Value::{AsDouble, AsInt};
-    let mut aggregator = Aggregator::new(10);
+    let mut aggregator = aggregator(10);
     let mut values_after = |value: Number| {
         for (key, kind) in [("n", Kind::Counter), ("rss", Kind::Gauge)] {
             aggregator.add(&measurement(key, kind, value), std::iter::empty(), 0, None);
@@ -109,8 +115,31 @@ fn integers_are_sent_as_integers_until_a_double_comes() {
 }
 
 #[test]
+fn exponential_histograms_have_buckets_of_both_signs() {
+    let mut aggregator = Aggregator::new(10, Histograms::Exponential);
+    let exemplar = histogram::Exemplar { value: 4.0, timestamp_ns: 7, trace_id: [1; 16], span_id: [2; 8] };
+    for value in [-2.0, 0.0, 1.0, 4.0] {
+        let sample = measurement("spread", Kind::Histogram, value);
+        let exemplar = (value > 1.0).then_some(exemplar);
+        aggregator.add(&sample, [("tool", "x")].into_iter(), 7, exemplar);
+    }
+    let [(metrics, 1)] = &sent(&aggregator, None)[..] else { panic!("not one request of one point") };
+    let Some(Data::ExponentialHistogram(histogram)) = &metrics[0].data else { panic!("{metrics:?}") };
+    assert_eq!(histogram.aggregation_temporality(), AggregationTemporality::Cumulative);
+    let point = &histogram.data_points[0];
+    assert_eq!((point.count, point.zero_count, point.scale), (4, 1, 6));
+    assert_eq!((point.sum, point.min, point.max), (Some(3.0), Some(-2.0), Some(4.0)));
+    assert_eq!(point.negative, Some(Buckets { offset: 63, bucket_counts: vec![1] }));
+    let mut counts = vec![0; 129];
+    (counts[0], counts[128]) = (1, 1);
+    assert_eq!(point.positive, Some(Buckets { offset: -1, bucket_counts: counts }));
+    assert_eq!((point.exemplars.len(), point.attributes[0].key.as_str()), (1, "tool"));
+    assert!(point.start_time_unix_nano > 0 && point.time_unix_nano == 1_000_000_000_000);
+}
+
+#[test]
 fn deltas_begin_where_the_last_ones_ended() {
-    let mut aggregator = Aggregator::new(10);
+    let mut aggregator = aggregator(10);
     aggregator.add(&measurement("n", Kind::Counter, 2.0), std::iter::empty(), 0, None);
     let (metrics, _) = sent(&aggregator, Some(UNIX_EPOCH + Duration::from_secs(940))).remove(0);
     let Some(Data::Sum(sum)) = &metrics[0].data else { panic!("{metrics:?}") };
@@ -120,7 +149,7 @@ fn deltas_begin_where_the_last_ones_ended() {
 
 #[test]
 fn a_clock_set_back_makes_no_delta_start_after_its_end() {
-    let mut aggregator = Aggregator::new(10);
+    let mut aggregator = aggregator(10);
     aggregator.add(&measurement("n", Kind::Counter, 2.0), std::iter::empty(), 0, None);
     let (metrics, _) = sent(&aggregator, Some(UNIX_EPOCH + Duration::from_secs(4_600))).remove(0);
     let Some(Data::Sum(sum)) = &metrics[0].data else { panic!("{metrics:?}") };
@@ -129,7 +158,7 @@ fn a_clock_set_back_makes_no_delta_start_after_its_end() {
 
 #[test]
 fn the_overflow_attribute_is_a_boolean() {
-    let mut aggregator = Aggregator::new(1);
+    let mut aggregator = aggregator(1);
     for user in ["x", "y"] {
         aggregator.add(&measurement("n", Kind::Counter, 2.0), [("user", user)].into_iter(), 0, None);
     }
@@ -142,7 +171,7 @@ fn the_overflow_attribute_is_a_boolean() {
 
 #[test]
 fn many_points_go_in_several_requests() {
-    let mut aggregator = Aggregator::new(100_000);
+    let mut aggregator = aggregator(100_000);
     let text = "x".repeat(100);
     for number in 0..40_000 {
         let user = format!("{number}-{text}");
