@@ -2,7 +2,9 @@
 
 import hashlib
 from collections import Counter
+from concurrent import futures
 
+import grpc
 import pytest
 
 from collector import Collector, identifier
@@ -114,3 +116,37 @@ def test_rejected_items_are_counted_and_not_retried(start, collector, monkeypatc
     counters = exporter(sidecar).counters
     assert (counters["spans_exported"], counters["retries"]) == (0, 0)
     assert exporter(sidecar).delivered == 100
+
+
+class Rejecting(grpc.GenericRpcHandler):
+    """A collector that rejects one item of each request. Its message is long enough to be compressed."""
+
+    def service(self, details):
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: self.answer())
+
+    @staticmethod
+    def answer():
+        # ExportTraceServiceResponse and ExportMetricsServiceResponse have the same fields.
+        message = b"quota exceeded" + b" " * 100
+        partial = b"\x08\x01\x12" + bytes([len(message)]) + message
+        return b"\x0a" + bytes([len(partial)]) + partial
+
+
+@pytest.mark.parametrize("answers", ["NoCompression", "Gzip"])
+@pytest.mark.parametrize("requests", ["none", "gzip"])
+def test_rejected_items_are_counted_if_answers_are_compressed_or_not(start, monkeypatch, requests, answers):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", requests)
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    server = grpc.server(futures.ThreadPoolExecutor(2), compression=grpc.Compression[answers])
+    server.add_generic_rpc_handlers([Rejecting()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        sidecar = start(export_otlp=f"http://127.0.0.1:{port}")
+        sidecar.emit("tool.execution.stop", 5, "trace")
+        wait_until("an answer for metrics", lambda: exporter(sidecar).counters["points_rejected"] > 0)
+        wait_until("an answer for spans", lambda: exporter(sidecar).counters["spans_rejected"] == 1)
+        assert exporter(sidecar).counters["spans_exported"] == 0
+    finally:
+        server.stop(None).wait()
