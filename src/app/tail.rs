@@ -9,13 +9,19 @@ use crate::{
     },
     grpc::service::telemetry::MISSING_EVENTS,
     net::{
-        address::Address, pem, reload::Source as _, source_file::SourceError, tokens::TokenFile,
+        address::Address,
+        client_tls::{ClientTlsFiles, handshake},
+        pem,
+        reload::Source as _,
+        source_file::SourceError,
+        tokens::TokenFile,
         unix_socket::abstract_name,
     },
     system::{log::error_line, thread, visible::escape_in_json},
     worker::Exit,
 };
-use hyper_util::rt::TokioIo;
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use rustls::ClientConfig;
 use std::{
     error::Error,
     ffi::OsString,
@@ -23,15 +29,17 @@ use std::{
     os::unix::ffi::OsStringExt as _,
     path::PathBuf,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 use thiserror::Error;
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataMap, MetadataValue},
-    transport::{self, Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri},
+    transport::{self, Channel, Endpoint, Uri},
 };
 use tower_service::Service;
 
@@ -94,26 +102,67 @@ async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError>
 
 /// Connects. The connection fails when its peer's host has vanished.
 async fn connect(address: &Address, tls: Option<&ClientTls>) -> Result<Channel, TailError> {
-    let scheme = if tls.is_some() { "https" } else { "http" };
     let host = match address {
         Address::Tcp(host) => host.to_string(),
         Address::Unix(_) => "localhost".to_owned(),
     };
     let failed = |cause| TailError::Connect { address: address.clone(), cause };
-    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{host}"))
+    let mut endpoint = Endpoint::from_shared(format!("http://{host}"))
         .map_err(failed)?
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true);
-    if let (Address::Tcp(_), Some(tls)) = (address, tls) {
-        endpoint = endpoint.tls_config(tls_config(tls)?).map_err(failed)?;
-    }
-    match address {
-        Address::Tcp(_) => endpoint.connect().await,
-        Address::Unix(path) => endpoint.connect_with_connector(UnixSocket(path.clone())).await,
+    match (address, tls) {
+        (Address::Tcp(_), None) => endpoint.connect().await,
+        (Address::Tcp(_), Some(tls)) => {
+            if let Ok(origin) = format!("https://{host}").parse() {
+                endpoint = endpoint.origin(origin);
+            }
+            endpoint.connect_with_connector(TlsSocket::new(tls)?).await
+        }
+        (Address::Unix(path), _) => endpoint.connect_with_connector(UnixSocket(path.clone())).await,
     }
     .map_err(failed)
+}
+
+/// Connects over TCP with TLS.
+struct TlsSocket {
+    tcp: HttpConnector,
+    config: Arc<ClientConfig>,
+}
+
+impl TlsSocket {
+    fn new(tls: &ClientTls) -> Result<Self, SourceError> {
+        // Every authority has to be valid: somebody reads the error.
+        pem::authorities(&tls.ca)?;
+        let authorities = Some(tls.ca.clone());
+        let files = ClientTlsFiles { authorities, identity: tls.identity.clone(), protocol: "h2" };
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        Ok(Self { tcp, config: Arc::new(files.load()?) })
+    }
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+impl Service<Uri> for TlsSocket {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(context).map_err(BoxError::from)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let config = Arc::clone(&self.config);
+        let connecting = self.tcp.call(uri.clone());
+        Box::pin(async move {
+            let tcp = connecting.await?.into_inner();
+            Ok(TokioIo::new(handshake(config, uri.host().unwrap_or_default(), tcp).await?))
+        })
+    }
 }
 
 /// Connects to a unix socket, whatever address is asked for.
@@ -171,15 +220,6 @@ fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, SourceError> {
     let mut value = MetadataValue::try_from(value).map_err(invalid)?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn tls_config(tls: &ClientTls) -> Result<ClientTlsConfig, SourceError> {
-    // Validate the files first: tonic's errors do not name the file, and it ignores some errors.
-    pem::authorities(&tls.ca)?;
-    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(tls.ca.read()?));
-    let Some((certificate, key)) = &tls.identity else { return Ok(config) };
-    pem::identity(certificate, key)?;
-    Ok(config.identity(Identity::from_pem(certificate.read()?, key.read()?)))
 }
 
 #[cfg(test)]

@@ -6,13 +6,10 @@ use super::{
     server_verifier::ServerVerifier,
     source_file::{SourceError, SourceFile},
 };
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{InvalidDnsNameError, ServerName},
-    sign::SingleCertAndKey,
-};
-use std::{path::PathBuf, sync::Arc};
+use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName, sign::SingleCertAndKey};
+use std::{io, path::PathBuf, sync::Arc};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// The settings of a TLS client and their PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +55,18 @@ impl Source for ClientTlsFiles {
     }
 }
 
-/// The name that a server's certificate must have, from the host of a URL.
+/// Starts TLS on a connection to the host of a URL.
 ///
 /// # Errors
 ///
-/// If no certificate can have it.
-pub(crate) fn server_name(host: &str) -> Result<ServerName<'static>, InvalidDnsNameError> {
+/// If no certificate can have the host's name, or the handshake fails.
+pub(crate) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+    config: Arc<ClientConfig>,
+    host: &str,
+    stream: S,
+) -> io::Result<TlsStream<S>> {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    ServerName::try_from(address.unwrap_or(host).to_owned())
+    let name = ServerName::try_from(address.unwrap_or(host).to_owned());
+    let name = name.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+    TlsConnector::from(config).connect(name, stream).await
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{
     Sidecar, Subscriber, TIMEOUT,
-    certificates::Authority,
+    certificates::{Authority, Pair},
     connect,
     http2::{END_HEADERS, END_STREAM, HEADERS, PREFACE, dial, read_frame, stream_telemetry, write_frame},
     line,
@@ -261,6 +261,26 @@ fn tail_authenticates_with_a_certificate_and_a_token() {
     }
     let over_unix = run(&["tail", "unix:/nonexistent", "--tls-ca", &ca]);
     expect_words(&expect_one_line(&over_unix, || true), &["--tls-ca", "unix socket"]);
+}
+
+#[test]
+fn tail_accepts_a_self_signed_certificate_that_it_is_given() {
+    let mut sidecar = start(&[&TLS, &TOKENS], |dir| {
+        Pair::self_signed_authority().write(dir);
+        fs::write(dir.join("tokens"), "right\n").unwrap();
+        // The same names, another key.
+        fs::write(dir.join("other.pem"), Pair::self_signed_authority().certificate).unwrap();
+    });
+    let address = format!("127.0.0.1:{}", sidecar.port());
+    let file = |name| sidecar.path(name).to_str().unwrap().to_owned();
+    let (ours, other, tokens) = (file("cert.pem"), file("other.pem"), file("tokens"));
+    let with = |ca| ["tail", &address, "--auth-token-file", &tokens, "--tls-ca", ca];
+    expect_words(&expect_one_line(&run(&with(&other)), || true), &[&address, "invalid peer certificate"]);
+    let tail = Sidecar::command(&with(&ours)).start();
+    sidecar.write("TELEMETRY:{\"event\": \"a.b\"}\n");
+    tail.wait_for_stdout("{\"event\": \"a.b\"".len());
+    sidecar.finish().expect_code(0);
+    tail.finish().expect_code(0);
 }
 
 #[test]

@@ -48,6 +48,15 @@ impl Authority {
 }
 
 impl Pair {
+    /// What `openssl req -x509` makes: the certificate of a server on this host, self-signed and marked as an
+    /// authority.
+    pub fn self_signed_authority() -> Self {
+        let mut parameters = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self { certificate: parameters.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
+
     /// Writes the files `cert.pem` and `key.pem`.
     pub fn write(&self, dir: &Path) {
         fs::write(dir.join("cert.pem"), &self.certificate).unwrap();

@@ -4,7 +4,7 @@
 //! PING and SETTINGS frames, empty frames. So what it may send until its answer is complete is limited, the
 //! thread's timers and other tasks run in between, and a connection ends with its [`Connections`].
 
-use crate::net::client_tls::server_name;
+use crate::net::client_tls::handshake;
 use http::Uri;
 use hyper::rt;
 use hyper_util::{
@@ -27,7 +27,6 @@ use tokio::{
     net::TcpStream,
     task::yield_now,
 };
-use tokio_rustls::TlsConnector;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower_service::Service;
 
@@ -100,10 +99,7 @@ impl Service<Uri> for Connector {
             let limited = Limited { tcp, allowance, unyielded: 0, closed };
             let stream: Box<dyn ReadWrite> = match tls {
                 None => Box::new(limited),
-                Some(tls) => {
-                    let name = server_name(uri.host().unwrap_or_default())?;
-                    Box::new(TlsConnector::from(tls).connect(name, limited).await?)
-                }
+                Some(tls) => Box::new(handshake(tls, uri.host().unwrap_or_default(), limited).await?),
             };
             Ok(Stream(TokioIo::new(stream)))
         })
