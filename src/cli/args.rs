@@ -66,7 +66,7 @@ pub struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct ServingArgs {
-    /// Serve gRPC at HOST:PORT or unix:PATH; repeatable
+    /// Serve gRPC at HOST:PORT, unix:PATH or unix:@NAME; repeatable
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -410,7 +410,7 @@ pub struct DecodeArgs {
 /// The options of `tail`.
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// Sidecar to subscribe to: HOST:PORT or unix:PATH
+    /// Sidecar to subscribe to: HOST:PORT, unix:PATH or unix:@NAME
     #[arg(value_name = "ADDRESS", value_parser = named(str::parse::<Address>))]
     pub address: Given<Address>,
 

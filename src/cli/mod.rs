@@ -11,6 +11,7 @@ pub mod args;
 mod environment;
 mod error;
 mod hint;
+mod needs;
 #[doc(hidden)]
 pub mod reference;
 
@@ -26,10 +27,10 @@ use clap::{
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
 
-/// The subcommands that `--help` lists.
-const SUBCOMMANDS: [&str; 3] = ["replay", "decode", "tail"];
+/// The subcommands.
+const SUBCOMMANDS: [&str; 4] = ["replay", "decode", "tail", "completions"];
 
-/// The subcommands, hidden ones included, that do not read the environment.
+/// The subcommands that do not read the environment.
 const WITHOUT_ENVIRONMENT: [&str; 3] = ["decode", "tail", "completions"];
 
 /// Values that may begin with a minus: an error about the value is better than one about an unknown option.
@@ -138,8 +139,10 @@ pub(crate) enum Sub {
     Tail(Box<TailArgs>),
 
     /// Print completions for a shell
-    #[command(hide = true)]
-    Completions { shell: Shell },
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// The outcome of parsing.
@@ -180,11 +183,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Re
     let command = Cli::command();
     let names = environment::names(&command);
     let mut command = prepared(command, subcommand, reads_environment);
-    let parsed =
-        command.try_get_matches_from_mut(&arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = command
+        .try_get_matches_from_mut(&arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     match parsed {
-        Ok(cli) => {
-            if reads_environment && let Err(error) = environment::check(&names) {
+        Ok((cli, matches)) => {
+            let known = if reads_environment { environment::check(&names) } else { Ok(()) };
+            if let Err(error) = known.and_then(|()| needs::check(&command, &matches)) {
                 return Err(Refused { error, ready_file: cli.ready_file().cloned() });
             }
             Ok(Parsed::Run(Box::new(cli), names))
@@ -211,6 +216,9 @@ fn help(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
     if let Some(word) = subcommand.as_ref().filter(|word| !SUBCOMMANDS.iter().any(|name| word == name)) {
         let names = SUBCOMMANDS.join(", ");
         return Err(format!("help: '{}': expected one of {names}", word.display()).into());
+    }
+    if let Some(word) = arguments.get(3) {
+        return Err(format!("help: '{}': unexpected, help takes one subcommand", word.display()).into());
     }
     arguments.truncate(1);
     arguments.extend(subcommand.into_iter().chain(["--help".into()]));

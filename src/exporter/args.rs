@@ -35,7 +35,7 @@ impl ExportArgs {
             boxed(self.jsonl.settings()),
             boxed(self.prometheus.settings(&measures, max_series)?),
             boxed(self.statsd.settings(&measures)),
-            boxed(self.otlp.settings(&measures, max_series)?),
+            boxed(self.otlp.settings(&measures, max_series)),
         ];
         Ok(exporters.into_iter().flatten().collect())
     }

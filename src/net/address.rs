@@ -76,10 +76,10 @@ impl Default for Address {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AddressError {
     /// Neither of the two forms.
-    #[error("expected HOST:PORT or unix:PATH")]
+    #[error("expected HOST:PORT, unix:PATH or unix:@NAME")]
     Malformed,
     /// Neither of the two forms, but this may have been meant.
-    #[error("expected HOST:PORT or unix:PATH, such as {0}")]
+    #[error("expected HOST:PORT, unix:PATH or unix:@NAME, such as {0}")]
     Meant(String),
     /// Only the port is wrong.
     #[error(transparent)]
@@ -212,13 +212,13 @@ mod tests {
         assert_eq!("unix:a:1".parse(), Ok(Address::Unix("a:1".into())));
         assert_eq!(Address::default().to_string(), "127.0.0.1:0");
         for (text, cause) in [
-            ("unix:", "expected HOST:PORT or unix:PATH"),
-            ("unix:@", "expected HOST:PORT or unix:PATH"),
-            ("8080", "expected HOST:PORT or unix:PATH, such as 127.0.0.1:8080"),
-            ("http://a:1/x", "expected HOST:PORT or unix:PATH, such as a:1"),
-            ("http://a", "expected HOST:PORT or unix:PATH"),
-            ("/run/s", "expected HOST:PORT or unix:PATH, such as unix:/run/s"),
-            ("unix", "expected HOST:PORT or unix:PATH"),
+            ("unix:", "expected HOST:PORT, unix:PATH or unix:@NAME"),
+            ("unix:@", "expected HOST:PORT, unix:PATH or unix:@NAME"),
+            ("8080", "expected HOST:PORT, unix:PATH or unix:@NAME, such as 127.0.0.1:8080"),
+            ("http://a:1/x", "expected HOST:PORT, unix:PATH or unix:@NAME, such as a:1"),
+            ("http://a", "expected HOST:PORT, unix:PATH or unix:@NAME"),
+            ("/run/s", "expected HOST:PORT, unix:PATH or unix:@NAME, such as unix:/run/s"),
+            ("unix", "expected HOST:PORT, unix:PATH or unix:@NAME"),
             ("a:b", "'b' is not a port (0 to 65535)"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap_err().to_string(), cause);

@@ -28,7 +28,8 @@ pub struct Origin {
 }
 
 impl Origin {
-    fn new(argument: Option<&Arg>, text: &OsStr, source: ValueSource) -> Self {
+    /// The origin of a value of this argument.
+    pub fn new(argument: Option<&Arg>, text: &OsStr, source: ValueSource) -> Self {
         let variable = argument.and_then(Arg::get_env).filter(|_| source == ValueSource::EnvVariable);
         let name = match (variable, argument) {
             (Some(variable), _) => variable.display().to_string(),

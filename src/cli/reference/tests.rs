@@ -54,10 +54,11 @@ fn options_page() -> String {
     }
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
         let is_replay = sub.get_name() == "replay";
-        section(&mut page, &format!("`{}`", sub.get_name()), is_replay);
-        for argument in own(sub, &command).filter(|argument| !argument.is_positional()) {
-            row(&mut page, argument, is_replay);
+        let mut options = own(sub, &command).filter(|argument| !argument.is_positional()).peekable();
+        if options.peek().is_some() {
+            section(&mut page, &format!("`{}`", sub.get_name()), is_replay);
         }
+        options.for_each(|option| row(&mut page, option, is_replay));
     }
     page
 }

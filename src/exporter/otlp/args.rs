@@ -2,12 +2,12 @@
 //!
 //! [`environment`]: super::environment
 
-use super::endpoint::{Endpoint, EndpointError};
+use super::endpoint::Endpoint;
 use crate::{
     exporter::metrics::sample::Measures,
     system::{
         option::{Given, named, value},
-        value::{MAX_DURATION, Period, duration, switch},
+        value::{MAX_DURATION, Period, Wanted, duration, switch, wanted},
     },
 };
 use clap::Args;
@@ -28,14 +28,14 @@ pub struct OtlpArgs {
         require_equals = true,
         default_missing_value = "1",
         env = "TELEMETRY_SIDECAR_EXPORT_OTLP",
-        value_parser = named(collector),
+        value_parser = named(wanted(str::parse::<Endpoint>)),
         long_help = "Send traces and metrics to an OpenTelemetry collector. The standard variables \
             OTEL_EXPORTER_OTLP_*, \
             OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_* and OTEL_METRIC_EXPORT_* apply. \
             --export-otlp=URL is \
             the same as --export-otlp --otlp-endpoint URL"
     )]
-    export_otlp: Option<Given<Collector>>,
+    export_otlp: Option<Given<Wanted<Endpoint>>>,
 
     /// Endpoint of the OpenTelemetry collector [default: http://localhost:4317]
     #[arg(
@@ -63,14 +63,6 @@ pub struct OtlpArgs {
     otlp_span_timeout: Period,
 }
 
-/// What `--export-otlp`, or its variable, asks for.
-#[derive(Debug, Clone)]
-enum Collector {
-    Off,
-    On,
-    At(Endpoint),
-}
-
 /// What to send where.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -88,47 +80,27 @@ pub struct Settings {
 
 impl OtlpArgs {
     /// What to send, if the exporter is on.
-    ///
-    /// # Errors
-    ///
-    /// If an endpoint was typed for an exporter that is off.
-    pub fn settings(self, measures: &Measures, max_series: usize) -> Result<Option<Settings>, String> {
-        let Some(Given { value: collector, origin }) = self.export_otlp else {
-            return match self.otlp_endpoint {
-                Some(Given { origin, .. }) if origin.is_command_line() => {
-                    Err(origin.error("give --export-otlp as well"))
-                }
-                _ => Ok(None),
-            };
-        };
+    pub fn settings(self, measures: &Measures, max_series: usize) -> Option<Settings> {
+        let Given { value: collector, origin } = self.export_otlp?;
         let endpoint = match (collector, self.otlp_endpoint) {
-            (Collector::Off, _) => return Ok(None),
+            (Wanted::Off, _) => return None,
             // A variable must not override what was typed.
-            (Collector::At(endpoint), Some(other))
+            (Wanted::At(endpoint), Some(other))
                 if origin.is_command_line() && !other.origin.is_command_line() =>
             {
                 Some(endpoint)
             }
             (_, Some(endpoint)) => Some(endpoint.value),
-            (Collector::At(endpoint), None) => Some(endpoint),
-            (Collector::On, None) => None,
+            (Wanted::At(endpoint), None) => Some(endpoint),
+            (Wanted::On, None) => None,
         };
         let span_timeout = self.otlp_span_timeout.0;
-        Ok(Some(Settings {
+        Some(Settings {
             endpoint,
             flat: self.otlp_flat,
             span_timeout: if span_timeout.is_zero() { MAX_DURATION } else { span_timeout },
             measures: measures.clone(),
             max_series,
-        }))
-    }
-}
-
-/// A variable can be 0 to turn the exporter off.
-fn collector(word: &str) -> Result<Collector, EndpointError> {
-    match word {
-        "0" | "false" => Ok(Collector::Off),
-        "1" | "true" => Ok(Collector::On),
-        _ => word.parse().map(Collector::At),
+        })
     }
 }

@@ -86,12 +86,13 @@ async fn the_exit_does_not_wait_for_a_scrape_without_linger() {
 #[test]
 fn each_insecure_option_opens_only_its_own_listeners() {
     let page = ["--export-prometheus", "0.0.0.0:0", "--", "true"];
-    let listener = ["--listen", "0.0.0.0:0", "--", "true"];
+    let listener = ["--export-prometheus", "127.0.0.1:0", "--listen", "0.0.0.0:0", "--", "true"];
     run(&[&["-q", "--prometheus-insecure"], &page[..]].concat()).expect_code(0);
-    for (switch, words, refused) in
-        [("--insecure", page, "--prometheus-insecure"), ("--prometheus-insecure", listener, "--insecure")]
-    {
-        let finished = run(&[&[switch], &words[..]].concat());
+    for (switch, words, refused) in [
+        ("--insecure", &page[..], "--prometheus-insecure"),
+        ("--prometheus-insecure", &listener, " --insecure"),
+    ] {
+        let finished = run(&[&[switch], words].concat());
         finished.expect_code(125);
         let stderr = finished.stderr();
         assert!(stderr.lines().count() == 1 && stderr.contains(refused), "{stderr}");

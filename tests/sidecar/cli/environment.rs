@@ -114,6 +114,7 @@ fn an_endpoint_that_was_typed_overrides_one_of_the_environment() {
     for (variable, value, words, endpoint) in [
         ("EXPORT_OTLP", "http://127.0.0.1:1", &["--export-otlp", "--otlp-endpoint", "x"][..], "'x'"),
         ("OTLP_ENDPOINT", "y", &["--export-otlp"], "TELEMETRY_SIDECAR_OTLP_ENDPOINT: 'y'"),
+        ("EXPORT_OTLP", "TRUE", &[], "or https://HOST:PORT, or 0, 1, true or false\n"),
         ("OTLP_ENDPOINT", "http://127.0.0.1:1", &[], ""),
     ] {
         let sidecar = Sidecar::command(&[&["-q"], words, &["--", "true"]].concat());

@@ -107,6 +107,39 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
 }
 
 #[test]
+fn options_of_an_exporter_need_the_exporter() {
+    let all = "give --export-otlp, --export-prometheus or --export-statsd as well";
+    for (options, needed) in [
+        (&["--otlp-flat"][..], "--otlp-flat: give --export-otlp as well\n"),
+        (&["--otlp-span-timeout", "1s"], "--otlp-span-timeout: '1s': give --export-otlp as well\n"),
+        (&["--prometheus-insecure"], "--prometheus-insecure: give --export-prometheus as well\n"),
+        (&["--statsd-prefix", "x"], "--statsd-prefix: 'x': give --export-statsd as well\n"),
+        (&["--statsd-prefix", "x", "--export-prometheus", "127.0.0.1:0"], "give --export-statsd as well\n"),
+        (&["--metric-label", "a", "--metric-label", "b"], &format!("--metric-label: 'b': {all}\n")),
+        (&["--metric-series", "1", "--export-jsonl", "/dev/null"], all),
+    ] {
+        expect_words(&(refused(options) + "\n"), &[needed]);
+        let line = expect_one_line(&run(&[&["replay"], options, &["-"]].concat()), || true);
+        expect_words(&(line + "\n"), &[needed]);
+    }
+    for options in
+        [&["--metric-label", "a", "--export-statsd"][..], &["--statsd-prefix", "x", "--export-statsd"]]
+    {
+        run(&[&["-q"], options, &["--", "true"]].concat()).expect_code(0);
+    }
+    // Variables may be set for all workers of a host, and one may turn the exporter off.
+    for (options, name, value) in [
+        (&[][..], "STATSD_PREFIX", "x"),
+        (&[], "METRIC_LABEL", "x"),
+        (&["--statsd-prefix", "x"], "EXPORT_STATSD", "1"),
+        (&["--otlp-flat"], "EXPORT_OTLP", "0"),
+    ] {
+        let builder = Sidecar::command(&[&["-q"], options, &["--", "true"]].concat());
+        builder.env(&format!("TELEMETRY_SIDECAR_{name}"), value).start().finish().expect_code(0);
+    }
+}
+
+#[test]
 fn a_command_needs_two_dashes_before_it() {
     for words in [&["python", "w.py"][..], &["--quiet", "python", "w.py"]] {
         let line = expect_one_line(&run(words), || true);
@@ -147,9 +180,10 @@ fn subcommands_refuse_bad_input_as_well() {
         (&["decode", "--embedded", "maybe", "-"], &["--embedded", "'maybe'"]),
         (&["decode", "--listen", "127.0.0.1:0"], &["--listen: an option of wrapping and replay"]),
         (&["tail", "a", "b"], &["b: unexpected, tail takes one ADDRESS"]),
-        (&["help", "frob"], &["help: 'frob'", "replay, decode, tail"]),
+        (&["help", "frob"], &["help: 'frob'", "replay, decode, tail, completions"]),
+        (&["help", "replay", "x"], &["help: 'x': unexpected, help takes one subcommand"]),
         (&["tail"], &["ADDRESS", "missing"]),
-        (&["tail", "here"], &["ADDRESS", "'here'", "HOST:PORT"]),
+        (&["tail", "here"], &["ADDRESS", "'here'", "HOST:PORT, unix:PATH or unix:@NAME"]),
         (&["tail", "127.0.0.1:1"], &["127.0.0.1:1", "cannot connect", "refused"]),
         (&["tail", "unix:/nonexistent"], &["unix:/nonexistent", "cannot connect", "No such file"]),
     ];
@@ -199,6 +233,10 @@ fn help_and_version_go_to_stdout() {
     let help = run(&["replay", "--help"]);
     assert!(help.expect_code(0).stdout().contains("--wait-for-subscribers"));
     assert_eq!(run(&["help", "replay"]).expect_code(0).stdout, help.stdout);
+    let help = run(&["completions", "--help"]);
+    assert_eq!(run(&["help", "completions"]).expect_code(0).stdout, help.stdout);
+    let help = run(&["-h"]).expect_code(0).stdout();
+    assert!(help.contains("\n  completions  Print completions for a shell\n"), "{help}");
     assert_eq!(
         run(&["--version"]).expect_code(0).stdout(),
         concat!("telemetry-sidecar ", env!("CARGO_PKG_VERSION"), "\n")
