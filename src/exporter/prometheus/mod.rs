@@ -43,6 +43,7 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// The exporter's name in counters.
 pub const NAME: &str = "prometheus";
@@ -57,7 +58,7 @@ impl Output for Settings {
         let Listener::Tcp { address, .. } = listener else {
             return Err(StartError::Option(origin.error("expected HOST:PORT")));
         };
-        let Context { hub, mode, recording, linger, .. } = context.clone();
+        let Context { hub, mode, recording, linger, cut_short, .. } = context.clone();
         let feed = Feed::<RejectReason>::register(&hub, NAME, false);
         if !linger.is_zero() {
             feed.linger();
@@ -80,7 +81,7 @@ impl Output for Settings {
         };
         let running = spawn_async(NAME, move |done| async move {
             match Acceptor::new(listener) {
-                Ok(acceptor) => export(Arc::new(scrape), acceptor, feed, linger, done).await,
+                Ok(acceptor) => export(Arc::new(scrape), acceptor, feed, linger, cut_short, done).await,
                 Err(error) => done.drained([Loss::Failed(format!("cannot accept connections: {error}"))]),
             }
         })?;
@@ -93,6 +94,7 @@ async fn export(
     acceptor: Acceptor,
     feed: Feed<RejectReason>,
     linger: Duration,
+    cut_short: CancellationToken,
     done: Done,
 ) {
     // Labels whose names collide.
@@ -112,7 +114,7 @@ async fn export(
     }
     scrape.lock().ended = true;
     if !linger.is_zero() {
-        let _ = timeout(linger, scrape.scrapers.all_served()).await;
+        let _ = timeout(linger, cut_short.run_until_cancelled(scrape.scrapers.all_served())).await;
     }
     drop(feed);
     done.drained(None);
