@@ -3,10 +3,12 @@
 //! A span is taken to be within the innermost span that was open when it started and is still open when it
 //! ends, with two exceptions for operations that run at the same time, as tasks of asyncio do:
 //!
-//! 1. Of two spans of the same operation that are open at the same time neither is within the other, nor
-//!    within what is within the other. Concurrency is far more frequent than recursion.
-//! 2. The same holds for spans of two operations that were once seen to overlap: one started while the other
-//!    was open, and ended after it. This is remembered as long as spans of the correlation id are open.
+//! 1. Of two operations that do the same and are open at the same time neither is within the other, nor
+//!    within what is within the other. Concurrency is far more frequent than recursion. They do the same if
+//!    they have the same name and their metadata differs in values with digits only: numbers and ids, but not
+//!    the name of a tool ([`identity`](super::metadata::identity)).
+//! 2. The same holds for two operations that were once seen to overlap: one started while the other was open,
+//!    and ended after it. This is remembered as long as spans of the correlation id are open.
 
 use super::open::{Number, Open};
 use std::collections::BTreeMap;
@@ -21,15 +23,15 @@ const MAX_OVERLAPS: usize = 8;
 /// How many pairs of operations that overlap are remembered.
 const MAX_PAIRS: usize = 64;
 
-/// Hashes of operations that a span has outlived.
+/// Identities of operations that a span has outlived.
 #[derive(Debug, Default)]
 pub struct Overlaps(Vec<u64>);
 
 impl Overlaps {
     /// Adds an operation if there is room.
-    pub fn add(&mut self, operation_hash: u64) {
-        if self.0.len() < MAX_OVERLAPS && !self.0.contains(&operation_hash) {
-            self.0.push(operation_hash);
+    pub fn add(&mut self, identity: u64) {
+        if self.0.len() < MAX_OVERLAPS && !self.0.contains(&identity) {
+            self.0.push(identity);
         }
     }
 }
@@ -64,9 +66,9 @@ impl Group {
     }
 
     /// Remembers that an operation has outlived others.
-    pub fn learn(&mut self, operation_hash: u64, outlived: &Overlaps) {
+    pub fn learn(&mut self, identity: u64, outlived: &Overlaps) {
         for other in &outlived.0 {
-            let pair = pair(operation_hash, *other);
+            let pair = pair(identity, *other);
             if !self.pairs.contains(&pair) {
                 if self.pairs.len() == MAX_PAIRS {
                     self.pairs.remove(0);
@@ -76,24 +78,22 @@ impl Group {
         }
     }
 
-    /// The innermost span that started before a number, that fits, and that a span of this operation may be
-    /// within.
+    /// The innermost span that started before a number, that fits, and that an operation may be within.
     pub fn enclosing(
         &self,
         spans: &BTreeMap<Number, Open>,
-        operation_hash: u64,
+        identity: u64,
         before: Number,
         fits: impl Fn(&Open) -> bool,
     ) -> Option<Number> {
-        let is_concurrent =
-            |other| other == operation_hash || self.pairs.contains(&pair(other, operation_hash));
+        let is_concurrent = |other| other == identity || self.pairs.contains(&pair(other, identity));
         // What runs at the same time, and everything within: in ascending order.
         let mut excluded: Vec<Number> = Vec::new();
         let mut innermost = None;
         for number in self.latest().iter().take_while(|number| **number < before) {
             let Some(span) = spans.get(number) else { continue };
             let within_excluded = span.around.is_some_and(|around| excluded.binary_search(&around).is_ok());
-            if within_excluded || is_concurrent(span.operation_hash) {
+            if within_excluded || is_concurrent(span.identity) {
                 excluded.push(*number);
             } else if fits(span) {
                 innermost = Some(*number);

@@ -5,7 +5,7 @@ use crate::exporter::{
     event::Event,
     trace_context::{TraceContext, is_none},
 };
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// The key of the span's kind.
 const KIND: &str = "span.kind";
@@ -86,19 +86,34 @@ fn kind(text: &str) -> Option<SpanKind> {
 /// Hashes of a key and of its value.
 pub type Fingerprint = (u64, u64);
 
-/// The metadata that tells operations of one name and correlation id apart, by key. What describes an error
-/// or the caller may differ between an operation's start and its end.
+/// Whether metadata belongs to the operation itself. What describes an error or the caller may differ between
+/// an operation's start and its end.
+fn is_compared(key: &str) -> bool {
+    let differs = matches!(key, "traceparent" | "tracestate" | "correlation_id" | KIND);
+    !differs && !key.starts_with("error_") && !ERROR_KEYS.contains(&key)
+}
+
+/// The metadata that tells operations of one name and correlation id apart, by key.
 pub fn fingerprints(event: &Event) -> Vec<Fingerprint> {
-    let is_compared = |key: &str| {
-        let differs = matches!(key, "traceparent" | "tracestate" | "correlation_id" | KIND);
-        !differs && !key.starts_with("error_") && !ERROR_KEYS.contains(&key)
-    };
     let metadata = event.event.metadata.iter().filter(|(key, _)| is_compared(key));
     let hashes = metadata.map(|(key, value)| (xxh3_64(key.as_bytes()), xxh3_64(value.as_bytes())));
     let mut hashes: Vec<_> = hashes.collect();
     hashes.sort_unstable();
     hashes.truncate(MAX_COMPARED);
     hashes
+}
+
+/// A hash of what an operation does: its name, and the metadata without digits, such as the name of a tool.
+/// Values with digits (numbers, ids, times) only tell apart operations that do the same.
+pub fn identity(event: &Event) -> u64 {
+    let is_name = |key: &str, value: &str| {
+        let is_id = matches!(key, "trace_id" | "span_id" | "parent_span_id");
+        is_compared(key) && !is_id && !value.bytes().any(|byte| byte.is_ascii_digit())
+    };
+    let names = event.event.metadata.iter().filter(|(key, value)| is_name(key, value));
+    let hashes = names.map(|(key, value)| xxh3_64_with_seed(value.as_bytes(), xxh3_64(key.as_bytes())));
+    // They come in any order.
+    hashes.fold(xxh3_64(event.operation().as_bytes()), u64::wrapping_add)
 }
 
 /// Whether a start has the same metadata as an end; `None` if they conflict.
@@ -119,6 +134,30 @@ pub fn agrees(start: &[Fingerprint], end: &[Fingerprint]) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::proto::bridge::TelemetryEvent;
+
+    #[test]
+    fn operations_do_the_same_if_they_differ_in_numbers_and_ids_only() {
+        let identity = |name: &str, metadata: &[(&str, &str)]| {
+            let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            let event_parts = name.split('.').map(str::to_owned).collect();
+            let event =
+                TelemetryEvent { event_parts, metadata: metadata.collect(), ..TelemetryEvent::default() };
+            identity(&event.into())
+        };
+        let load = identity("a.start", &[("tool", "load"), ("model", "m")]);
+        assert_eq!(identity("a.stop", &[("model", "m"), ("tool", "load"), ("n", "1")]), load);
+        let ids = [("span_id", "null"), ("traceparent", "x"), ("error_type", "E"), ("task", "Task-7")];
+        assert_eq!(identity("a.exception", &[&ids[..], &[("tool", "load"), ("model", "m")]].concat()), load);
+        for (name, metadata) in [
+            ("b.start", &[("tool", "load"), ("model", "m")][..]),
+            ("a.start", &[("tool", "save"), ("model", "m")]),
+            ("a.start", &[("tool", "m"), ("model", "load")]),
+            ("a.start", &[("tool", "load")]),
+        ] {
+            assert_ne!(identity(name, metadata), load, "{name} {metadata:?}");
+        }
+    }
 
     #[test]
     fn kinds_are_read_in_any_case() {

@@ -74,8 +74,8 @@ pub struct Parent {
 pub struct Open {
     /// The operation.
     pub operation: Box<str>,
-    /// A hash of the operation.
-    pub operation_hash: u64,
+    /// What the operation does: see [`identity`](super::metadata::identity).
+    pub identity: u64,
     /// The correlation id.
     pub correlation: Correlation,
     /// The ids of the trace and the span.
@@ -240,8 +240,8 @@ impl OpenSpans {
     pub fn end(&mut self, number: Number) -> Option<Open> {
         let span = self.remove_one(number)?;
         self.for_later(span.correlation, number, |later| {
-            if later.operation_hash != span.operation_hash {
-                later.overlaps.add(span.operation_hash);
+            if later.identity != span.identity {
+                later.overlaps.add(span.identity);
             }
             if later.around == Some(number) {
                 later.around = span.around;
@@ -250,7 +250,7 @@ impl OpenSpans {
             }
         });
         if let Some(group) = self.groups.get_mut(&span.correlation) {
-            group.learn(span.operation_hash, &span.overlaps);
+            group.learn(span.identity, &span.overlaps);
         }
         Some(span)
     }
@@ -319,11 +319,11 @@ impl OpenSpans {
     pub fn enclosing(
         &self,
         correlation: Correlation,
-        operation_hash: u64,
+        identity: u64,
         before: Number,
         fits: impl Fn(&Open) -> bool,
     ) -> Option<Number> {
-        self.groups.get(&correlation)?.enclosing(&self.spans, operation_hash, before, fits)
+        self.groups.get(&correlation)?.enclosing(&self.spans, identity, before, fits)
     }
 
     /// A span to which the worker gave this id: in the same trace, if that is known, or else of the same

@@ -24,6 +24,8 @@ pub struct Finished {
     pub adoptable: bool,
     /// Whether the worker gave the kind.
     pub has_given_kind: bool,
+    /// What the operation does: see [`identity`](super::metadata::identity).
+    pub identity: u64,
 }
 
 /// Spans in the order in which they ended.
@@ -56,12 +58,14 @@ impl Queue {
     }
 
     /// Makes a span whose start was not seen the parent of queued spans within it that have the same parent
-    /// as itself. Spans of the same operation are taken to have run at the same time instead.
-    pub fn adopt(&mut self, parent: &Span) {
+    /// as itself. Operations that do the same are taken to have run at the same time instead.
+    pub fn adopt(&mut self, parent: &Finished) {
+        let Finished { span: parent, identity: parents_identity, .. } = parent;
         let latest = self.waiting.iter_mut().rev().take(MAX_SEARCHED);
         // Two spans have the same id only if the worker has given it to them.
-        for (Finished { span, has_given_kind, .. }, _) in latest.filter(|(finished, _)| finished.adoptable) {
-            if span.name != parent.name
+        for (finished, _) in latest.filter(|(finished, _)| finished.adoptable) {
+            let Finished { span, has_given_kind, identity, .. } = finished;
+            if identity != parents_identity
                 && span.span_id != parent.span_id
                 && span.trace_id == parent.trace_id
                 && span.parent_span_id == parent.parent_span_id
@@ -120,7 +124,7 @@ mod tests {
 
     fn span(name: &str) -> Finished {
         let span = Span { name: name.into(), ..Span::default() };
-        Finished { span, adoptable: true, has_given_kind: false }
+        Finished { span, adoptable: true, has_given_kind: false, identity: 0 }
     }
 
     #[test]

@@ -208,7 +208,7 @@ impl Spans {
             return None;
         }
         if finished.adoptable && !started {
-            queue.adopt(&finished.span);
+            queue.adopt(&finished);
         }
         queue.push(finished);
         context
@@ -256,6 +256,7 @@ impl Spans {
         };
         Finished {
             adoptable: span.nests,
+            identity: span.identity,
             has_given_kind: matches!(span.kind, Kind::Given(_)),
             span: Span {
                 parent_span_id: parent.map(|parent| parent.span_id.to_vec()).unwrap_or_default(),

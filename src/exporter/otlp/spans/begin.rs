@@ -6,13 +6,12 @@ use crate::exporter::{
     otlp::{
         attributes::{Attributes, MAX_NAME_BYTES},
         group::Overlaps,
-        metadata::{Given, Kind},
+        metadata::{Given, Kind, identity},
         open::{Correlation, Events, Number, Open, Parent},
     },
     trace_ids::{Context, SAMPLED, TraceId, Traceparent, trace_id},
 };
 use std::time::Instant;
-use xxhash_rust::xxh3::xxh3_64;
 
 impl Spans {
     /// A span that starts at a time, without attributes.
@@ -20,13 +19,13 @@ impl Spans {
         let context = &given.context;
         let correlation = Correlation::new(&event.event.correlation_id);
         let operation = cut(event.operation(), MAX_NAME_BYTES);
-        let operation_hash = xxh3_64(operation.as_bytes());
+        let identity = identity(event);
         let has_parent = context.parent_span_id.is_some() || context.traceparent.is_some();
         let nests = !self.options.flat && !has_parent && !correlation.is_none();
         let number = if let Some(parent) = context.parent_span_id {
             self.open.find(parent, correlation, context.trace_id)
         } else if nests {
-            self.open.enclosing(correlation, operation_hash, Number::MAX, |span| {
+            self.open.enclosing(correlation, identity, Number::MAX, |span| {
                 let trace_id = context.trace_id.unwrap_or(span.context.trace_id);
                 span.start_ns <= start_ns && span.context.trace_id == trace_id
             })
@@ -44,7 +43,7 @@ impl Spans {
         let inherited_state = || around.and_then(|around| around.trace_state.clone());
         Open {
             operation: operation.into(),
-            operation_hash,
+            identity,
             correlation,
             context: Context { trace_id, span_id: context.span_id.unwrap_or_else(|| self.random.span_id()) },
             has_given_id: context.span_id.is_some(),

@@ -65,14 +65,14 @@ impl Spans {
     /// Decides about the parent of a span that is about to end.
     pub(super) fn settle(&mut self, number: Number, given: &Given) {
         let Some(span) = self.open.get(number) else { return };
-        let Open { operation_hash, correlation, start_ns, context, flags, .. } = *span;
+        let Open { identity, correlation, start_ns, context, flags, .. } = *span;
         let is_open_question = !self.open.is_given_up(number) && (span.nests || span.parent.is_none());
         let given_parent = given.context.parent_span_id;
         let given_parent = given_parent.filter(|id| is_open_question && *id != context.span_id);
         let around = if let Some(parent) = given_parent {
             self.open.find(parent, correlation, Some(context.trace_id))
         } else if span.outlived_one && span.nests {
-            self.open.enclosing(correlation, operation_hash, number, |other| {
+            self.open.enclosing(correlation, identity, number, |other| {
                 let is_same_trace = other.context.trace_id == context.trace_id && other.flags == flags;
                 other.start_ns <= start_ns && is_same_trace
             })

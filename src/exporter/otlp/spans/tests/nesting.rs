@@ -47,6 +47,16 @@ fn spans_of_the_same_operation_are_siblings() {
     expect_parents("+call +tool1 +tool2 +tool3 -tool1 -tool2 -tool3 -call", all);
     expect_parents("+call +tool1 +tool2 -tool1 +tool3 -tool3 -tool2 -call", all);
     expect_parents("+tool1 +tool2 -tool2 -tool1", "tool1<none tool2<none");
+    // Tools of different names are different operations.
+    let tool = |phase, at, name| event(&format!("tool.{phase}"), at, "c").saying("name", name);
+    let events = [
+        tool("start", 1, "outer"),
+        tool("start", 2, "inner"),
+        tool("stop", 3, "inner"),
+        tool("stop", 4, "outer"),
+    ];
+    let [inner, outer] = &spans_of(false, events)[..] else { panic!() };
+    assert_eq!((&inner.parent_span_id, text(outer, "name")), (&outer.span_id, Some("outer")));
     // What started last is the parent of what starts next.
     expect_parents(
         "+call +tool1 +inner1 +tool2 +inner2 -inner2 -tool2 -inner1 -tool1 -call",
