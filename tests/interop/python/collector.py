@@ -43,7 +43,7 @@ class Collector(Server):
         return [{name.lower(): value for name, value in one["headers"].items()} for one in self._get("requests")]
 
     def spans(self):
-        """Of each span: ids in hexadecimal ("" for no parent), name, start, end, status, message, attributes, events
+        """Of each span: ids in hexadecimal ("" for no parent), name, kind, start, end, status, message, attributes, events
         and the resource's attributes. The oldest request comes first."""
         return [
             _span(span, _attributes(resource["resource"]))
@@ -79,6 +79,7 @@ def _span(span, resource):
         "span_id": identifier(span["span_id"]),
         "parent": identifier(span.get("parent_span_id", "")),
         "name": span["name"],
+        "kind": span["kind"].removeprefix("SPAN_KIND_"),
         "start": int(span["start_time_unix_nano"]),
         "end": int(span["end_time_unix_nano"]),
         "status": status.get("code", "STATUS_CODE_UNSET").removeprefix("STATUS_CODE_"),
