@@ -212,6 +212,14 @@ def test_the_alert_rules_are_valid_and_fire():
     assert promtool("test", "rules", Path(__file__).with_name("alerts_test.yml")) == ""
 
 
+def test_every_alert_has_a_section_in_the_runbook():
+    names = re.findall(r"- alert: (\w+)", ALERTS.read_text())
+    links = re.findall(r"runbook_url: (.*)#(.*)", ALERTS.read_text())
+    assert links == [("docs/alerts.md", name.lower()) for name in names]
+    sections = re.findall(r"^## (\w+)$", (ROOT / "docs/alerts.md").read_text(), re.MULTILINE)
+    assert sections == names
+
+
 def test_prometheus_raises_an_alert(scraped):
     _, prometheus = scraped
     prometheus.wait_for('ALERTS{alertname="TelemetryMalformedLines", alertstate="firing"}')
