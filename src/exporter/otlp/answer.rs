@@ -132,7 +132,8 @@ impl Answer {
         if status.code() == Code::Ok {
             return Ok(self.unframed(body));
         }
-        let why = format!("{:?}: {}", status.code(), short(status.message()));
+        let separator = if status.message().is_empty() { "" } else { ": " };
+        let why = format!("{:?}{separator}{}", status.code(), short(status.message()));
         Err(Failure { why, retry: may_retry_grpc(&status) })
     }
 
@@ -239,7 +240,8 @@ fn partial_success(signal: Signal, message: Bytes) -> Result<Accepted, Unreadabl
     }
     .unwrap_or_default();
     let rejected = rejected.try_into().unwrap_or_default();
-    Ok(Accepted { rejected, message: short(&message), unreadable: None })
+    let message = if rejected > 0 && message.is_empty() { "no reason given" } else { &message };
+    Ok(Accepted { rejected, message: short(message), unreadable: None })
 }
 
 /// The beginning of a server's text, as a part of one line.

@@ -232,3 +232,22 @@ fn an_invalid_endpoint_prevents_the_start_and_invalid_variables_are_logged() {
     }
     expect_counters(&finished, &[("spans_exported", 1)]);
 }
+
+#[test]
+fn variables_that_have_no_effect_are_named_once_without_their_values() {
+    let collector = Collector::start(Protocol::Grpc, &[]);
+    let variables = [
+        ("OTEL_SDK_DISABLED", "secret"),
+        ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "secret"),
+        ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", ""),
+        ("OTEL_SERVICE_NAME", "trainer"),
+    ];
+    let mut sidecar = exporting(collector.port, Protocol::Grpc, &[], &variables);
+    sidecar.write(span("tool.run", "c"));
+    let finished = sidecar.finish();
+    let line = "telemetry-sidecar: otlp: not supported and ignored: OTEL_EXPORTER_OTLP_TRACES_INSECURE, \
+                OTEL_SDK_DISABLED\n";
+    assert_eq!(finished.stderr().matches(line).count(), 1, "{}", finished.describe());
+    assert!(!finished.stderr().contains("secret"), "{}", finished.describe());
+    expect_counters(&finished, &[("spans_exported", 1)]);
+}

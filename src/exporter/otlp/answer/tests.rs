@@ -198,6 +198,16 @@ fn the_text_of_an_error_may_be_compressed() {
 }
 
 #[test]
+fn a_server_that_gives_no_reason_leaves_no_empty_one() {
+    let partial_success = Some(ExportTracePartialSuccess { rejected_spans: 1, error_message: String::new() });
+    let message = ExportTraceServiceResponse { partial_success }.encode_to_vec();
+    let accepted = accepting(Protocol::Http, &message, None).read(Protocol::Http, Signal::Traces).unwrap();
+    assert_eq!(accepted.message, "no reason given");
+    let failure = grpc(&Status::new(Code::Internal, "")).read(Protocol::Grpc, Signal::Traces).unwrap_err();
+    assert_eq!(failure.why, "Internal");
+}
+
+#[test]
 fn text_of_a_server_is_reduced_to_one_short_line() {
     assert_eq!(
         http(500, None).read(Protocol::Http, Signal::Traces).unwrap_err().why,
