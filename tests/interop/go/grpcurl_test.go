@@ -4,27 +4,15 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 )
 
 const grpcurlModule = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 
-// installGrpcurl builds it, once, and tells where it is.
-var installGrpcurl = sync.OnceValues(func() (string, error) {
-	command := exec.Command("go", "install", grpcurlModule)
-	command.Env = append(os.Environ(), "GOBIN="+temporary)
-	if output, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%v: %w\n%s", command, err, output)
-	}
-	return filepath.Join(temporary, "grpcurl"), nil
-})
+var installGrpcurl = installer(grpcurlModule)
 
 // grpcurl runs grpcurl against a sidecar, knowing no .proto file, and returns what it prints.
 func (s *sidecar) grpcurl(words ...string) string {

@@ -40,3 +40,20 @@ def test_no_event_makes_an_extra_metric_or_an_invalid_line(start, tmp_path):
         counters = {f"snakepit.{name}": 2 for name in clean}
         gauges = {f"snakepit.{name}.{name}": -1 for name in clean}
         assert statsd.totals() == (counters, {}, gauges, 0)
+
+
+def test_a_negative_gauge_with_tags_is_not_read_as_a_change(start, tmp_path, monkeypatch):
+    monkeypatch.setenv("DD_ORIGIN_DETECTION_ENABLED", "false")
+    with StatsD(tmp_path / "statsd") as statsd:
+        options = {"export_statsd": f"udp://127.0.0.1:{statsd.port}", "statsd_dialect": "dogstatsd"}
+        sidecar = start(**options, metric_label="tool")
+        # As npm statsd shows tags: in Graphite's form, and with ASCII only.
+        series = "snakepit.t.temperature;tool=x"
+        for sent, value in enumerate([5, -3, -4, 2.5, -0.5], 1):
+            sidecar.emit("t", measurements={"temperature": value}, metadata={"tool": "x"})
+            wait_until("the event", lambda: sum(statsd.totals()[0].values()) == sent)
+            assert statsd.totals()[2] == {series: value}
+        sidecar.end_worker()
+        assert sidecar.wait() == 0
+        counters, _, _, bad_lines = statsd.totals()
+        assert (counters, bad_lines) == ({"snakepit.t;tool=x": sent}, 0)
