@@ -20,6 +20,7 @@ use super::{
 use crate::exporter::{
     event::cut,
     metrics::{
+        PREFIX,
         aggregate::{self, Labels, Point, Series},
         exponential, histogram,
     },
@@ -30,9 +31,6 @@ use std::{
     collections::BTreeMap,
     time::{SystemTime, UNIX_EPOCH},
 };
-
-/// The prefix of all names.
-const PREFIX: &str = "snakepit.";
 
 /// What a data point adds to a request besides its encoding: a tag and a length.
 const OVERHEAD_BYTES: usize = 8;
@@ -180,7 +178,7 @@ fn shell(name: &str, seconds: bool, point: &Point, interval: Interval) -> Metric
         _ => "",
     };
     Metric {
-        name: format!("{PREFIX}{}", cut(name, MAX_NAME_BYTES)),
+        name: format!("{PREFIX}.{}", cut(name, MAX_NAME_BYTES)),
         unit: unit.into(),
         data: Some(data),
         ..Metric::default()

@@ -1,8 +1,11 @@
 //! The options of Prometheus, and what they come to.
 
-use super::host::{AllowedHosts, is_name};
+use super::{
+    host::{AllowedHosts, is_name},
+    names::Prefix,
+};
 use crate::{
-    exporter::metrics::sample::Measures,
+    exporter::metrics::{self, sample::Measures},
     net::address::{Address, HostPort, HostPortError, ResolvedAddress},
     system::{
         option::{Given, Several, named, path, repeated, value},
@@ -58,6 +61,21 @@ pub struct PrometheusArgs {
             starts, and remove it at the end; needs --export-prometheus"
     )]
     prometheus_targets_dir: Option<Given<PathBuf>>,
+
+    /// Prefix of the names of the worker's metrics
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = metrics::PREFIX,
+        env = "TELEMETRY_SIDECAR_PROMETHEUS_PREFIX",
+        value_parser = value(str::parse::<Prefix>),
+        long_help = "Prefix of the names of the worker's metrics, without the underscore after it"
+    )]
+    prometheus_prefix: Prefix,
+
+    /// Serve the sidecar's own series that are rare while they are zero, too
+    #[arg(long, env = "TELEMETRY_SIDECAR_PROMETHEUS_ALL", value_parser = value(switch))]
+    prometheus_all: bool,
 }
 
 /// What to serve.
@@ -73,6 +91,10 @@ pub struct Settings {
     pub measures: Measures,
     /// How many series a metric may have.
     pub max_series: usize,
+    /// What the names of the worker's metrics start with.
+    pub(super) prefix: Prefix,
+    /// Whether to serve all series of the sidecar itself.
+    pub(super) all: bool,
 }
 
 impl PrometheusArgs {
@@ -102,6 +124,8 @@ impl PrometheusArgs {
             targets_dir: self.prometheus_targets_dir,
             measures: measures.clone(),
             max_series,
+            prefix: self.prometheus_prefix,
+            all: self.prometheus_all,
         }))
     }
 }

@@ -12,7 +12,7 @@ mod accept;
 pub mod args;
 mod exemplar;
 mod host;
-mod names;
+pub mod names;
 pub mod page;
 mod pages;
 mod process;
@@ -70,8 +70,8 @@ impl Output for Settings {
         });
         let file = file.transpose()?;
         tracing::info!("metrics at http://{address}/metrics");
-        let own = SelfMetrics::new(Status::new(hub, worker.cloned(), recording));
-        let metrics = Metrics::new(self.measures, self.max_series);
+        let own = SelfMetrics::new(Status::new(hub, worker.cloned(), recording), self.all);
+        let metrics = Metrics::new(self.measures, self.max_series, &self.prefix);
         let state = Mutex::new(State { metrics, own, ended: false });
         let scrape = Scrape {
             state,

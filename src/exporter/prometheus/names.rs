@@ -14,15 +14,40 @@ use crate::exporter::metrics::{
     aggregate::{Metric, OVERFLOW_LABEL},
     sample::Kind,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    str::FromStr,
+};
 
-/// Prefix of all metrics of the worker. The sidecar's own metrics have another one, so they never collide.
-const PREFIX: &str = "snakepit_";
+/// What the names of the sidecar's own metrics start with.
+pub const OWN_PREFIX: &str = "telemetry_sidecar_";
 
-/// Families that always exist: dotted name, family name and kind.
+/// What the names of all metrics of the worker start with; it ends with an underscore. No name with it is one
+/// of the sidecar's own metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(String);
+
+impl FromStr for Prefix {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        let is_name = word.starts_with(|first: char| first.is_ascii_alphabetic())
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !is_name {
+            return Err("expected letters, digits and '_', the first one a letter");
+        }
+        let prefix = format!("{}_", word.trim_end_matches('_'));
+        if OWN_PREFIX.starts_with(&prefix) || prefix.starts_with(OWN_PREFIX) {
+            return Err("the names of the sidecar's own metrics start with telemetry_sidecar");
+        }
+        Ok(Self(prefix))
+    }
+}
+
+/// Families that always exist: dotted name, family name without prefix, and kind.
 const FIXED: [(&str, &str, Kind); 2] = [
-    ("events", "snakepit_events", Kind::Counter),
-    ("operation.duration", "snakepit_operation_duration_seconds", Kind::Histogram),
+    ("events", "events", Kind::Counter),
+    ("operation.duration", "operation_duration_seconds", Kind::Histogram),
 ];
 
 /// Labels that the sidecar or the format sets itself.
@@ -31,6 +56,7 @@ const OWN_LABELS: [&str; 5] = ["event", "operation", "result", "le", "quantile"]
 /// Assigns family names to metrics.
 #[derive(Debug)]
 pub struct Names {
+    prefix: Prefix,
     /// Family names (without `_total`) and the dotted names of their metrics.
     families: BTreeMap<String, String>,
     /// Dotted names that have been seen, whether they got a family name or not.
@@ -39,21 +65,25 @@ pub struct Names {
     taken: BTreeSet<String>,
 }
 
-impl Default for Names {
-    fn default() -> Self {
-        let mut names = Self { families: BTreeMap::new(), known: BTreeSet::new(), taken: BTreeSet::new() };
+impl Names {
+    /// Names that start with this prefix.
+    pub fn new(prefix: &Prefix) -> Self {
+        let mut names = Self {
+            prefix: prefix.clone(),
+            families: BTreeMap::new(),
+            known: BTreeSet::new(),
+            taken: BTreeSet::new(),
+        };
         for (dotted, family, kind) in FIXED {
-            names.claim(dotted, family.to_owned(), kind);
+            names.claim(dotted, format!("{}{family}", prefix.0), kind);
         }
         names
     }
-}
 
-impl Names {
     /// Assigns a name to a metric that has not been seen before. Returns false if the name is taken: then the
     /// metric stays without a name.
     pub fn learn(&mut self, dotted: &str, metric: &Metric) -> bool {
-        self.known.contains(dotted) || self.claim(dotted, family_name(dotted, metric.kind), metric.kind)
+        self.known.contains(dotted) || self.claim(dotted, self.family_name(dotted, metric.kind), metric.kind)
     }
 
     fn claim(&mut self, dotted: &str, family: String, kind: Kind) -> bool {
@@ -67,18 +97,18 @@ impl Names {
         free
     }
 
+    /// The family name of a metric. A counter's `_total` belongs to its samples.
+    fn family_name(&self, dotted: &str, kind: Kind) -> String {
+        let name = format!("{}{}", self.prefix.0, only_word_characters(dotted));
+        match name.strip_suffix("_total") {
+            Some(family) if kind == Kind::Counter => family.to_owned(),
+            _ => name,
+        }
+    }
+
     /// Family names (without `_total`) in order, with the dotted names of their metrics.
     pub fn families(&self) -> impl Iterator<Item = (&str, &str)> {
         self.families.iter().map(|(family, dotted)| (family.as_str(), dotted.as_str()))
-    }
-}
-
-/// The family name of a metric. A counter's `_total` belongs to its samples.
-fn family_name(dotted: &str, kind: Kind) -> String {
-    let name = format!("{PREFIX}{}", only_word_characters(dotted));
-    match name.strip_suffix("_total") {
-        Some(family) if kind == Kind::Counter => family.to_owned(),
-        _ => name,
     }
 }
 
@@ -133,18 +163,41 @@ pub fn series_label(label: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exporter::metrics::PREFIX;
+
+    #[test]
+    fn a_prefix_is_a_word_that_is_not_the_sidecars_own() {
+        for (word, prefix) in [("a", "a_"), ("a_", "a_"), ("a_1__", "a_1_"), ("telemetryx", "telemetryx_")] {
+            assert_eq!(word.parse(), Ok(Prefix(prefix.into())));
+        }
+        for word in ["", "_", "_a", "1a", "a.b", "a:b", "a-b", "ä", "a b", "a\n"] {
+            assert!(word.parse::<Prefix>().unwrap_err().contains("the first one a letter"), "{word}");
+        }
+        for word in ["telemetry", "telemetry_", "telemetry_sidecar", "telemetry_sidecar_x"] {
+            assert!(word.parse::<Prefix>().unwrap_err().contains("own metrics"), "{word}");
+        }
+        let mut names = Names::new(&"pool".parse().unwrap());
+        names.learn("a.rows", &metric(Kind::Gauge));
+        let families: Vec<_> = names.families().map(|(family, _)| family).collect();
+        assert_eq!(families, ["pool_a_rows", "pool_events", "pool_operation_duration_seconds"]);
+    }
 
     fn metric(kind: Kind) -> Metric {
         Metric { kind, seconds: false, series: BTreeMap::new() }
     }
 
+    fn names() -> Names {
+        Names::new(&PREFIX.parse().unwrap())
+    }
+
     /// Family names assigned to these metrics, without the fixed families.
     fn named(metrics: &[(&str, Kind)]) -> Vec<String> {
-        let mut names = Names::default();
+        let mut names = names();
         for (dotted, kind) in metrics {
             names.learn(dotted, &metric(*kind));
         }
-        let fixed = |family: &str| FIXED.iter().any(|(_, name, _)| *name == family);
+        let fixed =
+            |family: &str| FIXED.iter().any(|(_, name, _)| family.strip_prefix("snakepit_") == Some(name));
         names.families().filter(|(family, _)| !fixed(family)).map(|(family, _)| family.to_owned()).collect()
     }
 
@@ -165,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_first_metric_keeps_a_name_and_a_collision_is_reported_once() {
-        let mut names = Names::default();
+        let mut names = names();
         assert!(names.learn("b.c", &metric(Kind::Gauge)));
         assert!(!names.learn("b_c", &metric(Kind::Gauge)), "the same name");
         assert!(names.learn("b_c", &metric(Kind::Gauge)), "reported once");

@@ -4,12 +4,14 @@
 //! | --- | --- | --- |
 //! | a counter's family name | with `_total` | without `_total` |
 //! | exemplars | not supported | on histogram buckets |
+//! | the start of a series | not supported | `_created` |
 //! | last line | none | `# EOF` |
 //!
 //! Specifications: <https://prometheus.io/docs/instrumenting/exposition_formats/> and
-//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>. Neither page has
-//! `_created` series: they would double the number of series, and Prometheus infers the start of a series
-//! from its scrapes.
+//! <https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md>.
+//!
+//! There are no native histograms: only Prometheus' third format, protobuf messages, has them. OTLP's
+//! exponential histograms are the same to Prometheus, which accepts OTLP.
 
 use crate::exporter::{
     metrics::{
@@ -19,7 +21,10 @@ use crate::exporter::{
     number::Number,
 };
 use memchr::memchr3;
-use std::fmt::{self, Display, Write as _};
+use std::{
+    fmt::{self, Display, Write as _},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// An exposition format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,11 +103,27 @@ impl Family<'_> {
         self
     }
 
-    /// Adds a histogram series.
+    /// Adds a counter series that starts at this time.
+    pub fn counter<L: AsRef<str>, V: AsRef<str>>(
+        &mut self,
+        labels: &[(L, V)],
+        value: Number,
+        since: SystemTime,
+    ) {
+        self.series(labels, value);
+        self.created(labels, since);
+    }
+
+    /// Adds a histogram series that starts at this time.
     ///
     /// After a negative value it has neither `_sum` nor `_count`: a sum that can decrease is not a counter,
     /// so OpenMetrics does not allow it, and requires both or neither. The `+Inf` bucket still has the count.
-    pub fn histogram<L: AsRef<str>, V: AsRef<str>>(&mut self, labels: &[(L, V)], histogram: &Histogram) {
+    pub fn histogram<L: AsRef<str>, V: AsRef<str>>(
+        &mut self,
+        labels: &[(L, V)],
+        histogram: &Histogram,
+        since: SystemTime,
+    ) {
         let bounds = histogram.bounds.iter().copied().chain([f64::INFINITY]);
         let mut count = 0;
         for ((bound, bucket), exemplar) in bounds.zip(&histogram.buckets).zip(&histogram.exemplars) {
@@ -119,6 +140,15 @@ impl Family<'_> {
             self.line("_sum", labels, None, histogram.sum.into());
             self.page.text.push('\n');
         }
+        self.created(labels, since);
+    }
+
+    fn created<L: AsRef<str>, V: AsRef<str>>(&mut self, labels: &[(L, V)], since: SystemTime) {
+        if self.page.format == Format::OpenMetrics {
+            self.labelled("_created", labels, None);
+            let since = since.duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.page.write(format_args!("{}\n", Timestamp(since)));
+        }
     }
 
     fn line<L: AsRef<str>, V: AsRef<str>>(
@@ -127,6 +157,17 @@ impl Family<'_> {
         labels: &[(L, V)],
         bound: Option<f64>,
         value: Number,
+    ) {
+        self.labelled(suffix, labels, bound);
+        self.page.write(format_args!("{}", Shown(value)));
+    }
+
+    /// The name and the labels of a line, and a space.
+    fn labelled<L: AsRef<str>, V: AsRef<str>>(
+        &mut self,
+        suffix: &str,
+        labels: &[(L, V)],
+        bound: Option<f64>,
     ) {
         let name = self.name;
         self.page.write(format_args!("{name}{suffix}"));
@@ -141,7 +182,7 @@ impl Family<'_> {
             separator = ',';
         }
         let end = if separator == ',' { "} " } else { " " };
-        self.page.write(format_args!("{end}{}", Shown(value)));
+        self.page.text.push_str(end);
     }
 
     fn exemplar(&mut self, exemplar: &Exemplar) {
@@ -152,10 +193,8 @@ impl Family<'_> {
             self.page.write(format_args!(",span_id=\"{span_id:016x}\""));
         }
         self.page.write(format_args!("}} {}", Shown(exemplar.value.into())));
-        if exemplar.timestamp_ns > 0 {
-            let (seconds, rest) =
-                (exemplar.timestamp_ns / 1_000_000_000, exemplar.timestamp_ns % 1_000_000_000);
-            self.page.write(format_args!(" {seconds}.{rest:09}"));
+        if let Some(nanoseconds) = u64::try_from(exemplar.timestamp_ns).ok().filter(|time| *time > 0) {
+            self.page.write(format_args!(" {}", Timestamp(Duration::from_nanos(nanoseconds))));
         }
     }
 }
@@ -179,6 +218,15 @@ impl Display for Shown {
             // `Debug` switches to an exponent for very large and very small values.
             write!(formatter, "{value:?}")
         }
+    }
+}
+
+/// Formats a time since the Unix epoch, in seconds.
+struct Timestamp(Duration);
+
+impl Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{:09}", self.0.as_secs(), self.0.subsec_nanos())
     }
 }
 
@@ -293,9 +341,10 @@ mod tests {
             min: 0.25,
             max: 8.5,
         };
+        let since = UNIX_EPOCH + Duration::from_millis(1_250);
         let page = |format, histogram: &Histogram| {
             let mut page = Page::new(format);
-            page.family("h", Kind::Histogram, "H").histogram(&[("l", "x")], histogram);
+            page.family("h", Kind::Histogram, "H").histogram(&[("l", "x")], histogram, since);
             page.finish()
         };
         let trace_id = "ab".repeat(16);
@@ -305,10 +354,12 @@ mod tests {
                 "# HELP h H\n# TYPE h histogram\n\
                  h_bucket{{l=\"x\",le=\"1.0\"}} 2 # {{trace_id=\"{trace_id}\"}} 0.5 1.500000000\n\
                  h_bucket{{l=\"x\",le=\"2.5\"}} 2\nh_bucket{{l=\"x\",le=\"+Inf\"}} 3\n\
-                 h_count{{l=\"x\"}} 3\nh_sum{{l=\"x\"}} 9.25\n# EOF\n"
+                 h_count{{l=\"x\"}} 3\nh_sum{{l=\"x\"}} 9.25\n\
+                 h_created{{l=\"x\"}} 1.250000000\n# EOF\n"
             )
         );
-        assert!(!page(Format::Text, &histogram).contains("trace_id"));
+        let text = page(Format::Text, &histogram);
+        assert!(!text.contains("trace_id") && !text.contains("_created"));
         histogram.min = -1.0;
         let negative = page(Format::Text, &histogram);
         assert!(negative.contains("h_bucket") && !negative.contains("_sum") && !negative.contains("_count"));

@@ -1,6 +1,6 @@
 //! Metrics about the sidecar itself: its counters, its worker and its process.
 
-use super::{NAME, page::Page, process};
+use super::{NAME, names::OWN_PREFIX, page::Page, process};
 use crate::{
     event::stats::{ConsumerStats, Malformed, RecordingStats},
     exporter::{metrics::sample::Kind, number::Number},
@@ -10,11 +10,29 @@ use crate::{
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Families, or their series with these values of a label, that are left out while they are zero: most
+/// sidecars never have them. They break a total down, or count what somebody chose. What counts losses is not
+/// among them: to Prometheus the first value of a series is no increase, so an alert would miss it.
+const RARE: [(&str, &[&str]); 10] = [
+    ("backlog_events", &["handed_over"]),
+    ("embedded_markers", &["decoded"]),
+    ("events", &["embedded"]),
+    ("exporter_events", &["filtered", "sampled_out", "switched_off"]),
+    ("exporter_queued_bytes", &[]),
+    ("malformed_lines", &[]),
+    ("subscriber_controls", &[]),
+    ("subscriber_events", &["filtered", "sampled_out", "switched_off"]),
+    ("subscriber_queued_bytes", &[]),
+    ("subscribers_departed", &[]),
+];
+
 /// Renders the sidecar's own families.
 #[derive(Debug)]
 pub struct SelfMetrics {
     status: Status,
     started: SystemTime,
+    /// Whether series that are rare are written while they are zero.
+    all: bool,
 }
 
 /// Labels and a value.
@@ -22,8 +40,8 @@ type Row<'a> = (Vec<(&'static str, &'a str)>, Number);
 
 impl SelfMetrics {
     /// The metrics of a session that starts now.
-    pub fn new(status: Status) -> Self {
-        Self { status, started: SystemTime::now() }
+    pub fn new(status: Status, all: bool) -> Self {
+        Self { status, started: SystemTime::now(), all }
     }
 
     /// Writes all families in the order of their names.
@@ -31,7 +49,7 @@ impl SelfMetrics {
         let Report { hub, subscribers, worker, recording, .. } = self.status.report();
         let Snapshot { stream, backlog, exporters, .. } = &hub;
 
-        let mut own = Families { page };
+        let mut own = Families { page, all: self.all };
         own.counter(
             "backlog_events",
             "Events that came without a subscriber and no longer wait.",
@@ -115,6 +133,7 @@ impl SelfMetrics {
 /// Writes families with the prefix of the sidecar's own metrics.
 struct Families<'a> {
     page: &'a mut Page,
+    all: bool,
 }
 
 impl Families<'_> {
@@ -126,8 +145,12 @@ impl Families<'_> {
         self.write(name, Kind::Gauge, help, rows);
     }
 
-    fn write(&mut self, name: &str, kind: Kind, help: &str, rows: Vec<Row<'_>>) {
-        let name = format!("telemetry_sidecar_{name}");
+    fn write(&mut self, name: &str, kind: Kind, help: &str, mut rows: Vec<Row<'_>>) {
+        rows.retain(|(labels, value)| self.all || *value != Number::Int(0) || !is_rare(name, labels));
+        if rows.is_empty() {
+            return;
+        }
+        let name = format!("{OWN_PREFIX}{name}");
         let mut family = self.page.family(&name, kind, help);
         for (labels, value) in rows {
             family.series(&labels, value);
@@ -186,7 +209,7 @@ impl Families<'_> {
         let counts = exporters.iter().flat_map(|exporter| {
             // Its own counters from the start, so that Prometheus sees the first increase.
             let counters = exporter.counters.iter();
-            let counters = counters.filter(|(_, count)| *count > 0 || exporter.name == NAME);
+            let counters = counters.filter(|(_, count)| *count > 0 || exporter.name == NAME || self.all);
             counters.map(|(counter, count)| account_row(exporter, vec![("counter", *counter)], *count))
         });
         self.counter("exporter_counts", "Exporters' own counters.", counts.collect());
@@ -217,6 +240,12 @@ impl Families<'_> {
         self.gauge("subscriber_queued_bytes", "Bytes that wait for subscribers.", one(all.queued_bytes));
         self.gauge("subscriber_queued_events", "Events that wait for subscribers.", one(all.queued));
     }
+}
+
+fn is_rare(family: &str, labels: &[(&str, &str)]) -> bool {
+    RARE.iter().any(|(name, values)| {
+        *name == family && (values.is_empty() || labels.iter().any(|(_, value)| values.contains(value)))
+    })
 }
 
 /// The outcomes of a consumer's events, without those that are queued.

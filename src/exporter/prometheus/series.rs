@@ -1,6 +1,10 @@
 //! Aggregates a worker's events into metric families.
 
-use super::{exemplar, names, names::Names, page::Page};
+use super::{
+    exemplar,
+    names::{self, Names, Prefix},
+    page::Page,
+};
 use crate::exporter::{
     counters::counters,
     event::Event,
@@ -38,14 +42,14 @@ pub struct Metrics {
 
 impl Metrics {
     /// Creates an empty set with at most `max_series` series per metric, not counting the overflow series.
-    pub fn new(measures: Measures, max_series: usize) -> Self {
+    pub fn new(measures: Measures, max_series: usize, prefix: &Prefix) -> Self {
         let (labels, collisions) = names::labels(&measures.labels);
         let histograms = Histograms::Explicit(measures.buckets.clone());
         Self {
             measures,
             labels,
             aggregator: Aggregator::new(max_series, histograms),
-            names: Names::default(),
+            names: Names::new(prefix),
             collisions,
         }
     }
@@ -91,10 +95,11 @@ impl Metrics {
                 let labels: Vec<_> =
                     labels.iter().map(|(label, value)| (names::series_label(label), value)).collect();
                 match &series.point {
-                    Point::Counter(value) | Point::Gauge(value, _) => {
+                    Point::Counter(value) => written.counter(&labels, *value, series.since),
+                    Point::Gauge(value, _) => {
                         written.series(&labels, *value);
                     }
-                    Point::Histogram(histogram) => written.histogram(&labels, histogram),
+                    Point::Histogram(histogram) => written.histogram(&labels, histogram, series.since),
                     // The text formats have no exponential histograms, so the aggregator makes none.
                     Point::Exponential(_) => {}
                 }

@@ -196,8 +196,9 @@ mod tests {
     ) -> u64 {
         let limits = Limits { events: 1, bytes: 1, when_full: WhenFull::DropNewest };
         let hub = Hub::new(Controls::default(), limits);
-        let metrics = Metrics::new(Measures::default(), 1);
-        let state = State { metrics, own: SelfMetrics::new(Status::new(hub, None, None)), ended: false };
+        let metrics = Metrics::new(Measures::default(), 1, &"snakepit".parse().unwrap());
+        let state =
+            State { metrics, own: SelfMetrics::new(Status::new(hub, None, None), false), ended: false };
         let address = Address::default().resolve().unwrap();
         let hosts = AllowedHosts::new(&address, vec!["a".into()]);
         let (pages, scrapers) = (Pages::default(), Scrapers::default());

@@ -5,7 +5,7 @@
 
 use super::target::Target;
 use crate::{
-    exporter::metrics::sample::Measures,
+    exporter::metrics::{PREFIX, sample::Measures},
     system::{
         option::{Given, Origin, named, one_of, value},
         value::{Wanted, switch, wanted},
@@ -13,9 +13,6 @@ use crate::{
 };
 use clap::{ArgAction, Args, ValueEnum};
 use std::str::FromStr;
-
-/// Names start with the name of the pooler whose workers are counted.
-const PREFIX: &str = "snakepit";
 
 /// The options of the command line.
 #[derive(Debug, Args)]

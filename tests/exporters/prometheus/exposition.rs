@@ -14,7 +14,11 @@ struct Sample<'a> {
     exemplar: Option<&'a str>,
 }
 
-impl Sample<'_> {
+impl<'a> Sample<'a> {
+    fn labels_without_le(&self) -> Vec<(&'a str, String)> {
+        self.labels.iter().filter(|(label, _)| *label != "le").cloned().collect()
+    }
+
     /// The identity of a series in Prometheus: labels in any order, without empty ones.
     fn identity(&self) -> (String, BTreeMap<String, String>) {
         let labels = self.labels.iter().filter(|(_, value)| !value.is_empty());
@@ -22,7 +26,8 @@ impl Sample<'_> {
     }
 }
 
-/// The values of all series by name and labels, such as `up{job="x"}`; `open_metrics` selects the format.
+/// The values of all series by name and labels, such as `up{job="x"}`, without the times of their creation;
+/// `open_metrics` selects the format.
 pub fn read(page: &str, open_metrics: bool) -> Checked<BTreeMap<String, f64>> {
     let lines = page.strip_suffix('\n').ok_or("no newline at the end")?;
     let lines = if open_metrics { lines.strip_suffix("\n# EOF").ok_or("no # EOF")? } else { lines };
@@ -54,9 +59,16 @@ pub fn read(page: &str, open_metrics: bool) -> Checked<BTreeMap<String, f64>> {
             let claim = format!("{name}{suffix}");
             ensure(claimed.insert(claim.clone()), || format!("{claim} twice"))?;
         }
-        let mut samples = Vec::new();
+        let mut samples: Vec<Sample<'_>> = Vec::new();
         while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
             let sample = sample(line).map_err(|error| format!("{error}: {line}"))?;
+            if kind != "gauge" && sample.name == format!("{name}_created") {
+                ensure(open_metrics && sample.value > 0.0, || format!("not a time: {line}"))?;
+                let before = samples.last().ok_or_else(|| format!("created before it is: {line}"))?;
+                ensure(before.labels_without_le() == sample.labels, || format!("of another series: {line}"))?;
+                ensure(identities.insert(sample.identity()), || format!("twice: {line}"))?;
+                continue;
+            }
             ensure(sample.exemplar.is_none() || (open_metrics && sample.name.ends_with("_bucket")), || {
                 format!("no place for an exemplar: {line}")
             })?;
@@ -90,7 +102,7 @@ fn single_values(name: &str, kind: &str, samples: &[Sample<'_>]) -> Checked<()> 
 fn histogram(name: &str, samples: &[Sample<'_>]) -> Checked<()> {
     let mut samples = samples.iter().peekable();
     while let Some(first) = samples.peek() {
-        let labels: Vec<_> = first.labels.iter().filter(|(label, _)| *label != "le").cloned().collect();
+        let labels = first.labels_without_le();
         let (mut bound, mut count) = (f64::NEG_INFINITY, 0.0);
         while bound < f64::INFINITY {
             let bucket = samples.next().filter(|sample| sample.name == format!("{name}_bucket"));

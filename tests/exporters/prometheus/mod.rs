@@ -89,6 +89,14 @@ async fn a_scrape_shows_the_worker_and_the_sidecar_in_either_format() {
     );
     let same = exposition::read(&open_metrics.body, true).unwrap();
     assert!(same.keys().eq(page.keys()));
+    for created in [
+        "snakepit_events_created{event=\"tool.execution.stop\",tool=\"x\"} ",
+        &format!("{duration}_created{{{labels}}} "),
+        "snakepit_tool_execution_rows_created{tool=\"x\"} ",
+    ] {
+        assert!(open_metrics.body.contains(created), "{created} {}", open_metrics.body);
+    }
+    assert!(!open_metrics.body.contains("telemetry_sidecar_events_created"), "start_time_seconds has it");
     assert!(open_metrics.body.contains("# {trace_id=\"0af7651916cd43dd8448eb211c80319c\"} 0.5 "));
     sidecar.finish().expect_code(0);
 }
@@ -122,6 +130,65 @@ async fn buckets_reach_from_microseconds_to_days_and_can_be_set() {
     }
     assert_eq!(bounds(&format!("{durations}{{operation=\"load\"")), [0.5, f64::INFINITY]);
     assert_eq!(bounds("snakepit_train_rows_bucket{"), [1.0, 2.5, 1e7, f64::INFINITY]);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sidecars_rare_series_are_left_out_until_they_count() {
+    let own = |page: &BTreeMap<String, f64>| -> Vec<String> {
+        page.keys()
+            .filter_map(|series| series.strip_prefix("telemetry_sidecar_"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (mut sidecar, address) = serving(&["--deny", "secret.*"]).await;
+    sidecar.write(stop(1, "x"));
+    let few = own(&after(1, &address));
+    assert!(few.len() <= 32, "{} {few:#?}", few.len());
+    // What the alert rules use is there at zero: to Prometheus a first value is no increase.
+    for alarming in [
+        r#"exporter_events_total{exporter="prometheus",outcome="dropped"}"#,
+        r#"exporter_events_total{exporter="prometheus",outcome="abandoned"}"#,
+        r#"exporter_counts_total{exporter="prometheus",counter="overflowed"}"#,
+        r#"subscriber_events_total{outcome="dropped"}"#,
+        r#"telemetry_lines_total{outcome="malformed"}"#,
+        r#"telemetry_lines_total{outcome="oversized"}"#,
+        r#"stderr_bytes_total{outcome="dropped"}"#,
+        "stderr_held_bytes",
+        r#"backlog_events_total{outcome="dropped"}"#,
+    ] {
+        assert!(few.contains(&alarming.to_owned()), "{alarming} {few:#?}");
+    }
+    sidecar.write([line("secret.stop", 1, ""), "TELEMETRY:oops\n".into(), stop(1, "x")].concat());
+    let more = own(&after(2, &address));
+    let new: Vec<_> = more.iter().filter(|series| !few.contains(series)).collect();
+    assert_eq!(
+        new,
+        [
+            r#"exporter_events_total{exporter="prometheus",outcome="filtered"}"#,
+            r#"malformed_lines_total{reason="json"}"#
+        ]
+    );
+    sidecar.finish().expect_code(0);
+
+    let (mut sidecar, address) = serving(&["--prometheus-all"]).await;
+    sidecar.write(stop(1, "x"));
+    let all = own(&after(1, &address));
+    assert!(all.len() >= few.len() + 18, "{} {all:#?}", all.len());
+    assert!(all.contains(&r#"subscriber_events_total{outcome="filtered"}"#.to_owned()), "{all:#?}");
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_prefix_of_the_workers_metrics_can_be_set() {
+    let (mut sidecar, address) = serving(&["--prometheus-prefix", "pool_a"]).await;
+    sidecar.write(stop(1, "x"));
+    let page = after(1, &address);
+    assert_eq!(page[r#"pool_a_events_total{event="tool.execution.stop"}"#], 1.0);
+    assert_eq!(page["pool_a_tool_execution_rows"], 1.0);
+    assert!(
+        page.keys().all(|series| series.starts_with("pool_a_") || series.starts_with("telemetry_sidecar_"))
+    );
     sidecar.finish().expect_code(0);
 }
 

@@ -89,7 +89,7 @@ proptest! {
         max_series in 1..4_usize,
         events in vec(event(), 1..24),
     ) {
-        let mut metrics = Metrics::new(measures, max_series);
+        let mut metrics = Metrics::new(measures, max_series, &"snakepit".parse().unwrap());
         let mut names_before = Vec::new();
         for scraped in events.chunks(8) {
             for event in scraped {

@@ -117,6 +117,9 @@ def test_other_parsers_accept_both_formats(scraped):
     assert families["snakepit_events"].type == "counter"
     buckets = families["snakepit_operation_duration_seconds"].samples
     assert any(bucket.exemplar and bucket.exemplar.labels["trace_id"] == TRACE_ID for bucket in buckets)
+    for family in ("snakepit_events", "snakepit_operation_duration_seconds"):
+        times = [sample.value for sample in families[family].samples if sample.name == f"{family}_created"]
+        assert times and all(0 <= time.time() - created < 3600 for created in times)
 
 
 def test_other_parsers_accept_the_page_of_a_hostile_worker(start, tmp_path):

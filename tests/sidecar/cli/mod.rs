@@ -89,6 +89,8 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--otlp-span-timeout", "abc"], &["--otlp-span-timeout", "'abc'", "500ms"]),
         (&["--metric-kind", "a.b"], &["--metric-kind", "'a.b'", "GLOB=counter"]),
         (&["--metric-kind", "a.b=rate"], &["--metric-kind", "'a.b=rate'", "GLOB=distribution or GLOB=none"]),
+        (&["--prometheus-prefix", "a.b"], &["--prometheus-prefix", "'a.b'", "the first one a letter"]),
+        (&["--prometheus-prefix", "telemetry"], &["--prometheus-prefix", "'telemetry'", "own metrics"]),
         (&["--metric-buckets", "a.b=1,x"], &["--metric-buckets", "'a.b=1,x'", "GLOB=NUMBER,NUMBER"]),
         (&["--metric-buckets", "a.b=2,1"], &["--metric-buckets", "'a.b=2,1'", "1 follows 2"]),
         (&["--metric-label", "correlation_id"], &["--metric-label", "'correlation_id'", "series of its own"]),
