@@ -3,7 +3,7 @@
 use super::proto::trace::v1::{Span, Status, span, status::StatusCode};
 use super::{
     attributes::{Attributes, MAX_NAME_BYTES},
-    open::Open,
+    started::Open,
 };
 use crate::exporter::event::{Event, cut};
 

@@ -10,7 +10,7 @@
 //! 2. The same holds for two operations that were once seen to overlap: one started while the other was open,
 //!    and ended after it. This is remembered as long as spans of the correlation id are open.
 
-use super::open::{Number, Open};
+use super::started::{Number, Open};
 use std::collections::BTreeMap;
 
 /// How many open spans of one correlation id are searched. Only a worker that does not end its spans has more

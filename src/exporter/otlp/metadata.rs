@@ -1,6 +1,6 @@
 //! What events' metadata says about a span besides its attributes.
 
-use super::{convert::ERROR_KEYS, open::Open, proto::trace::v1::span::SpanKind};
+use super::{convert::ERROR_KEYS, proto::trace::v1::span::SpanKind, started::Open};
 use crate::exporter::{
     event::Event,
     trace_context::{TraceContext, is_none},

@@ -62,6 +62,7 @@ pub mod retry;
 mod run;
 mod signal;
 pub mod spans;
+pub mod started;
 pub mod timestamps;
 
 pub use args::Settings;

@@ -44,8 +44,9 @@ use super::{
     attributes::Attributes,
     convert::{ERROR_KEYS, describe_error, duration_ns, finish, time_ns},
     metadata::{Given, Kind, fingerprints},
-    open::{LIMITS, Limits, Number, Open, OpenSpans, Parent},
+    open::{LIMITS, Limits, OpenSpans},
     queue::{Finished, Queue},
+    started::{Number, Open, Parent},
 };
 use crate::{
     exporter::{

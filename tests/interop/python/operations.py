@@ -1,6 +1,6 @@
 """The same operations, reported to any tracer.
 
-As a program it is a worker that reports them as lines. With `--ids` it prints the ids of spans and parents, too.
+As a program it is a worker that reports them as lines, with `--ids` including the ids of spans and parents.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ use crate::exporter::{
         attributes::{Attributes, MAX_NAME_BYTES},
         group::Overlaps,
         metadata::{Given, Kind, identity},
-        open::{Correlation, Events, Number, Open, Parent},
+        started::{Correlation, Events, Number, Open, Parent},
     },
     trace_ids::{Context, SAMPLED, TraceId, Traceparent, trace_id},
 };

@@ -7,7 +7,7 @@ use crate::exporter::{
         attributes::{Attributes, MAX_NAME_BYTES},
         convert::{span_event, time_ns},
         metadata::{Given, agrees, fingerprints},
-        open::{Correlation, Number, Open, Parent},
+        started::{Correlation, Number, Open, Parent},
     },
     trace_ids::Context,
 };
@@ -47,7 +47,10 @@ impl Spans {
         let correlation = Correlation::new(&event.event.correlation_id);
         let is_same = |span: &Open| *span.operation == *operation;
         let context = &given.context;
-        if let Some(number) = context.span_id.and_then(|id| self.open.find(id, correlation, context.trace_id))
+        let find = |trace_id| self.open.find(context.span_id?, correlation, trace_id);
+        // A trace id that only the end has does not change the span's.
+        let named = find(context.trace_id).or_else(|| find(None));
+        if let Some(number) = named
             && self.open.get(number).is_some_and(is_same)
         {
             return Some(number);

@@ -162,6 +162,15 @@ fn an_end_may_add_the_parent_but_does_not_change_the_ids() {
     let spans = spans_of(false, events);
     let tool = named(&spans, "tool");
     assert_eq!((times(tool), parent(&spans, "tool")), ((3, 4), Some("call")));
+    // Nor does a trace id.
+    let ids = |event: TelemetryEvent| event.saying("span_id", "00000000000000cc");
+    let [span] = &spans_of(
+        false,
+        [ids(event("a.start", 1, "c")), ids(event("a.stop", 2, "c")).saying("trace_id", TRACE)],
+    )[..] else {
+        panic!()
+    };
+    assert_eq!((span.trace_id.as_slice(), text(span, "trace_id")), (&trace_id("c")[..], Some(TRACE)));
     // It is not lost.
     assert_eq!((tool.span_id == id(0xbb), text(tool, "span_id")), (false, Some("00000000000000bb")));
 }

@@ -1,7 +1,7 @@
 //! Spans that are open for long, and those that are given up.
 
 use super::*;
-use crate::exporter::otlp::open::Correlation;
+use crate::exporter::otlp::started::Correlation;
 
 fn small(open: usize) -> Spans {
     let limits = Limits { open, open_bytes: usize::MAX, given_up_bytes: usize::MAX };
