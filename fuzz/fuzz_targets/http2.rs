@@ -31,13 +31,9 @@ use telemetry_sidecar::{
         server::Server,
     },
     hub::{Hub, Limits, WhenFull},
-    net::{
-        address::Address,
-        listener::Listener,
-        unix_socket::{SocketFile, SocketMode},
-    },
+    net::{address::Address, listener::Listener, unix_socket::SocketMode},
     pipeline::output::{Context, Drain, Mode, channel},
-    system::value::Period,
+    system::{own_file::OwnFile, value::Period},
 };
 
 /// The timeout of every wait.
@@ -48,7 +44,7 @@ struct Served {
     hub: Arc<Hub>,
     path: PathBuf,
     /// Dropping it would remove the socket file.
-    _file: Option<SocketFile>,
+    _file: Option<OwnFile>,
 }
 
 static SERVED: LazyLock<Served> = LazyLock::new(|| {

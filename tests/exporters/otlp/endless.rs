@@ -1,5 +1,5 @@
-//! The OTLP exporter of the binary with servers that never complete an answer. Whatever they do, each finished
-//! span is counted at the exit, and the exporter's thread is not kept busy.
+//! The OTLP exporter of the binary with servers that never complete an answer. Whatever they do, each
+//! finished span is counted at the exit, and the exporter's thread is not kept busy.
 
 use super::{
     collector::Protocol,
