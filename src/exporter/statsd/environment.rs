@@ -16,8 +16,9 @@
 
 use super::{
     args::Dialect,
-    lines::{Common, Tag},
+    lines::Common,
     origin,
+    tags::Tag,
     target::{PORT, Target},
 };
 use std::{ffi::OsString, fmt::Display, net::Ipv6Addr};

@@ -19,16 +19,12 @@
 //! Names consist of letters, digits, `_`, `-` and `.`; every other character becomes `_`, so that a line can
 //! never be parsed as more than one metric.
 
-use super::args::{Dialect, Prefix, is_name_char};
+use super::{
+    args::{Dialect, Prefix, is_name_char},
+    tags::{Tag, clean, push_tag, separate},
+};
 use crate::exporter::metrics::sample::{Kind, Sample, Subject};
 use std::fmt::Write as _;
-
-/// Maximum length of a tag in characters, key included:
-/// <https://docs.datadoghq.com/getting_started/tagging/#define-tags>.
-const MAX_TAG_CHARS: usize = 200;
-
-/// Maximum number of characters used of a name. A line with more would not fit a datagram anyway.
-const MAX_TEXT_CHARS: usize = 8192;
 
 /// The metric type of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,30 +77,6 @@ pub fn write(line: &mut String, series: &str, value: f64) {
     let (name, rest) = series.split_once(':').unwrap_or((series, ""));
     // Writing to a String does not fail.
     let _ = write!(line, "{name}:{value}{rest}");
-}
-
-/// A tag of all lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tag {
-    key: String,
-    text: String,
-}
-
-impl Tag {
-    /// `KEY:VALUE`, or a word. Disallowed characters are replaced; the value may have colons.
-    pub fn new(text: &str) -> Self {
-        let key = text.split_once(':').map_or(text, |(key, _)| key);
-        let text = clean(text, |char| char == ':' || is_tag_char(char));
-        Self { key: key.to_owned(), text: text.take(MAX_TAG_CHARS).collect() }
-    }
-
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    pub fn text(&self) -> &str {
-        &self.text
-    }
 }
 
 /// What all lines have in common.
@@ -221,29 +193,4 @@ impl Encoder {
 /// dividing twice would add digits.
 fn milliseconds(seconds: f64) -> f64 {
     (seconds * 1e9).round() / 1e6
-}
-
-/// Appends a tag, after a comma unless it is the first.
-fn push_tag(tags: &mut String, key: &str, value: &str) {
-    separate(tags);
-    let tag = clean(key, is_tag_char).chain([':']).chain(clean(value, is_tag_char));
-    tags.extend(tag.take(MAX_TAG_CHARS));
-}
-
-/// Appends a comma unless there is no tag yet.
-fn separate(tags: &mut String) {
-    if !tags.is_empty() {
-        tags.push(',');
-    }
-}
-
-/// Whether a tag may contain this character: letters and digits of all scripts, and what is printable in
-/// ASCII and not a separator.
-fn is_tag_char(char: char) -> bool {
-    char.is_alphanumeric() || (char.is_ascii_graphic() && !matches!(char, '|' | '#' | ':' | '@' | ','))
-}
-
-/// Replaces disallowed characters by `_` and truncates to what could fit a datagram.
-fn clean(text: &str, may_be: impl Fn(char) -> bool) -> impl Iterator<Item = char> {
-    text.chars().take(MAX_TEXT_CHARS).map(move |char| if may_be(char) { char } else { '_' })
 }

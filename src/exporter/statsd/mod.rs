@@ -15,6 +15,7 @@ mod origin;
 mod packets;
 mod resolver;
 mod sender;
+mod tags;
 pub mod target;
 #[cfg(test)]
 mod tests;

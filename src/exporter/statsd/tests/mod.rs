@@ -2,10 +2,7 @@
 
 mod properties;
 
-use super::{
-    Counts, Dialect, Encoder, Packets, Prefix,
-    lines::{Common, Tag},
-};
+use super::{Counts, Dialect, Encoder, Packets, Prefix, lines::Common, tags::Tag};
 use crate::{
     control::glob::Glob,
     event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
@@ -174,6 +171,7 @@ fn tags_keep_the_letters_and_digits_of_all_scripts() {
         ("खोज", "खोज"),
         ("Größe٣", "Größe٣"),
         ("a/b.c-d_e", "a/b.c-d_e"),
+        ("http://h:1", "http://h:1"),
         ("a b\u{a0}c\u{2028}→🔍\u{202e}", "a_b_c____"),
     ] {
         let datagram = server.receive_one(&[event("a", &[], &[("tool", text)])]);

@@ -51,9 +51,9 @@ fn parses(line: &str) -> bool {
     let is_tag_word = |text: &str| {
         !text.is_empty() && text.chars().all(|char| char.is_alphanumeric() || char.is_ascii_graphic())
     };
-    let is_tag = |tag: &str| match tag.split(':').collect::<Vec<_>>()[..] {
-        [key, value] => is_tag_word(key) && is_tag_word(value) && tag.chars().count() <= 200,
-        _ => false,
+    let is_tag = |tag: &str| match tag.split_once(':') {
+        Some((key, value)) => is_tag_word(key) && is_tag_word(value) && tag.chars().count() <= 200,
+        None => false,
     };
     let is_metric = match metric.split(':').collect::<Vec<_>>()[..] {
         [name, number] => is_word(name) && !name.contains(['#', '@', ',', ';']) && is_number(number),
@@ -78,11 +78,12 @@ impl Model {
         let labels = measures.labels(event).filter(|(_, value)| is_dogstatsd && !value.is_empty());
         let tags: Vec<_> = labels
             .map(|(key, value)| {
-                let clean = |text: &str| {
+                let clean = |text: &str, separators: &str| {
                     let may_be = |char: char| char.is_alphanumeric() || char.is_ascii_graphic();
-                    replace(text, |char| may_be(char) && !"|#:@,".contains(char))
+                    replace(text, |char| may_be(char) && !separators.contains(char))
                 };
-                format!("{}:{}", clean(key), clean(value)).chars().take(200).collect::<String>()
+                let tag = format!("{}:{}", clean(key, "|#:@,"), clean(value, "|#@,"));
+                tag.chars().take(200).collect::<String>()
             })
             .collect();
         for Sample { subject, kind, value } in measures.samples(event) {
