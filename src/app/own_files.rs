@@ -1,4 +1,4 @@
-//! The files that the sidecar made, such as those of unix sockets, to be removed at its end, whatever that is.
+//! The files that the sidecar made, such as those of unix sockets: they are removed at its end.
 
 use crate::system::own_file::OwnFile;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

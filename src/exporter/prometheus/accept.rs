@@ -25,8 +25,8 @@ pub fn format(headers: &HeaderMap) -> Format {
     if open_metrics > 0.0 && open_metrics >= text { Format::OpenMetrics } else { Format::Text }
 }
 
-/// Whether the page is to be compressed with gzip: the client accepts that, and does not prefer the page as it
-/// is.
+/// Whether the page is to be compressed with gzip: the client accepts that, and does not prefer the page
+/// without it.
 pub fn gzip(headers: &HeaderMap) -> bool {
     let (mut gzip, mut any, mut identity) = (None, None, 0.0);
     for Choice { name, quality, .. } in choices(headers, ACCEPT_ENCODING) {

@@ -45,8 +45,8 @@ pub struct PrometheusArgs {
         value_name = "NAME",
         env = "TELEMETRY_SIDECAR_PROMETHEUS_ALLOWED_HOST",
         value_parser = repeated(host_name),
-        long_help = "Serve the metrics page for this host name, too; repeatable. IP addresses, localhost, the \
-            host of --export-prometheus and, if other hosts can reach the page, this machine's name are \
+        long_help = "Serve the metrics page for this host name, too; repeatable. IP addresses, localhost, \
+            the host of --export-prometheus and, if other hosts can reach the page, this machine's name are \
             always allowed; a request for another host is refused"
     )]
     prometheus_allowed_host: Vec<Several<String>>,

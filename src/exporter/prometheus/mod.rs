@@ -5,8 +5,8 @@
 //! nothing else waits.
 //!
 //! The page is there from before the worker's start until the sidecar's end. What came after the last scrape
-//! is not seen by anyone, unless the sidecar lingers (`--linger`): then it waits until each regular scraper has
-//! a page with everything, the worker's exit status included.
+//! is not seen by anyone, unless the sidecar lingers (`--linger`): then it waits until each regular scraper
+//! has a page with everything, the worker's exit status included.
 
 mod accept;
 pub mod args;

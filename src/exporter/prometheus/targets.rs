@@ -1,9 +1,9 @@
 //! Target files: Prometheus' file-based service discovery finds the page of each sidecar of a pool.
 //!
-//! Prometheus reads a file whenever it changes, so a file is complete when it gets its name, and its temporary
-//! name does not end with `.json`. The file is removed at the sidecar's end. That of a sidecar that was killed
-//! stays: process ids do not prove that its owner has ended, because containers and hosts may share the
-//! directory.
+//! Prometheus reads a file whenever it changes, so a file is complete when it gets its name, and its
+//! temporary name does not end with `.json`. The file is removed at the sidecar's end. That of a sidecar that
+//! was killed stays: process ids do not prove that its owner has ended, because containers and hosts may
+//! share the directory.
 
 use crate::system::own_file::OwnFile;
 use nix::unistd::gethostname;

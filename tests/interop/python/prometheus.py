@@ -22,16 +22,20 @@ scrape_configs:
   - job_name: telemetry-sidecar
     static_configs:
       - targets: {targets}
+    file_sd_configs: {files}
 """
 
 
 class Prometheus(Server):
-    """Prometheus with these targets (HOST:PORT) and files of rules."""
+    """Prometheus with these targets (HOST:PORT), files of targets (globs) and files of rules."""
 
-    def __init__(self, folder, targets, rules=(), interval="200ms"):
+    def __init__(self, folder, targets, rules=(), interval="200ms", files=()):
         super().__init__(folder)
         rules = [str(Path(rule).resolve()) for rule in rules]
-        self._config = CONFIG.format(targets=json.dumps(targets), rules=json.dumps(rules), interval=interval)
+        files = [{"files": [str(one) for one in files]}] if files else []
+        self._config = CONFIG.format(
+            targets=json.dumps(targets), files=json.dumps(files), rules=json.dumps(rules), interval=interval
+        )
 
     def command(self):
         [self.port] = free_ports(1)

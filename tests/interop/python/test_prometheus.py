@@ -1,9 +1,11 @@
 """Prometheus scrapes a sidecar; the dashboard and the alert rules of `dashboards/` work on what it has scraped."""
 
+import gzip
 import json
 import re
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from prometheus import Prometheus, openmetrics, promtool, text
 from servers import fetch
 from sidecar import ECHO, ROOT, Sidecar
-from waiting import wait_until
+from waiting import TIMEOUT, wait_until
 
 ALERTS = ROOT / "dashboards/alerts.yml"
 DASHBOARD = ROOT / "dashboards/telemetry-sidecar.json"
@@ -32,7 +34,9 @@ def work(sidecar):
     for milliseconds in (3, 30, 300):
         span = {"metadata": {"tool": "x", "traceparent": traceparent}}
         sidecar.emit("tool.execution.start", measurements={}, **span)
-        sidecar.emit("tool.execution.stop", measurements={"duration": milliseconds * 1_000_000, "rows": 7}, **span)
+        values = {"duration": milliseconds * 1_000_000, "rows": 7, "rss": 5}
+        sidecar.emit("tool.execution.stop", measurements=values, **span)
+    sidecar.emit("steady.stop", measurements={"duration": 30_000_000})
     sidecar.emit("tool.execution.exception", measurements={"duration": 1_000_000}, metadata={"tool": "y"})
     sidecar.write(b"TELEMETRY:oops\n")
 
@@ -151,6 +155,57 @@ def test_other_parsers_accept_the_page_of_a_hostile_worker(start, tmp_path):
         assert prometheus.query("count({__name__=~'snakepit_.*'})")
 
 
+def test_the_page_is_compressed_for_prometheus(start):
+    sidecar = start(**EXPORT)
+    url = f"http://{sidecar.status().prometheus_address}/metrics"
+    plain = fetch(url, OPEN_METRICS)[2]
+    request = urllib.request.Request(url, headers=OPEN_METRICS | {"Accept-Encoding": "gzip"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
+        assert answer.headers["Content-Encoding"] == "gzip"
+        body = answer.read()
+    assert len(body) < len(plain) / 2
+    assert openmetrics(gzip.decompress(body).decode()).keys() == openmetrics(plain).keys()
+
+
+def test_prometheus_finds_a_pool_by_its_target_files(start, tmp_path):
+    folder = tmp_path / "targets"
+    folder.mkdir()
+    pool = [start(**EXPORT, prometheus_targets_dir=folder) for _ in range(3)]
+    with Prometheus(tmp_path / "prometheus", [], [ALERTS], files=[folder / "*.json"]) as prometheus:
+        prometheus.wait_for("count(up == 1) == 3")
+        commands = {one["discoveredLabels"]["__meta_telemetry_sidecar_command"]
+                    for one in prometheus.api("targets")["activeTargets"]}
+        assert commands == {Path(ECHO[0]).name}
+        [(labels, _), *_] = prometheus.query("up")
+        assert labels.keys() == {"__name__", "instance", "job"}
+        # The target of one that has ended is dropped. That of one that was killed stays, and is down.
+        pool[0].end_worker()
+        assert pool[0].wait() == 0
+        prometheus.wait_for("count(up) == 2")
+        assert prometheus.query('ALERTS{alertname="TelemetrySidecarDown"}') == []
+        pool[1].process.kill()
+        prometheus.wait_for('ALERTS{alertname="TelemetrySidecarDown"}')
+        assert prometheus.query("count(up == 0)") and len(list(folder.iterdir())) == 2
+
+
+def test_linger_waits_for_both_of_a_redundant_pair(start, tmp_path):
+    sidecar = start(ECHO, linger="60s", **EXPORT)
+    sidecar.subscribe().leave()
+    target = sidecar.status().prometheus_address
+    # The second one scrapes so rarely that the first one's last scrape would have ended the wait.
+    with (
+        Prometheus(tmp_path / "often", [target]) as often,
+        Prometheus(tmp_path / "rarely", [target], interval="3s") as rarely,
+    ):
+        for prometheus in (often, rarely):
+            prometheus.wait_for("count_over_time(telemetry_sidecar_worker_up[1m]) >= 2")
+        sidecar.end_worker()
+        assert sidecar.wait() == 0
+        for prometheus in (often, rarely):
+            [(labels, code)] = prometheus.wait_for("last_over_time(telemetry_sidecar_worker_exit_status[5m])")
+            assert (labels["kind"], code) == ("code", 0)
+
+
 def test_the_last_scrape_has_the_workers_exit_status(start, tmp_path):
     sidecar = start(("sh", "-c", "cat >&2; kill -SEGV $$"), linger="60s", **EXPORT)
     # Linger waits for a subscriber as well, if there never was one.
@@ -170,12 +225,21 @@ def dashboard():
     return json.loads(DASHBOARD.read_text())
 
 
+VARIABLES = {
+    "instance": ".*", "operation": ".*", "prefix": "snakepit", "measurement": "snakepit_tool_execution_rss"
+}
+
+
+def with_variables(text, values):
+    return re.sub(r"\$\{?(\w+)\}?", lambda variable: values[variable[1]], text)
+
+
 def expressions():
     """The PromQL of each panel, with what a user would have chosen in place of the variables."""
-    chosen = {"instance": ".*", "operation": ".*", "__rate_interval": "10s", "__range": "1m"}
+    chosen = VARIABLES | {"__rate_interval": "10s", "__range": "1m"}
     return [
         pytest.param(
-            re.sub(r"\$(\w+)", lambda variable: chosen[variable[1]], target["expr"]),
+            with_variables(target["expr"], chosen),
             id=f"{panel['title']} {target['refId']}",
         )
         for panel in dashboard()["panels"]
@@ -194,8 +258,51 @@ def test_the_dashboards_variables_have_values(scraped):
     for variable in dashboard()["templating"]["list"]:
         if variable["type"] == "query":
             selector, label = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["definition"]).groups()
-            selector = selector.replace("$instance", ".*")
-            assert prometheus.api(f"label/{label}/values", **{"match[]": selector}), variable["name"]
+            selector = with_variables(selector, VARIABLES)
+            values = prometheus.api(f"label/{label}/values", **{"match[]": selector})
+            assert values, variable["name"]
+            if variable["name"] == "measurement":
+                assert values == ["snakepit_tool_execution_rss"]
+
+
+def panel(title):
+    [found] = [panel for panel in dashboard()["panels"] if panel["title"] == title]
+    return [with_variables(target["expr"], VARIABLES | {"__rate_interval": "10s", "__range": "1m"})
+            for target in found["targets"]]
+
+
+def test_an_operation_without_errors_has_zero_errors(scraped):
+    _, prometheus = scraped
+    for title in ["Errors per second", "Share of errors"]:
+        [query] = panel(title)
+        errors = {labels["operation"]: value for labels, value in prometheus.query(query)}
+        assert errors["steady"] == 0 and errors["tool.execution"] > 0, title
+
+
+def test_panels_of_durations_have_exemplars(scraped):
+    _, prometheus = scraped
+    now, titles = time.time(), []
+    for one in dashboard()["panels"]:
+        for target in one.get("targets", []):
+            if target.get("exemplar"):
+                query = with_variables(target["expr"], VARIABLES | {"__rate_interval": "10s", "__range": "1m"})
+                series = prometheus.api("query_exemplars", query=query, start=now - 3600, end=now + 3600)
+                assert any(exemplar["labels"]["trace_id"] == TRACE_ID for exemplar in series[0]["exemplars"])
+                titles.append(one["title"])
+    assert titles == ["Durations", "p95 by operation"]
+
+
+def test_lines_for_single_instances_are_limited():
+    aggregated = r"\(*(0 \* )?(sum|avg|min|max|quantile|histogram_quantile)\b"
+    legends = {}
+    for one in dashboard()["panels"]:
+        for target in one.get("targets", []):
+            if "instance" in target["legendFormat"] or target["legendFormat"] == "__auto":
+                assert re.search(r"topk\(\d+, .* @ end\(\)\)+$", target["expr"]), one["title"]
+                legends[one["title"]] = target["legendFormat"]
+            elif not target.get("instant"):
+                assert re.match(aggregated, target["expr"]), one["title"]
+    assert legends.keys() == {"The ten highest series", "Processor", "Memory"}
 
 
 def test_the_dashboard_is_complete():
