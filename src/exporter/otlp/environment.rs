@@ -25,32 +25,6 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// A shorter timeout is taken for a mistake: seconds instead of milliseconds.
 const SHORT_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The supported settings of OTEL_EXPORTER_OTLP_…, which each signal has as well.
-const DESTINATION: [&str; 8] = [
-    "ENDPOINT",
-    "PROTOCOL",
-    "HEADERS",
-    "COMPRESSION",
-    "TIMEOUT",
-    "CERTIFICATE",
-    "CLIENT_CERTIFICATE",
-    "CLIENT_KEY",
-];
-
-/// The other supported variables.
-const OTHERS: [&str; 10] = [
-    "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-    "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
-    "OTEL_SERVICE_NAME",
-    "OTEL_RESOURCE_ATTRIBUTES",
-    "OTEL_BSP_SCHEDULE_DELAY",
-    "OTEL_BSP_MAX_QUEUE_SIZE",
-    "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
-    "OTEL_BSP_EXPORT_TIMEOUT",
-    "OTEL_METRIC_EXPORT_INTERVAL",
-    "OTEL_METRIC_EXPORT_TIMEOUT",
-];
-
 /// The settings from the environment.
 #[derive(Debug, Clone)]
 pub struct Environment {
@@ -354,23 +328,6 @@ fn header(key: &str, value: &str) -> Result<(HeaderName, HeaderValue), InvalidVa
     let mut value: HeaderValue = value.parse().map_err(|_| InvalidValue::HeaderValue)?;
     value.set_sensitive(true);
     Ok((name, value))
-}
-
-/// The names among these that are OpenTelemetry's and have no effect here, in order.
-pub fn unsupported(names: impl Iterator<Item = OsString>) -> Vec<String> {
-    let names = names.filter_map(|name| name.into_string().ok());
-    let mut unsupported: Vec<_> =
-        names.filter(|name| name.starts_with("OTEL_") && !is_supported(name)).collect();
-    unsupported.sort_unstable();
-    unsupported
-}
-
-fn is_supported(name: &str) -> bool {
-    let of_destination = name.strip_prefix("OTEL_EXPORTER_OTLP_").is_some_and(|rest| {
-        let own = rest.strip_prefix("TRACES_").or_else(|| rest.strip_prefix("METRICS_"));
-        DESTINATION.contains(&own.unwrap_or(rest))
-    });
-    of_destination || OTHERS.contains(&name)
 }
 
 #[cfg(test)]

@@ -63,6 +63,7 @@ mod run;
 mod signal;
 pub mod spans;
 pub mod started;
+mod supported;
 pub mod timestamps;
 
 pub use args::Settings;
@@ -128,7 +129,7 @@ impl Output for Settings {
             tracing::info!("otlp: {warning}");
         }
         let set = env::vars_os().filter(|(_, value)| !value.is_empty());
-        let unsupported = environment::unsupported(set.map(|(name, _)| name));
+        let unsupported = supported::unsupported(set.map(|(name, _)| name));
         if !unsupported.is_empty() {
             tracing::info!("otlp: not supported and ignored: {}", unsupported.join(", "));
         }

@@ -1,6 +1,6 @@
 //! What variables come to.
 
-use super::*;
+use super::{super::supported::unsupported, *};
 
 fn read(endpoint: Option<&str>, variables: &[(&str, &str)]) -> (Environment, Vec<String>) {
     let endpoint = endpoint.map(|word| word.parse::<Endpoint>().unwrap());
