@@ -1,6 +1,7 @@
 """Spans and metrics of real workers, as a collector gets them that is not ours."""
 
 import hashlib
+import math
 from collections import Counter
 from concurrent import futures
 
@@ -150,3 +151,27 @@ def test_rejected_items_are_counted_if_answers_are_compressed_or_not(start, monk
         assert exporter(sidecar).counters["spans_exported"] == 0
     finally:
         server.stop(None).wait()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_exponential_histograms_and_integers_arrive(start, collector, monkeypatch, protocol):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    aggregation = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+    monkeypatch.setenv(aggregation, "base2_exponential_bucket_histogram")
+    sidecar = start(export_otlp=collector.endpoint(protocol), metric_kind="*.spread=histogram")
+    for value in (-2.5, 0, 1, 4):
+        sidecar.emit("tool.result", measurements={"spread": value, "rows": 2**53 + 1})
+    sidecar.end_worker()
+    assert sidecar.wait() == 0
+    metrics = collector.metrics()
+    [rows] = metrics["snakepit.tool.result.rows"]["points"]
+    assert int(rows["as_int"]) == 2**53 + 1
+    [spread] = metrics["snakepit.tool.result.spread"]["points"]
+    assert (int(spread["count"]), int(spread["zero_count"])) == (4, 1)
+    assert (spread["min"], spread["max"], spread["sum"]) == (-2.5, 4, 2.5)
+    for sign, values in (("negative", [2.5]), ("positive", [1, 4])):
+        buckets = spread[sign]
+        for value in values:
+            index = math.ceil(math.log2(value) * 2 ** spread["scale"]) - 1
+            assert int(buckets["bucket_counts"][index - buckets["offset"]]) == 1, value
+        assert sum(map(int, buckets["bucket_counts"])) == len(values)
