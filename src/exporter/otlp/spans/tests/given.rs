@@ -263,3 +263,13 @@ fn a_worker_may_print_the_traceparent_of_the_span_itself() {
     assert_eq!((spans[0].parent_span_id.len(), spans[0].kind), (0, SpanKind::Internal.into()));
     assert_eq!(spans[0].span_id, id(0xb7ad_6b71_6920_3331));
 }
+
+#[test]
+fn a_child_named_by_its_parents_id_is_as_sampled_as_the_parent() {
+    let events = [
+        event("call.start", 1, "c").saying("traceparent", UNSAMPLED).saying("span_id", "00000000000000aa"),
+        event("tool.stop", 2, "c").saying("traceparent", REMOTE).saying("parent_span_id", "00000000000000aa"),
+        event("call.stop", 3, "c").saying("span_id", "00000000000000aa"),
+    ];
+    assert_eq!(spans_of(false, events), []);
+}
