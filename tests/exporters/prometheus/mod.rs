@@ -153,6 +153,7 @@ async fn the_sidecars_rare_series_are_left_out_until_they_count() {
         r#"subscriber_events_total{outcome="dropped"}"#,
         r#"telemetry_lines_total{outcome="malformed"}"#,
         r#"telemetry_lines_total{outcome="oversized"}"#,
+        r#"embedded_markers_total{outcome="malformed"}"#,
         r#"stderr_bytes_total{outcome="dropped"}"#,
         "stderr_held_bytes",
         r#"backlog_events_total{outcome="dropped"}"#,
