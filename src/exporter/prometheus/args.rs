@@ -102,12 +102,9 @@ impl PrometheusArgs {
     ///
     /// # Errors
     ///
-    /// If other hosts can reach the address and that is not allowed, it cannot be resolved, or it is missing.
+    /// If other hosts can reach the address and that is not allowed, or it cannot be resolved.
     pub fn settings(self, measures: &Measures, max_series: usize) -> Result<Option<Settings>, String> {
-        let Some(Given { value: address, origin }) = self.export_prometheus else {
-            let unused = self.prometheus_targets_dir;
-            return unused.map_or(Ok(None), |dir| Err(dir.origin.error("give --export-prometheus as well")));
-        };
+        let Some(Given { value: address, origin }) = self.export_prometheus else { return Ok(None) };
         let address = Address::Tcp(address).resolve().map_err(|cause| origin.error(cause))?;
         if !self.prometheus_insecure && !address.is_local() {
             return Err(origin.error(

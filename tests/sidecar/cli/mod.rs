@@ -133,6 +133,7 @@ fn options_of_an_exporter_need_the_exporter() {
     for (options, name, value) in [
         (&[][..], "STATSD_PREFIX", "x"),
         (&[], "METRIC_LABEL", "x"),
+        (&[], "PROMETHEUS_TARGETS_DIR", "/tmp"),
         (&["--statsd-prefix", "x"], "EXPORT_STATSD", "1"),
         (&["--otlp-flat"], "EXPORT_OTLP", "0"),
     ] {
