@@ -282,11 +282,11 @@ fn events_in_flight_count_as_queued_until_they_are_acknowledged_or_dropped() {
     exporter.acknowledge(1);
     assert_eq!(stats(&hub), ConsumerStats { delivered: 1, queued: 2, ..expected });
     exporter.drop_in_flight(1);
-    assert_eq!(stats(&hub), ConsumerStats { delivered: 1, dropped: 1, queued: 1, ..expected });
+    assert_eq!(stats(&hub), ConsumerStats { delivered: 1, dropped: 1, unsent: 1, queued: 1, ..expected });
     // More than there are in flight.
     exporter.acknowledge(100);
     exporter.drop_in_flight(100);
-    assert_eq!(stats(&hub), ConsumerStats { delivered: 2, dropped: 1, queued: 0, ..expected });
+    assert_eq!(stats(&hub), ConsumerStats { delivered: 2, dropped: 1, unsent: 1, queued: 0, ..expected });
 }
 
 #[test]
