@@ -59,7 +59,8 @@ fn the_target_file_stays_while_the_sidecar_lingers_and_is_removed_when_a_signal_
     let directory = tempfile::tempdir().unwrap();
     let sidecar = wrap(&directory, &["--linger", "600s"], "exit 3");
     let address = sidecar.ready_lines()[1].replace("prometheus ", "127.0.0.1:");
-    wait_until("the worker's end", || series(&address)["telemetry_sidecar_worker_up"] == 0.0);
+    let exit = "telemetry_sidecar_worker_exit_status{kind=\"code\"}";
+    wait_until("the worker's end", || series(&address).contains_key(exit));
     assert_eq!(files(&directory).len(), 1);
     sidecar.signal(Signal::SIGTERM);
     sidecar.finish().expect_code(3);
