@@ -91,8 +91,15 @@ pub struct ServingArgs {
     )]
     pub ready_file: Option<Given<PathBuf>>,
 
-    /// Do not print the line GRPC_READY:PORT on stderr
-    #[arg(short, long, env = "TELEMETRY_SIDECAR_QUIET", value_parser = value(switch))]
+    /// Print neither GRPC_READY:PORT nor lines about losses
+    #[arg(
+        short,
+        long,
+        env = "TELEMETRY_SIDECAR_QUIET",
+        value_parser = value(switch),
+        long_help = "Do not print the line GRPC_READY:PORT on stderr, nor, at the exit, what was lost and \
+            which lines are no telemetry"
+    )]
     pub quiet: bool,
 
     /// Time for queued events to be delivered after the worker's end

@@ -187,11 +187,18 @@ impl Destination {
     }
 }
 
+impl Destination {
+    /// The URL of the server, without a path.
+    pub fn server(&self) -> String {
+        let authority = self.uri.authority().map_or("", Authority::as_str);
+        format!("{}://{authority}", self.uri.scheme_str().unwrap_or_default())
+    }
+}
+
 impl Display for Destination {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         // Without the query, which may contain an API key.
-        let authority = self.uri.authority().map_or("", Authority::as_str);
-        write!(formatter, "{}://{authority}{}", self.uri.scheme_str().unwrap_or_default(), self.uri.path())
+        write!(formatter, "{}{}", self.server(), self.uri.path())
     }
 }
 

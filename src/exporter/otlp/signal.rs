@@ -122,7 +122,7 @@ impl SignalPipeline {
             Err(cause) => {
                 log::limited!(INFO, "otlp: {signal}: given up: {cause}");
                 feed.count(failed, items);
-                self.failed.add(items, cause);
+                self.failed.add(items, format_args!("{cause} at {}", self.destination().server()));
                 return;
             }
         };
@@ -154,8 +154,12 @@ impl SignalPipeline {
         feed.count(counter, waiting);
         feed.count(self.counters.failed, self.in_flight);
         let failure = self.last_failure.lock();
-        let reason = if failure.is_empty() { cause } else { &failure };
-        self.failed.add(waiting + self.in_flight, reason);
+        let items = waiting + self.in_flight;
+        if failure.is_empty() {
+            self.failed.add(items, cause);
+        } else {
+            self.failed.add(items, format_args!("{failure} at {}", self.client.destination.server()));
+        }
     }
 
     /// What was lost. `what` is the singular.

@@ -95,7 +95,7 @@ impl Sender {
             self.log(&error);
             self.pause_until = Instant::now() + PAUSE;
             self.resolver.try_another();
-            self.last_error = SendError(error.to_string());
+            self.last_error = SendError(format!("{error} at {}", self.target));
             self.last_error.clone()
         })
     }

@@ -228,7 +228,10 @@ fn a_replay_that_cannot_deliver_reports_that_and_fails() {
         let collector = Collector::start(protocol, &[reply]);
         let recording = (0..10).map(|number| span("tool.run", &number.to_string())).collect::<String>();
         let finished = replay(&collector, protocol, recording + "text", &[]);
-        let line = format!("\ntelemetry-sidecar: otlp: 10 spans not delivered: {reason}\n");
+        let server = format!(" at http://127.0.0.1:{}", collector.port);
+        // What a server has rejected it has accepted.
+        let server = if reason.starts_with("rejected") { "" } else { &server };
+        let line = format!("\ntelemetry-sidecar: otlp: 10 spans not delivered: {reason}{server}\n");
         assert!(finished.stderr().ends_with(&line), "{}", finished.describe());
         finished.expect_code(125);
     }
@@ -238,12 +241,12 @@ fn a_replay_that_cannot_deliver_reports_that_and_fails() {
 fn the_exit_reports_each_kind_of_loss_with_its_reason() {
     // Nothing listens at this port: its listener is bound and closed.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let refused = "Connection refused (os error 111)";
+    let refused = format!("Connection refused (os error 111) at http://127.0.0.1:{port}");
     let full = "too many were waiting (OTEL_BSP_MAX_QUEUE_SIZE, or 16 MiB)";
     for (protocol, variables, reasons) in [
-        (Protocol::Grpc, &[][..], &[refused][..]),
+        (Protocol::Grpc, &[][..], &[refused.as_str()][..]),
         // 20 spans are in flight and 20 wait at most.
-        (Protocol::Http, &[("OTEL_BSP_MAX_QUEUE_SIZE", "20")], &[refused, full]),
+        (Protocol::Http, &[("OTEL_BSP_MAX_QUEUE_SIZE", "20")], &[&refused, full]),
     ] {
         let mut sidecar = exporting(port, protocol, &["--drain-timeout", "2s"], variables);
         let spans: String = (0..100).map(|number| span("tool.run", &number.to_string())).collect();
