@@ -153,6 +153,8 @@ impl Endpoint {
 pub struct Destination {
     /// The signal.
     pub signal: Signal,
+    /// Whether the signal is exported at all.
+    pub enabled: bool,
     /// The protocol.
     pub protocol: Protocol,
     /// The URI, with the path.
@@ -181,9 +183,9 @@ pub struct IncompleteIdentity {
 }
 
 impl Destination {
-    /// Whether TLS is used.
+    /// Whether TLS is used; a signal that is not exported needs none.
     pub fn is_secure(&self) -> bool {
-        self.uri.scheme() == Some(&Scheme::HTTPS)
+        self.enabled && self.uri.scheme() == Some(&Scheme::HTTPS)
     }
 }
 

@@ -100,6 +100,8 @@ enum InvalidValue {
     Temporality,
     #[error("expected explicit_bucket_histogram or base2_exponential_bucket_histogram")]
     Histograms,
+    #[error("expected otlp or none")]
+    Exporter,
     #[error("expected KEY=VALUE,KEY=VALUE, percent-encoded")]
     Pairs,
     #[error("no name of a header")]
@@ -213,8 +215,10 @@ impl Reader<'_> {
             (None, None) => Endpoint::of(protocol).uri(protocol, signal),
         };
         let identity = self.identity(signal);
+        let exporter = format!("OTEL_{}_EXPORTER", signal.name().to_ascii_uppercase());
         Destination {
             signal,
+            enabled: self.parse(&exporter, is_enabled).unwrap_or(true),
             protocol,
             uri,
             headers: self.headers(signal),
@@ -286,6 +290,16 @@ fn milliseconds(word: &str) -> Result<Duration, InvalidValue> {
 fn positive(word: &str) -> Result<usize, InvalidValue> {
     let number = word.parse().ok().filter(|number| (1..=1_000_000).contains(number));
     number.ok_or(InvalidValue::Count)
+}
+
+/// A list may name other exporters of an SDK as well.
+fn is_enabled(word: &str) -> Result<bool, InvalidValue> {
+    let word = word.to_ascii_lowercase();
+    match word.as_str() {
+        "none" => Ok(false),
+        _ if word.split(',').any(|name| name.trim() == "otlp") => Ok(true),
+        _ => Err(InvalidValue::Exporter),
+    }
 }
 
 fn is_gzip(word: &str) -> Result<bool, InvalidValue> {

@@ -72,7 +72,7 @@ use super::{
     counters::counters,
     feed::{Feed, spawn_async},
 };
-use crate::pipeline::output::{Context, Drain, Mode, Output, Running, StartError};
+use crate::pipeline::output::{self, Context, Drain, Mode, Output, Running, StartError};
 use client::TlsFiles;
 use environment::Environment;
 use std::env;
@@ -132,6 +132,14 @@ impl Output for Settings {
         let unsupported = supported::unsupported(set.map(|(name, _)| name));
         if !unsupported.is_empty() {
             tracing::info!("otlp: not supported and ignored: {}", unsupported.join(", "));
+        }
+        if !environment.traces.enabled && !environment.metrics.enabled {
+            tracing::info!(
+                "otlp: nothing is exported: OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER are none"
+            );
+            let (done, running) = output::channel(NAME);
+            done.drained([]);
+            return Ok(running);
         }
         let start = Start {
             tls: TlsFiles::read(&environment)?,

@@ -223,8 +223,12 @@ impl Exporter {
     fn take(&mut self, events: &[Event]) {
         let now = Instant::now();
         self.feed.count(Counter::TimestampsOdd, self.timestamps.odd(events, SystemTime::now()));
+        let [traces, metrics] = [&self.traces, &self.metrics].map(|signal| signal.destination().enabled);
         for event in events {
-            let context = self.spans.take(event, now, &mut self.queue);
+            let context = if traces { self.spans.take(event, now, &mut self.queue) } else { None };
+            if !metrics {
+                continue;
+            }
             let timestamp_ns = event.event.timestamp_ns;
             for sample in self.measures.samples(event) {
                 let exemplar = context.map(|context| Exemplar {
@@ -241,6 +245,9 @@ impl Exporter {
 
     /// Makes requests of what the metrics are now.
     fn collect(&mut self) {
+        if !self.metrics.destination().enabled {
+            return;
+        }
         let now = SystemTime::now();
         let since = self.environment.delta.then_some(self.collected);
         let interval = Interval { now, since };

@@ -61,7 +61,12 @@ impl SignalPipeline {
         limit: Option<Duration>,
         counters: SignalCounters,
     ) -> Result<Self, SourceError> {
-        tracing::info!("otlp: {} go to {destination}", destination.signal.name());
+        let signal = destination.signal.name();
+        if destination.enabled {
+            tracing::info!("otlp: {signal} go to {destination}");
+        } else {
+            tracing::info!("otlp: {signal} are not exported (OTEL_{}_EXPORTER)", signal.to_ascii_uppercase());
+        }
         Ok(Self {
             client: Arc::new(Client::new(destination.clone(), files)?),
             limit,

@@ -10,7 +10,7 @@ mod traces;
 
 use crate::support::{Sidecar, run, wait_for};
 use collector::{Collector, Protocol, Received, Reply};
-use exporting::{QUICK, expect_counters, exporting, replay, span, text};
+use exporting::{QUICK, expect_counters, exporting, replay, span, text, wrap};
 use std::time::Duration;
 use telemetry_sidecar::exporter::otlp::proto::metrics::v1::{metric::Data, number_data_point::Value};
 
@@ -231,6 +231,42 @@ fn an_invalid_endpoint_prevents_the_start_and_invalid_variables_are_logged() {
         assert_eq!(finished.stderr().matches(warning).count(), 1, "{}", finished.describe());
     }
     expect_counters(&finished, &[("spans_exported", 1)]);
+}
+
+#[test]
+fn a_signal_whose_exporter_is_none_is_not_sent() {
+    for (variable, paths) in
+        [("OTEL_TRACES_EXPORTER", vec!["/v1/metrics"]), ("OTEL_METRICS_EXPORTER", vec!["/v1/traces"])]
+    {
+        let collector = Collector::start(Protocol::Http, &[]);
+        let mut sidecar = exporting(collector.port, Protocol::Http, &[], &[(variable, "none")]);
+        sidecar.write(span("tool.run", "c"));
+        let finished = sidecar.finish();
+        finished.expect_code(0);
+        let received: Vec<_> = collector.received().into_iter().map(|request| request.path).collect();
+        assert_eq!(received, paths, "{}", finished.describe());
+        let line = format!("are not exported ({variable})\n");
+        assert_eq!(finished.stderr().matches(&line).count(), 1, "{}", finished.describe());
+    }
+}
+
+#[test]
+fn nothing_is_sent_or_counted_if_both_exporters_are_none() {
+    let collector = Collector::start(Protocol::Grpc, &[]);
+    // A certificate that does not exist is not needed.
+    let variables = [
+        ("OTEL_TRACES_EXPORTER", "none"),
+        ("OTEL_METRICS_EXPORTER", "none"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nonexistent"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://localhost:4317"),
+    ];
+    let mut sidecar = wrap(&["--export-otlp"], Protocol::Grpc, &variables);
+    sidecar.write(span("tool.run", "c"));
+    let finished = sidecar.finish();
+    finished.expect_code(0);
+    let line = "otlp: nothing is exported: OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER are none\n";
+    assert_eq!(finished.stderr().matches(line).count(), 1, "{}", finished.describe());
+    assert!(collector.received().is_empty() && !finished.stderr().contains("otlp: offered"));
 }
 
 #[test]

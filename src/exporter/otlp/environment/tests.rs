@@ -129,6 +129,18 @@ fn a_certificate_without_its_key_is_kept_apart_and_so_is_a_key() {
 }
 
 #[test]
+fn each_signal_is_exported_unless_its_exporter_is_none() {
+    for (word, enabled) in
+        [("none", false), ("None", false), ("", true), ("otlp", true), ("console, OTLP", true)]
+    {
+        let traces = good(None, &[("OTEL_TRACES_EXPORTER", word)]);
+        assert_eq!((traces.traces.enabled, traces.metrics.enabled), (enabled, true), "{word}");
+        let metrics = good(None, &[("OTEL_METRICS_EXPORTER", word)]);
+        assert_eq!((metrics.traces.enabled, metrics.metrics.enabled), (true, enabled), "{word}");
+    }
+}
+
+#[test]
 fn an_invalid_pair_of_headers_leaves_the_others_and_is_not_shown() {
     let word = "a=1,Bearer secret1, b = 2 ,b c=secret2,d=%0Asecret3,e=%ffsecret4,=secret5,f=6";
     let (environment, warnings) = read(None, &[("OTEL_EXPORTER_OTLP_HEADERS", word)]);
@@ -231,6 +243,8 @@ fn an_invalid_value_is_reported_once_and_counts_as_unset() {
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "many"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "99999999999999999999"),
+        ("OTEL_TRACES_EXPORTER", "console"),
+        ("OTEL_METRICS_EXPORTER", "prometheus,none"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=b,c"),
         ("OTEL_RESOURCE_ATTRIBUTES", "a=%ff"),
         ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "both"),
