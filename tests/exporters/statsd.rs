@@ -236,6 +236,19 @@ fn variables_of_datadog_have_the_address_the_tags_and_the_origin() {
 }
 
 #[test]
+fn the_log_says_where_metrics_go_and_why() {
+    for (variable, host, address, dialect) in [
+        ("DD_AGENT_HOST", "127.0.0.1:1", "udp://127.0.0.1:1", "dogstatsd"),
+        ("STATSD_HOST", "127.0.0.2:1", "udp://127.0.0.2:1", "statsd"),
+    ] {
+        let sidecar = command(&["-v", "--export-statsd"], "exit").env(variable, host).start();
+        let finished = sidecar.finish();
+        let line = format!("statsd: metrics go to {address} ({variable}), dialect {dialect}\n");
+        assert_eq!(finished.stderr().matches(&line).count(), 1, "{}", finished.describe());
+    }
+}
+
+#[test]
 fn variables_of_statsd_have_the_address_and_datadogs_tags_stay_out() {
     let (server, address) = Server::udp();
     let port = address.rsplit(':').next().unwrap();

@@ -12,7 +12,10 @@ use crate::{
     },
 };
 use clap::{ArgAction, Args, ValueEnum};
-use std::str::FromStr;
+use std::{
+    fmt::{self, Display, Formatter},
+    str::FromStr,
+};
 
 /// The options of the command line.
 #[derive(Debug, Args)]
@@ -106,6 +109,15 @@ pub enum Dialect {
     Statsd,
     /// Datadog's: tags from --metric-label and DD_ variables, histograms, distributions
     Dogstatsd,
+}
+
+impl Display for Dialect {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Statsd => "statsd",
+            Self::Dogstatsd => "dogstatsd",
+        })
+    }
 }
 
 /// What names start with: nothing, or a word with a dot behind it.

@@ -38,6 +38,8 @@ const HOST: &str = "127.0.0.1";
 #[derive(Debug)]
 pub struct Environment {
     pub target: Target,
+    /// The option or the variable that has the target.
+    pub source: &'static str,
     pub dialect: Dialect,
     /// What every line has.
     pub common: Common,
@@ -57,8 +59,8 @@ impl Environment {
         variable: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<Self, String> {
         let mut reader = Reader { variable, warnings: Vec::new() };
-        let (target, likely) = match target {
-            Some(target) => (target, Dialect::default()),
+        let (target, likely, source) = match target {
+            Some(target) => (target, Dialect::default(), "--export-statsd"),
             None => reader.address()?,
         };
         let dialect = dialect.unwrap_or(likely);
@@ -66,7 +68,7 @@ impl Environment {
             Dialect::Statsd => Common::default(),
             Dialect::Dogstatsd => Common { tags: reader.tags(), origin: reader.origin(origin::detect) },
         };
-        Ok(Self { target, dialect, common, warnings: reader.warnings })
+        Ok(Self { target, source, dialect, common, warnings: reader.warnings })
     }
 }
 
@@ -103,10 +105,11 @@ impl Reader<'_> {
         self.warnings.push(format!("{name}: '{value}': {cause}; it is ignored"));
     }
 
-    /// The server's address, and the dialect that it most likely understands.
-    fn address(&self) -> Result<(Target, Dialect), String> {
-        if let Some(target) = self.required("DD_DOGSTATSD_URL", Target::from_url)? {
-            return Ok((target, Dialect::Dogstatsd));
+    /// The server's address, the dialect that it most likely understands, and where the address is from.
+    fn address(&self) -> Result<(Target, Dialect, &'static str), String> {
+        const URL: &str = "DD_DOGSTATSD_URL";
+        if let Some(target) = self.required(URL, Target::from_url)? {
+            return Ok((target, Dialect::Dogstatsd, URL));
         }
         for (host, port, dialect) in [
             ("DD_AGENT_HOST", "DD_DOGSTATSD_PORT", Dialect::Dogstatsd),
@@ -117,9 +120,10 @@ impl Reader<'_> {
             }
             let number = self.required(port, number)?.unwrap_or(PORT);
             let target = self.required(host, |text| server(text, number))?;
-            return Ok((target.map_or_else(|| server(HOST, number), Ok)?, dialect));
+            let source = if target.is_some() { host } else { port };
+            return Ok((target.map_or_else(|| server(HOST, number), Ok)?, dialect, source));
         }
-        Ok((server(HOST, PORT)?, Dialect::default()))
+        Ok((server(HOST, PORT)?, Dialect::default(), "the default"))
     }
 
     /// The tags of every line. `DD_TAGS` takes precedence over the variables of single tags.

@@ -61,10 +61,12 @@ impl Output for Settings {
         let Context { hub, drain, .. } = context.clone();
         let Self { target, dialect, distributions, prefix, measures } = *self;
         let environment = Environment::read(target, dialect, &|name| env::var_os(name));
-        let Environment { target, dialect, common, warnings } = environment.map_err(StartError::Option)?;
+        let Environment { target, source, dialect, common, warnings } =
+            environment.map_err(StartError::Option)?;
         for warning in warnings {
             tracing::info!("statsd: {warning}");
         }
+        tracing::info!("statsd: metrics go to {target} ({source}), dialect {dialect}");
         if let Some(option) = distributions.as_ref().filter(|_| dialect == Dialect::Statsd) {
             let line = format!("{}: needs --statsd-dialect dogstatsd", option.name());
             return Err(StartError::Option(line));

@@ -15,7 +15,7 @@ fn with_reader<T>(variables: Variables<'_>, read: impl FnOnce(&mut Reader<'_>) -
 fn address(variables: Variables<'_>) -> Result<(String, Dialect), String> {
     let (address, warnings) = with_reader(variables, |reader| reader.address());
     assert_eq!(warnings, Vec::<String>::new());
-    address.map(|(target, dialect)| (target.to_string(), dialect))
+    address.map(|(target, dialect, _)| (target.to_string(), dialect))
 }
 
 #[test]
@@ -42,6 +42,20 @@ fn the_address_is_that_of_datadog_then_of_statsd_then_of_this_host() {
         (&[("DD_AGENT_HOST", "unix:///run/dsd")], "unix:/run/dsd", Dialect::Dogstatsd),
     ] {
         assert_eq!(address(variables), Ok((expected.to_owned(), dialect)), "{variables:?}");
+    }
+}
+
+#[test]
+fn the_variable_that_has_the_address_is_known() {
+    for (variables, expected) in [
+        (&[("DD_DOGSTATSD_URL", "unix:/run/dsd")][..], "DD_DOGSTATSD_URL"),
+        (&[("DD_AGENT_HOST", "agent"), ("DD_DOGSTATSD_PORT", "1")], "DD_AGENT_HOST"),
+        (&[("DD_DOGSTATSD_PORT", "1")], "DD_DOGSTATSD_PORT"),
+        (&[("STATSD_HOST", "h")], "STATSD_HOST"),
+        (&[], "the default"),
+    ] {
+        let (address, _) = with_reader(variables, |reader| reader.address());
+        assert_eq!(address.unwrap().2, expected);
     }
 }
 
