@@ -1,6 +1,6 @@
 //! Metrics about the sidecar itself: its counters, its worker and its process.
 
-use super::{NAME, names::OWN_PREFIX, page::Page, process};
+use super::{names::OWN_PREFIX, page::Page, process};
 use crate::{
     event::stats::{ConsumerStats, Malformed, RecordingStats},
     exporter::{metrics::sample::Kind, number::Number},
@@ -13,10 +13,23 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Families, or their series with these values of a label, that are left out while they are zero: most
 /// sidecars never have them. They break a total down, or count what somebody chose. What counts losses is not
 /// among them: to Prometheus the first value of a series is no increase, so an alert would miss it.
-const RARE: [(&str, &[&str]); 10] = [
+const RARE: [(&str, &[&str]); 11] = [
     ("backlog_events", &["handed_over"]),
     ("embedded_markers", &["decoded"]),
     ("events", &["embedded"]),
+    (
+        "exporter_counts",
+        &[
+            "context_invalid",
+            "datagrams",
+            "exports",
+            "retries",
+            "spans_incomplete",
+            "spans_overdue",
+            "spans_unsampled",
+            "timestamps_odd",
+        ],
+    ),
     ("exporter_events", &["filtered", "sampled_out", "switched_off"]),
     ("exporter_queued_bytes", &[]),
     ("malformed_lines", &[]),
@@ -207,9 +220,7 @@ impl Families<'_> {
             exporters.iter().map(row).collect::<Vec<_>>()
         };
         let counts = exporters.iter().flat_map(|exporter| {
-            // Its own counters from the start, so that Prometheus sees the first increase.
             let counters = exporter.counters.iter();
-            let counters = counters.filter(|(_, count)| *count > 0 || exporter.name == NAME || self.all);
             counters.map(|(counter, count)| account_row(exporter, vec![("counter", *counter)], *count))
         });
         self.counter("exporter_counts", "Exporters' own counters.", counts.collect());

@@ -181,6 +181,36 @@ async fn the_sidecars_rare_series_are_left_out_until_they_count() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn losses_of_other_exporters_are_on_the_page_from_the_start() {
+    let others =
+        ["--export-otlp", "--otlp-endpoint", "http://127.0.0.1:9", "--export-statsd", "udp://127.0.0.1:9"];
+    let (sidecar, address) = serving(&others).await;
+    let page = series(&address);
+    let counters = |exporter: &str| -> Vec<String> {
+        let start = format!("telemetry_sidecar_exporter_counts_total{{exporter=\"{exporter}\",counter=\"");
+        let names = page.keys().filter_map(|series| series.strip_prefix(&start)?.strip_suffix("\"}"));
+        names.map(str::to_owned).collect()
+    };
+    assert_eq!(
+        counters("otlp"),
+        [
+            "points_exported",
+            "points_failed",
+            "points_rejected",
+            "samples_invalid",
+            "samples_overflowed",
+            "samples_refused",
+            "spans_dropped",
+            "spans_exported",
+            "spans_failed",
+            "spans_rejected",
+        ]
+    );
+    assert_eq!(counters("statsd"), ["invalid", "oversized", "unsent"]);
+    sidecar.finish().expect_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_prefix_of_the_workers_metrics_can_be_set() {
     let (mut sidecar, address) = serving(&["--prometheus-prefix", "pool_a"]).await;
     sidecar.write(stop(1, "x"));
