@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from prometheus import Prometheus, openmetrics, promtool, text
-from servers import fetch
+from servers import fetch, free_ports
 from sidecar import ECHO, ROOT, Sidecar
 from waiting import TIMEOUT, wait_until
 
@@ -20,6 +20,11 @@ DASHBOARD = ROOT / "dashboards/telemetry-sidecar.json"
 OPEN_METRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 EXPORT = {"export_prometheus": "127.0.0.1:0"}
+# An OTLP exporter that soon gives up.
+HASTE = {
+    "OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_BSP_EXPORT_TIMEOUT": "100",
+    "OTEL_METRIC_EXPORT_INTERVAL": "200", "OTEL_METRIC_EXPORT_TIMEOUT": "100",
+}
 
 
 def pages(sidecar):
@@ -43,10 +48,17 @@ def work(sidecar):
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory):
-    """A sidecar whose worker works all the time, and a Prometheus that has seen some of it."""
+    """A sidecar whose worker works all the time, and a Prometheus that has seen some of it. Its OTLP collector is down."""
     folder = tmp_path_factory.mktemp("sidecar")
-    options = {"--export-prometheus": "127.0.0.1:0", "--metric-label": "tool", "--metric-kind": "*.rows=counter"}
-    sidecar = Sidecar(folder, ECHO, options)
+    [nobody] = free_ports(1)
+    options = {
+        "--export-prometheus": "127.0.0.1:0", "--metric-label": "tool", "--metric-kind": "*.rows=counter",
+        "--export-otlp": f"http://127.0.0.1:{nobody}",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in HASTE.items():
+            patch.setenv(name, value)
+        sidecar = Sidecar(folder, ECHO, options)
     done = threading.Event()
 
     def keep_working():
@@ -227,12 +239,15 @@ def dashboard():
     return json.loads(DASHBOARD.read_text())
 
 
+MEASUREMENTS = ["snakepit_tool_execution_rows_total", "snakepit_tool_execution_rss"]
 VARIABLES = {
-    "instance": ".*", "operation": ".*", "prefix": "snakepit", "measurement": "snakepit_tool_execution_rss"
+    "instance": ".*", "operation": ".*", "prefix": "snakepit", "measurement": MEASUREMENTS[1]
 }
 
 
 def with_variables(text, values):
+    if "_(total|count|sum)" in text:
+        values = values | {"measurement": MEASUREMENTS[0]}
     return re.sub(r"\$\{?(\w+)\}?", lambda variable: values[variable[1]], text)
 
 
@@ -264,7 +279,7 @@ def test_the_dashboards_variables_have_values(scraped):
             values = prometheus.api(f"label/{label}/values", **{"match[]": selector})
             assert values, variable["name"]
             if variable["name"] == "measurement":
-                assert values == ["snakepit_tool_execution_rss"]
+                assert values == MEASUREMENTS
 
 
 def panel(title):
@@ -279,6 +294,34 @@ def test_an_operation_without_errors_has_zero_errors(scraped):
         [query] = panel(title)
         errors = {labels["operation"]: value for labels, value in prometheus.query(query)}
         assert errors["steady"] == 0 and errors["tool.execution"] > 0, title
+
+
+def test_a_counter_is_shown_as_a_rate_and_a_gauge_is_not(scraped):
+    _, prometheus = scraped
+    [query] = panel("Increase per second")
+    [(_, rate)] = prometheus.query(query)
+    assert rate > 0
+    counter, gauge = MEASUREMENTS
+    assert not prometheus.query(query.replace(counter, gauge))
+
+
+def test_spans_and_points_that_no_collector_gets_are_shown(scraped):
+    _, prometheus = scraped
+    *_, undelivered = panel("Dropped events, spans and points per second")
+    prometheus.wait_for(f"sum({undelivered}) > 0")
+    losses = {labels["counter"] for labels, _ in prometheus.query(undelivered)}
+    assert losses == {f"{what}_{how}" for what in ["spans", "points"] for how in ["failed", "rejected"]} | {"spans_dropped"}
+    _, lost = panel("Dropped")
+    prometheus.wait_for(f"{lost} > 0")
+    delivered = 'telemetry_sidecar_exporter_events_total{exporter="otlp",outcome="delivered"}'
+    assert prometheus.query(f"{delivered} > 0")
+    prometheus.wait_for('ALERTS{alertname="TelemetryOtlpDataLost", counter="spans_failed", alertstate="firing"}')
+    prometheus.wait_for('ALERTS{alertname="TelemetryOtlpMetricsFail", alertstate="pending"}')
+
+
+def test_events_without_a_subscriber_are_not_shown_as_losses():
+    shown = {one["title"] for one in dashboard()["panels"] if "backlog_events_total" in json.dumps(one)}
+    assert shown == {"Subscribers' events"}
 
 
 def test_panels_of_durations_have_exemplars(scraped):
