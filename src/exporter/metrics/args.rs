@@ -89,13 +89,22 @@ fn metric_label(word: &str) -> Result<String, String> {
     match word {
         "" => Err("expected a key of the metadata".into()),
         "correlation_id" => Err("every trace would be a series of its own".into()),
+        key if key.contains(',') => Err(one_for_each("KEY", "--metric-label")),
         key => Ok(key.to_owned()),
     }
 }
 
+/// Comma-separated lists are common elsewhere; here they would be a name that matches nothing.
+fn one_for_each(value: &str, option: &str) -> String {
+    format!("expected one {value} for each {option}, and one on each line of the variable")
+}
+
 fn metric_kind(word: &str) -> Result<(Glob, Option<Kind>), String> {
     let expected = "expected GLOB=counter, GLOB=gauge, GLOB=histogram, GLOB=distribution or GLOB=none";
-    let (glob, kind) = word.rsplit_once('=').ok_or(expected)?;
+    let (glob, kind) = word.split_once('=').ok_or(expected)?;
+    if kind.contains('=') {
+        return Err(one_for_each("GLOB=KIND", "--metric-kind"));
+    }
     let kind = match kind {
         "counter" => Some(Kind::Counter),
         "gauge" => Some(Kind::Gauge),
@@ -109,7 +118,10 @@ fn metric_kind(word: &str) -> Result<(Glob, Option<Kind>), String> {
 
 fn metric_buckets(word: &str) -> Result<(Glob, Bounds), String> {
     let expected = || "expected GLOB=NUMBER,NUMBER, such as '*.rows=1,10,100'".to_owned();
-    let (glob, bounds) = word.rsplit_once('=').filter(|(glob, _)| !glob.is_empty()).ok_or_else(expected)?;
+    let (glob, bounds) = word.split_once('=').filter(|(glob, _)| !glob.is_empty()).ok_or_else(expected)?;
+    if bounds.contains('=') {
+        return Err(one_for_each("GLOB=BOUNDS", "--metric-buckets"));
+    }
     let mut ascending: Vec<f64> = Vec::new();
     for word in bounds.split(',') {
         let number = word.trim().parse::<f64>().ok().filter(|number| number.is_finite());
@@ -131,8 +143,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn lists_of_several_values_are_refused() {
+        let expected = |value, option| {
+            format!("expected one {value} for each {option}, and one on each line of the variable")
+        };
+        let kinds = metric_kind("*.tokens=counter,*.rows=histogram").unwrap_err();
+        assert_eq!(kinds, expected("GLOB=KIND", "--metric-kind"));
+        let buckets = metric_buckets("*.tokens=1,2,*.rows=3,4").unwrap_err();
+        assert_eq!(buckets, expected("GLOB=BOUNDS", "--metric-buckets"));
+        assert_eq!(metric_label("tool,model").unwrap_err(), expected("KEY", "--metric-label"));
+    }
+
+    #[test]
     fn bounds_are_ascending_finite_numbers() {
-        let (_, bounds) = metric_buckets("a=b.*=-1,-0, 1e-3,2.5").unwrap();
+        let (_, bounds) = metric_buckets("a?b.*=-1,-0, 1e-3,2.5").unwrap();
         assert_eq!(*bounds, [-1.0, 0.0, 0.001, 2.5]);
         for word in ["", "a", "=1", "a=", "a=1,", "a=x", "a=inf", "a=NaN", "a=1e999"] {
             let error = metric_buckets(word).unwrap_err();
