@@ -6,8 +6,9 @@ use clap::{Arg, Command};
 
 const SYNTAX: &str = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...";
 
-/// Names of other programs' options, and words that people look for, with what they are here.
-const ALIASES: [(&str, &str); 43] = [
+/// Names of other programs' options, and words that people look for, with what they are here: an option, or a
+/// standard variable.
+const ALIASES: [(&str, &str); 47] = [
     ("address", "--listen"),
     ("auth", "--auth-token-file"),
     ("bind", "--listen"),
@@ -36,13 +37,17 @@ const ALIASES: [(&str, &str); 43] = [
     ("opentelemetry", "--export-otlp"),
     ("otel", "--export-otlp"),
     ("otlp", "--export-otlp"),
+    ("otlp-headers", "OTEL_EXPORTER_OTLP_HEADERS"),
+    ("otlp-protocol", "OTEL_EXPORTER_OTLP_PROTOCOL"),
     ("port", "--listen 127.0.0.1:PORT"),
     ("prometheus", "--export-prometheus"),
+    ("prometheus-port", "--export-prometheus HOST:PORT"),
     ("rate", "--sampling-rate"),
     ("sample", "--sampling-rate"),
     ("silent", "--quiet"),
     ("socket", "--listen unix:PATH"),
     ("statsd", "--export-statsd"),
+    ("statsd-tags", "DD_TAGS"),
     ("strip", "--embedded strip"),
     ("tag", "--metadata"),
     ("tags", "--metadata"),
@@ -103,7 +108,8 @@ pub(super) fn for_option(option: &str, similar: &str, command: &Command, subcomm
 pub(super) fn for_variable(variable: &str, prefix: &str, names: &[String], command: &Command) -> String {
     let word = variable.strip_prefix(prefix).unwrap_or(variable).to_ascii_lowercase().replace('_', "-");
     let meant = meant(&word, command).and_then(|meant| {
-        let option = meant.strip_prefix("--")?.split(' ').next()?.replace('-', "_").to_ascii_uppercase();
+        let Some(option) = meant.strip_prefix("--") else { return Some(meant) };
+        let option = option.split(' ').next()?.replace('-', "_").to_ascii_uppercase();
         Some(format!("{prefix}{option}"))
     });
     let near = || nearest(variable, names.iter().map(String::as_str)).map(ToOwned::to_owned);
@@ -117,8 +123,13 @@ pub(super) fn for_variable(variable: &str, prefix: &str, names: &[String], comma
 fn meant(name: &str, command: &Command) -> Option<String> {
     let longs: Vec<_> = command.get_arguments().filter_map(Arg::get_long).collect();
     let exists = |meant: &&str| {
-        let option = meant.split(' ').next().and_then(|option| option.strip_prefix("--"));
-        option.is_some_and(|option| longs.contains(&option))
+        // A standard variable has an effect only with its exporter.
+        let option = match meant.split(' ').next().unwrap_or_default() {
+            variable if variable.starts_with("OTEL_") => "export-otlp",
+            variable if variable.starts_with("DD_") => "export-statsd",
+            option => option.trim_start_matches("--"),
+        };
+        longs.contains(&option)
     };
     let alias = |name: &str| {
         let alias = ALIASES.iter().find(|(alias, _)| *alias == name);

@@ -101,10 +101,16 @@ impl FromStr for Address {
     }
 }
 
+/// The address that may have been meant by a port alone, with or without a colon.
+pub(crate) fn address_of_port(text: &str) -> Option<String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>().ok()?;
+    Some(format!("127.0.0.1:{port}"))
+}
+
 /// The address that may have been meant by a port alone, a URL or a path.
 fn meant(text: &str) -> Option<String> {
-    if text.parse::<u16>().is_ok() {
-        return Some(format!("127.0.0.1:{text}"));
+    if let Some(address) = address_of_port(text) {
+        return Some(address);
     }
     if let Some((_, rest)) = text.split_once("://") {
         let address = rest.split('/').next().unwrap_or_default();
@@ -214,6 +220,7 @@ mod tests {
         for (text, cause) in [
             ("unix:", "expected HOST:PORT, unix:PATH or unix:@NAME"),
             ("unix:@", "expected HOST:PORT, unix:PATH or unix:@NAME"),
+            (":8080", "expected HOST:PORT, unix:PATH or unix:@NAME, such as 127.0.0.1:8080"),
             ("8080", "expected HOST:PORT, unix:PATH or unix:@NAME, such as 127.0.0.1:8080"),
             ("http://a:1/x", "expected HOST:PORT, unix:PATH or unix:@NAME, such as a:1"),
             ("http://a", "expected HOST:PORT, unix:PATH or unix:@NAME"),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     exporter::metrics::{self, sample::Measures},
-    net::address::{Address, HostPort, HostPortError, ResolvedAddress},
+    net::address::{Address, HostPort, HostPortError, ResolvedAddress, address_of_port},
     system::{
         option::{Given, Several, named, path, repeated, value},
         value::switch,
@@ -128,7 +128,9 @@ impl PrometheusArgs {
 }
 
 fn host_name(word: &str) -> Result<String, String> {
-    if is_name(word) {
+    if word.contains('*') {
+        Err("expected the name of one host: '*' has no special meaning".into())
+    } else if is_name(word) {
         Ok(word.to_owned())
     } else {
         Err("expected the name of a host, without a port".into())
@@ -139,5 +141,8 @@ fn address(word: &str) -> Result<HostPort, String> {
     if word.starts_with("unix:") {
         return Err("Prometheus scrapes HOST:PORT only".into());
     }
-    word.parse().map_err(|error: HostPortError| error.to_string())
+    word.parse().map_err(|error| match (&error, address_of_port(word)) {
+        (HostPortError::Malformed, Some(meant)) => format!("{error}, such as {meant}"),
+        _ => error.to_string(),
+    })
 }

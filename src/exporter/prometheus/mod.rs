@@ -39,6 +39,7 @@ use self_metrics::SelfMetrics;
 use series::Metrics;
 pub use series::RejectReason;
 use std::{
+    io::ErrorKind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -66,7 +67,10 @@ impl Output for Settings {
         let worker = mode.worker();
         let file = self.targets_dir.as_ref().map(|Given { value: directory, origin }| {
             let file = targets::write(directory, address, worker.map(|worker| worker.program()));
-            file.map_err(|error| StartError::Option(origin.error(error)))
+            file.map_err(|error| {
+                let hint = if error.kind() == ErrorKind::NotFound { ": create the directory" } else { "" };
+                StartError::Option(origin.error(format_args!("{error}{hint}")))
+            })
         });
         let file = file.transpose()?;
         tracing::info!("metrics at http://{address}/metrics");

@@ -130,11 +130,12 @@ async fn requests_for_other_hosts_are_refused() {
 }
 
 #[test]
-fn an_allowed_host_is_a_name_without_a_port() {
-    for name in ["a:80", "a/b", ""] {
+fn an_allowed_host_is_a_literal_name_without_a_port() {
+    let name = "expected the name of a host, without a port";
+    let literal = "expected the name of one host: '*' has no special meaning";
+    for (name, cause) in [("a:80", name), ("a/b", name), ("", name), ("*", literal), ("*.example", literal)] {
         let finished = run(&["--prometheus-allowed-host", name, "--", "true"]);
         finished.expect_code(125);
-        let cause = "expected the name of a host, without a port";
         let line = format!("telemetry-sidecar: --prometheus-allowed-host: '{name}': {cause}\n");
         assert_eq!(finished.stderr(), line);
     }

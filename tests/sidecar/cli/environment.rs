@@ -86,6 +86,7 @@ fn the_worker_does_not_inherit_the_variables_of_the_sidecar() {
 fn a_variable_that_no_option_has_is_refused_where_variables_are_read() {
     for (name, value, expected) in [
         ("TELEMETRY_SIDECAR_LISTN", "x", "did you mean TELEMETRY_SIDECAR_LISTEN?"),
+        ("TELEMETRY_SIDECAR_STATSD_TAGS", "a", "did you mean DD_TAGS?"),
         ("TELEMETRY_SIDECAR_PORT", "1", "did you mean TELEMETRY_SIDECAR_LISTEN?"),
         ("TELEMETRY_SIDECAR_XYZZY", "1", "no such variable (see --help)"),
         // The prefix is not complete, or it counts as unset.

@@ -68,6 +68,8 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
             &["--export-otlp", "--otlp-endpoint", "x:1"],
             &["--otlp-endpoint: 'x:1': expected http://HOST:PORT"],
         ),
+        (&["--export-prometheus", ":9464"], &["':9464': expected HOST:PORT, such as 127.0.0.1:9464\n"]),
+        (&["--export-prometheus", "9464"], &["'9464': expected HOST:PORT, such as 127.0.0.1:9464\n"]),
         (&["--export-prometheus", "x"], &["--export-prometheus: 'x': expected HOST:PORT\n"]),
         (
             &["--export-prometheus", "http://x:1"],
@@ -348,6 +350,10 @@ fn what_was_meant_is_suggested() {
         ("--cert", "did you mean --tls-cert?"),
         ("--series", "did you mean --metric-series?"),
         ("--queue", "did you mean --queue-capacity, --queue-bytes or --total-queue-bytes?"),
+        ("--otlp-headers", "did you mean OTEL_EXPORTER_OTLP_HEADERS?"),
+        ("--otlp-protocol", "did you mean OTEL_EXPORTER_OTLP_PROTOCOL?"),
+        ("--statsd-tags", "did you mean DD_TAGS?"),
+        ("--prometheus-port", "did you mean --export-prometheus HOST:PORT?"),
         ("--sampling-rat", "did you mean --sampling-rate?"),
     ] {
         expect_words(&refused(&[option, "x"]), &[option, "no such option", meant]);
