@@ -121,7 +121,10 @@ pub struct ServingArgs {
         value_name = "DURATION",
         default_value_t = LINGER,
         env = "TELEMETRY_SIDECAR_LINGER",
-        value_parser = value(duration)
+        value_parser = value(duration),
+        long_help = "Time to wait after the worker's end until a gRPC subscriber has come, if there never \
+            was one, and until the page of --export-prometheus was scraped a last time; without gRPC clients \
+            all of it elapses. SIGTERM ends it"
     )]
     pub linger: Period,
 
@@ -265,7 +268,8 @@ pub struct SubscriptionArgs {
         value_name = "GLOB",
         env = "TELEMETRY_SIDECAR_ALLOW",
         value_parser = repeated(glob),
-        long_help = "Events that a subscription starts with: a glob over the name; repeatable [default: all]"
+        long_help = "Events that a subscription starts with: a glob over the name; repeatable. Exporters get \
+            these only, too [default: all]"
     )]
     pub allow: Vec<Several<String>>,
 
@@ -275,7 +279,8 @@ pub struct SubscriptionArgs {
         value_name = "GLOB",
         env = "TELEMETRY_SIDECAR_DENY",
         value_parser = repeated(glob),
-        long_help = "Events that a subscription starts without: a glob over the name; repeatable"
+        long_help = "Events that a subscription starts without: a glob over the name; repeatable. Exporters \
+            do not get these either"
     )]
     pub deny: Vec<Several<String>>,
 
@@ -285,7 +290,9 @@ pub struct SubscriptionArgs {
         value_name = "R",
         default_value_t = SAMPLING_RATE,
         env = "TELEMETRY_SIDECAR_SAMPLING_RATE",
-        value_parser = value(ratio)
+        value_parser = value(ratio),
+        long_help = "Share of traces that a subscription starts with, 0 to 1. It applies to OpenTelemetry \
+            and JSON lines, too, not to Prometheus and StatsD"
     )]
     pub sampling_rate: f64,
 

@@ -33,7 +33,8 @@ pub struct MetricArgs {
         value_parser = repeated(metric_kind),
         long_help = "Kind of the measurement OPERATION.KEY: counter, gauge, histogram, distribution (the \
             same as histogram, except in DogStatsD), or none, which leaves it out; repeatable, the last \
-            glob that matches counts [default: gauge, and none for system_time]"
+            glob that matches counts. OPERATION is the event's name without .start, .stop or .exception \
+            [default: gauge, and none for system_time]"
     )]
     kind: Vec<Several<(Glob, Option<Kind>)>>,
 
@@ -45,7 +46,8 @@ pub struct MetricArgs {
         value_parser = repeated(metric_buckets),
         long_help = "Upper bounds of the buckets of the histogram OPERATION.KEY, such as '*.rows=1,10,100', \
             or of an operation's durations in seconds, such as 'train=60,600,3600'; repeatable, the last \
-            glob that matches counts [default: 1 µs to 7 days for durations, powers of ten for others]"
+            glob that matches counts. OPERATION is the event's name without .start, .stop or .exception \
+            [default: 1 µs to 7 days for durations, powers of ten for others]"
     )]
     buckets: Vec<Several<(Glob, Bounds)>>,
 

@@ -30,9 +30,8 @@ pub struct OtlpArgs {
         env = "TELEMETRY_SIDECAR_EXPORT_OTLP",
         value_parser = named(wanted(str::parse::<Endpoint>)),
         long_help = "Send traces and metrics to an OpenTelemetry collector. The standard variables \
-            OTEL_EXPORTER_OTLP_*, \
-            OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_* and OTEL_METRIC_EXPORT_* apply. \
-            --export-otlp=URL is \
+            OTEL_EXPORTER_OTLP_*, OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER, OTEL_SERVICE_NAME, \
+            OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_* and OTEL_METRIC_EXPORT_* apply. --export-otlp=URL is \
             the same as --export-otlp --otlp-endpoint URL"
     )]
     export_otlp: Option<Given<Wanted<Endpoint>>>,

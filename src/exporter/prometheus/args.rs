@@ -73,7 +73,7 @@ pub struct PrometheusArgs {
     )]
     prometheus_prefix: Prefix,
 
-    /// Serve the sidecar's own series that are rare while they are zero, too
+    /// Also serve those of the sidecar's own series that are left out while they are zero
     #[arg(long, env = "TELEMETRY_SIDECAR_PROMETHEUS_ALL", value_parser = value(switch))]
     prometheus_all: bool,
 }
