@@ -47,6 +47,7 @@ pub mod attributes;
 pub mod client;
 mod connection;
 pub mod convert;
+pub mod ended;
 pub mod endpoint;
 pub mod environment;
 pub mod group;

@@ -2,9 +2,10 @@
 //!
 //! Memory is bounded by a number of spans and of bytes. The oldest span beyond is given up: it is sent, and
 //! of what is known of it the part remains that matches its end and makes it the parent of others, within
-//! limits of its own. Nothing is kept of a trace without open spans.
+//! limits of its own. Of spans that are not open any more only their ids are kept ([`ended`](super::ended)).
 
 use super::{
+    ended::{Ended, EndedSpans},
     group::{Group, Overlaps},
     proto::trace::v1::span,
     started::{Correlation, Number, Open, Parent},
@@ -47,6 +48,7 @@ pub struct OpenSpans {
     spans: BTreeMap<Number, Open>,
     groups: HashMap<Correlation, Group>,
     by_id: HashMap<(Scope, SpanId), Number>,
+    ended: EndedSpans,
     next: Number,
     /// Spans with lower numbers were given up: that is always the oldest one.
     first_open: Number,
@@ -63,6 +65,7 @@ impl OpenSpans {
             spans: BTreeMap::new(),
             groups: HashMap::new(),
             by_id: HashMap::new(),
+            ended: EndedSpans::default(),
             next: 0,
             first_open: 0,
             open: 0,
@@ -159,6 +162,7 @@ impl OpenSpans {
             self.open -= 1;
             self.open_bytes -= span.memory();
         }
+        self.ended.add(&span);
         for key in keys(&span).into_iter().flatten() {
             // A later span may have the same id.
             if self.by_id.get(&key) == Some(&number) {
@@ -219,6 +223,21 @@ impl OpenSpans {
     ) -> Option<Number> {
         let scope = trace_id.map_or(Scope::Correlation(correlation), Scope::Trace);
         self.by_id.get(&(scope, span_id)).copied()
+    }
+
+    /// Remembers a span that was never open.
+    pub fn add_ended(&mut self, span: &Open) {
+        self.ended.add(span);
+    }
+
+    /// A span that is not open any more, in the same scope as for [`find`](Self::find).
+    pub fn find_ended(
+        &self,
+        span_id: SpanId,
+        correlation: Correlation,
+        trace_id: Option<TraceId>,
+    ) -> Option<&Ended> {
+        self.ended.find(span_id, correlation, trace_id)
     }
 
     /// Adds an event to a span that is still open.

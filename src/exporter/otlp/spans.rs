@@ -22,10 +22,11 @@
 //!
 //! # Which span is the parent
 //!
-//! A `parent_span_id` in the metadata names the parent, or else a `traceparent`. Otherwise it is the
-//! innermost enclosing span: one of the same correlation id and trace that was open when this one started and
-//! is still open when it ends, and that does not run at the same time as this one ([`group`](super::group)).
-//! So the parent is known at the end, but a span's own ids and trace are known from its start on.
+//! A `parent_span_id` in the metadata names the parent, or else a `traceparent`. A parent that has ended
+//! still gives its children the trace ([`ended`](super::ended)). Otherwise it is the innermost enclosing
+//! span: one of the same correlation id and trace that was open when this one started and is still open when
+//! it ends, and that does not run at the same time as this one ([`group`](super::group)). So the parent is
+//! known at the end, but a span's own ids and trace are known from its start on.
 //!
 //! A span without a start is first seen when it ends, after its children. It becomes the parent of spans
 //! within it that have the same parent as itself and are still in the [`Queue`], where most spans wait for
@@ -34,7 +35,8 @@
 //! # Sampling
 //!
 //! A `traceparent` whose caller has decided against sampling makes an unsampled span, and so are all spans
-//! below it. They take part in all of the above, but they are not sent, and exemplars do not point at them.
+//! below it, also those that start after its end and name it. They take part in all of the above, but they
+//! are not sent, and exemplars do not point at them.
 
 use super::proto::{
     common::v1::any_value::Value,
@@ -202,6 +204,9 @@ impl Spans {
         span.kind = given.kind.unwrap_or(span.kind);
         let status = failed.then(|| describe_error(event, end_ns, &mut span));
         let context = sampled(&span);
+        if !started {
+            self.open.add_ended(&span);
+        }
         let mut finished = self.finished(span, end_ns);
         finished.span.status = status;
         if context.is_none() {

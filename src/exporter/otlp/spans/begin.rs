@@ -5,6 +5,7 @@ use crate::exporter::{
     event::{Event, cut},
     otlp::{
         attributes::{Attributes, MAX_NAME_BYTES},
+        ended::Ended,
         group::Overlaps,
         metadata::{Given, Kind, identity},
         started::{Correlation, Events, Number, Open, Parent},
@@ -33,14 +34,17 @@ impl Spans {
             None
         };
         let around = number.and_then(|number| self.open.get(number));
-        let trace_id = around.map(|around| around.context.trace_id);
+        let ended = || self.open.find_ended(context.parent_span_id?, correlation, context.trace_id).cloned();
+        let above = around.map(Ended::of).or_else(ended);
+        let trace_id = above.as_ref().map(|above| above.context.trace_id);
         let trace_id = trace_id.or_else(|| self.named_trace(event, given));
         let trace_id = trace_id.unwrap_or_else(|| self.random.trace_id());
         let caller = caller(event, given);
-        let parent = parent(given, around, caller.filter(|caller| caller.parent.trace_id == trace_id));
-        let flags = around.map(|around| around.flags).or(caller.map(|caller| caller.flags));
-        let serves_caller = around.is_none() && parent.is_some_and(|parent| parent.is_remote == Some(true));
-        let inherited_state = || around.and_then(|around| around.trace_state.clone());
+        let callers = caller.filter(|caller| caller.parent.trace_id == trace_id);
+        let parent = parent(given, around, above.is_some(), callers);
+        let flags = above.as_ref().map(|above| above.flags).or(caller.map(|caller| caller.flags));
+        let serves_caller = above.is_none() && parent.is_some_and(|parent| parent.is_remote == Some(true));
+        let inherited_state = || above.and_then(|above| above.trace_state);
         Open {
             operation: operation.into(),
             identity,
@@ -71,11 +75,17 @@ impl Spans {
         given.context.trace_id.or_else(callers).or_else(from_id)
     }
 
-    /// The span that an event names, if it is not open and the caller has not decided against sampling.
+    /// The span that an event names, if it is not open and is, as far as is known, sampled.
     pub(super) fn named(&self, event: &Event, given: &Given) -> Option<Context> {
-        let span_id = given.context.span_id.or(given.context.parent_span_id)?;
-        let is_sampled = caller(event, given).is_none_or(|caller| is_sampled(caller.flags));
-        let trace_id = self.named_trace(event, given).filter(|_| is_sampled)?;
+        let context = &given.context;
+        let correlation = Correlation::new(&event.event.correlation_id);
+        let mut ids = [context.span_id, context.parent_span_id].into_iter().flatten();
+        let span_id = context.span_id.or(context.parent_span_id)?;
+        let ended = ids.find_map(|id| self.open.find_ended(id, correlation, context.trace_id));
+        let flags =
+            ended.map(|ended| ended.flags).or_else(|| caller(event, given).map(|caller| caller.flags));
+        let trace_id = ended.map(|ended| ended.context.trace_id).or_else(|| self.named_trace(event, given));
+        let trace_id = trace_id.filter(|_| flags.is_none_or(is_sampled))?;
         Some(Context { trace_id, span_id })
     }
 }
@@ -85,15 +95,19 @@ fn caller(event: &Event, given: &Given) -> Option<Traceparent> {
     given.context.traceparent.or_else(|| Traceparent::parse(&event.event.correlation_id))
 }
 
-/// The parent as long as no open span is. `caller` is in the same trace.
-fn parent(given: &Given, around: Option<&Open>, caller: Option<Traceparent>) -> Option<Parent> {
+/// The parent as long as no open span is. `caller` is in the same trace. `is_known`: the parent that the
+/// worker names is open, or has ended.
+fn parent(
+    given: &Given,
+    around: Option<&Open>,
+    is_known: bool,
+    caller: Option<Traceparent>,
+) -> Option<Parent> {
     let callers_span = caller.map(|caller| caller.parent.span_id);
     match (given.context.parent_span_id, around) {
-        (Some(span_id), Some(_)) => Some(Parent { span_id, is_remote: Some(false) }),
-        (Some(span_id), None) => {
-            // A span that has ended, or one of another process.
-            let is_remote = (callers_span == Some(span_id)).then_some(true);
-            Some(Parent { span_id, is_remote })
+        (Some(span_id), _) => {
+            let is_callers = (callers_span == Some(span_id)).then_some(true);
+            Some(Parent { span_id, is_remote: if is_known { Some(false) } else { is_callers } })
         }
         (None, Some(around)) => around.parent,
         (None, None) => {

@@ -82,11 +82,13 @@ impl Spans {
         } else {
             return;
         };
+        let find_ended = |id| self.open.find_ended(id, correlation, Some(context.trace_id));
+        let is_known = around.is_some() || given_parent.and_then(find_ended).is_some();
         let Some(span) = self.open.get_mut(number) else { return };
         span.around = around;
         if let Some(span_id) = given_parent {
             span.nests = false;
-            span.parent = Some(Parent { span_id, is_remote: around.map(|_| false) });
+            span.parent = Some(Parent { span_id, is_remote: is_known.then_some(false) });
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_valu
 use crate::exporter::otlp::proto::trace::v1::{Status, status::StatusCode};
 use crate::exporter::trace_ids::{self, TraceId};
 
+mod ended;
 mod given;
 mod long;
 mod nesting;

@@ -3,10 +3,10 @@
 use super::*;
 use crate::exporter::otlp::proto::trace::v1::span::SpanKind;
 
-const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+pub(super) const UNSAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 const TRACE: &str = "11111111111111111111111111111111";
 
-fn kind(spans: &[Span], name: &str) -> SpanKind {
+pub(super) fn kind(spans: &[Span], name: &str) -> SpanKind {
     named(spans, name).kind.try_into().unwrap()
 }
 
