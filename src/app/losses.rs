@@ -13,8 +13,7 @@ const QUEUE_FULL: &str = "a queue was full (--queue-capacity, --queue-bytes, --t
 
 /// The lines, without the program's name.
 pub(super) fn lines(report: &Report, recording: Option<Loss>, drained: Drained) -> Vec<String> {
-    // Without a reason nothing is queued any more.
-    let cut = drained.cut.unwrap_or_default();
+    let cut = drained.cut.unwrap_or("it ended early");
     let mut losses: Vec<_> = recording.map(|loss| ("record", loss)).into_iter().collect();
     let mut add_events = |name, count, reason| losses.extend(events(count, reason).map(|loss| (name, loss)));
     let subscribers = &report.subscribers;
@@ -22,7 +21,7 @@ pub(super) fn lines(report: &Report, recording: Option<Loss>, drained: Drained) 
     add_events("subscribers", subscribers.queued, cut);
     for exporter in &report.hub.exporters {
         add_events(&exporter.name, exporter.stats.dropped - exporter.stats.unsent, "its queue was full");
-        add_events(&exporter.name, exporter.stats.queued, cut);
+        add_events(&exporter.name, exporter.stats.queued + exporter.stats.abandoned, cut);
     }
     losses.extend(drained.losses);
     losses.into_iter().map(|(name, loss)| format!("{name}: {loss}")).collect()

@@ -2,7 +2,7 @@
 
 use crate::{
     hub::Hub,
-    pipeline::output::{DRAIN_TIMEOUT_EXPIRED, Drain, ENDED_BY_SIGNAL, Loss, Running},
+    pipeline::output::{DRAIN_TIMEOUT_EXPIRED, Drain, DrainEnd, ENDED_BY_SIGNAL, Loss, Running},
 };
 use std::{
     future::pending,
@@ -13,8 +13,9 @@ use std::{
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long exporters may still take to count what they have not delivered, after the drain was cut short.
-const COUNTING: Duration = Duration::from_millis(100);
+/// How long exporters may take to count what they have not delivered, after the end of the drain. A quarter of
+/// the drain timeout at most is reserved for it. It is used up only by an exporter that hangs.
+const COUNTING: Duration = Duration::from_millis(250);
 
 /// Everything that carries events out of the hub.
 pub(super) struct Outputs {
@@ -25,8 +26,7 @@ pub(super) struct Outputs {
     pub(super) linger: Duration,
     /// Ends the server.
     pub(super) shutdown: CancellationToken,
-    /// Ends the drain.
-    pub(super) cut_short: CancellationToken,
+    pub(super) drain_end: DrainEnd,
 }
 
 /// How the outputs ended.
@@ -41,60 +41,91 @@ impl Outputs {
     /// Lingers, then waits for all outputs up to one deadline, whether they drain, hang or have ended
     /// already.
     pub(super) async fn drain(self) -> Drained {
-        let Self { hub, exporters, server, drain, linger, shutdown, cut_short } = self;
+        let Self { hub, exporters, server, drain, linger, shutdown, drain_end } = self;
         // A timeout of zero would still take a tick of the clock.
         if !linger.is_zero() {
-            let _ = timeout(linger, cut_short.run_until_cancelled(hub.lingered())).await;
+            tokio::select! {
+                () = hub.lingered() => {}
+                () = sleep(linger) => {}
+                _ = drain_end.ended() => {}
+            }
         }
         let deadline = drain.deadline();
         let mut drained = Drained { losses: Vec::new(), cut: None, deadline };
-        let mut over = pin!(over(deadline, &cut_short));
         // In a replay the exporters may wait long for their servers; meanwhile the status is still served.
         if deadline.is_some() {
             shutdown.cancel();
         }
+        let reserve = match drain {
+            Drain::Within(limit) => COUNTING.min(limit / 4),
+            Drain::Complete => Duration::ZERO,
+        };
+        let counting = async {
+            let deadline = deadline.map(|deadline| deadline - reserve);
+            let cause = until(deadline, &drain_end).await;
+            drain_end.end(cause);
+            sleep(COUNTING).await;
+            cause
+        };
+        let (mut counting, mut is_over) = (pin!(counting), false);
         for exporter in exporters {
-            drained.wait_for(exporter, over.as_mut()).await;
+            is_over = drained.wait_for(exporter, is_over, counting.as_mut()).await;
         }
         shutdown.cancel();
-        drained.wait_for(server, over).await;
+        drained.wait_for(server, false, pin!(until(deadline, &drain_end))).await;
         drained
     }
 }
 
-/// Waits until the time for the drain is over, and returns why it is.
-async fn over(deadline: Option<Instant>, cut_short: &CancellationToken) -> &'static str {
+/// Waits until the deadline, or until a signal ends the drain, and returns which of them it was.
+async fn until(deadline: Option<Instant>, drain_end: &DrainEnd) -> &'static str {
+    let expired = async {
+        match deadline {
+            Some(deadline) => sleep_until(deadline).await,
+            None => pending().await,
+        }
+    };
+    let ended_by_signal = async {
+        if drain_end.ended().await != ENDED_BY_SIGNAL {
+            pending::<()>().await;
+        }
+    };
     tokio::select! {
-        () = cut_short.cancelled() => {
-            sleep(COUNTING).await;
-            ENDED_BY_SIGNAL
-        }
-        () = async { match deadline { Some(at) => sleep_until(at).await, None => pending().await } } => {
-            DRAIN_TIMEOUT_EXPIRED
-        }
+        () = expired => DRAIN_TIMEOUT_EXPIRED,
+        () = ended_by_signal => ENDED_BY_SIGNAL,
     }
 }
 
 impl Drained {
-    /// Waits until an output has drained and closed its connections, or the time for that is over.
-    async fn wait_for(&mut self, mut output: Running, over: Pin<&mut impl Future<Output = &'static str>>) {
+    /// Waits until an output has drained and closed its connections, or the time for that is over. Returns
+    /// whether it is.
+    async fn wait_for(
+        &mut self,
+        mut output: Running,
+        is_over: bool,
+        over: Pin<&mut impl Future<Output = &'static str>>,
+    ) -> bool {
         let name = output.name;
         let mut losses = None;
         let ended = async {
             losses = Some((&mut output).await);
             output.closed().await;
         };
-        if self.cut.is_none() {
+        let cause = if is_over {
+            // It may have drained while others were waited for.
+            timeout(Duration::ZERO, ended).await.is_err().then_some(DRAIN_TIMEOUT_EXPIRED)
+        } else {
             tokio::select! {
                 biased;
-                () = ended => {}
-                cause = over => self.cut = Some(cause)
+                () = ended => None,
+                cause = over => Some(cause),
             }
-        } else {
-            // It may have drained while others were waited for.
-            let _ = timeout(Duration::ZERO, ended).await;
+        };
+        if let Some(cause) = cause {
+            self.cut.get_or_insert(cause);
         }
         self.losses.extend(losses.into_iter().flatten().map(|loss| (name, loss)));
+        is_over || cause.is_some()
     }
 }
 

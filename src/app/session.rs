@@ -17,7 +17,7 @@ use crate::{
     input::{decode::Decoder, dialect, splitter::Splitter},
     pipeline::{
         Parts, Publisher,
-        output::{Context, Drain, Mode, Output as _, StartError},
+        output::{Context, Drain, DrainEnd, Mode, Output as _, StartError},
         passthrough::Passthrough,
         record::Recorder,
     },
@@ -29,10 +29,8 @@ use std::{
     io::{self, Stderr},
     pin::pin,
     sync::Arc,
-    time::Instant,
 };
 use tokio::{runtime::Runtime, time::timeout};
-use tokio_util::sync::CancellationToken;
 
 /// Everything except the source: hub, recording and outputs.
 pub struct Session {
@@ -43,7 +41,7 @@ pub struct Session {
     outputs: Outputs,
     /// Runs the drain. Created at the start, because clients may use up all descriptors later.
     runtime: Runtime,
-    cut_short: CancellationToken,
+    drain_end: DrainEnd,
     log: log::Lines,
 }
 
@@ -101,13 +99,13 @@ impl Session {
             drain,
             linger: config.serving.linger.0,
             shutdown: context.shutdown,
-            cut_short: context.cut_short,
+            drain_end: context.drain_end,
         };
-        let cut_short = outputs.cut_short.clone();
+        let drain_end = outputs.drain_end.clone();
         let runtime = thread::runtime().enable_time().build();
         let runtime = runtime.map_err(StartError::Thread)?;
         let status = Status::new(Arc::clone(&hub), context.mode.worker().cloned(), context.recording);
-        Ok(Self { hub, recorder, status, outputs, runtime, cut_short, log: log.clone() })
+        Ok(Self { hub, recorder, status, outputs, runtime, drain_end, log: log.clone() })
     }
 
     /// The sources of a report.
@@ -115,9 +113,9 @@ impl Session {
         &self.status
     }
 
-    /// Cancelling it ends the drain at once. What is not delivered by then is lost.
-    pub fn cut_short(&self) -> CancellationToken {
-        self.cut_short.clone()
+    /// Ends the drain early. What is not delivered by then is lost.
+    pub fn drain_end(&self) -> DrainEnd {
+        self.drain_end.clone()
     }
 
     /// The parts of a pipeline for this session.
@@ -156,8 +154,7 @@ impl Session {
             }
         });
         if let Some(recorder) = &self.recorder {
-            let at_once = self.cut_short.is_cancelled().then(Instant::now);
-            recorder.finish(at_once.or(drained.deadline.map(Into::into)));
+            recorder.finish(drained.deadline.map(Into::into));
         }
         let report = self.status.report();
         let recording = self.recorder.as_ref().and_then(|recorder| recorder.loss());

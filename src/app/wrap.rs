@@ -18,7 +18,7 @@ use crate::{
         Parts, Pipeline,
         leftover::Leftover,
         live::{self, Channel},
-        output::Mode,
+        output::{ENDED_BY_SIGNAL, Mode},
         publisher::Dropping,
         wake::Wake,
     },
@@ -83,7 +83,7 @@ pub fn run(
     let mode = Mode::Live(Arc::clone(&worker_state));
     let session = Session::start(&mut config.serve, ready_file, mode, &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
-    let cut_short = session.cut_short();
+    let drain_end = session.drain_end();
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
     let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
@@ -132,7 +132,7 @@ pub fn run(
         if !is_pid_1() {
             leftover.stop_waiting();
         }
-        cut_short.cancel();
+        drain_end.end(ENDED_BY_SIGNAL);
     });
     drop(own_files);
     copier::leave_behind(&late, io::stderr(), &leftover.take());

@@ -19,7 +19,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
@@ -71,6 +71,28 @@ pub const DRAIN_TIMEOUT_EXPIRED: &str = "the drain timeout expired (--drain-time
 /// The reason of what was not delivered when a signal ended the drain.
 pub const ENDED_BY_SIGNAL: &str = "a signal ended the drain";
 
+/// The end of the drain, before which outputs count what they have not delivered.
+#[derive(Debug, Clone, Default)]
+pub struct DrainEnd {
+    token: CancellationToken,
+    reason: Arc<OnceLock<&'static str>>,
+}
+
+impl DrainEnd {
+    /// Ends the drain. The first reason counts.
+    pub fn end(&self, reason: &'static str) {
+        self.reason.get_or_init(|| reason);
+        self.token.cancel();
+    }
+
+    /// Waits for the end and returns its reason.
+    pub async fn ended(&self) -> &'static str {
+        self.token.cancelled().await;
+        // The reason is set before the token is cancelled.
+        self.reason.get().copied().unwrap_or_default()
+    }
+}
+
 /// What an output starts with.
 #[derive(Clone)]
 pub struct Context {
@@ -86,8 +108,8 @@ pub struct Context {
     pub linger: Duration,
     /// Cancelled when servers are to end.
     pub shutdown: CancellationToken,
-    /// Cancelled when a signal ends the drain.
-    pub cut_short: CancellationToken,
+    /// The end of the drain.
+    pub drain_end: DrainEnd,
     /// The outputs that were started before and serve at an address.
     pub served: Vec<(&'static str, SocketAddr)>,
 }
@@ -95,8 +117,8 @@ pub struct Context {
 impl Context {
     /// Without a recording, before any output has started.
     pub fn new(hub: Arc<Hub>, mode: Mode, drain: Drain, linger: Duration) -> Self {
-        let (shutdown, cut_short) = Default::default();
-        Self { hub, mode, recording: None, drain, linger, shutdown, cut_short, served: Vec::new() }
+        let (shutdown, drain_end) = Default::default();
+        Self { hub, mode, recording: None, drain, linger, shutdown, drain_end, served: Vec::new() }
     }
 }
 

@@ -109,8 +109,13 @@ pub fn unfinished(report: &Report, wanted: usize) -> String {
     let queued = present.iter().chain(exporters).map(|consumer| consumer.stats.queued);
     let waiting = if wanted > 0 { backlog.waiting } else { 0 };
     match queued.sum::<u64>() + waiting {
-        0 => "all events read so far are delivered, but the recording has not ended, stderr is not read, or \
-              connections are still open"
+        0 if exporters.is_empty() => {
+            "all events read so far are delivered, but the recording has not ended, stderr is not read, or \
+             connections are still open"
+                .to_owned()
+        }
+        0 => "an exporter waits for its server (-v says why), the recording has not ended, stderr is not \
+              read, or connections are still open"
             .to_owned(),
         count => format!("{count} of the {} read so far not delivered", counted(stream.events(), "event")),
     }

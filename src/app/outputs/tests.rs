@@ -39,8 +39,8 @@ fn outputs(hub: &Arc<Hub>, linger: Duration, exporters: Vec<Running>) -> Outputs
     let shutdown = context.shutdown.clone();
     tokio::spawn(async move { server.serve(&context, done).await });
     hub.close();
-    let cut_short = CancellationToken::new();
-    Outputs { hub: Arc::clone(hub), exporters, server: running, drain, linger, shutdown, cut_short }
+    let drain_end = DrainEnd::default();
+    Outputs { hub: Arc::clone(hub), exporters, server: running, drain, linger, shutdown, drain_end }
 }
 
 #[track_caller]
@@ -118,7 +118,8 @@ async fn outputs_that_hang_share_one_drain_timeout() {
     let (_done, hanging_server) = channel("grpc");
     let drained =
         Outputs { server: hanging_server, ..outputs(&hub, Duration::ZERO, exporters) }.drain().await;
-    assert_took(start, 500);
+    // An eighth of a second before the drain timeout exporters are told to count, for a quarter.
+    assert_took(start, 625);
     assert_eq!(drained.cut, Some(DRAIN_TIMEOUT_EXPIRED));
     assert_eq!(drained.losses.len(), 1, "only the slow one drained");
 }
@@ -153,17 +154,37 @@ async fn a_complete_drain_waits_for_every_output() {
 #[tokio::test(start_paused = true)]
 async fn a_drain_that_is_cut_short_leaves_exporters_the_time_to_count() {
     let (fast, slow) = (Duration::from_millis(50), MINUTE);
-    for (drains_after, expected, counted) in [(Duration::ZERO, 0, 2), (fast, 50, 2), (slow, 100, 1)] {
+    for (drains_after, expected, counted) in [(Duration::ZERO, 0, 2), (fast, 50, 2), (slow, 250, 1)] {
         for linger in [Duration::ZERO, MINUTE] {
             let hub = hub();
             let start = Instant::now();
             let exporters = vec![exporter("slow", drains_after), exporter("fast", Duration::ZERO)];
             let outputs = outputs(&hub, linger, exporters);
-            outputs.cut_short.cancel();
+            outputs.drain_end.end(ENDED_BY_SIGNAL);
             let drained = outputs.drain().await;
             assert_took(start, expected);
             assert_eq!(drained.losses.len(), counted);
             assert_eq!(drained.cut, (counted == 1).then_some(ENDED_BY_SIGNAL));
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn exporters_are_told_that_the_drain_ends_in_time_to_count() {
+    for (limit, told_after) in [(0, 0), (100, 75), (500, 375), (5_000, 4_750)] {
+        let hub = hub();
+        let start = Instant::now();
+        let (done, running) = channel("slow");
+        let mut outputs = outputs(&hub, Duration::ZERO, vec![running]);
+        outputs.drain = Drain::Within(Duration::from_millis(limit));
+        let drain_end = outputs.drain_end.clone();
+        tokio::spawn(async move {
+            let reason = drain_end.ended().await.to_owned();
+            done.drained([Loss::Undelivered { what: "event", count: 1, reason }]);
+        });
+        let drained = outputs.drain().await;
+        assert_took(start, told_after);
+        let [(_, loss)] = &drained.losses[..] else { panic!("{:?}", drained.losses) };
+        assert_eq!(loss.to_string(), format!("1 event not delivered: {DRAIN_TIMEOUT_EXPIRED}"));
     }
 }

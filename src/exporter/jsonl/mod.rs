@@ -11,12 +11,13 @@ use super::{
 use crate::{
     event::json,
     hub::{Chunk, Subscription},
-    pipeline::output::{Context, Output, Running, StartError, Undelivered, spawn},
+    pipeline::output::{Context, DrainEnd, Output, Running, StartError, Undelivered, spawn},
     system::{fd::write_all, open::open_append, option::Given, visible::escape_in_json},
 };
 use std::{
     fs::File,
     path::PathBuf,
+    pin::pin,
     sync::Arc,
     task::{Context as TaskContext, Poll, Wake, Waker},
     thread::{self, Thread},
@@ -34,23 +35,28 @@ impl Output for Settings {
         let Given { value: path, origin } = &self.file;
         let file = open_append(path).map_err(|error| StartError::Option(origin.error(error)))?;
         let subscription = context.hub.register(NAME, feed::options(true), None);
+        let drain_end = context.drain_end.clone();
         spawn(NAME, move |done| {
             lower_thread_priority();
-            let undelivered = export(&subscription, &file);
+            let undelivered = export(&subscription, &file, &drain_end);
             drop(subscription);
             done.drained(undelivered.loss("event"));
         })
     }
 }
 
-/// Writes events until the stream has ended.
-fn export(subscription: &Subscription, file: &File) -> Undelivered {
+/// Writes events until the stream or the drain has ended.
+fn export(subscription: &Subscription, file: &File, drain_end: &DrainEnd) -> Undelivered {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut context = TaskContext::from_waker(&waker);
     let mut lines = Vec::new();
     let mut torn = false;
     let mut undelivered = Undelivered::default();
+    let mut ended = pin!(drain_end.ended());
     loop {
+        if ended.as_mut().poll(&mut context).is_ready() {
+            return undelivered;
+        }
         let Chunk { frames, events } = match subscription.poll_chunk(&mut context) {
             Poll::Ready(Some(chunk)) => chunk,
             Poll::Ready(None) => return undelivered,

@@ -73,11 +73,10 @@ use super::{
     counters::counters,
     feed::{Feed, spawn_async},
 };
-use crate::pipeline::output::{self, Context, Drain, Mode, Output, Running, StartError};
+use crate::pipeline::output::{self, Context, Drain, DrainEnd, Mode, Output, Running, StartError};
 use client::TlsFiles;
 use environment::Environment;
 use std::env;
-use tokio_util::sync::CancellationToken;
 
 /// The exporter's name in the counters.
 pub const NAME: &str = "otlp";
@@ -124,7 +123,7 @@ counters! {
 
 impl Output for Settings {
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
-        let Context { hub, mode, drain, cut_short, .. } = context.clone();
+        let Context { hub, mode, drain, drain_end, .. } = context.clone();
         let (environment, warnings) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));
         for warning in warnings {
             tracing::info!("otlp: {warning}");
@@ -149,7 +148,7 @@ impl Output for Settings {
             feed: Feed::register(&hub, NAME, true),
             mode,
             drain,
-            cut_short,
+            drain_end,
         };
         spawn_async(NAME, |done| async move { done.drained(run::run(start).await) })
     }
@@ -170,5 +169,5 @@ pub struct Start {
     /// How long what is left may be sent after the last event. A complete drain drops nothing.
     pub drain: Drain,
     /// Ends the drain.
-    pub cut_short: CancellationToken,
+    pub drain_end: DrainEnd,
 }

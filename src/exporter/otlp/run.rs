@@ -28,21 +28,17 @@ use crate::{
         },
     },
     net::source_file::SourceError,
-    pipeline::output::{DRAIN_TIMEOUT_EXPIRED, Drain, ENDED_BY_SIGNAL, Loss},
+    pipeline::output::{Drain, DrainEnd, Loss},
 };
 use std::{
     collections::VecDeque,
-    future::pending,
     time::{Duration, Instant, SystemTime},
 };
 use tokio::{
     task::{JoinError, JoinSet},
-    time::{MissedTickBehavior, interval_at, sleep},
+    time::{MissedTickBehavior, interval_at},
 };
 use tokio_util::sync::CancellationToken;
-
-/// How much of the drain timeout is reserved for counting, at most a quarter of it. The machine may be busy.
-const COUNTING: Duration = Duration::from_millis(200);
 
 /// Why finished spans are dropped.
 const QUEUE_FULL: &str = "too many were waiting (OTEL_BSP_MAX_QUEUE_SIZE, or 16 MiB)";
@@ -83,13 +79,12 @@ struct Exporter {
     sending: JoinSet<(Signal, Outcome)>,
     /// Cancelled when the feed has ended.
     shutdown: CancellationToken,
-    /// Ends the drain.
-    cut_short: CancellationToken,
+    drain_end: DrainEnd,
 }
 
 impl Exporter {
     fn new(start: Start) -> Result<Self, SourceError> {
-        let Start { settings, environment, tls, feed, mode, drain, cut_short } = start;
+        let Start { settings, environment, tls, feed, mode, drain, drain_end } = start;
         let lossless = drain == Drain::Complete;
         let pipeline = |destination, tls, limit: Option<Duration>, counters| {
             SignalPipeline::new(destination, tls, limit.filter(|_| !lossless), counters)
@@ -141,7 +136,7 @@ impl Exporter {
             is_first: false,
             sending: JoinSet::new(),
             shutdown: CancellationToken::new(),
-            cut_short,
+            drain_end,
             environment,
         })
     }
@@ -154,6 +149,7 @@ impl Exporter {
         };
         let mut flush_spans = every(self.environment.batches.delay);
         let mut collect_metrics = every(self.environment.metric_interval);
+        let drain_end = self.drain_end.clone();
         loop {
             tokio::select! {
                 events = self.feed.next(), if !(self.drain == Drain::Complete && self.queue.is_full()) => {
@@ -167,6 +163,8 @@ impl Exporter {
                 // While the last ones are still to be sent, these would only be more of the same.
                 _ = collect_metrics.tick(), if self.pending_metrics.is_empty() => self.collect(),
                 Some(done) = self.sending.join_next() => self.done(done),
+                // What it has not read by then stays in the hub's queue.
+                _ = drain_end.ended() => break,
             }
             self.send();
             self.count();
@@ -183,28 +181,16 @@ impl Exporter {
             self.pending_metrics.clear();
         }
         self.collect();
-        let cause = self.send_in_time().await;
+        let drain_end = self.drain_end.clone();
+        let cause = tokio::select! {
+            () = self.send_all() => "",
+            cause = drain_end.ended() => cause,
+        };
         self.count();
         let waiting = self.pending_metrics.iter().map(|request| request.items).sum();
         self.traces.give_up(self.queue.len() as u64, Counter::SpansDropped, &self.feed, cause);
         self.metrics.give_up(waiting, Counter::PointsFailed, &self.feed, cause);
         self.traces.losses("span").chain(self.metrics.losses("data point")).collect()
-    }
-
-    /// Sends what is left until the time for that is over. Returns why it is, if something is left.
-    async fn send_in_time(&mut self) -> &'static str {
-        let limit = match self.drain {
-            Drain::Complete => None,
-            Drain::Within(limit) => Some(limit.saturating_sub(COUNTING.min(limit / 4))),
-        };
-        let cut_short = self.cut_short.clone();
-        tokio::select! {
-            () = self.send_all() => DRAIN_TIMEOUT_EXPIRED,
-            () = async { match limit { Some(limit) => sleep(limit).await, None => pending().await } } => {
-                DRAIN_TIMEOUT_EXPIRED
-            }
-            () = cut_short.cancelled() => ENDED_BY_SIGNAL,
-        }
     }
 
     /// Sends until nothing is left.

@@ -27,7 +27,7 @@ pub use args::Settings;
 use super::feed::{Feed, spawn_async};
 use crate::{
     net::{accept::Acceptor, listener::Listener, unix_socket::SocketMode},
-    pipeline::output::{Context, Done, Loss, Output, Running, StartError},
+    pipeline::output::{Context, Done, DrainEnd, Loss, Output, Running, StartError},
     status::Status,
     system::option::Given,
 };
@@ -43,8 +43,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::time::sleep;
 
 /// The exporter's name in counters.
 pub const NAME: &str = "prometheus";
@@ -59,7 +58,7 @@ impl Output for Settings {
         let Listener::Tcp { address, .. } = listener else {
             return Err(StartError::Option(origin.error("expected HOST:PORT")));
         };
-        let Context { hub, mode, recording, linger, cut_short, .. } = context.clone();
+        let Context { hub, mode, recording, linger, drain_end, .. } = context.clone();
         let feed = Feed::<RejectReason>::register(&hub, NAME, false);
         if !linger.is_zero() {
             feed.linger();
@@ -85,7 +84,7 @@ impl Output for Settings {
         };
         let running = spawn_async(NAME, move |done| async move {
             match Acceptor::new(listener) {
-                Ok(acceptor) => export(Arc::new(scrape), acceptor, feed, linger, cut_short, done).await,
+                Ok(acceptor) => export(Arc::new(scrape), acceptor, feed, linger, drain_end, done).await,
                 Err(error) => done.drained([Loss::Failed(format!("cannot accept connections: {error}"))]),
             }
         })?;
@@ -98,7 +97,7 @@ async fn export(
     acceptor: Acceptor,
     feed: Feed<RejectReason>,
     linger: Duration,
-    cut_short: CancellationToken,
+    drain_end: DrainEnd,
     done: Done,
 ) {
     // Labels whose names collide.
@@ -118,7 +117,11 @@ async fn export(
     }
     scrape.lock().ended = true;
     if !linger.is_zero() {
-        let _ = timeout(linger, cut_short.run_until_cancelled(scrape.scrapers.all_served())).await;
+        tokio::select! {
+            () = scrape.scrapers.all_served() => {}
+            () = sleep(linger) => {}
+            _ = drain_end.ended() => {}
+        }
     }
     drop(feed);
     done.drained(None);

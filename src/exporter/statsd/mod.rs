@@ -28,7 +28,7 @@ use super::{
     feed::{Feed, spawn_async},
     metrics::sample::Measures,
 };
-use crate::pipeline::output::{Context, Drain, Output, Running, StartError, Undelivered};
+use crate::pipeline::output::{Context, Drain, DrainEnd, Output, Running, StartError, Undelivered};
 use environment::Environment;
 use lines::{Encoder, Line};
 use packets::Packets;
@@ -58,7 +58,7 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 impl Output for Settings {
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
-        let Context { hub, drain, .. } = context.clone();
+        let Context { hub, drain, drain_end, .. } = context.clone();
         let Self { target, dialect, distributions, prefix, measures } = *self;
         let environment = Environment::read(target, dialect, &|name| env::var_os(name));
         let Environment { target, source, dialect, common, warnings } =
@@ -76,7 +76,7 @@ impl Output for Settings {
         let sender = Sender::new(target, drain == Drain::Complete);
         let feed = Feed::register(&hub, NAME, false);
         spawn_async(NAME, move |done| async move {
-            let undelivered = export(&feed, encoder, &measures, packets, sender).await;
+            let undelivered = export(&feed, encoder, &measures, packets, sender, &drain_end).await;
             drop(feed);
             done.drained(undelivered.loss("event"));
         })
@@ -90,6 +90,7 @@ async fn export(
     measures: &Measures,
     packets: Packets,
     sender: Sender,
+    drain_end: &DrainEnd,
 ) -> Undelivered {
     let mut outbox = Outbox {
         packets,
@@ -101,9 +102,17 @@ async fn export(
     outbox.sender.prepare().await;
     let mut flush_at: Option<Instant> = None;
     loop {
-        let events = match flush_at {
-            None => feed.next().await,
-            Some(at) => timeout_at(at, feed.next()).await.unwrap_or_else(|_| Some(Vec::new())),
+        let next = async {
+            match flush_at {
+                None => feed.next().await,
+                Some(at) => timeout_at(at, feed.next()).await.unwrap_or_else(|_| Some(Vec::new())),
+            }
+        };
+        let events = tokio::select! {
+            // What it has not read by then stays in the hub's queue.
+            biased;
+            _ = drain_end.ended() => None,
+            events = next => events,
         };
         for event in events.iter().flatten() {
             outbox.add(event, measures, &mut encoder).await;

@@ -277,3 +277,30 @@ fn a_signal_ends_the_drain_and_the_losses_are_reported() {
     assert!(finished.expect_code(0).stderr().contains(line), "{}", finished.describe());
     expect_counters(&finished, &[("spans_failed", 1), ("points_failed", 4)]);
 }
+
+/// Spans of a burst that the exporter has not even read when the drain ends are in one of the counters, and in a
+/// line about losses.
+#[test]
+fn what_is_left_of_a_burst_at_the_end_of_the_drain_is_counted() {
+    const SPANS: u64 = 10_000;
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let burst: String = (0..SPANS).map(|number| span("tool.run", &number.to_string())).collect();
+    for timeout in ["0s", "1ms", "100ms"] {
+        let mut sidecar = exporting(port, Protocol::Http, &["--drain-timeout", timeout], &[]);
+        sidecar.write(&burst);
+        let finished = sidecar.finish();
+        let counters = counters(&finished);
+        let count = |name| counters.get(name).copied().unwrap_or_default();
+        let spans = count("spans_failed") + count("spans_dropped");
+        let lost = |what: &str| {
+            let stderr = finished.stderr();
+            let own = stderr.lines().filter_map(|line| line.strip_prefix("telemetry-sidecar: otlp: "));
+            let counts = own.filter_map(|line| line.split_once(what)?.0.parse::<u64>().ok());
+            counts.sum::<u64>()
+        };
+        assert_eq!(lost(" spans not delivered: "), spans, "{}", finished.describe());
+        // Each span has two events. Of one perhaps only the start was read.
+        let unread = lost(" events not delivered: ");
+        assert_eq!(spans, SPANS - unread / 2, "{}", finished.describe());
+    }
+}
