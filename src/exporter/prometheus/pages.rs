@@ -1,9 +1,10 @@
 //! Rendered pages: one for all requests that wait for it, and little memory for those that are not read.
 //!
 //! A page may have tens of megabytes. Requests that have arrived before a page is rendered share it; a later
-//! request gets a newer page, so that a scrape after an event always shows the event. A page stays in memory
+//! request gets a newer page, so that a scrape after an event always shows the event. Pages are rendered and
+//! compressed one after the other: requests that arrive meanwhile share the next one. A page stays in memory
 //! until the last response with it is written. When too much memory is held by clients that do not read, the
-//! connections that read the oldest page are closed.
+//! connections that read the oldest pages are closed.
 
 use super::page::Format;
 use bytes::Bytes;
@@ -12,10 +13,14 @@ use std::{
     io::Write as _,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
-use tokio::{sync::OnceCell, task::yield_now};
+use tokio::{
+    sync::{self, OnceCell},
+    task::yield_now,
+};
 use tokio_util::sync::CancellationToken;
 
-/// How much memory all pages may hold together: more than the largest page has, compressed or not.
+/// How much memory all pages may hold together, the text that is being compressed included. With long labels
+/// a single page may have more, so the latest page that is being read stays in addition to the next one.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// How much is compressed before events and other connections get their turn.
@@ -32,6 +37,7 @@ pub(super) struct Variant {
 struct Rendered {
     content: Vec<u8>,
     is_complete: bool,
+    readers: Mutex<Vec<Weak<Reader>>>,
 }
 
 /// A response that is being written.
@@ -58,13 +64,21 @@ type Pending = Arc<OnceCell<Arc<Rendered>>>;
 pub(super) struct Pages {
     max_bytes: usize,
     pending: Mutex<Vec<(Variant, Pending)>>,
-    /// In the order in which their pages were rendered.
-    readers: Mutex<Vec<Weak<Reader>>>,
+    /// The size of the latest text. Locked while a page is rendered and compressed, so that there is one such
+    /// text only.
+    latest_bytes: sync::Mutex<usize>,
+    /// The oldest first.
+    rendered: Mutex<Vec<Weak<Rendered>>>,
 }
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { max_bytes: MAX_BYTES, pending: Mutex::default(), readers: Mutex::default() }
+        Self {
+            max_bytes: MAX_BYTES,
+            pending: Mutex::default(),
+            latest_bytes: sync::Mutex::default(),
+            rendered: Mutex::default(),
+        }
     }
 }
 
@@ -79,19 +93,23 @@ impl Pages {
     ) -> (Bytes, bool) {
         let pending = self.join(variant);
         let rendered = pending.get_or_init(async || {
-            // Other requests that have arrived join.
+            let mut latest_bytes = self.latest_bytes.lock().await;
+            self.make_room(*latest_bytes);
+            // Closed connections free their pages, and other requests that have arrived join.
             yield_now().await;
             self.close(&pending);
             let (text, is_complete) = render();
+            *latest_bytes = text.len();
+            self.make_room(text.len());
             let content = if variant.gzip { compress(text).await } else { text.into_bytes() };
-            let page = Arc::new(Rendered { content, is_complete });
-            self.make_room(page.content.len());
+            let page = Arc::new(Rendered { content, is_complete, readers: Mutex::default() });
+            lock(&self.rendered).push(Arc::downgrade(&page));
             page
         });
         let page = Arc::clone(rendered.await);
-        let is_complete = page.is_complete;
         let reader = Arc::new(Reader { page, connection: connection.clone() });
-        lock(&self.readers).push(Arc::downgrade(&reader));
+        lock(&reader.page.readers).push(Arc::downgrade(&reader));
+        let is_complete = reader.page.is_complete;
         (Bytes::from_owner(Body(reader)), is_complete)
     }
 
@@ -110,28 +128,23 @@ impl Pages {
         lock(&self.pending).retain(|(_, other)| !Arc::ptr_eq(other, page));
     }
 
-    /// Closes the connections that read the oldest pages until there is room for this number of bytes.
+    /// Closes the connections that read the oldest pages until there is room for this number of bytes. The
+    /// latest page stays: otherwise two clients could not read pages of more than half the maximum in turn.
     fn make_room(&self, bytes: usize) {
-        let mut readers = lock(&self.readers);
-        readers.retain(|reader| reader.strong_count() > 0);
-        let reading: Vec<_> = readers.iter().filter_map(Weak::upgrade).collect();
-        let by_page: Vec<_> = reading.chunk_by(|a, b| Arc::ptr_eq(&a.page, &b.page)).collect();
-        let mut held = bytes + by_page.iter().filter_map(|readers| size(readers)).sum::<usize>();
-        for readers in by_page {
+        let mut rendered = lock(&self.rendered);
+        rendered.retain(|page| page.strong_count() > 0);
+        let pages: Vec<_> = rendered.iter().filter_map(Weak::upgrade).collect();
+        let mut held = bytes + pages.iter().map(|page| page.content.len()).sum::<usize>();
+        for page in pages.iter().take(pages.len().saturating_sub(1)) {
             if held <= self.max_bytes {
                 break;
             }
-            held -= size(readers).unwrap_or_default();
-            for reader in readers {
+            held -= page.content.len();
+            for reader in lock(&page.readers).iter().filter_map(Weak::upgrade) {
                 reader.connection.cancel();
             }
         }
     }
-}
-
-/// The size of the page that all of these read.
-fn size(readers: &[Arc<Reader>]) -> Option<usize> {
-    readers.first().map(|reader| reader.page.content.len())
 }
 
 async fn compress(text: String) -> Vec<u8> {
@@ -149,80 +162,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use flate2::read::GzDecoder;
-    use std::{
-        cell::Cell,
-        io::Read as _,
-        pin::pin,
-        task::{Context, Waker},
-    };
-
-    const TEXT: Variant = Variant { format: Format::Text, gzip: false };
-
-    /// Gets pages that are numbered in the order in which they were rendered.
-    struct Client {
-        pages: Pages,
-        rendered: Cell<usize>,
-    }
-
-    impl Client {
-        fn new(max_bytes: usize) -> Self {
-            Self { pages: Pages { max_bytes, ..Pages::default() }, rendered: Cell::new(0) }
-        }
-
-        async fn get(&self, variant: Variant) -> (Bytes, CancellationToken) {
-            let connection = CancellationToken::new();
-            let render = || {
-                self.rendered.set(self.rendered.get() + 1);
-                (self.rendered.get().to_string().repeat(1000), false)
-            };
-            (self.pages.get(variant, render, &connection).await.0, connection)
-        }
-    }
-
-    #[tokio::test]
-    async fn requests_that_wait_share_a_page_and_a_later_one_gets_a_newer_page() {
-        let client = Client::new(MAX_BYTES);
-        let gzip = Variant { gzip: true, ..TEXT };
-        let (first, second, other) = tokio::join!(client.get(TEXT), client.get(TEXT), client.get(gzip));
-        assert_eq!(first.0.as_ptr(), second.0.as_ptr());
-        assert_eq!(client.rendered.get(), 2);
-        let mut text = String::new();
-        GzDecoder::new(&other.0[..]).read_to_string(&mut text).unwrap();
-        assert_ne!(text, first.0);
-        assert!(["1", "2"].contains(&&text[..1]) && text == text[..1].repeat(1000));
-        assert_eq!(client.get(TEXT).await.0, "3".repeat(1000));
-    }
-
-    #[tokio::test]
-    async fn a_request_that_is_given_up_does_not_hold_up_those_that_wait_with_it() {
-        let client = Client::new(MAX_BYTES);
-        let mut waiting = Box::pin(client.get(TEXT));
-        {
-            let first = pin!(client.get(TEXT));
-            let mut context = Context::from_waker(Waker::noop());
-            assert!(first.poll(&mut context).is_pending());
-            assert!(waiting.as_mut().poll(&mut context).is_pending());
-        }
-        assert_eq!(waiting.await.0, "1".repeat(1000));
-    }
-
-    #[tokio::test]
-    async fn connections_that_read_the_oldest_pages_are_closed_when_memory_is_short() {
-        let client = Client::new(3500);
-        let ((page, first), shared) = tokio::join!(client.get(TEXT), client.get(TEXT));
-        let second = client.get(TEXT).await;
-        let third = client.get(TEXT).await;
-        let are_closed = || [&first, &shared.1, &second.1, &third.1].map(CancellationToken::is_cancelled);
-        assert_eq!(are_closed(), [false; 4]);
-        // The fourth page exceeds the limit.
-        let fourth = client.get(TEXT).await;
-        assert_eq!(are_closed(), [true, true, false, false]);
-        // What is read needs no memory.
-        drop((page, shared.0, second.0, third.0));
-        drop(client.get(TEXT).await.0);
-        assert!(!second.1.is_cancelled() && !third.1.is_cancelled() && !fourth.1.is_cancelled());
-    }
-}
+mod tests;
