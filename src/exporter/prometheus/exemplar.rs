@@ -8,10 +8,10 @@ use crate::exporter::{
     trace_ids::{SAMPLED, Traceparent, trace_id},
 };
 
-/// The exemplar of an event's value, if the event has a correlation id, a `traceparent` or a `trace_id` in its
-/// metadata, and the caller has not decided against sampling. The trace id is the one that the OTLP exporter
-/// would use for this event alone: what only the start of the operation says is not known here. The span id
-/// is known only from the metadata or a `traceparent`; otherwise it is zero.
+/// The exemplar of an event's value, if the event has a correlation id, or a `traceparent` or a `trace_id` in
+/// its metadata, and the caller has not decided against sampling. The trace id is the one that the OTLP
+/// exporter would use for this event alone: what only the start of the operation says is not known here. The
+/// span id is known only from the metadata or a `traceparent`; otherwise it is zero.
 pub fn of(event: &Event, value: f64) -> Option<Exemplar> {
     let id = &event.event.correlation_id;
     let context = TraceContext::of(event);
