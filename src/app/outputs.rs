@@ -32,7 +32,7 @@ pub(super) struct Outputs {
 /// How the outputs ended.
 pub(super) struct Drained {
     pub(super) losses: Vec<(&'static str, Loss)>,
-    /// Why some had not drained, if there were any.
+    /// Why the drain ended before all had delivered everything, if it did.
     pub(super) cut: Option<&'static str>,
     pub(super) deadline: Option<Instant>,
 }
@@ -73,6 +73,8 @@ impl Outputs {
         }
         shutdown.cancel();
         drained.wait_for(server, false, pin!(until(deadline, &drain_end))).await;
+        // An exporter that was told of the end may have drained in time.
+        drained.cut = drained.cut.or(drain_end.reason());
         drained
     }
 }

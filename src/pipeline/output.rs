@@ -85,11 +85,16 @@ impl DrainEnd {
         self.token.cancel();
     }
 
+    /// Why it has ended, if it has.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.reason.get().copied()
+    }
+
     /// Waits for the end and returns its reason.
     pub async fn ended(&self) -> &'static str {
         self.token.cancelled().await;
-        // The reason is set before the token is cancelled.
-        self.reason.get().copied().unwrap_or_default()
+        // It is set before the token is cancelled.
+        self.reason().unwrap_or_default()
     }
 }
 

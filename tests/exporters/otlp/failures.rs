@@ -294,6 +294,7 @@ fn what_is_left_of_a_burst_at_the_end_of_the_drain_is_counted() {
         let spans = count("spans_failed") + count("spans_dropped");
         let lost = |what: &str| {
             let stderr = finished.stderr();
+            assert!(!stderr.contains("ended early"), "{stderr}");
             let own = stderr.lines().filter_map(|line| line.strip_prefix("telemetry-sidecar: otlp: "));
             let counts = own.filter_map(|line| line.split_once(what)?.0.parse::<u64>().ok());
             counts.sum::<u64>()
