@@ -41,7 +41,10 @@ impl<'a> Given<'a> {
         let parent = span.parent.filter(|_| !span.nests).map(|parent| parent.span_id);
         match key {
             "correlation_id" | "tracestate" => true,
-            "traceparent" => context.traceparent.is_some() || is_none(value),
+            "traceparent" => {
+                let is_same = |trace_id| trace_id == span.context.trace_id;
+                context.traceparent.is_some_and(|caller| is_same(caller.parent.trace_id)) || is_none(value)
+            }
             "trace_id" => context.trace_id == Some(span.context.trace_id) || is_none(value),
             "span_id" => context.span_id == Some(span.context.span_id) || is_none(value),
             "parent_span_id" => context.parent_span_id.is_some_and(|id| Some(id) == parent) || is_none(value),

@@ -196,6 +196,13 @@ impl OpenSpans {
         self.spans.get_mut(&number)
     }
 
+    /// Counts a child of a span, if there is one.
+    pub fn add_child(&mut self, number: Option<Number>) {
+        if let Some(parent) = number.and_then(|number| self.spans.get_mut(&number)) {
+            parent.children = parent.children.saturating_add(1);
+        }
+    }
+
     /// The spans of a correlation id, the latest first.
     pub fn of(&self, correlation: Correlation) -> impl Iterator<Item = (Number, &Open)> {
         let numbers = self.groups.get(&correlation).map(Group::latest).unwrap_or_default();

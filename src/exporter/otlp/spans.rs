@@ -18,7 +18,8 @@
 //! # Ids
 //!
 //! Ids in the metadata are taken as they are ([`trace_context`](crate::exporter::trace_context)). The start's
-//! count; an end can only add a parent.
+//! count; an end can only add a parent: its `traceparent` only one in the same trace, otherwise it stays an
+//! attribute.
 //!
 //! # Which span is the parent
 //!
@@ -35,7 +36,8 @@
 //! # Sampling
 //!
 //! A `traceparent` whose caller has decided against sampling makes an unsampled span, and so are all spans
-//! below it, also those that start after its end and name it. They take part in all of the above, but they
+//! below it, also those that start after its end and name it. If the start gave no context, the end's
+//! `traceparent` decides, unless a span below was sent before. They take part in all of the above, but they
 //! are not sent, and exemplars do not point at them.
 
 use super::proto::{
@@ -207,12 +209,12 @@ impl Spans {
         if !started {
             self.open.add_ended(&span);
         }
-        let mut finished = self.finished(span, end_ns);
-        finished.span.status = status;
         if context.is_none() {
             self.counts.unsampled += 1;
             return None;
         }
+        let mut finished = self.finished(span, end_ns);
+        finished.span.status = status;
         if finished.adoptable && !started {
             queue.adopt(&finished);
         }
@@ -239,7 +241,8 @@ impl Spans {
         let waited = now.saturating_duration_since(span.seen).as_nanos();
         let waited_ns = u64::try_from(waited).unwrap_or(u64::MAX);
         let end_ns = span.start_ns.saturating_add(waited_ns).max(self.last_ns);
-        queue.push(self.finished(span, end_ns));
+        let finished = self.finished(span, end_ns);
+        queue.push(finished);
     }
 
     /// The parent of a span that ends now.
@@ -252,8 +255,9 @@ impl Spans {
     }
 
     /// The message of a span with its end and its parent.
-    fn finished(&self, span: Open, end_ns: u64) -> Finished {
+    fn finished(&mut self, span: Open, end_ns: u64) -> Finished {
         let parent = self.parent(&span);
+        self.open.add_child(span.around);
         // Without a parent there is no remote one either.
         let remoteness = match parent.map_or(Some(false), |parent| parent.is_remote) {
             Some(true) => SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32,

@@ -67,6 +67,8 @@ pub struct Open {
     pub around: Option<Number>,
     /// Whether a span that enclosed it has ended: another one may be the innermost now.
     pub outlived_one: bool,
+    /// How many spans name it as their parent, or were sent and are within it.
+    pub children: u32,
     /// Operations that ended in the meantime and had started before.
     pub overlaps: Overlaps,
     /// The trace flags.

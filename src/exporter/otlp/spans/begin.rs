@@ -45,6 +45,9 @@ impl Spans {
         let flags = above.as_ref().map(|above| above.flags).or(caller.map(|caller| caller.flags));
         let serves_caller = above.is_none() && parent.is_some_and(|parent| parent.is_remote == Some(true));
         let inherited_state = || above.and_then(|above| above.trace_state);
+        if context.parent_span_id.is_some() {
+            self.open.add_child(number);
+        }
         Open {
             operation: operation.into(),
             identity,
@@ -55,6 +58,7 @@ impl Spans {
             nests,
             around: number,
             outlived_one: false,
+            children: 0,
             overlaps: Overlaps::default(),
             flags: flags.unwrap_or(SAMPLED),
             trace_state: context.tracestate.map(Into::into).or_else(inherited_state),

@@ -1,12 +1,12 @@
 //! Which open span an event belongs to, and which one is the parent of another.
 
-use super::{Spans, sampled};
+use super::{Spans, is_sampled, sampled};
 use crate::exporter::{
     event::{Event, cut},
     otlp::{
         attributes::{Attributes, MAX_NAME_BYTES},
         convert::{span_event, time_ns},
-        metadata::{Given, agrees, fingerprints},
+        metadata::{Given, Kind, agrees, fingerprints},
         started::{Correlation, Number, Open, Parent},
     },
     trace_ids::Context,
@@ -65,7 +65,7 @@ impl Spans {
         ranked.min_by_key(|(rank, _)| *rank).map(|(_, number)| number)
     }
 
-    /// Decides about the parent of a span that is about to end.
+    /// Decides about the parent of a span that is about to end, and whether it is sampled.
     pub(super) fn settle(&mut self, number: Number, given: &Given) {
         let Some(span) = self.open.get(number) else { return };
         let Open { identity, correlation, start_ns, context, flags, .. } = *span;
@@ -80,15 +80,29 @@ impl Spans {
                 other.start_ns <= start_ns && is_same_trace
             })
         } else {
-            return;
+            span.around
         };
         let find_ended = |id| self.open.find_ended(id, correlation, Some(context.trace_id));
-        let is_known = around.is_some() || given_parent.and_then(find_ended).is_some();
+        let is_known = given_parent.is_some_and(|id| around.is_some() || find_ended(id).is_some());
+        let caller = given.context.traceparent.filter(|_| is_open_question && !is_known);
         let Some(span) = self.open.get_mut(number) else { return };
         span.around = around;
         if let Some(span_id) = given_parent {
             span.nests = false;
             span.parent = Some(Parent { span_id, is_remote: is_known.then_some(false) });
+        }
+        let Some(caller) = caller else { return };
+        if !is_sampled(caller.flags) {
+            // What was sent keeps its parent.
+            span.flags = if span.children > 0 { span.flags } else { caller.flags };
+        } else if span.around.is_none()
+            && span.parent.is_none()
+            && caller.parent.trace_id == context.trace_id
+            && caller.parent.span_id != context.span_id
+        {
+            span.nests = false;
+            span.parent = Some(Parent { span_id: caller.parent.span_id, is_remote: Some(true) });
+            span.kind = Kind::Server;
         }
     }
 }

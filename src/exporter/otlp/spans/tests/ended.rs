@@ -1,4 +1,4 @@
-//! Children of spans that have ended.
+//! Children of spans that have ended, and contexts that only an end has.
 
 use super::{
     given::{UNSAMPLED, kind},
@@ -71,4 +71,56 @@ fn the_latest_2000_ended_spans_are_remembered() {
     };
     assert_eq!([trace_below(2), trace_below(2001)], [traces[1], traces[2000]]);
     assert_ne!(trace_below(1), traces[0]);
+}
+
+#[test]
+fn a_traceparent_that_only_the_end_has_decides_about_sampling() {
+    let mut spans = Spans::new(options(false));
+    let mut queue = Queue::new(10, false);
+    let mut take = |event: TelemetryEvent| spans.take(&event.into(), Instant::now(), &mut queue).is_some();
+    let unsampled = |event: TelemetryEvent| event.saying("traceparent", UNSAMPLED);
+    assert!(take(event("a.start", 1, "c")));
+    assert!(!take(unsampled(event("a.stop", 2, "c"))));
+    // The start's parent counts.
+    assert!(take(event("b.start", 3, "c").saying("parent_span_id", "00000000000000aa")));
+    assert!(take(unsampled(event("b.stop", 4, "c"))));
+    assert!(take(event("c.start", 5, "c").saying("traceparent", REMOTE)));
+    assert!(take(unsampled(event("c.stop", 6, "c"))));
+    // What is within a span may be unsampled like it, or was sent and keeps it as its parent.
+    for (inner, is_sampled) in
+        [(unsampled(event("in.stop", 8, "d")), false), (event("in.stop", 8, "d"), true)]
+    {
+        take(event("d.start", 7, "d"));
+        take(event("in.start", 7, "d"));
+        assert_eq!([take(inner), take(unsampled(event("d.stop", 9, "d")))], [is_sampled; 2]);
+    }
+    assert_eq!(spans.take_counts(), Counts { unsampled: 3, ..Counts::default() });
+    let spans = queue.take(10, usize::MAX);
+    let names: Vec<_> = spans.iter().map(|span| span.name.as_str()).collect();
+    assert_eq!((names, parent(&spans[2..], "in")), (vec!["b", "c", "in", "d"], Some("d")));
+    assert_eq!(text(&spans[0], "traceparent"), Some(UNSAMPLED));
+}
+
+#[test]
+fn a_traceparent_that_only_the_end_has_is_the_parent_in_its_trace_or_an_attribute() {
+    let remote = |event: TelemetryEvent| event.saying("traceparent", REMOTE);
+    let trace = &REMOTE[3..35];
+    let events = [
+        event("served.start", 1, trace),
+        event("inner.start", 2, trace),
+        remote(event("inner.stop", 3, trace)),
+        remote(event("served.stop", 4, trace)),
+        event("elsewhere.start", 5, "c"),
+        remote(event("elsewhere.stop", 6, "c")),
+    ];
+    let spans = spans_of(false, events);
+    let known = |name| {
+        let span = named(&spans, name);
+        (span.parent_span_id.clone(), span.flags, kind(&spans, name), text(span, "traceparent"))
+    };
+    let callers = 0xb7ad_6b71_6920_3331_u64.to_be_bytes().to_vec();
+    let served = named(&spans, "served").span_id.clone();
+    assert_eq!(known("served"), (callers, 0x301, SpanKind::Server, None));
+    assert_eq!(known("inner"), (served, 0x101, SpanKind::Internal, None));
+    assert_eq!(known("elsewhere"), (vec![], 0x101, SpanKind::Internal, Some(REMOTE)));
 }
