@@ -278,8 +278,8 @@ fn a_signal_ends_the_drain_and_the_losses_are_reported() {
     expect_counters(&finished, &[("spans_failed", 1), ("points_failed", 4)]);
 }
 
-/// Spans of a burst that the exporter has not even read when the drain ends are in one of the counters, and in a
-/// line about losses.
+/// Spans of a burst that the exporter has not even read when the drain ends are in one of the counters, and
+/// in a line about losses.
 #[test]
 fn what_is_left_of_a_burst_at_the_end_of_the_drain_is_counted() {
     const SPANS: u64 = 10_000;
