@@ -50,6 +50,7 @@ pub mod convert;
 pub mod ended;
 pub mod endpoint;
 pub mod environment;
+pub mod exact;
 pub mod group;
 pub mod metadata;
 pub mod metrics;

@@ -6,7 +6,9 @@
 
 use super::{
     ended::{Ended, EndedSpans},
+    exact::{ByMetadata, hash},
     group::{Group, Overlaps},
+    metadata::{Fingerprint, agrees},
     proto::trace::v1::span,
     started::{Correlation, Number, Open, Parent},
 };
@@ -48,6 +50,7 @@ pub struct OpenSpans {
     spans: BTreeMap<Number, Open>,
     groups: HashMap<Correlation, Group>,
     by_id: HashMap<(Scope, SpanId), Number>,
+    by_metadata: ByMetadata,
     ended: EndedSpans,
     next: Number,
     /// Spans with lower numbers were given up: that is always the oldest one.
@@ -65,6 +68,7 @@ impl OpenSpans {
             spans: BTreeMap::new(),
             groups: HashMap::new(),
             by_id: HashMap::new(),
+            by_metadata: ByMetadata::default(),
             ended: EndedSpans::default(),
             next: 0,
             first_open: 0,
@@ -81,6 +85,7 @@ impl OpenSpans {
         self.open_bytes += span.memory();
         self.groups.entry(span.correlation).or_default().numbers.push(self.next);
         self.by_id.extend(keys(&span).into_iter().flatten().map(|key| (key, self.next)));
+        self.by_metadata.insert(self.next, &span);
         self.spans.insert(self.next, span);
         self.next += 1;
     }
@@ -162,6 +167,7 @@ impl OpenSpans {
             self.open -= 1;
             self.open_bytes -= span.memory();
         }
+        self.by_metadata.remove(number, &span);
         self.ended.add(&span);
         for key in keys(&span).into_iter().flatten() {
             // A later span may have the same id.
@@ -207,6 +213,21 @@ impl OpenSpans {
     pub fn of(&self, correlation: Correlation) -> impl Iterator<Item = (Number, &Open)> {
         let numbers = self.groups.get(&correlation).map(Group::latest).unwrap_or_default();
         numbers.iter().rev().filter_map(|number| Some((*number, self.spans.get(number)?)))
+    }
+
+    /// Of the spans with exactly this metadata that fit, the one whose start is nearest to a time.
+    pub fn nearest_with_metadata(
+        &self,
+        (correlation, operation, metadata): (Correlation, &str, &[Fingerprint]),
+        start_ns: u64,
+        fits: impl Fn(&Open) -> bool,
+    ) -> Option<Number> {
+        let hash = hash(correlation, operation, metadata);
+        let is_equal = |span: &Open| span.correlation == correlation && *span.operation == *operation;
+        self.by_metadata.nearest(hash, start_ns, |number| {
+            let span = self.spans.get(&number).filter(|span| is_equal(span) && fits(span));
+            span.is_some_and(|span| agrees(&span.metadata, metadata) == Some(true))
+        })
     }
 
     /// The innermost span that another one may be within: see [`Group::enclosing`].

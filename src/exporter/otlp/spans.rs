@@ -5,7 +5,8 @@
 //! One with the same `span_id` in its metadata, in the same trace or of the same correlation id. Otherwise
 //! they have the same operation and correlation id, and their metadata does not conflict (metadata that
 //! describes an error is ignored). Of several such starts one with exactly the end's metadata is preferred,
-//! then the one nearest to the end's time minus its duration or, without a duration, the latest.
+//! then the one nearest to the end's time minus its duration or, without a duration, the latest. Starts with
+//! other metadata are searched among the latest ones of the correlation id only ([`group`](super::group)).
 //!
 //! An end without a start becomes a span of its duration. A span lasts from its start for the measured
 //! duration: clocks may have been set in between. Without one the timestamps count.

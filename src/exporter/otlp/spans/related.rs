@@ -56,13 +56,15 @@ impl Spans {
             return Some(number);
         }
         let metadata = fingerprints(event);
-        let same = self.open.of(correlation).filter(|(_, span)| is_same(span));
-        let others_excluded = same.filter(|(_, span)| context.span_id.is_none() || !span.has_given_id);
-        let ranked = others_excluded.filter_map(|(number, span)| {
-            let differs = !agrees(&span.metadata, &metadata)?;
-            Some(((differs, span.start_ns.abs_diff(expected_ns)), number))
-        });
-        ranked.min_by_key(|(rank, _)| *rank).map(|(_, number)| number)
+        let is_other = |span: &Open| context.span_id.is_some() && span.has_given_id;
+        let key = (correlation, operation, &*metadata);
+        let exact = self.open.nearest_with_metadata(key, expected_ns, |span| !is_other(span));
+        exact.or_else(|| {
+            let same = self.open.of(correlation).filter(|(_, span)| is_same(span) && !is_other(span));
+            let agreeing = same.filter(|(_, span)| agrees(&span.metadata, &metadata).is_some());
+            let nearest = agreeing.min_by_key(|(_, span)| span.start_ns.abs_diff(expected_ns));
+            nearest.map(|(number, _)| number)
+        })
     }
 
     /// Decides about the parent of a span that is about to end, and whether it is sampled.

@@ -139,3 +139,25 @@ fn what_remains_of_spans_that_were_given_up_is_bounded() {
     let all = queue.take(1000, usize::MAX);
     assert_eq!(named(&all, "inner").parent_span_id, outer.span_id);
 }
+
+#[test]
+fn an_end_finds_a_start_with_the_same_metadata_among_very_many() {
+    for (correlation, has_metadata) in [("", true), ("c", true), ("c", false)] {
+        let task = |phase, at, n: i64| {
+            let event = event(&format!("task.{phase}"), at, correlation);
+            if has_metadata { event.saying("task", &n.to_string()) } else { event }
+        };
+        let starts = (0..1500).map(|n| task("start", n, n));
+        let ends = (0..1500).map(|n| task("stop", 5000 + n, n).took(5000));
+        let mut spans = Spans::new(options(true));
+        let mut queue = Queue::new(10_000, false);
+        for event in starts.chain(ends) {
+            spans.take(&event.into(), Instant::now(), &mut queue);
+        }
+        spans.close(Instant::now(), &mut queue);
+        let spans = queue.take(usize::MAX, usize::MAX);
+        let expected = (0..1500).map(|start| (start, start + 5000));
+        assert!(spans.iter().map(times).eq(expected), "{correlation:?} {has_metadata}");
+        assert!(!spans.iter().any(is_incomplete));
+    }
+}
