@@ -58,6 +58,8 @@ async fn round(mut rng: Rng) {
     let sidecar = Sidecar::command(&[
         "--ready-file",
         "{dir}/ready",
+        // No lines about losses: what is compared is the worker's output alone.
+        "-q",
         "--embedded",
         embedded,
         "--queue-capacity",
