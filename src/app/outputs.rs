@@ -34,6 +34,7 @@ pub(super) struct Drained {
     pub(super) losses: Vec<(&'static str, Loss)>,
     /// Why the drain ended before all had delivered everything, if it did.
     pub(super) cut: Option<&'static str>,
+    /// Until when a recording may still be written.
     pub(super) deadline: Option<Instant>,
 }
 
@@ -75,6 +76,9 @@ impl Outputs {
         drained.wait_for(server, false, pin!(until(deadline, &drain_end))).await;
         // An exporter that was told of the end may have drained in time.
         drained.cut = drained.cut.or(drain_end.reason());
+        if drained.cut == Some(ENDED_BY_SIGNAL) {
+            drained.deadline = Some(Instant::now());
+        }
         drained
     }
 }
