@@ -1,7 +1,5 @@
 //! The options of StatsD, and what they come to. Variables of Datadog and StatsD have the rest
-//! ([`environment`]).
-//!
-//! [`environment`]: super::environment
+//! (`environment`).
 
 use super::target::Target;
 use crate::{
