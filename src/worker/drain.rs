@@ -85,16 +85,17 @@ impl<'a> DrainSignals<'a> {
             let Some(signal) = event.ending() else { continue };
             let window = if self.exit == Exit::Signal(signal.0) { AFTER_DEATH } else { AFTER_EXIT };
             if self.received & bit(signal) == 0 && now < self.began + window {
-                self.undecided.push((signal, now + GROUP_SPREAD));
+                // Without a witness that stays unknown. It ends the drain, but leaves it some time.
+                let spread = if self.witness.is_some() { GROUP_SPREAD } else { AFTER_DEATH };
+                self.undecided.push((signal, now + spread));
             } else {
                 self.is_ended = true;
             }
             self.received |= bit(signal);
         }
         if !self.undecided.is_empty() {
-            // The unit's signal reaches the witness as well. Without a witness it is taken for that: the
-            // drain ends soon in any case.
-            let seen = self.witness.as_ref().map_or(Mask::MAX, |witness| witness.pending() | self.discarded);
+            // The unit's signal reaches the witness as well.
+            let seen = self.witness.as_ref().map_or(0, |witness| witness.pending() | self.discarded);
             self.undecided.retain(|(signal, deadline)| {
                 let is_units = seen & bit(*signal) != 0;
                 self.is_ended |= !is_units && now >= *deadline;

@@ -139,6 +139,20 @@ class Helpers(Case):
         self.assertEqual(counter.end(), 7)
 
     @row("what the wrapper has beside it may be killed")
+    def test_end_of_the_linger_without_the_witness(self):
+        """Whether a signal right after the worker's end was the unit's cannot be known then. It ends the wait."""
+        prefix = [SIDECAR, "-q", "--linger", "600s", "--"]
+        run = self.start(inline("report(pid=os.getpid()); wait_for('end')"), prefix=prefix)
+        pid = run.fact("pid")
+        witness = self.witness(run)
+        os.kill(witness, signal.SIGKILL)
+        wait_until("the witness's end", lambda: not Path(f"/proc/{witness}").exists())
+        run.release("end")
+        wait_until("the worker's end", lambda: not Path(f"/proc/{pid}").exists())
+        run.kill(signal.SIGTERM)
+        self.assertEqual(run.wait(), 0)
+
+    @row("what the wrapper has beside it may be killed")
     def test_stopped_witness(self):
         counter = self.start(None, Counter)
         witness = self.witness(counter)
