@@ -12,7 +12,7 @@ use std::{
 };
 
 /// How long the reading thread may take to report after a signal. It needs a fraction of this.
-const REPORTING: Duration = Duration::from_millis(500);
+const REPORTING: Duration = Duration::from_millis(750);
 
 /// The signals during the drain. The descriptor is readable when one has come.
 pub(super) trait EndSignals: AsFd {

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How long exporters may take to count what they have not delivered, after the end of the drain. A quarter
 /// of the drain timeout at most is reserved for it. It is used up only by an exporter that hangs.
-const COUNTING: Duration = Duration::from_millis(250);
+const COUNTING: Duration = Duration::from_millis(500);
 
 /// Everything that carries events out of the hub.
 pub(super) struct Outputs {

@@ -76,6 +76,8 @@ async fn what_nobody_has_subscribed_to_is_not_lost() {
     let mut sidecar = Sidecar::wrap_echo(&["--queue-capacity", "10", "--export-jsonl", "{dir}/events"]);
     // One that leaves by itself loses nothing, either.
     drop(sidecar.subscribe().await);
+    let has_left = |status: &Status| status.subscribers.is_empty();
+    wait_for("the subscriber to leave", async || sidecar.status().await, has_left).await;
     for count in 0..1_000 {
         sidecar.write(line("a", count, ""));
     }
