@@ -46,7 +46,7 @@ use control::{Control, Controls};
 use event::{
     batch::{Batch, BatchBuilder, Event},
     frame::PREFIX_BYTES,
-    stats::StreamStats,
+    stats::{StreamStats, UpstreamStats},
 };
 use hub::{ConsumerOptions, Hub, Limits, Subscription, WhenFull};
 use loom::thread::{self, Thread};
@@ -203,6 +203,27 @@ fn consumers_may_register_and_change_controls_while_a_batch_is_evaluated() {
         assert_eq!((rest(&subscriber), rest(&exporter)), (3, 3));
         publisher.join().unwrap();
         assert_balanced(&hub);
+    });
+}
+
+#[test]
+fn sources_may_publish_at_the_same_time_while_a_subscriber_registers() {
+    every_order(|| {
+        let start = Controls::default().changed(deny_others()).unwrap();
+        let hub = Hub::new(start, limits(10));
+        let line = StreamStats { telemetry_lines: 1, decoded: 1, ..StreamStats::default() };
+        let messages = UpstreamStats { messages: 2, events: 2, ..UpstreamStats::default() };
+        let [reading, receiving] = [Arc::clone(&hub), Arc::clone(&hub)];
+        let reading = thread::spawn(move || reading.publish(batch(1), &line));
+        let receiving = thread::spawn(move || receiving.publish(batch(2), &messages));
+        let subscriber = hub.subscribe("");
+        reading.join().unwrap();
+        receiving.join().unwrap();
+        hub.close();
+        assert_eq!(rest(&subscriber), 3);
+        assert_balanced(&hub);
+        let sources = hub.snapshot().sources;
+        assert_eq!((sources.stream, sources.upstream), (line, Some(messages)));
     });
 }
 

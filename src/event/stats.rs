@@ -1,12 +1,14 @@
 //! Plain counters. Each is owned by one thread and copied under the hub's lock.
 //!
-//! Invariants, checked by [`StreamStats::balances`] and [`ConsumerStats::balances`], and by tests while the
+//! Invariants, checked by [`SourceStats::balances`] and [`ConsumerStats::balances`], and by tests while the
 //! program runs:
 //!
 //! ```text
 //! bytes_read       = bytes_passed + bytes_removed + bytes_dropped + bytes_held
 //! telemetry_lines  = decoded + malformed + oversized
 //! embedded_markers = embedded + embedded_malformed
+//! messages         = events + malformed + oversized      (of the worker's own stream)
+//! events           = decoded + embedded + upstream events
 //! offered          = delivered + disabled + filtered + sampled_out + dropped + abandoned + queued
 //! accepted         = replayed + dropped + waiting
 //! ```
@@ -103,7 +105,7 @@ pub struct StreamStats {
 }
 
 impl StreamStats {
-    /// All events.
+    /// The events that were on stderr.
     pub fn events(&self) -> u64 {
         self.decoded + self.embedded
     }
@@ -113,6 +115,65 @@ impl StreamStats {
         self.bytes_read == self.bytes_passed + self.bytes_removed + self.bytes_dropped + self.bytes_held
             && self.telemetry_lines == self.decoded + self.malformed.total() + self.oversized
             && self.embedded_markers == self.embedded + self.embedded_malformed
+    }
+}
+
+/// Counters of the telemetry stream that the worker serves itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UpstreamStats {
+    /// Messages received.
+    pub messages: u64,
+    /// Messages that became events.
+    pub events: u64,
+    /// Messages that are compressed, are not a `TelemetryEvent`, or have no name.
+    pub malformed: u64,
+    /// Messages that are too long.
+    pub oversized: u64,
+}
+
+impl UpstreamStats {
+    /// Whether every message is accounted for.
+    pub fn balances(&self) -> bool {
+        self.messages == self.events + self.malformed + self.oversized
+    }
+}
+
+/// The counters of every source of events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceStats {
+    /// The worker's stderr, or a recording of it.
+    pub stream: StreamStats,
+    /// The worker's own telemetry stream; none if it has not been opened.
+    pub upstream: Option<UpstreamStats>,
+}
+
+impl SourceStats {
+    /// The events of all sources.
+    pub fn events(&self) -> u64 {
+        self.stream.events() + self.upstream.map_or(0, |upstream| upstream.events)
+    }
+
+    /// Whether every byte, line, marker and message is accounted for.
+    pub fn balances(&self) -> bool {
+        self.stream.balances() && self.upstream.is_none_or(|upstream| upstream.balances())
+    }
+}
+
+/// The counters of one source. Each source publishes from its own thread and replaces only its own counters.
+pub trait Source {
+    /// Replaces the counters of this source.
+    fn store(&self, all: &mut SourceStats);
+}
+
+impl Source for StreamStats {
+    fn store(&self, all: &mut SourceStats) {
+        all.stream = *self;
+    }
+}
+
+impl Source for UpstreamStats {
+    fn store(&self, all: &mut SourceStats) {
+        all.upstream = Some(*self);
     }
 }
 

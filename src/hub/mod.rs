@@ -1,9 +1,9 @@
 //! Fan-out: every event goes to every consumer, each with its own controls and its own bounded queue.
 //!
-//! The hub knows neither gRPC nor exporters. A publisher passes whole batches in; consumers take chunks of
-//! encoded frames and are woken when there are new ones. All counters are behind one lock that is taken once
-//! for a batch or a chunk, so a [`Snapshot`] is always that of a batch boundary, and it balances.
-//!
+//! The hub knows neither gRPC nor exporters. Publishers, each with its own thread, pass whole batches in;
+//! consumers take chunks of encoded frames and are woken when there are new ones. All counters are behind one
+//! lock that is taken once for a batch or a chunk, so a [`Snapshot`] is always that of a batch boundary, and
+//! it balances.
 //! Events that arrive while no consumer that takes the backlog is registered wait for the next one, as many
 //! as one queue holds, the newest. A subscription has an [`Opening`]: it collects controls first, and is
 //! offered the backlog by these.
@@ -51,7 +51,7 @@ use crate::{
     control::Controls,
     event::{
         batch::Batch,
-        stats::{ConsumerStats, StreamStats},
+        stats::{ConsumerStats, Source},
     },
     system::sync::{Condvar, Mutex, MutexGuard, Notify},
 };
@@ -145,16 +145,16 @@ impl Hub {
         self.open(name).begin()
     }
 
-    /// Publishes a batch, with the counters of the stream up to it. It never waits for room: full queues drop
-    /// events.
-    pub fn publish(&self, batch: Batch, stream: &StreamStats) {
+    /// Publishes a batch of a source, with the counters of the source up to it. It never waits for room: full
+    /// queues drop events.
+    pub fn publish(&self, batch: Batch, source: &dyn Source) {
         if batch.is_empty() {
-            return self.account(stream);
+            return self.account(source);
         }
         let events = 0..batch.len();
         let batch = Arc::new(batch);
         let (plan, mut state) = Plan::make(self.lock(), || self.lock(), &batch, &events);
-        state.stream = *stream;
+        source.store(&mut state.sources);
         state.offer(&batch, events, &plan);
         wake(state);
     }
@@ -169,12 +169,12 @@ impl Hub {
         &self,
         batch: &Arc<Batch>,
         events: Range<usize>,
-        stream: &StreamStats,
+        source: &dyn Source,
         need_subscriber: bool,
         idle: &mut dyn FnMut(),
     ) {
         let mut state = self.lock();
-        state.stream = *stream;
+        source.store(&mut state.sources);
         let (mut next, mut plan) = (events.start, None);
         // Whether the plan was made for the next event. Then that event is offered even if controls have
         // changed again.
@@ -218,9 +218,9 @@ impl Hub {
         state
     }
 
-    /// Updates the counters of the stream: bytes that were held were passed on.
-    pub fn account(&self, stream: &StreamStats) {
-        self.lock().stream = *stream;
+    /// Updates the counters of a source without an event.
+    pub fn account(&self, source: &dyn Source) {
+        source.store(&mut self.lock().sources);
     }
 
     /// Waits until this many subscribers are registered. `idle` is called several times a second meanwhile.

@@ -1,13 +1,13 @@
 //! The hub's counters at one moment.
 
-use crate::event::stats::{BacklogStats, ConsumerStats, StreamStats};
+use crate::event::stats::{BacklogStats, ConsumerStats, SourceStats};
 use std::fmt;
 
 /// Everything the hub counts, at a batch boundary.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The worker's stderr.
-    pub stream: StreamStats,
+    /// Where events come from.
+    pub sources: SourceStats,
     /// Events that wait for a subscriber.
     pub backlog: BacklogStats,
     /// The consumers registered now that do not stay after leaving, by time of registration.
@@ -43,7 +43,7 @@ impl Snapshot {
     /// Whether every byte, line and event is accounted for.
     pub fn balances(&self) -> bool {
         let consumers = self.subscribers.iter().chain(&self.exporters);
-        self.stream.balances()
+        self.sources.balances()
             && self.backlog.balances()
             && self.disconnected.balances()
             && consumers.map(|consumer| &consumer.stats).all(ConsumerStats::balances)

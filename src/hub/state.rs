@@ -11,14 +11,14 @@ use crate::{
     control::Controls,
     event::{
         batch::{Batch, Frames},
-        stats::{BacklogStats, ConsumerStats, StreamStats},
+        stats::{BacklogStats, ConsumerStats, SourceStats},
     },
 };
 use std::{mem, ops::Range, sync::Arc, task::Waker};
 
 #[derive(Debug)]
 pub(super) struct State {
-    pub(super) stream: StreamStats,
+    pub(super) sources: SourceStats,
     /// The memory of the backlog and all queues.
     pool: Arc<Pool>,
     backlog_limits: Limits,
@@ -50,7 +50,7 @@ impl State {
         let pool = Pool::new(total_bytes);
         let backlog_limits = Limits { when_full: WhenFull::DropOldest, ..limits };
         Self {
-            stream: StreamStats::default(),
+            sources: SourceStats::default(),
             backlog_limits,
             backlog: Queue::new(backlog_limits, &pool),
             pool,
@@ -71,7 +71,7 @@ impl State {
     pub(super) fn snapshot(&self) -> Snapshot {
         let stay = |consumer: &&Consumer| consumer.options.stays_after_leaving;
         Snapshot {
-            stream: self.stream,
+            sources: self.sources,
             backlog: BacklogStats { waiting: self.backlog.len() as u64, ..self.backlog_stats },
             subscribers: self
                 .consumers

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::{
-    event::stats::{ConsumerStats, Malformed, StreamStats},
+    event::stats::{ConsumerStats, Malformed, SourceStats, StreamStats, UpstreamStats},
     hub::Snapshot,
     system::value::counted,
 };
@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 
 /// All counters in one line.
 pub fn summary(report: &Report) -> String {
-    let Snapshot { stream, backlog, exporters, .. } = &report.hub;
+    let Snapshot { sources, backlog, exporters, .. } = &report.hub;
+    let SourceStats { stream, upstream } = sources;
     let mut line = String::new();
     let StreamStats { bytes_read, bytes_passed, bytes_removed, bytes_dropped, bytes_held, .. } = stream;
     let _ = write!(
@@ -25,14 +26,25 @@ pub fn summary(report: &Report) -> String {
     );
     let _ = write!(
         line,
-        "; events {} = decoded {} + embedded {}; embedded markers {} = embedded {} + malformed {}",
-        stream.events(),
+        "; events {} = decoded {} + embedded {}",
+        sources.events(),
         stream.decoded,
-        stream.embedded,
-        stream.embedded_markers,
-        stream.embedded,
-        stream.embedded_malformed
+        stream.embedded
     );
+    if let Some(upstream) = upstream {
+        let _ = write!(line, " + upstream {}", upstream.events);
+    }
+    let _ = write!(
+        line,
+        "; embedded markers {} = embedded {} + malformed {}",
+        stream.embedded_markers, stream.embedded, stream.embedded_malformed
+    );
+    if let Some(UpstreamStats { messages, events, malformed, oversized }) = upstream {
+        let _ = write!(
+            line,
+            "; upstream messages {messages} = events {events} + malformed {malformed} + oversized {oversized}"
+        );
+    }
     let _ = write!(line, "; subscribers {}: {}", report.subscriber_count, outcomes(&report.subscribers));
     for exporter in exporters {
         let _ = write!(line, "; {}: {}", exporter.name, outcomes(&exporter.stats));
@@ -55,7 +67,7 @@ pub fn summary(report: &Report) -> String {
 
 /// What a replay has served, in a line.
 pub fn served(report: &Report) -> String {
-    let events = report.hub.stream.events();
+    let events = report.hub.sources.events();
     let mut line = format!("{}; {}: ", counted(events, "event"), subscribers(report.subscriber_count));
     line.push_str(&served_to(&report.subscribers));
     for exporter in &report.hub.exporters {
@@ -102,8 +114,8 @@ pub fn rejected(stream: &StreamStats) -> Option<String> {
 
 /// Why a replay for which this many subscribers were `wanted` has not ended yet.
 pub fn unfinished(report: &Report, wanted: usize) -> String {
-    let Snapshot { stream, backlog, subscribers: present, exporters, .. } = &report.hub;
-    if stream.events() == 0 && present.len() < wanted {
+    let Snapshot { sources, backlog, subscribers: present, exporters, .. } = &report.hub;
+    if sources.events() == 0 && present.len() < wanted {
         return format!("{} of {} came", present.len(), subscribers(wanted as u64));
     }
     let queued = present.iter().chain(exporters).map(|consumer| consumer.stats.queued);
@@ -117,7 +129,7 @@ pub fn unfinished(report: &Report, wanted: usize) -> String {
         0 => "an exporter waits for its server (-v says why), the recording has not ended, stderr is not \
               read, or connections are still open"
             .to_owned(),
-        count => format!("{count} of the {} read so far not delivered", counted(stream.events(), "event")),
+        count => format!("{count} of the {} read so far not delivered", counted(sources.events(), "event")),
     }
 }
 
@@ -148,4 +160,27 @@ fn outcomes(stats: &ConsumerStats) -> String {
         stats.abandoned,
         stats.queued
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_has_upstream_parts_if_the_worker_serves_a_stream() {
+        let mut report = Report::default();
+        let sources = &mut report.hub.sources;
+        sources.stream = StreamStats { telemetry_lines: 2, decoded: 2, ..StreamStats::default() };
+        assert!(summary(&report).contains("; events 2 = decoded 2 + embedded 0; embedded markers 0"));
+        assert!(!summary(&report).contains("upstream"));
+        report.hub.sources.upstream =
+            Some(UpstreamStats { messages: 6, events: 3, malformed: 2, oversized: 1 });
+        let text = summary(&report);
+        assert!(
+            text.contains("; events 5 = decoded 2 + embedded 0 + upstream 3; embedded markers 0"),
+            "{text}"
+        );
+        assert!(text.contains("; upstream messages 6 = events 3 + malformed 2 + oversized 1; sub"), "{text}");
+        assert!(served(&report).starts_with("5 events; "));
+    }
 }

@@ -10,7 +10,7 @@ use telemetry_sidecar::{
     control::{Control, Controls},
     event::{
         batch::{Batch, BatchBuilder, Event},
-        stats::{BacklogStats, ConsumerStats, StreamStats},
+        stats::{BacklogStats, ConsumerStats, StreamStats, UpstreamStats},
     },
     hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, WhenFull},
 };
@@ -90,6 +90,23 @@ fn only_the_first_subscriber_receives_the_backlog() {
     let backlog = BacklogStats { accepted: 3, replayed: 2, dropped: 1, waiting: 0 };
     assert_eq!(snapshot.backlog, backlog);
     assert_eq!(snapshot.subscribers[0].stats.offered, 2);
+}
+
+#[test]
+fn each_source_replaces_only_its_own_counters() {
+    let hub = hub(10);
+    let lines = StreamStats { telemetry_lines: 2, decoded: 2, ..StreamStats::default() };
+    hub.publish(batch(&["a", "b"]), &lines);
+    assert_eq!(hub.snapshot().sources.upstream, None);
+    let messages = UpstreamStats { messages: 3, events: 1, malformed: 1, oversized: 1 };
+    hub.publish(batch(&["c"]), &messages);
+    hub.account(&StreamStats { bytes_read: 5, bytes_held: 5, ..lines });
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    assert_eq!((snapshot.sources.stream.bytes_read, snapshot.sources.upstream), (5, Some(messages)));
+    assert_eq!((snapshot.sources.events(), snapshot.backlog.accepted), (3, 3));
+    hub.account(&UpstreamStats { messages: 4, ..messages });
+    assert!(!hub.snapshot().balances());
 }
 
 /// A hub whose queues are bounded in memory alone.

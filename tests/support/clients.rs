@@ -87,6 +87,10 @@ pub fn assert_balanced(status: &GetStatusResponse) {
     let markers = stream.embedded + stream.embedded_malformed;
     assert_eq!(stream.embedded_markers, markers, "markers: {status:#?}");
     assert_eq!(stream.events, stream.decoded + stream.embedded, "events: {status:#?}");
+    let upstream = status.upstream.unwrap_or_default();
+    let messages = upstream.events + upstream.malformed + upstream.oversized;
+    assert_eq!(upstream.messages, messages, "messages: {status:#?}");
+    assert_eq!(status.events, stream.events + upstream.events, "sources: {status:#?}");
     let backlog = status.backlog.unwrap();
     assert_eq!(
         backlog.taken_in,

@@ -2,7 +2,7 @@
 
 use super::{names::OWN_PREFIX, page::Page, process};
 use crate::{
-    event::stats::{ConsumerStats, Malformed, RecordingStats},
+    event::stats::{ConsumerStats, Malformed, RecordingStats, SourceStats, UpstreamStats},
     exporter::{metrics::sample::Kind, number::Number},
     hub::{ConsumerAccount, Snapshot},
     status::{Report, Status, WorkerReport},
@@ -60,7 +60,7 @@ impl SelfMetrics {
     /// Writes all families in the order of their names.
     pub fn write(&self, page: &mut Page) {
         let Report { hub, subscribers, worker, recording, .. } = self.status.report();
-        let Snapshot { stream, backlog, exporters, .. } = &hub;
+        let Snapshot { sources: SourceStats { stream, upstream }, backlog, exporters, .. } = &hub;
 
         let mut own = Families { page, all: self.all };
         own.counter(
@@ -76,10 +76,12 @@ impl SelfMetrics {
             "Markers of events that were tried in mid-line.",
             by("outcome", &[("decoded", stream.embedded), ("malformed", stream.embedded_malformed)]),
         );
+        let mut events = vec![("embedded", stream.embedded), ("line", stream.decoded)];
+        events.extend(upstream.map(|upstream| ("upstream", upstream.events)));
         own.counter(
             "events",
-            "Events of the worker: from lines of their own, or embedded in others.",
-            by("source", &[("embedded", stream.embedded), ("line", stream.decoded)]),
+            "Events of the worker: from lines of their own, embedded in others, or from its own stream.",
+            by("source", &events),
         );
         own.exporters(exporters);
         own.counter(
@@ -137,6 +139,9 @@ impl SelfMetrics {
                 ],
             ),
         );
+        if let Some(upstream) = upstream {
+            own.upstream(*upstream);
+        }
         if let Some(worker) = worker {
             own.worker(worker);
         }
@@ -196,6 +201,14 @@ impl Families<'_> {
             "recording_stopped",
             "Whether recording has stopped permanently.",
             one(recording.stopped.into()),
+        );
+    }
+
+    fn upstream(&mut self, UpstreamStats { events, malformed, oversized, .. }: UpstreamStats) {
+        self.counter(
+            "upstream_messages",
+            "Messages of the worker's own telemetry stream.",
+            by("outcome", &[("decoded", events), ("malformed", malformed), ("oversized", oversized)]),
         );
     }
 

@@ -3,10 +3,10 @@
 use crate::{
     event::{
         proto::sidecar::{
-            Backlog, Consumer, GetStatusRequest, GetStatusResponse, Malformed, Recording, Stream, Worker,
-            sidecar_server::Sidecar,
+            Backlog, Consumer, GetStatusRequest, GetStatusResponse, Malformed, Recording, Stream, Upstream,
+            Worker, sidecar_server::Sidecar,
         },
-        stats::{self, RecordingStats},
+        stats::{self, RecordingStats, SourceStats, UpstreamStats},
     },
     hub::{ConsumerAccount, Snapshot},
     status::{Report, Status, WorkerReport},
@@ -30,8 +30,10 @@ impl Sidecar for StatusService {
 
 fn response(report: Report) -> GetStatusResponse {
     let Report { hub, worker, recording, prometheus, .. } = report;
-    let Snapshot { stream, backlog, subscribers, disconnected, disconnected_count, exporters } = hub;
+    let Snapshot { sources, backlog, subscribers, disconnected, disconnected_count, exporters } = hub;
     let consumers = |accounts: Vec<ConsumerAccount>| accounts.into_iter().map(consumer).collect();
+    let events = sources.events();
+    let SourceStats { stream, upstream } = sources;
     let malformed = |reason| stream.malformed.get(reason);
     GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -72,6 +74,13 @@ fn response(report: Report) -> GetStatusResponse {
             stopped,
         }),
         prometheus_address: prometheus.map(|address| address.to_string()).unwrap_or_default(),
+        upstream: upstream.map(|UpstreamStats { messages, events, malformed, oversized }| Upstream {
+            messages,
+            events,
+            malformed,
+            oversized,
+        }),
+        events,
     }
 }
 
