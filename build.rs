@@ -7,8 +7,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let out = PathBuf::from(env::var("OUT_DIR")?);
 
-    // The sidecar writes TelemetryEvents itself and answers StreamTelemetry with a body of its own, so only
-    // the client (`tail`, tests) is generated for Snakepit's service. BTreeMap makes printed events stable.
+    // The sidecar writes TelemetryEvents itself, answers StreamTelemetry with a body of its own and only some
+    // of the other calls, so only the client (`tail`, tests) is generated for Snakepit's service. BTreeMap
+    // makes printed events stable.
     let bridge = protox::compile(["snakepit_bridge.proto"], ["proto"])?;
     fs::write(out.join("snakepit_bridge.bin"), bridge.encode_to_vec())?;
     tonic_prost_build::configure().build_server(false).btree_map(".").compile_fds(bridge)?;

@@ -22,7 +22,9 @@ var services = map[protoreflect.FullName]protoreflect.MethodDescriptor{}
 
 func parseProtos() error {
 	compiler := protocompile.Compiler{
-		Resolver: &protocompile.SourceResolver{ImportPaths: []string{"../../../proto"}},
+		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{
+			ImportPaths: []string{"../../../proto"},
+		}),
 	}
 	files, err := compiler.Compile(context.Background(), "snakepit_bridge.proto", "telemetry_sidecar.proto")
 	if err != nil {
