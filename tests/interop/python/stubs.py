@@ -1,6 +1,7 @@
 """Client code generated from proto/, in a temporary folder that is removed after the import."""
 
 import importlib
+import importlib.resources
 import sys
 import tempfile
 from pathlib import Path
@@ -13,7 +14,9 @@ PROTO = Path(__file__).resolve().parents[3] / "proto"
 def generate():
     """The generated modules: messages and stubs of Snakepit's service, then of the sidecar's own."""
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [f"--proto_path={PROTO}", f"--python_out={folder}", f"--grpc_python_out={folder}"]
+        googles = importlib.resources.files("grpc_tools") / "_proto"
+        arguments = [f"--proto_path={PROTO}", f"--proto_path={googles}"]
+        arguments += [f"--python_out={folder}", f"--grpc_python_out={folder}"]
         files = [str(path) for path in sorted(PROTO.glob("*.proto"))]
         if protoc.main(["protoc", *arguments, *files]) != 0:
             raise RuntimeError("the .proto files cannot be compiled")
