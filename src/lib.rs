@@ -29,6 +29,7 @@
 //!    2  input     splitter, decoder, dialect of telemetry lines
 //!    3  pipeline  sources, pass-through, recording, publishing, the lifecycle of outputs
 //!    3  status    one report of all counters
+//!    3  upstream  workers that a pool starts and calls
 //!    4  grpc      the gRPC server and its services
 //!    4  exporter  JSON Lines, OTLP, Prometheus, StatsD
 //!    5  cli       options and subcommands
@@ -77,4 +78,5 @@ pub mod net;
 pub mod pipeline;
 pub mod status;
 pub mod system;
+pub mod upstream;
 pub mod worker;

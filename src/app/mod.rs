@@ -5,6 +5,7 @@ mod ending;
 mod losses;
 mod outputs;
 mod own_files;
+mod pool;
 mod ready_file;
 mod replay;
 mod session;
@@ -17,11 +18,13 @@ mod wrap;
 use crate::{
     cli::{self, Cli, Parsed, reference},
     config::{self, Task},
-    worker::{Exit, startup::note_descriptors},
+    system::log,
+    worker::{Exit, environment, in_place, startup::note_descriptors},
 };
+use pool::PoolReadyFile;
 use ready_file::ReadyFile;
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{self, Write as _},
 };
 
@@ -39,7 +42,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
             standard_output::printed(&standard_output::require_open().and_then(|()| print()))?;
             Ok(Exit::Code(0))
         }
-        Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, &environment_names),
+        Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, environment_names),
         Err(refused) => {
             // A ready file that an earlier sidecar has left must not be taken for this one's.
             refused.ready_file.as_ref().map(ReadyFile::prepare).transpose()?;
@@ -49,11 +52,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
 }
 
 /// A worker must not inherit these environment variables.
-fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
+fn run_task(cli: Cli, mut environment_names: Vec<String>) -> Result<Exit, String> {
+    let pool_path = pool::path();
+    if let (Some((program, arguments)), None) = (cli.command_of_pool(), &pool_path) {
+        return Ok(execute_in_place(program, arguments, &environment_names));
+    }
     // First, because it may be an inherited descriptor: later the sidecar has others of its own.
     let ready_file = cli.ready_file().map(ReadyFile::prepare).transpose()?;
+    let pool_path = pool_path.filter(|_| cli.command_of_pool().is_some());
+    let pool_file = pool_path.as_ref().map(PoolReadyFile::prepare).transpose()?;
+    if pool_file.is_some() {
+        // The sidecar writes this file; a worker that serves no gRPC has no port to write there.
+        environment_names.push(pool::VARIABLE.to_owned());
+    }
     match config::resolve(cli).map_err(|error| error.to_string())? {
-        Task::Wrap(task) => wrap::run(*task, ready_file, environment_names),
+        Task::Wrap(task) => wrap::run(*task, ready_file, pool_file, &environment_names),
         Task::Replay(task) => replay::run(*task, ready_file),
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(address, access) => tail::run(&address, &access).map_err(|error| error.to_string()),
@@ -62,4 +75,14 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
             Ok(Exit::Code(0))
         }
     }
+}
+
+/// Continues as a command that no pool waits for, such as an interpreter that is asked for its version.
+/// Returns only if that fails.
+fn execute_in_place(program: &OsStr, arguments: &[OsString], environment_names: &[String]) -> Exit {
+    // SAFETY: this is the process's first thread, and there is no other.
+    unsafe { environment::remove(environment_names) };
+    let error = in_place::execute(program, arguments);
+    log::error_line(error.describe(program));
+    Exit::Code(error.exit_code())
 }

@@ -38,7 +38,11 @@ const MODE: u32 = 0o666;
 pub struct ReadyFile {
     file: Given<PathBuf>,
     target: Target,
+    is_old: IsOld,
 }
+
+/// Whether this content of a file is that of an old ready file, which may be replaced.
+type IsOld = fn(&[u8]) -> bool;
 
 #[derive(Debug)]
 enum Target {
@@ -56,12 +60,20 @@ impl ReadyFile {
     ///
     /// If something else is at the path, or it cannot be opened.
     pub fn prepare(file: &Given<PathBuf>) -> Result<Self, String> {
-        let target = target(&file.value).map_err(|error| file.origin.error(error))?;
-        Ok(Self { file: file.clone(), target })
+        Self::prepare_with(file, is_ready_file)
     }
 
-    /// Writes a line for each listener, and then one for each other address, with its name. A file is written
-    /// under a temporary name and then renamed, so that readers see all of it or nothing.
+    /// The same for a ready file with other content.
+    ///
+    /// # Errors
+    ///
+    /// If something else is at the path, or it cannot be opened.
+    pub(super) fn prepare_with(file: &Given<PathBuf>, is_old: IsOld) -> Result<Self, String> {
+        let target = target(&file.value, is_old).map_err(|error| file.origin.error(error))?;
+        Ok(Self { file: file.clone(), target, is_old })
+    }
+
+    /// Writes a line for each listener, and then one for each other address, with its name.
     ///
     /// # Errors
     ///
@@ -74,15 +86,25 @@ impl ReadyFile {
         for (name, address) in served {
             let _ = writeln!(lines, "{name} {}", address.port());
         }
+        self.write_text(&lines)
+    }
+
+    /// Writes this text. A file is written under a temporary name and then renamed, so that readers see all
+    /// of it or nothing.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be written.
+    pub(super) fn write_text(self, text: &str) -> Result<(), String> {
         let written = match self.target {
-            Target::Open(file) => write_all(file, lines.as_bytes()).map_err(|partial| partial.error),
-            Target::New(path) => write_new(&path, lines.as_bytes()),
+            Target::Open(file) => write_all(file, text.as_bytes()).map_err(|partial| partial.error),
+            Target::New(path) => write_new(&path, text.as_bytes(), self.is_old),
         };
         written.map_err(|error| self.file.origin.error(error))
     }
 }
 
-fn target(path: &Path) -> io::Result<Target> {
+fn target(path: &Path, is_old: IsOld) -> io::Result<Target> {
     if let Some(opened) = inherited(path) {
         return opened.map(Target::Open);
     }
@@ -98,7 +120,7 @@ fn target(path: &Path) -> io::Result<Target> {
         found => found?.file_type(),
     };
     if found.is_file() {
-        if !is_replaceable(path)? {
+        if !is_replaceable(path, is_old)? {
             return Err(io::Error::other(
                 "the file there is not a ready file; remove it or name another path",
             ));
@@ -137,19 +159,20 @@ fn connect(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Whether the regular file is empty or a ready file.
-fn is_replaceable(path: &Path) -> io::Result<bool> {
+fn is_replaceable(path: &Path, is_old: IsOld) -> io::Result<bool> {
     // If it has become a FIFO in the meantime, opening it must not wait.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     let mut content = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut content)?;
     let is_short = content.len() as u64 <= MAX_BYTES;
-    Ok(content.is_empty() || is_short && content.ends_with(b"\n") && is_ready_file(&content))
+    Ok(content.is_empty() || is_short && is_old(&content))
 }
 
-/// Whether all lines are like those of [`ReadyFile::write`].
+/// Whether all lines are complete and like those of [`ReadyFile::write`].
 fn is_ready_file(content: &[u8]) -> bool {
+    let Some(content) = content.strip_suffix(b"\n") else { return false };
     let is_port = |word: &[u8]| matches!(word.len(), 1..=5) && word.iter().all(u8::is_ascii_digit);
-    let mut lines = content.strip_suffix(b"\n").unwrap_or(content).split(|byte| *byte == b'\n');
+    let mut lines = content.split(|byte| *byte == b'\n');
     lines.all(|line| match line.iter().position(|byte| *byte == b' ') {
         _ if line.starts_with(b"unix:") => true,
         Some(space) => {
@@ -162,7 +185,7 @@ fn is_ready_file(content: &[u8]) -> bool {
 
 /// Makes the file. Other users may be able to write to the directory, as to /tmp: the temporary name cannot
 /// be predicted, and a file that has it already is never written to.
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], is_old: IsOld) -> io::Result<()> {
     let mut temporary =
         tempfile::Builder::new().permissions(Permissions::from_mode(MODE)).tempfile_in(directory(path))?;
     temporary.write_all(content)?;
@@ -172,7 +195,7 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     }
     // Made since the start: by another sidecar, or it is the file of another option as well.
     let is_ready_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0)
-        && is_replaceable(path)?;
+        && is_replaceable(path, is_old)?;
     if !is_ready_file {
         return Err(io::Error::other("another file was made there since the start"));
     }
@@ -196,6 +219,7 @@ mod tests {
             "5005x\n",
             "a b\n",
             " 1\n",
+            "50051",
             "Port 1\n",
             "1\nTELEMETRY:{}\n",
         ];

@@ -15,6 +15,7 @@ use crate::{
     grpc::{auth::Access, server::Server},
     hub::Hub,
     input::{decode::Decoder, dialect, splitter::Splitter},
+    net::listener::Listener,
     pipeline::{
         Parts, Publisher,
         output::{Context, Drain, DrainEnd, Mode, Output as _, StartError},
@@ -35,6 +36,8 @@ use tokio::{runtime::Runtime, time::timeout};
 /// Everything except the source: hub, recording and outputs.
 pub struct Session {
     pub hub: Arc<Hub>,
+    /// The port at which a client of this host can connect to `localhost`, if there is one.
+    pub localhost_port: Option<u16>,
     recorder: Option<Arc<Recorder>>,
     /// The sources of the report at the end.
     status: Status,
@@ -91,7 +94,9 @@ impl Session {
         for listener in &listeners {
             tracing::info!("listening at {listener}");
         }
-        let server = Box::new(Server { listeners, access, limits: config.client_limits }).start(&context)?;
+        let localhost_port = listeners.iter().find_map(Listener::localhost_port);
+        let (limits, snakepit) = (config.client_limits, config.snakepit);
+        let server = Box::new(Server { listeners, access, limits, snakepit }).start(&context)?;
         let outputs = Outputs {
             hub: Arc::clone(&hub),
             exporters,
@@ -105,7 +110,7 @@ impl Session {
         let runtime = thread::runtime().enable_time().build();
         let runtime = runtime.map_err(StartError::Thread)?;
         let status = Status::new(Arc::clone(&hub), context.mode.worker().cloned(), context.recording);
-        Ok(Self { hub, recorder, status, outputs, runtime, drain_end, log: log.clone() })
+        Ok(Self { hub, localhost_port, recorder, status, outputs, runtime, drain_end, log: log.clone() })
     }
 
     /// The sources of a report.

@@ -8,6 +8,7 @@
 use super::{
     ending::{Ending, Stages},
     own_files::OwnFiles,
+    pool::PoolReadyFile,
     ready_file::ReadyFile,
     session::{Finished, Session},
     worker_stderr::{WorkerStderr, unprepared},
@@ -52,6 +53,7 @@ const EXIT_MARGIN: Duration = Duration::from_secs(1);
 pub fn run(
     mut config: Wrap,
     ready_file: Option<ReadyFile>,
+    pool_file: Option<PoolReadyFile>,
     environment_names: &[String],
 ) -> Result<Exit, String> {
     let parent = config.serve.source.stop_with_parent.map(Parent::watch);
@@ -84,6 +86,9 @@ pub fn run(
     let session = Session::start(&mut config.serve, ready_file, mode, &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let drain_end = session.drain_end();
+    let pool_file = pool_file.zip(session.localhost_port);
+    let pool_file = pool_file.map(|(file, port)| file.write_after_start(port)).transpose();
+    let pool_file = pool_file.map_err(unprepared)?;
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
     let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
@@ -118,6 +123,9 @@ pub fn run(
     }
     let worker = supervisor.worker();
     worker_state.started(worker.as_raw().unsigned_abs());
+    if let Some(file) = &pool_file {
+        file.start();
+    }
     tracing::info!("worker {worker} started: {}", program.display());
     give_up_descriptors();
     raise_cpu_limit();
@@ -135,6 +143,9 @@ pub fn run(
         drain_end.end(ENDED_BY_SIGNAL);
     });
     drop(own_files);
+    if let Some(file) = pool_file {
+        file.finish(EXIT_MARGIN);
+    }
     copier::leave_behind(&late, io::stderr(), &leftover.take());
     Ok(exit)
 }

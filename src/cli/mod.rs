@@ -1,8 +1,8 @@
 //! The command line: options, subcommands, help, and every mistake as one line.
 //!
 //! Options are defined with clap, each in one place: flag, environment variable, default, value parser, help
-//! and heading. Those of exporters and of clients' access are in the rooms that they configure. Help, the man
-//! page, completions and `docs/options.md` come from the same definitions.
+//! and heading. Those of exporters, upstreams and clients' access are in the rooms that they configure. Help,
+//! the man page, completions and `docs/options.md` come from the same definitions.
 //!
 //! Options are also read from the environment: an empty value means unset, switches are 0/1/true/false,
 //! options that can be repeated have one value on each line, and only wrapping and `replay` read it.
@@ -17,7 +17,7 @@ pub mod reference;
 
 pub use error::UsageError;
 
-use crate::system::option::Given;
+use crate::{system::option::Given, upstream::args::UpstreamArgs};
 use args::{DecodeArgs, ReplayArgs, ServeArgs, TailArgs};
 use clap::{
     Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
@@ -111,9 +111,18 @@ pub struct Cli {
 
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+
+    #[command(flatten)]
+    pub(crate) upstream: UpstreamArgs,
 }
 
 impl Cli {
+    /// Program and arguments of what a Snakepit pool starts, if the options say that it does.
+    pub fn command_of_pool(&self) -> Option<(&OsString, &[OsString])> {
+        let is_one = self.subcommand.is_none() && self.upstream.snakepit().is_some();
+        self.command.split_first().filter(|_| is_one)
+    }
+
     /// The file that is to have the addresses of the listeners, as its option or variable and its path.
     pub fn ready_file(&self) -> Option<&Given<PathBuf>> {
         let serve = match &self.subcommand {

@@ -22,6 +22,7 @@ use crate::{
         option::{Given, Several},
         value::Period,
     },
+    upstream::args::Snakepit,
 };
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
@@ -94,6 +95,8 @@ pub struct Serve {
     pub total_queue_bytes: usize,
     /// What each subscription starts with.
     pub controls: Controls,
+    /// How to stand in front of a worker of a Snakepit pool, if it is one.
+    pub snakepit: Option<Snakepit>,
     /// Whether subscriptions start disabled, so that exporters have nothing to do.
     pub disabled: bool,
     /// The exporters that are on, with their settings.
@@ -112,7 +115,10 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
             let program = words.next().ok_or_else(|| {
                 "COMMAND: missing: telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...".to_owned()
             })?;
-            let serve = serve(cli.serve)?;
+            let mut serve = serve(cli.serve)?;
+            if let Some(snakepit) = cli.upstream.snakepit() {
+                serve_pool(&mut serve, &snakepit)?;
+            }
             Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments: words.collect() })))
         }
         Some(Sub::Replay(args)) => replay(*args),
@@ -176,10 +182,23 @@ fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
             when_full: subscriptions.when_full,
         },
         total_queue_bytes: subscriptions.total_queue_bytes,
+        snakepit: None,
         disabled: subscriptions.disabled,
         controls: controls(subscriptions)?,
         exporters,
     })
+}
+
+/// Makes the sidecar what a Snakepit pool starts: the pool connects to `localhost`, and takes what is printed
+/// for the worker's.
+fn serve_pool(serve: &mut Serve, snakepit: &Given<Snakepit>) -> Result<(), UsageError> {
+    let Given { value, origin } = snakepit;
+    if !serve.listen.iter().any(|address| address.value.is_localhost()) {
+        return Err(origin.error("a pool connects to 127.0.0.1, add --listen 127.0.0.1:0").into());
+    }
+    serve.snakepit = Some(*value);
+    serve.serving.quiet = true;
+    Ok(())
 }
 
 fn controls(args: SubscriptionArgs) -> Result<Controls, UsageError> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! accept loop → connection: TLS, HTTP/2 (hyper) → router ─┬→ telemetry (StreamTelemetry: frames of the hub)
+//!                                                         ├→ pool calls (Ping, sessions, Heartbeat)
 //!                                                         ├→ status (GetStatus)
 //!                                                         └→ health, reflection (tonic's)
 //! ```

@@ -4,7 +4,8 @@ use super::{
     auth::Access,
     payload::{ResponseBody, holding, without_events},
     service::{
-        builtin::{Handler, handlers},
+        builtin::{BRIDGE_SERVICE, Handler, handlers},
+        pool_calls::{Method as PoolMethod, PoolCalls, takes_no_calls},
         status::StatusService,
         telemetry::{STREAM_TELEMETRY, StreamTracker, Telemetry},
     },
@@ -25,6 +26,8 @@ const MAX_UNREAD_ANSWERS: usize = 16;
 pub struct Services {
     telemetry: Telemetry,
     status: StatusService,
+    /// Answers a pool for a worker that serves no gRPC.
+    pool_calls: Option<PoolCalls>,
     access: Arc<Access>,
     /// Everything but telemetry, created at the first request: most sidecars never receive one, and parsing
     /// descriptors takes time and memory.
@@ -33,8 +36,14 @@ pub struct Services {
 }
 
 impl Services {
-    pub fn new(telemetry: Telemetry, status: StatusService, access: Arc<Access>, requests: Requests) -> Self {
-        Self { telemetry, status, access, others: OnceCell::new(), requests }
+    pub fn new(
+        telemetry: Telemetry,
+        status: StatusService,
+        pool_calls: Option<PoolCalls>,
+        access: Arc<Access>,
+        requests: Requests,
+    ) -> Self {
+        Self { telemetry, status, pool_calls, access, others: OnceCell::new(), requests }
     }
 
     /// Answers a request of a peer.
@@ -67,13 +76,21 @@ impl Services {
         streams: &StreamTracker,
         unread: &Arc<Semaphore>,
     ) -> Result<Response<ResponseBody>, Status> {
+        let path = request.uri().path();
+        let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        if let Some(calls) = self.pool_calls.as_ref().filter(|_| service == BRIDGE_SERVICE) {
+            let method = PoolMethod::of_path(path)?;
+            streams.admit();
+            return self.unary(request, unread, async |request| calls.answer(method, request).await).await;
+        }
         let others = self.others.get_or_try_init(|| handlers(self.status.clone())).await;
         // The descriptors are part of the build, so this does not happen.
         let others = others.map_err(|error| Status::internal(error.to_string()))?;
-        let path = request.uri().path();
-        let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
         let Some(handler) = others.iter().find(|handler| handler.name == service) else {
-            return Err(Status::unimplemented(format!("{path} is not served here")));
+            return Err(match self.pool_calls {
+                Some(_) => takes_no_calls(path),
+                None => Status::unimplemented(format!("{path} is not served here")),
+            });
         };
         streams.admit();
         let answer = async |request| {
@@ -83,6 +100,16 @@ impl Services {
         if !handler.unary {
             return Ok(self.requests.reflection(request, answer).await?.map(without_events));
         }
+        self.unary(request, unread, answer).await
+    }
+
+    /// Answers a unary request, unless too many answers of the connection are unread.
+    async fn unary(
+        &self,
+        request: Request<Incoming>,
+        unread: &Arc<Semaphore>,
+        answer: impl AsyncFnOnce(Request<Body>) -> Response<Body>,
+    ) -> Result<Response<ResponseBody>, Status> {
         let mut permit = None;
         let within_limit = async |request| {
             permit = Arc::clone(unread).try_acquire_owned().ok();

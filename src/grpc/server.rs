@@ -11,7 +11,7 @@ use super::{
     connection::Connections,
     limits::{ClientLimits, permits},
     router::Services,
-    service::{status::StatusService, telemetry::Telemetry},
+    service::{pool_calls::PoolCalls, status::StatusService, telemetry::Telemetry},
     unary::Requests,
 };
 use crate::net::{
@@ -21,6 +21,7 @@ use crate::net::{
 use crate::{
     pipeline::output::{Context, Done, Output, Running, StartError, spawn_async},
     status::Status,
+    upstream::args::Snakepit,
 };
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -37,6 +38,8 @@ pub struct Server {
     pub access: Access,
     /// The limits on clients.
     pub limits: ClientLimits,
+    /// How to stand in front of a worker of a Snakepit pool, if it is one.
+    pub snakepit: Option<Snakepit>,
 }
 
 impl std::fmt::Debug for Server {
@@ -66,7 +69,9 @@ impl Server {
             prometheus: metrics_page.map(|(_, address)| *address),
             ..Status::new(Arc::clone(hub), context.mode.worker().cloned(), context.recording.clone())
         });
-        let services = Services::new(telemetry, status, Arc::clone(&access), requests);
+        let worker = context.mode.worker().filter(|_| self.snakepit == Some(Snakepit::Alone));
+        let pool_calls = worker.map(|worker| PoolCalls::new(Arc::clone(worker)));
+        let services = Services::new(telemetry, status, pool_calls, Arc::clone(&access), requests);
         let limit = ConnectionLimit {
             permits: Arc::new(permits(self.limits.connections)),
             above: AboveLimit::Close { option: "--max-connections" },
@@ -139,6 +144,7 @@ mod tests {
             listeners,
             access: Access::load(AccessFiles::default()).unwrap(),
             limits: ClientLimits::default(),
+            snakepit: None,
         }
     }
 

@@ -14,8 +14,9 @@ use tokio::{sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, body::Body};
 
-/// Maximum size in bytes of a request, prefix included, and of a reflection message. None holds more than a
-/// name.
+/// Maximum size in bytes of a request, prefix included, and of a reflection message. Most hold no more than a
+/// name; a Snakepit pool's InitializeSession has a session's id, the name of a node, of 255 bytes at most,
+/// and a time.
 pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// Maximum length in bytes of a request's path. Every path that is served is shorter.

@@ -2,7 +2,7 @@
 
 use std::{
     fmt, io,
-    net::{SocketAddr, ToSocketAddrs as _},
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     str::FromStr,
 };
@@ -177,10 +177,22 @@ impl ResolvedAddress {
         &self.sockets
     }
 
+    /// Whether a client of this host that connects to `localhost` over IPv4 reaches it.
+    pub(crate) fn is_localhost(&self) -> bool {
+        self.sockets.iter().any(is_localhost)
+    }
+
     /// Whether only this host can reach it.
     pub(crate) fn is_local(&self) -> bool {
         self.sockets.iter().all(|address| address.ip().to_canonical().is_loopback())
     }
+}
+
+/// Whether a socket that is bound to this address is reached at 127.0.0.1. The wildcard of IPv6 takes IPv4,
+/// too.
+pub(super) fn is_localhost(address: &SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    ip == Ipv4Addr::LOCALHOST || ip.is_unspecified()
 }
 
 impl fmt::Display for ResolvedAddress {
@@ -230,6 +242,13 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Address>().unwrap_err().to_string(), cause);
         }
+    }
+
+    #[test]
+    fn localhost_reaches_its_address_and_wildcards() {
+        let reached = |text: &str| text.parse::<Address>().unwrap().resolve().unwrap().is_localhost();
+        assert!(["127.0.0.1:0", "0.0.0.0:1", "[::]:0", "[::ffff:127.0.0.1]:1"].into_iter().all(reached));
+        assert!(!["127.0.0.2:0", "[::1]:0", "192.0.2.1:1", "unix:/x"].into_iter().any(reached));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Sockets to listen on. They are bound before the worker starts.
 
 use super::{
-    address::{Address, HostPort, ResolvedAddress},
+    address::{Address, HostPort, ResolvedAddress, is_localhost},
     bind_error::BindError,
     unix_socket::{self, SocketMode},
 };
@@ -73,6 +73,13 @@ impl Listener {
             Self::Tcp { .. } => None,
             Self::Unix { file, .. } => file.take(),
         }
+    }
+
+    /// The port at which a client of this host that connects to `localhost` over IPv4 reaches it.
+    pub fn localhost_port(&self) -> Option<u16> {
+        let Self::Tcp { sockets, .. } = self else { return None };
+        let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+        addresses.filter(is_localhost).map(|address| address.port()).next()
     }
 
     /// The port if the system chose it: it has to be announced.

@@ -43,6 +43,11 @@ impl Origin {
         Self { name, text: text.to_owned(), source }
     }
 
+    /// The origin of the value of a variable that no option has.
+    pub fn of_variable(name: &str, text: &OsStr) -> Self {
+        Self { name: name.to_owned(), text: text.to_owned(), source: ValueSource::EnvVariable }
+    }
+
     /// The option or the variable, as error messages name it.
     pub fn name(&self) -> &str {
         &self.name

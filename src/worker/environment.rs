@@ -26,13 +26,12 @@ const PLACEHOLDER: &CStr = c"worker pid";
 ///
 /// There must be no other thread yet.
 pub(crate) unsafe fn prepare(own: &[String]) {
+    // SAFETY: as the caller promises.
+    unsafe { remove(own) };
     let process_id = Pid::this().to_string();
     let names = PROCESS_IDS.iter().filter_map(|name| name.to_str().ok());
     // SAFETY: there is no other thread that could read the environment meanwhile.
     unsafe {
-        for name in own.iter().filter(|name| env::var_os(name).is_some()) {
-            env::remove_var(name);
-        }
         for name in names.filter(|name| env::var_os(name).is_some_and(|value| value == *process_id)) {
             env::set_var(name, PLACEHOLDER.to_string_lossy().as_ref());
         }
@@ -41,6 +40,18 @@ pub(crate) unsafe fn prepare(own: &[String]) {
             let _ = setpgid(Pid::from_raw(0), Pid::from_raw(0));
             env::set_var(PROCESS_GROUP, "0");
         }
+    }
+}
+
+/// Removes variables.
+///
+/// # Safety
+///
+/// There must be no other thread yet.
+pub(crate) unsafe fn remove(names: &[String]) {
+    for name in names.iter().filter(|name| env::var_os(name).is_some()) {
+        // SAFETY: there is no other thread that could read the environment meanwhile.
+        unsafe { env::remove_var(name) };
     }
 }
 

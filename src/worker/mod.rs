@@ -83,6 +83,7 @@ pub(crate) mod drain;
 pub(crate) mod environment;
 pub mod exit;
 mod helper;
+pub(crate) mod in_place;
 pub(crate) mod number;
 pub(crate) mod parent;
 pub(crate) mod pipe;

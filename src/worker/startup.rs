@@ -121,6 +121,21 @@ pub(super) fn keep_others_from_worker() {
     }
 }
 
+/// Restores the dispositions that Rust's runtime has changed. Async-signal-safe.
+///
+/// # Errors
+///
+/// Those of the system calls.
+pub(super) fn restore_dispositions() -> nix::Result<()> {
+    for (index, signal) in CHANGED.into_iter().enumerate() {
+        let ignored = IGNORED.load(Ordering::Relaxed) & (1 << index) != 0;
+        let handler = if ignored { SigHandler::SigIgn } else { SigHandler::SigDfl };
+        // SAFETY: neither runs a handler.
+        unsafe { sigaction(signal, &SigAction::new(handler, SaFlags::empty(), SigSet::empty())) }?;
+    }
+    Ok(())
+}
+
 /// Signals that do nothing by default, and those with which the kernel reports what a process uses.
 const WITHOUT_EFFECT: [libc::c_int; 8] = [
     libc::SIGCHLD,
@@ -184,12 +199,7 @@ impl Inherited {
     pub(super) fn restore(&self) -> nix::Result<()> {
         // SAFETY: the system has reported this action.
         unsafe { sigaction(Signal::SIGCHLD, &self.child) }?;
-        for (index, signal) in CHANGED.into_iter().enumerate() {
-            let ignored = IGNORED.load(Ordering::Relaxed) & (1 << index) != 0;
-            let handler = if ignored { SigHandler::SigIgn } else { SigHandler::SigDfl };
-            // SAFETY: neither runs a handler.
-            unsafe { sigaction(signal, &SigAction::new(handler, SaFlags::empty(), SigSet::empty())) }?;
-        }
+        restore_dispositions()?;
         for fd in [0, 1] {
             if was_closed(fd) {
                 let _ = close(fd);

@@ -13,6 +13,7 @@ mod ready_file;
 mod replay;
 mod security;
 mod serve;
+mod snakepit;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;

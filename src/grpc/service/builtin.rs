@@ -20,7 +20,7 @@ use tonic_reflection::server::Builder;
 use tower_service::Service;
 
 /// The service whose health is reported beside the sidecar's own.
-const BRIDGE_SERVICE: &str = "snakepit.bridge.BridgeService";
+pub const BRIDGE_SERVICE: &str = "snakepit.bridge.BridgeService";
 
 /// The future of a response.
 pub type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;

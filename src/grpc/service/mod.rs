@@ -2,5 +2,6 @@
 
 pub(crate) mod builtin;
 pub mod controls;
+pub(crate) mod pool_calls;
 pub mod status;
 pub(crate) mod telemetry;

@@ -1,4 +1,4 @@
-//! `snakepit.bridge.BridgeService`: StreamTelemetry, and no other method.
+//! `snakepit.bridge.BridgeService/StreamTelemetry`.
 //!
 //! The hub's chunks are complete gRPC frames, so the response body passes them to HTTP/2 unchanged; tonic's
 //! codec would encode every event again. `grpc-timeout` is ignored: Snakepit opens the stream with five

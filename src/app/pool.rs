@@ -1,0 +1,93 @@
+//! The ready file of a Snakepit pool: a pool polls it for the port of the worker that it has started.
+
+use super::ready_file::ReadyFile;
+use crate::system::{
+    option::{Given, Origin},
+    thread,
+};
+use std::{
+    env, io,
+    path::PathBuf,
+    sync::mpsc::{Receiver, Sender, channel},
+    time::Duration,
+};
+
+/// The variable in which a pool names the file.
+pub(super) const VARIABLE: &str = "SNAKEPIT_READY_FILE";
+
+/// The path that a pool waits for; none if the variable is unset or empty. A pool sets it for workers only,
+/// not when it asks the interpreter for its version.
+pub(super) fn path() -> Option<Given<PathBuf>> {
+    let value = env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
+    let origin = Origin::of_variable(VARIABLE, &value);
+    Some(Given { value: value.into(), origin })
+}
+
+/// The file, checked before anything else is started.
+#[derive(Debug)]
+pub(super) struct PoolReadyFile(ReadyFile);
+
+impl PoolReadyFile {
+    /// Removes what an earlier worker has left at the path: the pool must not take it for this one's port.
+    ///
+    /// # Errors
+    ///
+    /// If something other than a port is there, or the directory is missing.
+    pub(super) fn prepare(path: &Given<PathBuf>) -> Result<Self, String> {
+        ReadyFile::prepare_with(path, is_port).map(Self)
+    }
+
+    /// Writes the port. It may be called from any thread. The worker runs by now, so an error is only logged:
+    /// the pool gives up waiting and stops the worker.
+    pub(super) fn write(self, port: u16) {
+        match self.0.write_text(&format!("{port}\n")) {
+            Ok(()) => tracing::info!("port {port} is written for the pool"),
+            Err(error) => tracing::info!("the port cannot be written for the pool: {error}"),
+        }
+    }
+
+    /// Starts a thread that writes the port when the worker has started, so that a file system that hangs
+    /// delays no signal. It is started before the worker, because it may be refused.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a thread.
+    pub(super) fn write_after_start(self, port: u16) -> io::Result<Writing> {
+        let ((started, start), (done, written)) = (channel::<()>(), channel::<()>());
+        thread::spawn("pool", move || {
+            if start.recv().is_ok() {
+                self.write(port);
+            }
+            drop(done);
+        })?;
+        Ok(Writing { started, written })
+    }
+}
+
+/// Waits for the worker's start, and then writes.
+#[derive(Debug)]
+pub(super) struct Writing {
+    started: Sender<()>,
+    written: Receiver<()>,
+}
+
+impl Writing {
+    /// Writes the file now.
+    pub(super) fn start(&self) {
+        // The thread waits for this.
+        let _ = self.started.send(());
+    }
+
+    /// Waits until the file is written, so that the exit leaves no temporary one.
+    pub(super) fn finish(self, within: Duration) {
+        let Self { started, written } = self;
+        drop(started);
+        let _ = written.recv_timeout(within);
+    }
+}
+
+/// Whether it is what a worker writes: its port, with or without a newline.
+fn is_port(content: &[u8]) -> bool {
+    let digits = content.strip_suffix(b"\n").unwrap_or(content);
+    matches!(digits.len(), 1..=5) && digits.iter().all(u8::is_ascii_digit)
+}

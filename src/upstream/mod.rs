@@ -1,0 +1,3 @@
+//! What the sidecar does for a worker that serves gRPC itself, or that a pool takes for one that does.
+
+pub mod args;
