@@ -42,9 +42,14 @@ pub fn messages(mut frames: Bytes) -> impl Iterator<Item = Bytes> {
     })
 }
 
-/// A message that was skipped because it is compressed or too long.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Skipped;
+/// Why a message was skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Skipped {
+    /// It is compressed.
+    Compressed,
+    /// It is longer than the limit.
+    TooLong,
+}
 
 /// Collects chunks of any size and splits them into messages. Memory is bounded: a message that is compressed
 /// or too long is discarded as it arrives.
@@ -68,7 +73,7 @@ impl Deframer {
     /// length.
     pub(crate) fn has_room(&self) -> bool {
         let next = match Prefix::split(&self.unread) {
-            Some((prefix, _)) if self.is_readable(prefix) => prefix.length as usize,
+            Some((prefix, _)) if self.skips(prefix).is_none() => prefix.length as usize,
             _ => 0,
         };
         self.unread.len() < self.max_buffered_bytes.max(PREFIX_BYTES + next)
@@ -86,7 +91,7 @@ impl Deframer {
     /// is not complete.
     pub(crate) fn next_length(&self) -> Option<usize> {
         let (prefix, rest) = Prefix::split(&self.unread)?;
-        if !self.is_readable(prefix) {
+        if self.skips(prefix).is_some() {
             return Some(0);
         }
         let length = prefix.length as usize;
@@ -98,10 +103,10 @@ impl Deframer {
         let (prefix, rest) = Prefix::split(&self.unread)?;
         let length = prefix.length as usize;
         let available = length.min(rest.len());
-        let message = if !self.is_readable(prefix) {
+        let message = if let Some(reason) = self.skips(prefix) {
             self.unread.advance(PREFIX_BYTES + available);
             self.to_skip = length - available;
-            Err(Skipped)
+            Err(reason)
         } else if available < length {
             return None;
         } else {
@@ -115,8 +120,13 @@ impl Deframer {
         Some(message)
     }
 
-    fn is_readable(&self, prefix: Prefix) -> bool {
-        !prefix.compressed && prefix.length as usize <= self.max_message_bytes
+    /// Why the message with this prefix is skipped, if it is.
+    fn skips(&self, prefix: Prefix) -> Option<Skipped> {
+        if prefix.compressed {
+            Some(Skipped::Compressed)
+        } else {
+            (prefix.length as usize > self.max_message_bytes).then_some(Skipped::TooLong)
+        }
     }
 }
 
@@ -153,7 +163,8 @@ mod tests {
             frame(false, 70_000),
             frame(false, 1),
         ];
-        let expected = [Ok(3), Err(Skipped), Ok(0), Err(Skipped), Ok(70_000), Ok(1)];
+        let (compressed, too_long) = (Err(Skipped::Compressed), Err(Skipped::TooLong));
+        let expected = [Ok(3), compressed, Ok(0), too_long, Ok(70_000), Ok(1)];
         let stream = parts.concat();
         for size in [1, 7, 16_384, stream.len()] {
             let mut deframer = Deframer::new(70_000, 64 * 1024);

@@ -4,6 +4,7 @@
 //! consumers take chunks of encoded frames and are woken when there are new ones. All counters are behind one
 //! lock that is taken once for a batch or a chunk, so a [`Snapshot`] is always that of a batch boundary, and
 //! it balances.
+//!
 //! Events that arrive while no consumer that takes the backlog is registered wait for the next one, as many
 //! as one queue holds, the newest. A subscription has an [`Opening`]: it collects controls first, and is
 //! offered the backlog by these.

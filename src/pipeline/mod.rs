@@ -30,19 +30,13 @@ use crate::{
         decode::{Decoder, Reject},
         splitter::{Handler, Splitter},
     },
-    system::log,
+    system::{clock::now_ns, log},
 };
 use output::{Loss, Undelivered};
 use passthrough::Passthrough;
 use read_buffer::ReadBuffer;
 use record::Recorder;
-use std::{
-    io::IoSlice,
-    ops::Range,
-    os::fd::AsFd,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{io::IoSlice, ops::Range, os::fd::AsFd, sync::Arc};
 
 /// Where events go.
 pub trait Publisher {
@@ -280,12 +274,6 @@ impl Handler for Sink<'_> {
     fn removed(&mut self, bytes: usize) {
         self.stats.bytes_removed += bytes as u64;
     }
-}
-
-/// The time, nanoseconds since the Unix epoch.
-fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

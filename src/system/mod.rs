@@ -1,6 +1,7 @@
-//! What the operating system gives, for every room: descriptors, files, the log's line queue, locks, and
+//! What the operating system gives, for every room: descriptors, files, the log's line queue, locks, time, and
 //! options.
 
+pub(crate) mod clock;
 pub mod fd;
 pub mod log;
 pub mod open;

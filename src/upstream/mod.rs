@@ -1,3 +1,4 @@
 //! What the sidecar does for a worker that serves gRPC itself, or that a pool takes for one that does.
 
 pub mod args;
+pub mod events;

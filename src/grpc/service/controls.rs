@@ -163,7 +163,7 @@ struct Unreadable;
 
 /// The control in a message; none if it is empty, which changes nothing.
 fn decode(message: Result<Bytes, Skipped>) -> Result<Option<Control>, Unreadable> {
-    let message = message.map_err(|Skipped| Unreadable)?;
+    let message = message.map_err(|_| Unreadable)?;
     let TelemetryControl { control } = TelemetryControl::decode(message).map_err(|_| Unreadable)?;
     Ok(control.map(Control::from))
 }
