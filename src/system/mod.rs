@@ -1,6 +1,7 @@
-//! What the operating system gives, for every room: descriptors, files, the log's line queue, locks, time, and
-//! options.
+//! What the operating system gives, for every room: descriptors, files, the log's line queue, locks, time,
+//! backoff, and options.
 
+pub(crate) mod backoff;
 pub(crate) mod clock;
 pub mod fd;
 pub mod log;

@@ -2,3 +2,5 @@
 
 pub mod args;
 pub mod events;
+pub mod stream;
+pub mod telemetry;

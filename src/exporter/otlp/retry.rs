@@ -1,7 +1,7 @@
 //! Retries a request until it succeeds, it cannot succeed any more, or the time limit is reached.
 
 use super::answer::{Accepted, Failure, Retry};
-use crate::system::log;
+use crate::system::{backoff::Backoff, log};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout};
@@ -12,26 +12,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest pause, unless the server asks for a longer one.
 const MAX_PAUSE: Duration = Duration::from_secs(8);
-
-/// Pauses that double. Each is shortened by up to a half at random, so that clients that failed together do
-/// not retry together.
-#[derive(Debug)]
-pub struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(FIRST_PAUSE)
-    }
-}
-
-impl Backoff {
-    /// The next pause.
-    pub fn pause(&mut self) -> Duration {
-        let longest = self.0;
-        self.0 = (longest * 2).min(MAX_PAUSE);
-        longest.mul_f64(1.0 - fastrand::f64() / 2.0)
-    }
-}
 
 /// Why a request is not sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -66,7 +46,7 @@ pub async fn deliver<F: Future<Output = Result<Accepted, Failure>>>(
 ) -> Outcome {
     let began = Instant::now();
     let left = || limit.map(|limit| limit.saturating_sub(began.elapsed()));
-    let mut backoff = Backoff::default();
+    let mut backoff = Backoff::new(FIRST_PAUSE, MAX_PAUSE);
     let mut cut_short = shutdown.is_cancelled();
     let mut retries = 0;
     loop {
@@ -166,20 +146,5 @@ mod tests {
         let asked_for = Some(Retry::After(Duration::from_secs(12)));
         let (asked, ..) = ask(asked_for, Some(30), Some(5)).await;
         assert_eq!(asked.iter().map(Duration::as_secs).collect::<Vec<_>>(), [0, 12, 24]);
-    }
-
-    #[test]
-    fn pauses_double_up_to_a_bound_and_are_randomised() {
-        let pauses: Vec<Vec<Duration>> = (0..100)
-            .map(|_| {
-                let mut backoff = Backoff::default();
-                (0..6).map(|_| backoff.pause()).collect()
-            })
-            .collect();
-        for (step, longest) in [1, 2, 4, 8, 8, 8].into_iter().map(Duration::from_secs).enumerate() {
-            let of_step: Vec<_> = pauses.iter().map(|pauses| pauses[step]).collect();
-            assert!(of_step.iter().all(|pause| (longest / 2..=longest).contains(pause)), "{of_step:?}");
-            assert!(of_step.iter().any(|pause| *pause != of_step[0]));
-        }
     }
 }

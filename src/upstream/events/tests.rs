@@ -10,8 +10,8 @@ use proptest::{collection::btree_map, collection::vec, option, prelude::*};
 
 const NOW_NS: i64 = 1_700_000_000_000_000_000;
 
-fn message(event: &TelemetryEvent) -> Result<Bytes, Skipped> {
-    Ok(event.encode_to_vec().into())
+fn message(event: &TelemetryEvent) -> Bytes {
+    event.encode_to_vec().into()
 }
 
 fn named(parts: &[&str]) -> TelemetryEvent {
@@ -33,7 +33,7 @@ fn only_event(batch: &Batch) -> (String, String, i64, bool, TelemetryEvent) {
 
 fn added(event: &TelemetryEvent, metadata: &[(&str, &str)]) -> Batch {
     let mut events = Events::new(pairs(metadata));
-    events.add(message(event), NOW_NS);
+    events.add(Ok(message(event)), NOW_NS);
     assert_eq!(*events.stats(), UpstreamStats { messages: 1, events: 1, ..UpstreamStats::default() });
     events.take()
 }
@@ -77,7 +77,8 @@ fn metadata_gives_the_correlation_id_and_gets_the_keys_that_it_lacks() {
 #[test]
 fn messages_that_are_no_events_are_counted_and_add_nothing() {
     let mut events = Events::new(pairs(&[("default", "0123456789")]));
-    let malformed = [Ok(Bytes::from_static(b"\xff")), Err(Skipped::Compressed), message(&named(&[]))];
+    let no_name = [named(&[]), named(&[""])].map(|event| Ok(message(&event)));
+    let malformed = [Ok(Bytes::from_static(b"\xff")), Err(Skipped::Compressed)].into_iter().chain(no_name);
     let name = named(&["n"]);
     let filler = |bytes: usize| TelemetryEvent { correlation_id: "c".repeat(bytes), ..name.clone() };
     let bytes_of = |event: &TelemetryEvent| {
@@ -88,11 +89,12 @@ fn messages_that_are_no_events_are_counted_and_add_nothing() {
     let overhead = bytes_of(&filler(3_000_000)) - 3_000_000;
     let longest = filler(MAX_MESSAGE_BYTES - overhead);
     assert_eq!(bytes_of(&longest), MAX_MESSAGE_BYTES);
-    let oversized = [Err(Skipped::TooLong), message(&filler(MAX_MESSAGE_BYTES - overhead + 1))];
-    malformed.into_iter().chain([message(&named(&[""]))]).for_each(|message| events.add(message, NOW_NS));
-    oversized.into_iter().for_each(|message| events.add(message, NOW_NS));
+    let oversized = [Err(Skipped::TooLong), Ok(message(&filler(MAX_MESSAGE_BYTES - overhead + 1)))];
+    for message in malformed.chain(oversized) {
+        events.add(message, NOW_NS);
+    }
     assert!(events.take().is_empty());
-    events.add(message(&longest), NOW_NS);
+    events.add(Ok(message(&longest)), NOW_NS);
     assert_eq!(events.take().message(0).unwrap().len(), MAX_MESSAGE_BYTES);
     assert_eq!(*events.stats(), UpstreamStats { messages: 7, events: 1, malformed: 4, oversized: 2 });
     assert!(events.stats().balances());
@@ -140,7 +142,7 @@ proptest! {
         let is_event = Decoder::new(&SNAKEPIT, defaults.clone()).decode(&line, NOW_NS, &mut decoded).is_ok();
 
         let mut events = Events::new(defaults);
-        events.add(message(&event), NOW_NS);
+        events.add(Ok(message(&event)), NOW_NS);
         prop_assert_eq!(events.stats().events == 1, is_event);
         if is_event {
             prop_assert_eq!(only_event(&events.take()), only_event(&decoded.take()));
