@@ -78,6 +78,7 @@ modules! {
     test_job_control
     test_lifetime
     test_single_signals
+    test_snakepit
     test_starting
     test_stderr_terminal
     test_stopping
