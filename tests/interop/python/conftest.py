@@ -1,10 +1,13 @@
 """Fixtures: real sidecars that do not outlive their test."""
 
 import signal
+from contextlib import ExitStack
 
 import pytest
 
+from pool import BRIDGE, Pool, interpreter
 from sidecar import ECHO, Sidecar
+from upstream import Upstream
 
 # As a terminal's shell starts programs: below nohup and in a script's background some signals are ignored, and what is
 # inherited as ignored stays so.
@@ -31,3 +34,33 @@ def start(tmp_path):
     yield start_one
     for sidecar in started:
         sidecar.reap()
+
+
+@pytest.fixture
+def relay(start):
+    """`relay(**options of the sidecar)`: a sidecar and the server that it relays to."""
+    with ExitStack() as stack:
+
+        def connect(upstream=None, **options):
+            upstream = stack.enter_context(upstream or Upstream())
+            sidecar = start(upstream=upstream.address, **options)
+            return sidecar, upstream
+
+        yield connect
+
+
+@pytest.fixture
+def pool(tmp_path):
+    """Pools of one worker that is not started yet: `pool("--flood", sidecar=["--snakepit", "-v"])`."""
+    pools = []
+
+    def make(*arguments, sidecar=("--snakepit",), worker=BRIDGE):
+        folder = tmp_path / f"pool-{len(pools)}"
+        folder.mkdir()
+        pools.append(Pool(folder, interpreter(folder, *sidecar), *worker, *arguments))
+        return pools[-1]
+
+    yield make
+    with ExitStack() as stack:
+        for one in pools:
+            stack.enter_context(one)

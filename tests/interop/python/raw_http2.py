@@ -26,6 +26,32 @@ def message(control):
     return MESSAGE_PREFIX.pack(0, len(body)) + body
 
 
+class FrameFilter:
+    """Hands on everything but GOAWAY, after which the HTTP/2 library rejects other frames."""
+
+    def __init__(self):
+        self.saw_goaway = False
+        self._unparsed = bytearray()
+
+    def feed(self, data):
+        """The complete frames so far that were not handed on yet."""
+        self._unparsed += data
+        taken, start = bytearray(), 0
+        while len(self._unparsed) - start >= FRAME_HEADER_BYTES:
+            header = bytes(self._unparsed[start : start + FRAME_HEADER_BYTES])
+            frame, length = Frame.parse_frame_header(memoryview(header))
+            end = start + FRAME_HEADER_BYTES + length
+            if len(self._unparsed) < end:
+                break
+            if isinstance(frame, GoAwayFrame):
+                self.saw_goaway = True
+            else:
+                taken += self._unparsed[start:end]
+            start = end
+        del self._unparsed[:start]
+        return bytes(taken)
+
+
 class RawSubscriber:
     """A connection with one StreamTelemetry call."""
 
@@ -35,10 +61,9 @@ class RawSubscriber:
         """Connects and sends the request's headers, including `headers`; reads nothing."""
         self.response_headers = None
         self.trailers = None
-        self.saw_goaway = False
         self.pings_per_read = 0
         self.body = bytearray()
-        self._unparsed = bytearray()
+        self._frames = FrameFilter()
         self.socket = socket.socket()
         self.socket.settimeout(TIMEOUT)
         if receive_buffer_bytes:
@@ -80,6 +105,11 @@ class RawSubscriber:
             self.http2.send_data(self.stream, piece)
             self._flush()
 
+    def send_last(self, data):
+        """Sends bytes and ends the request."""
+        self.http2.send_data(self.stream, data, end_stream=True)
+        self._flush()
+
     def ping(self, times):
         for _ in range(times):
             self.http2.ping(b"anybody?")
@@ -93,9 +123,13 @@ class RawSubscriber:
 
     def read_to_trailers(self):
         """Reads until the call has ended, and returns its events."""
+        self.read_call()
+        return self.events()
+
+    def read_call(self):
+        """Reads until the call has ended, whatever its messages are."""
         while self.trailers is None:
             assert self._read_some(), "the connection was closed before the trailers"
-        return self.events()
 
     def read_to_end(self):
         """Reads until the sidecar closes its side. A reset connection raises an OSError."""
@@ -117,10 +151,13 @@ class RawSubscriber:
     def events(self):
         return [bridge.TelemetryEvent.FromString(body) for _, body in self.messages()]
 
+    @property
+    def saw_goaway(self):
+        return self._frames.saw_goaway
+
     def _read_some(self):
         data = self.socket.recv(65536)
-        self._unparsed += data
-        for event in self.http2.receive_data(self._take_frames()):
+        for event in self.http2.receive_data(self._frames.feed(data)):
             if isinstance(event, h2.events.ResponseReceived):
                 self.response_headers = dict(event.headers)
                 if event.stream_ended:  # a response that consists only of trailers
@@ -135,21 +172,6 @@ class RawSubscriber:
                 assert self.trailers and event.error_code == 0, f"the stream was reset: {event}"
         self.ping(self.pings_per_read)
         return bool(data)
-
-    def _take_frames(self):
-        """Complete frames for the library, except GOAWAY, after which the library rejects other frames."""
-        taken = bytearray()
-        while len(self._unparsed) >= FRAME_HEADER_BYTES:
-            frame, length = Frame.parse_frame_header(memoryview(bytes(self._unparsed[:FRAME_HEADER_BYTES])))
-            end = FRAME_HEADER_BYTES + length
-            if len(self._unparsed) < end:
-                break
-            if isinstance(frame, GoAwayFrame):
-                self.saw_goaway = True
-            else:
-                taken += self._unparsed[:end]
-            del self._unparsed[:end]
-        return bytes(taken)
 
     def _flush(self):
         self.socket.sendall(self.http2.data_to_send())

@@ -221,6 +221,9 @@ def assert_balanced(counters):
     malformed = bad.json + bad.not_object + bad.event + bad.shape
     assert stream.telemetry_lines == stream.decoded + malformed + stream.oversized, counters
     assert stream.events == stream.decoded + stream.embedded, counters
+    upstream = counters.upstream
+    assert upstream.messages == upstream.events + upstream.malformed + upstream.oversized, counters
+    assert counters.events == stream.events + upstream.events, counters
     assert stream.embedded_markers == stream.embedded + stream.embedded_malformed, counters
     upstream = counters.upstream
     assert upstream.messages == upstream.events + upstream.malformed + upstream.oversized, counters
