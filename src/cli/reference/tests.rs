@@ -192,6 +192,30 @@ fn no_option_contains_a_word_that_snakepit_scans_for() {
     }
 }
 
+/// The long options in the command lines of a document: those that follow the program's name, up to the `--`
+/// before the worker's command.
+fn options_in_command_lines(text: &str) -> impl Iterator<Item = &str> {
+    let own = text.split("telemetry-sidecar ").skip(1).map(|after| after.lines().next().unwrap_or_default());
+    let own = own.flat_map(|line| line.split(" -- ").next().unwrap_or_default().split_whitespace());
+    own.filter_map(|word| word.trim_start_matches('`').strip_prefix("--")).map(|word| {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        &word[..word.find(|c| !is_of_name(c)).unwrap_or(word.len())]
+    })
+}
+
+#[test]
+fn command_lines_in_documents_have_only_options_that_exist() {
+    let options = all_options();
+    let of_clap = ["help", "version", ""];
+    for document in ["README.md", "docs/snakepit.md", "docs/alerts.md"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
+        for name in options_in_command_lines(&text) {
+            let exists = options.iter().any(|option| option.get_long() == Some(name));
+            assert!(exists || of_clap.contains(&name), "{document}: --{name}");
+        }
+    }
+}
+
 #[test]
 fn short_help_fits_on_a_screen_and_shows_only_options_that_exist() {
     let command = documented(Cli::command()).term_width(80);
