@@ -267,7 +267,7 @@ async fn calls_that_the_worker_would_have_to_answer_are_unimplemented() {
         binary_parameters: [("data".to_owned(), vec![0; 8 << 20])].into(),
         ..ExecuteToolRequest::default()
     };
-    let words = &["this worker takes no calls"];
+    let words = &["this worker takes no calls", "--snakepit=alone"];
     expect_refusal(pool.execute_tool(request()).await, Code::Unimplemented, words);
     expect_refusal(pool.execute_streaming_tool(request()).await, Code::Unimplemented, words);
     for path in ["/snakepit.bridge.BridgeService/Unknown", "/other.Service/Ping", "/Ping"] {

@@ -64,7 +64,7 @@ impl Method {
 
 /// The error of a call that the worker would have to answer.
 pub fn takes_no_calls(path: &str) -> Status {
-    Status::unimplemented(format!("{path}: this worker takes no calls, it only prints telemetry"))
+    Status::unimplemented(format!("{path}: this worker takes no calls (telemetry-sidecar --snakepit=alone)"))
 }
 
 /// Answers the calls while the worker runs.
