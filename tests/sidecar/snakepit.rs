@@ -135,6 +135,19 @@ fn a_command_that_cannot_be_executed_leaves_no_port() {
     sidecar.finish().expect_code(127);
 }
 
+/// The adapter of docs/snakepit.md starts workers with these arguments.
+#[test]
+fn the_documented_adapter_starts_a_worker() {
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/snakepit.md")).unwrap();
+    let list = document.split_once("@sidecar [").unwrap().1.split_once(']').unwrap().0;
+    let words: Vec<_> = list.split(", ").map(|word| word.trim_matches('"')).collect();
+    let builder = Sidecar::command(&[&words[..], &["sh", "-c", IDLE, "worker", "--port", "0"]].concat());
+    let path = builder.path("ready");
+    let sidecar = builder.env("SNAKEPIT_READY_FILE", path.to_str().unwrap()).start();
+    std::net::TcpStream::connect(("127.0.0.1", sidecar.port())).unwrap();
+    sidecar.finish().expect_code(0);
+}
+
 #[test]
 fn the_ready_file_of_the_option_is_written_as_well() {
     let listeners = ["--listen", "unix:{dir}/s", "--listen", "127.0.0.2:0", "--listen", "127.0.0.1:0"];
