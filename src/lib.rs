@@ -29,7 +29,7 @@
 //!    2  input     splitter, decoder, dialect of telemetry lines
 //!    3  pipeline  sources, pass-through, recording, publishing, the lifecycle of outputs
 //!    3  status    one report of all counters
-//!    3  upstream  workers that a pool starts and calls
+//!    3  upstream  a worker that serves gRPC itself, or that a pool takes for one that does
 //!    4  grpc      the gRPC server and its services
 //!    4  exporter  JSON Lines, OTLP, Prometheus, StatsD
 //!    5  cli       options and subcommands
@@ -46,6 +46,7 @@
 //!   into an encoded event; [`input::dialect`] is what such lines look like.
 //! - [`event::batch`] holds many encoded events in one allocation.
 //! - [`hub`] gives each batch to all consumers. Each has its filters ([`control`]) and a bounded queue.
+//! - [`upstream`] relays calls to a worker that serves gRPC itself.
 //! - [`worker`] starts the worker, forwards signals, and exits as the worker exited.
 //! - [`app`] starts the parts and drains them in order.
 //!

@@ -49,7 +49,7 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
     refuse_to_append(&recordings, &config.serve)?;
     // Log lines are printed between reads and while it waits.
     let log = log::start(config.serve.serving.log(), || {});
-    let session = Session::start(&mut config.serve, ready_file, Mode::Replay, &own_files, &log);
+    let session = Session::start(&mut config.serve, ready_file, Mode::Replay, None, &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let status = status.get_or_init(|| session.status().clone());
     let is_quiet = config.serve.serving.quiet;

@@ -24,6 +24,7 @@ use crate::{
     },
     status::{Status, text::summary},
     system::{log, option::Several, thread},
+    upstream::Upstream,
     worker::startup::was_closed,
 };
 use std::{
@@ -62,6 +63,7 @@ impl Session {
         config: &mut Serve,
         ready_file: Option<ReadyFile>,
         mode: Mode,
+        upstream: Option<Arc<Upstream>>,
         own_files: &OwnFiles,
         log: &log::Lines,
     ) -> Result<Self, StartError> {
@@ -96,7 +98,8 @@ impl Session {
         }
         let localhost_port = listeners.iter().find_map(Listener::localhost_port);
         let (limits, snakepit) = (config.client_limits, config.snakepit);
-        let server = Box::new(Server { listeners, access, limits, snakepit }).start(&context)?;
+        let server = Server { listeners, access, limits, snakepit, upstream };
+        let server = Box::new(server).start(&context)?;
         let outputs = Outputs {
             hub: Arc::clone(&hub),
             exporters,

@@ -15,7 +15,7 @@ use crate::{
         reload::Source as _,
         source_file::SourceError,
         tokens::TokenFile,
-        unix_socket::abstract_name,
+        unix_socket,
     },
     system::{log::error_line, thread, visible::escape_in_json},
     worker::Exit,
@@ -24,9 +24,7 @@ use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use rustls::ClientConfig;
 use std::{
     error::Error,
-    ffi::OsString,
     io,
-    os::unix::ffi::OsStringExt as _,
     path::PathBuf,
     pin::Pin,
     sync::Arc,
@@ -178,12 +176,8 @@ impl Service<Uri> for UnixSocket {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let path = match abstract_name(&self.0) {
-            // tokio takes a path that starts with NUL for an abstract name.
-            Some(name) => PathBuf::from(OsString::from_vec([b"\0", name].concat())),
-            None => self.0.clone(),
-        };
-        Box::pin(async move { UnixStream::connect(path).await.map(TokioIo::new) })
+        let path = self.0.clone();
+        Box::pin(async move { unix_socket::connect(&path).await.map(TokioIo::new) })
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     worker_stderr::{WorkerStderr, unprepared},
 };
 use crate::{
-    config::Wrap,
+    config::{self, Wrap},
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
@@ -28,6 +28,7 @@ use crate::{
         log::{self, Level},
         thread,
     },
+    upstream::Upstream,
     worker::{
         Exit, copier, environment, exit::is_pid_1, parent::Parent, signals::Signals, spawn::Command,
         starting::Starting, startup::close_inherited, state::WorkerState, supervisor::Supervisor,
@@ -83,7 +84,10 @@ pub fn run(
     // Duplicate it now: clients can use up all descriptors once they are served.
     let late = reader.try_clone().map_err(unprepared)?;
     let mode = Mode::Live(Arc::clone(&worker_state));
-    let session = Session::start(&mut config.serve, ready_file, mode, &own_files, &log);
+    let upstream = config.upstream.take().map(|config::Upstream { address, start_timeout }| {
+        Arc::new(Upstream::new(address, start_timeout, Arc::clone(&worker_state)))
+    });
+    let session = Session::start(&mut config.serve, ready_file, mode, upstream, &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let drain_end = session.drain_end();
     let pool_file = pool_file.zip(session.localhost_port);

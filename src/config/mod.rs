@@ -22,10 +22,10 @@ use crate::{
         option::{Given, Several},
         value::Period,
     },
-    upstream::args::Snakepit,
+    upstream::args::{Snakepit, UpstreamArgs},
 };
 use clap_complete::Shell;
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 /// What to do.
 #[derive(Debug)]
@@ -51,6 +51,17 @@ pub struct Wrap {
     pub program: OsString,
     /// Its arguments.
     pub arguments: Vec<OsString>,
+    /// Its own gRPC server.
+    pub upstream: Option<Upstream>,
+}
+
+/// A worker's own gRPC server.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Its address.
+    pub address: Address,
+    /// How long calls wait for it, from the sidecar's start on.
+    pub start_timeout: Duration,
 }
 
 /// Recordings to serve.
@@ -119,7 +130,10 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
             if let Some(snakepit) = cli.upstream.snakepit() {
                 serve_pool(&mut serve, &snakepit)?;
             }
-            Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments: words.collect() })))
+            let UpstreamArgs { upstream, upstream_timeout, .. } = cli.upstream;
+            let upstream =
+                upstream.map(|given| Upstream { address: given.value, start_timeout: upstream_timeout.0 });
+            Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments: words.collect(), upstream })))
         }
         Some(Sub::Replay(args)) => replay(*args),
         Some(Sub::Decode(args)) => Ok(Task::Decode(args.framing, args.files)),

@@ -8,8 +8,7 @@ use super::{
     service::telemetry::StreamTracker,
     wire::Wire,
 };
-use crate::net::socket::Socket;
-use crate::system::log;
+use crate::{net::socket::Socket, system::log, upstream};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
@@ -17,21 +16,45 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tokio_util::{either::Either, sync::CancellationToken};
 
-/// HTTP/2 window of a stream in bytes. Requests and controls are read as they arrive, so only controls that
-/// [exceed the buffer](super::service::controls) use it up. h2 adds up by how much each unread frame is
-/// shorter than 256 bytes, and closes the connection when the sum reaches half the connection's window. This
-/// window is small enough to stop a stream of minimal controls, five bytes in a frame each, before that.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024;
-/// HTTP/2 window of a connection in bytes. It bounds the unread data; each reader bounds what it has read.
-const CONNECTION_WINDOW_BYTES: u32 = 512 * 1024;
+/// What HTTP/2 lets a client have on its way.
+struct Bounds {
+    /// HTTP/2 window of a stream.
+    stream_window_bytes: u32,
+    /// HTTP/2 window of a connection. It bounds the unread data; each reader bounds what it has read.
+    connection_window_bytes: u32,
+    /// Open requests of a connection. HTTP/2 clients know the limit and wait; a request that is opened all
+    /// the same is refused.
+    streams: u32,
+    /// The headers of a request, as HTTP/2 counts them (RFC 9113, section 6.5.2). More is refused with 431.
+    header_bytes: u32,
+    /// Requests that were reset before they were accepted (CVE-2023-44487): one more closes the connection.
+    unaccepted_resets: usize,
+}
 
-/// Open requests of a connection. HTTP/2 clients know the limit and wait; a request that is opened all the
-/// same is refused. It is the minimum that RFC 9113 recommends (section 6.5.2).
-const MAX_STREAMS: u32 = 100;
+/// The sidecar's own services.
+const OWN: Bounds = Bounds {
+    // Requests and controls are read as they arrive, so only controls that exceed the buffer (see
+    // `service::controls`) use it up. h2 adds up by how much each unread frame is shorter than 256 bytes, and
+    // closes the connection when the sum reaches half the connection's window. This window is small enough to
+    // stop a stream of minimal controls, five bytes in a frame each, before that.
+    stream_window_bytes: 4 * 1024,
+    connection_window_bytes: 512 * 1024,
+    // The minimum that RFC 9113 recommends (section 6.5.2).
+    streams: 100,
+    // What most servers allow.
+    header_bytes: 16 * 1024,
+    // h2's default.
+    unaccepted_resets: 20,
+};
 
-/// The headers of a request, as HTTP/2 counts them (RFC 9113, section 6.5.2): what most servers allow. More
-/// is refused with 431.
-const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// With a worker behind it, whose server has limits of its own: those of the sidecar are not to be felt.
+const RELAY: Bounds = Bounds {
+    stream_window_bytes: upstream::STREAM_WINDOW_BYTES,
+    connection_window_bytes: upstream::CONNECTION_WINDOW_BYTES,
+    streams: 100_000,
+    header_bytes: upstream::MAX_HEADER_BYTES,
+    unaccepted_resets: 1_000,
+};
 
 /// How long a peer may take to answer a keepalive ping. It is the default of gRPC, and of hyper.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -128,16 +151,18 @@ impl Connections {
         }
     }
 
-    /// Configures HTTP/2 with the limits. h2 limits rapid resets (CVE-2023-44487) itself: it closes the
-    /// connection at the twentieth request that was reset before it was accepted.
+    /// Configures HTTP/2 with the limits.
     fn http2(&self) -> http2::Builder<TokioExecutor> {
+        let bounds = if self.services.relay() { RELAY } else { OWN };
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
-            .max_header_list_size(MAX_HEADER_BYTES)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .auto_date_header(false)
+            .max_concurrent_streams(bounds.streams)
+            .max_header_list_size(bounds.header_bytes)
+            .initial_stream_window_size(bounds.stream_window_bytes)
+            .initial_connection_window_size(bounds.connection_window_bytes)
+            .max_pending_accept_reset_streams(bounds.unaccepted_resets)
             .keep_alive_interval(self.limits.keepalive_interval())
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
         http2

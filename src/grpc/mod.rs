@@ -4,6 +4,7 @@
 //! accept loop → connection: TLS, HTTP/2 (hyper) → router ─┬→ telemetry (StreamTelemetry: frames of the hub)
 //!                                                         ├→ pool calls (Ping, sessions, Heartbeat)
 //!                                                         ├→ status (GetStatus)
+//!                                                         ├→ upstream (the worker's own services)
 //!                                                         └→ health, reflection (tonic's)
 //! ```
 //!

@@ -4,15 +4,20 @@
 use crate::{
     event::frame::{PREFIX_BYTES, Prefix},
     hub::Subscription,
+    upstream::{Relayed, RequestBody},
 };
 use bytes::{Buf, Bytes};
+use http_body::Body;
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
-use std::{io::IoSlice, sync::Arc};
+use std::{error::Error, io::IoSlice, sync::Arc};
 use tokio::sync::OwnedSemaphorePermit;
-use tonic::Status;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The body of a response.
-pub type ResponseBody = UnsyncBoxBody<Payload, Status>;
+pub type ResponseBody = UnsyncBoxBody<Payload, BoxError>;
+
+/// Any error of a body.
+pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Part of a response.
 #[derive(Debug)]
@@ -81,8 +86,23 @@ pub(super) fn without_events(body: tonic::body::Body) -> ResponseBody {
 /// The same with a permit that it holds until it is written.
 pub(super) fn holding(body: tonic::body::Body, permit: Option<OwnedSemaphorePermit>) -> ResponseBody {
     let permit = permit.map(Arc::new);
-    body.map_frame(move |frame| {
-        frame.map_data(|bytes| Payload { bytes, events: None, _permit: permit.clone() })
+    boxed(body, move |bytes| Payload { bytes, events: None, _permit: permit.clone() })
+}
+
+/// The body of a relayed answer. The token counts the call as open.
+pub(super) fn relayed<B>(body: Relayed<B>, open: TaskTrackerToken) -> ResponseBody
+where
+    B: RequestBody + Send + 'static,
+{
+    boxed(body, move |bytes| {
+        let _ = &open;
+        Payload { bytes, events: None, _permit: None }
     })
-    .boxed_unsync()
+}
+
+fn boxed<B>(body: B, mut payload: impl FnMut(Bytes) -> Payload + Send + 'static) -> ResponseBody
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    body.map_frame(move |frame| frame.map_data(&mut payload)).map_err(Into::into).boxed_unsync()
 }

@@ -1,8 +1,8 @@
-//! Routes requests to services by path.
+//! Routes requests to services by path: the sidecar's own, or the worker's.
 
 use super::{
     auth::Access,
-    payload::{ResponseBody, holding, without_events},
+    payload::{ResponseBody, holding, relayed, without_events},
     service::{
         builtin::{BRIDGE_SERVICE, Handler, handlers},
         pool_calls::{Method as PoolMethod, PoolCalls, takes_no_calls},
@@ -11,11 +11,16 @@ use super::{
     },
     unary::Requests,
 };
-use crate::system::log;
+use crate::{
+    event::proto::sidecar::sidecar_server,
+    system::log,
+    upstream::{Connection, RelayError, Relayed, Upstream},
+};
 use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
-use std::{convert::Infallible, pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 use tokio::sync::{OnceCell, Semaphore};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::{Status, body::Body};
 
 /// How many answers of a connection may be unread, telemetry and reflection excepted. Each takes some 12 KiB
@@ -33,6 +38,10 @@ pub struct Services {
     /// descriptors takes time and memory.
     others: OnceCell<Vec<Handler>>,
     requests: Requests,
+    /// The worker's server, to which all other calls are relayed.
+    upstream: Option<Arc<Upstream>>,
+    /// The relayed calls that are open.
+    relayed: TaskTracker,
 }
 
 impl Services {
@@ -42,31 +51,57 @@ impl Services {
         pool_calls: Option<PoolCalls>,
         access: Arc<Access>,
         requests: Requests,
+        upstream: Option<Arc<Upstream>>,
     ) -> Self {
-        Self { telemetry, status, pool_calls, access, others: OnceCell::new(), requests }
+        let (others, relayed) = (OnceCell::new(), TaskTracker::new());
+        Self { telemetry, status, pool_calls, access, others, requests, upstream, relayed }
     }
 
-    /// Answers a request of a peer.
+    /// Whether calls are relayed.
+    pub fn relay(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    /// Waits until no relayed call is open.
+    pub async fn relayed_ended(&self) {
+        self.relayed.close();
+        self.relayed.wait().await;
+    }
+
+    /// Answers a request of a client. A call that the worker has reset is an error: the client gets the same
+    /// reset.
     async fn route(
         self: Arc<Self>,
         request: Request<Incoming>,
-        peer: &str,
-        streams: &Arc<StreamTracker>,
-        unread: &Arc<Semaphore>,
-    ) -> Response<ResponseBody> {
-        if let Some(refusal) = not_grpc(&request) {
-            return refusal.map(without_events);
+        client: &Client,
+    ) -> Result<Response<ResponseBody>, h2::Error> {
+        let Client { peer, streams, unread, .. } = client;
+        let worker = client.worker.as_ref().filter(|_| !is_own(request.uri().path()));
+        if worker.is_none()
+            && let Some(refusal) = not_grpc(&request)
+        {
+            return Ok(refusal.map(without_events));
         }
         if let Some(cause) = self.access.refusal(&request).await {
             log::limited!(DEBUG, %peer, "unauthenticated: {cause}");
-            return Status::unauthenticated(cause).into_http().map(without_events);
+            return Ok(Status::unauthenticated(cause).into_http().map(without_events));
+        }
+        if let Some(worker) = worker {
+            // Before the worker is waited for, or the connection would be closed meanwhile.
+            streams.relay();
+            let open = self.relayed.token();
+            match worker.has_service(service(request.uri().path())).await {
+                Ok(true) => return relay_answer(worker.relay(request).await, open),
+                Ok(false) => {}
+                Err(error) => return relay_answer(Err(error), open),
+            }
         }
         if request.uri().path() == STREAM_TELEMETRY {
             streams.admit();
-            return self.telemetry.stream(peer, streams, request.into_body());
+            return Ok(self.telemetry.stream(peer, streams, request.into_body()));
         }
         let answer = self.answer(request, streams, unread).await;
-        answer.unwrap_or_else(|refusal| refusal.into_http().map(without_events))
+        Ok(answer.unwrap_or_else(|refusal| refusal.into_http().map(without_events)))
     }
 
     /// Answers every request other than telemetry.
@@ -77,7 +112,7 @@ impl Services {
         unread: &Arc<Semaphore>,
     ) -> Result<Response<ResponseBody>, Status> {
         let path = request.uri().path();
-        let service = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+        let service = service(path);
         if let Some(calls) = self.pool_calls.as_ref().filter(|_| service == BRIDGE_SERVICE) {
             let method = PoolMethod::of_path(path)?;
             streams.admit();
@@ -126,29 +161,60 @@ impl Services {
 /// Routes the requests of one connection.
 pub struct Router {
     services: Arc<Services>,
+    client: Arc<Client>,
+}
+
+/// A client's connection.
+struct Client {
     peer: String,
     streams: Arc<StreamTracker>,
     /// A permit for each answer that may be unread.
     unread: Arc<Semaphore>,
+    /// The way to the worker, if calls are relayed.
+    worker: Option<Connection>,
 }
 
 impl Router {
     pub fn new(services: Arc<Services>, peer: String, streams: Arc<StreamTracker>) -> Self {
-        Self { services, peer, streams, unread: Arc::new(Semaphore::new(MAX_UNREAD_ANSWERS)) }
+        let unread = Arc::new(Semaphore::new(MAX_UNREAD_ANSWERS));
+        let worker = services.upstream.clone().map(Connection::new);
+        Self { services, client: Arc::new(Client { peer, streams, unread, worker }) }
     }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Router {
     type Response = Response<ResponseBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, Infallible>> + Send>>;
+    type Error = h2::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<ResponseBody>, h2::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let services = Arc::clone(&self.services);
-        let (peer, streams) = (self.peer.clone(), Arc::clone(&self.streams));
-        let unread = Arc::clone(&self.unread);
-        Box::pin(async move { Ok(services.route(request, &peer, &streams, &unread).await) })
+        let (services, client) = (Arc::clone(&self.services), Arc::clone(&self.client));
+        Box::pin(async move { services.route(request, &client).await })
     }
+}
+
+/// The answer to a relayed call.
+fn relay_answer(
+    answer: Result<Response<Relayed<Incoming>>, RelayError>,
+    open: TaskTrackerToken,
+) -> Result<Response<ResponseBody>, h2::Error> {
+    match answer {
+        Ok(answer) => Ok(answer.map(|body| relayed(body, open))),
+        Err(RelayError::Reset(error)) => Err(error),
+        Err(RelayError::Unavailable(cause)) => {
+            Ok(Status::unavailable(cause.to_string()).into_http().map(without_events))
+        }
+    }
+}
+
+/// Whether the sidecar itself answers this path in any case.
+fn is_own(path: &str) -> bool {
+    path == STREAM_TELEMETRY || service(path) == sidecar_server::SERVICE_NAME
+}
+
+/// The service of a path.
+fn service(path: &str) -> &str {
+    path.trim_start_matches('/').split('/').next().unwrap_or_default()
 }
 
 /// The error response to a request that is not gRPC.

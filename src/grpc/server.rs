@@ -1,6 +1,7 @@
 //! The gRPC server: accepts connections, serves them, and shuts down gracefully.
 //!
-//! At the end of the stream queues drain and each stream ends with status OK. After a connection's last
+//! At the end of the stream queues drain and each stream ends with status OK, and relayed calls get the
+//! worker's last answers. After a connection's last
 //! stream GOAWAY is sent (see `closing`), and the connection stays until the peer closes it.
 //! The session waits for this no longer than the drain's limit. Connections without a telemetry stream are
 //! not waited for.
@@ -21,7 +22,7 @@ use crate::net::{
 use crate::{
     pipeline::output::{Context, Done, Output, Running, StartError, spawn_async},
     status::Status,
-    upstream::args::Snakepit,
+    upstream::{Upstream, args::Snakepit},
 };
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -40,6 +41,8 @@ pub struct Server {
     pub limits: ClientLimits,
     /// How to stand in front of a worker of a Snakepit pool, if it is one.
     pub snakepit: Option<Snakepit>,
+    /// The worker's own server, if calls are relayed to it.
+    pub upstream: Option<Arc<Upstream>>,
 }
 
 impl std::fmt::Debug for Server {
@@ -71,13 +74,15 @@ impl Server {
         });
         let worker = context.mode.worker().filter(|_| self.snakepit == Some(Snakepit::Alone));
         let pool_calls = worker.map(|worker| PoolCalls::new(Arc::clone(worker)));
-        let services = Services::new(telemetry, status, pool_calls, Arc::clone(&access), requests);
+        let services =
+            Services::new(telemetry, status, pool_calls, Arc::clone(&access), requests, self.upstream);
+        let services = Arc::new(services);
         let limit = ConnectionLimit {
             permits: Arc::new(permits(self.limits.connections)),
             above: AboveLimit::Close { option: "--max-connections" },
         };
         let connections = Arc::new(Connections {
-            services: Arc::new(services),
+            services: Arc::clone(&services),
             access,
             limits: self.limits,
             end: end.clone(),
@@ -90,6 +95,7 @@ impl Server {
 
         shutdown.cancelled().await;
         hub.subscribers_left().await;
+        services.relayed_ended().await;
         // Events of subscribers that disconnect early are counted as abandoned; they are not a failure.
         let _open = done.drained_but_open(None);
         end.cancel();
@@ -145,6 +151,7 @@ mod tests {
             access: Access::load(AccessFiles::default()).unwrap(),
             limits: ClientLimits::default(),
             snakepit: None,
+            upstream: None,
         }
     }
 

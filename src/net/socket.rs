@@ -4,6 +4,10 @@
 //! not read yet: a subscriber would lose its last events to a window update of its own. So when HTTP/2 is
 //! done with the connection this end stops writing, and goes on reading until the peer closes.
 
+use super::{
+    address::{Address, HostPort},
+    unix_socket,
+};
 use nix::{
     libc,
     sys::socket::{Shutdown, setsockopt, shutdown, sockopt},
@@ -60,6 +64,22 @@ macro_rules! each {
 }
 
 impl Socket {
+    /// Connects to an address.
+    ///
+    /// # Errors
+    ///
+    /// If its host has no address, or none of them accepts the connection.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(HostPort { host, port }) => {
+                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                stream.set_nodelay(true)?;
+                Ok(Self::Tcp(Arc::new(stream)))
+            }
+            Address::Unix(path) => Ok(Self::Unix(Arc::new(unix_socket::connect(path).await?))),
+        }
+    }
+
     /// Discards what the peer still sends until it closes. A peer that does not read yet, or is silent, may
     /// take as long as it wants if its host exists; one that only sends is not waited for.
     pub async fn read_to_end(&self) {

@@ -10,18 +10,19 @@ use crate::system::own_file::{OwnFile, Pinned};
 use nix::{
     errno::Errno,
     sys::{
-        socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket},
+        socket::{self, AddressFamily, SockFlag, SockType, UnixAddr, socket},
         stat::{Mode, umask},
     },
     unistd::geteuid,
 };
 use std::{
+    ffi::OsString,
     fmt, fs, io,
     os::{
         fd::AsRawFd as _,
         linux::net::SocketAddrExt as _,
         unix::{
-            ffi::OsStrExt as _,
+            ffi::{OsStrExt as _, OsStringExt as _},
             net::{SocketAddr, UnixListener},
         },
     },
@@ -31,6 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 use thiserror::Error;
+use tokio::net::UnixStream;
 
 /// How long a socket must not listen to be stale. Programs listen microseconds after they have bound.
 const STALE_AFTER: Duration = Duration::from_millis(100);
@@ -100,6 +102,19 @@ pub fn abstract_name(path: &Path) -> Option<&[u8]> {
     path.as_os_str().as_bytes().strip_prefix(b"@")
 }
 
+/// Connects to a socket.
+///
+/// # Errors
+///
+/// If it does not exist or does not accept the connection.
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
+    match abstract_name(path) {
+        // tokio takes a path that starts with NUL for an abstract name.
+        Some(name) => UnixStream::connect(OsString::from_vec([b"\0", name].concat())).await,
+        None => UnixStream::connect(path).await,
+    }
+}
+
 /// Binds an abstract socket, or a socket to a path. Its file has these permissions from the start. A socket
 /// file without a listener is replaced; any other file at the path is left alone, which is an error. Symlinks
 /// are not followed.
@@ -160,5 +175,5 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
 fn try_to_connect(path: &Path) -> nix::Result<()> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-    connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
+    socket::connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
 }

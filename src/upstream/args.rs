@@ -1,15 +1,43 @@
-//! The options for a worker that a pool starts and calls.
+//! The options for a worker that serves gRPC itself, or that a pool takes for one that does.
 
-use crate::system::{
-    option::{Given, named},
-    value::switch,
+use crate::{
+    net::address::Address,
+    system::{
+        option::{Given, named, value},
+        value::{Period, duration, switch},
+    },
 };
 use clap::Args;
+use std::time::Duration;
 
-/// The options of the command line.
+/// As long as Snakepit waits for a worker: models take long to load.
+const UPSTREAM_TIMEOUT: Period = Period(Duration::from_secs(30));
+
+/// The options of the command line. A replay has no worker, so it has none of them.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Upstream")]
 pub struct UpstreamArgs {
+    /// Relay calls to the worker's own gRPC server at HOST:PORT, unix:PATH or unix:@NAME
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "TELEMETRY_SIDECAR_UPSTREAM",
+        value_parser = named(upstream),
+        long_help = "Relay every call that is not the sidecar's own to the gRPC server of the worker at \
+            HOST:PORT, unix:PATH or unix:@NAME. Health and reflection are the worker's if it has them"
+    )]
+    pub upstream: Option<Given<Address>>,
+
+    /// How long after the start calls wait for a worker that does not serve yet
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value_t = UPSTREAM_TIMEOUT,
+        env = "TELEMETRY_SIDECAR_UPSTREAM_TIMEOUT",
+        value_parser = value(duration)
+    )]
+    pub upstream_timeout: Period,
+
     /// Stand in front of a worker of a Snakepit pool: "alone" for one that serves no gRPC
     #[arg(
         long,
@@ -47,5 +75,16 @@ fn snakepit(word: &str) -> Result<Option<Snakepit>, String> {
         ("alone", _) => Ok(Some(Snakepit::Alone)),
         (_, Ok(false)) => Ok(None),
         _ => Err("expected alone, or 0 or false".into()),
+    }
+}
+
+/// An address to connect to.
+fn upstream(text: &str) -> Result<Address, String> {
+    let address = text.parse::<Address>().map_err(|error| error.to_string())?;
+    match &address {
+        Address::Tcp(address) if address.port == 0 => {
+            Err("expected the port at which the worker listens".into())
+        }
+        _ => Ok(address),
     }
 }

@@ -19,4 +19,5 @@ mod streams;
 mod support;
 mod transparency;
 mod unix_socket;
+mod upstream;
 mod wrap;

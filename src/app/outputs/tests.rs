@@ -34,7 +34,7 @@ fn outputs(hub: &Arc<Hub>, linger: Duration, exporters: Vec<Running>) -> Outputs
     let context = Context::new(Arc::clone(hub), Mode::Replay, drain, linger);
     let limits = ClientLimits::default();
     let access = Access::load(AccessFiles::default()).unwrap();
-    let server = Server { listeners: Vec::new(), access, limits, snakepit: None };
+    let server = Server { listeners: Vec::new(), access, limits, snakepit: None, upstream: None };
     let (done, running) = channel("grpc");
     let shutdown = context.shutdown.clone();
     tokio::spawn(async move { server.serve(&context, done).await });

@@ -62,6 +62,7 @@ pub struct StreamTracker {
     /// Whether the sidecar has ended a stream with an error.
     failed: AtomicBool,
     admitted: AtomicBool,
+    relayed: AtomicBool,
 }
 
 impl StreamTracker {
@@ -70,17 +71,24 @@ impl StreamTracker {
         self.admitted.store(true, Ordering::Relaxed);
     }
 
+    /// Records the same of a request that the worker answers.
+    pub fn relay(&self) {
+        self.admit();
+        self.relayed.store(true, Ordering::Relaxed);
+    }
+
     /// Whether there was such a request.
     pub fn has_admitted(&self) -> bool {
         self.admitted.load(Ordering::Relaxed)
     }
 
     /// Whether a stream is open or was ended by the sidecar, so that the peer must be able to read its last
-    /// events.
+    /// events, or the worker's last answers.
     pub fn need_graceful_close(&self) -> bool {
         self.open.load(Ordering::Relaxed) > 0
             || self.ended.is_cancelled()
             || self.failed.load(Ordering::Relaxed)
+            || self.relayed.load(Ordering::Relaxed)
     }
 
     /// Waits until the sidecar has ended the last open stream. After an error the client may try again.
@@ -127,7 +135,7 @@ impl Telemetry {
         let streams = Arc::clone(streams);
         let events = Events { source, streams, end: None, tasks, _permit: permit };
 
-        let mut response = Response::new(events.boxed_unsync());
+        let mut response = Response::new(events.map_err(Into::into).boxed_unsync());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         if missing > 0 {
