@@ -42,7 +42,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
             standard_output::printed(&standard_output::require_open().and_then(|()| print()))?;
             Ok(Exit::Code(0))
         }
-        Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, environment_names),
+        Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, &environment_names),
         Err(refused) => {
             // A ready file that an earlier sidecar has left must not be taken for this one's.
             refused.ready_file.as_ref().map(ReadyFile::prepare).transpose()?;
@@ -52,21 +52,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
 }
 
 /// A worker must not inherit these environment variables.
-fn run_task(cli: Cli, mut environment_names: Vec<String>) -> Result<Exit, String> {
+fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
     let pool_path = pool::path();
     if let (Some((program, arguments)), None) = (cli.command_of_pool(), &pool_path) {
-        return Ok(execute_in_place(program, arguments, &environment_names));
+        return Ok(execute_in_place(program, arguments, environment_names));
     }
     // First, because it may be an inherited descriptor: later the sidecar has others of its own.
     let ready_file = cli.ready_file().map(ReadyFile::prepare).transpose()?;
     let pool_path = pool_path.filter(|_| cli.command_of_pool().is_some());
     let pool_file = pool_path.as_ref().map(PoolReadyFile::prepare).transpose()?;
-    if pool_file.is_some() {
-        // The sidecar writes this file; a worker that serves no gRPC has no port to write there.
-        environment_names.push(pool::VARIABLE.to_owned());
-    }
     match config::resolve(cli).map_err(|error| error.to_string())? {
-        Task::Wrap(task) => wrap::run(*task, ready_file, pool_file, &environment_names),
+        Task::Wrap(task) => wrap::run(*task, ready_file, pool_file, environment_names),
         Task::Replay(task) => replay::run(*task, ready_file),
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(address, access) => tail::run(&address, &access).map_err(|error| error.to_string()),

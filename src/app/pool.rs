@@ -1,14 +1,20 @@
 //! The ready file of a Snakepit pool: a pool polls it for the port of the worker that it has started.
 
 use super::ready_file::ReadyFile;
-use crate::system::{
-    option::{Given, Origin},
-    thread,
+use crate::{
+    system::{
+        option::{Given, Origin},
+        thread,
+    },
+    upstream::{Upstream, readiness::WorkerFile},
 };
 use std::{
     env, io,
     path::PathBuf,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
     time::Duration,
 };
 
@@ -46,22 +52,40 @@ impl PoolReadyFile {
         }
     }
 
-    /// Starts a thread that writes the port when the worker has started, so that a file system that hangs
-    /// delays no signal. It is started before the worker, because it may be refused.
+    /// Starts a thread that writes the port when the worker has started and is ready, so that a file system
+    /// that hangs delays no signal. It is started before the worker, because it may be refused.
     ///
     /// # Errors
     ///
     /// If the system refuses a thread.
-    pub(super) fn write_after_start(self, port: u16) -> io::Result<Writing> {
+    pub(super) fn write_after_start(
+        self,
+        port: u16,
+        relayed: Option<(WorkerFile, Arc<Upstream>)>,
+    ) -> io::Result<Writing> {
         let ((started, start), (done, written)) = (channel::<()>(), channel::<()>());
         thread::spawn("pool", move || {
-            if start.recv().is_ok() {
+            let is_ready = || relayed.is_none_or(|(file, upstream)| is_located(file, &upstream));
+            if start.recv().is_ok() && is_ready() {
                 self.write(port);
             }
             drop(done);
         })?;
         Ok(Writing { started, written })
     }
+}
+
+/// Waits until a worker that serves gRPC has written its port. False if it does not: then the pool gives up
+/// waiting, and the worker goes on.
+fn is_located(file: WorkerFile, upstream: &Upstream) -> bool {
+    match upstream.wait_for_port(file) {
+        Ok(address) => tracing::info!("the worker serves gRPC at {address}"),
+        Err(error) => {
+            tracing::info!("no port for the pool, the worker has none: {error}");
+            return false;
+        }
+    }
+    true
 }
 
 /// Waits for the worker's start, and then writes.

@@ -8,7 +8,7 @@
 use super::{
     ending::{Ending, Stages},
     own_files::OwnFiles,
-    pool::PoolReadyFile,
+    pool::{self, PoolReadyFile},
     ready_file::ReadyFile,
     session::{Finished, Session},
     worker_stderr::{WorkerStderr, unprepared},
@@ -26,9 +26,10 @@ use crate::{
     status::text,
     system::{
         log::{self, Level},
+        own_file::OwnFile,
         thread,
     },
-    upstream::Upstream,
+    upstream::{Upstream, readiness::WorkerFile},
     worker::{
         Exit, copier, environment, exit::is_pid_1, parent::Parent, signals::Signals, spawn::Command,
         starting::Starting, startup::close_inherited, state::WorkerState, supervisor::Supervisor,
@@ -58,12 +59,19 @@ pub fn run(
     environment_names: &[String],
 ) -> Result<Exit, String> {
     let parent = config.serve.source.stop_with_parent.map(Parent::watch);
+    let upstream = config.upstream.take();
+    // A worker that serves no gRPC has no port to write.
+    let is_relayed = pool_file.is_some() && upstream.is_some();
+    let worker_file = is_relayed.then(WorkerFile::create).transpose().map_err(unprepared)?;
+    let worker_path = worker_file.as_ref().map(|file| file.path().as_os_str());
+    let changes = pool_file.as_ref().map(|_| (pool::VARIABLE, worker_path));
     // SAFETY: this is the process's first thread, and the others are started below.
-    unsafe { environment::prepare(environment_names) };
+    unsafe { environment::prepare(environment_names, changes.as_slice()) };
     let signals = Signals::block().map_err(unprepared)?;
     // Before any thread and any descriptor of the sidecar's own, and before the worker.
     let witness = Witness::start().ok();
     let own_files = OwnFiles::default();
+    own_files.add(worker_file.as_ref().map(|file| OwnFile::new(file.directory())));
     let remover = own_files.remover();
     let starting = Starting::begin(&signals, move || remover.remove());
     let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;
@@ -84,14 +92,15 @@ pub fn run(
     // Duplicate it now: clients can use up all descriptors once they are served.
     let late = reader.try_clone().map_err(unprepared)?;
     let mode = Mode::Live(Arc::clone(&worker_state));
-    let upstream = config.upstream.take().map(|config::Upstream { address, start_timeout }| {
+    let upstream = upstream.map(|config::Upstream { address, start_timeout }| {
         Arc::new(Upstream::new(address, start_timeout, Arc::clone(&worker_state)))
     });
-    let session = Session::start(&mut config.serve, ready_file, mode, upstream, &own_files, &log);
+    let session = Session::start(&mut config.serve, ready_file, mode, upstream.clone(), &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let drain_end = session.drain_end();
+    let relayed = worker_file.zip(upstream);
     let pool_file = pool_file.zip(session.localhost_port);
-    let pool_file = pool_file.map(|(file, port)| file.write_after_start(port)).transpose();
+    let pool_file = pool_file.map(|(file, port)| file.write_after_start(port, relayed)).transpose();
     let pool_file = pool_file.map_err(unprepared)?;
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
     let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));

@@ -25,7 +25,7 @@ use crate::{
     upstream::args::{Snakepit, UpstreamArgs},
 };
 use clap_complete::Shell;
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf};
 
 /// What to do.
 #[derive(Debug)]
@@ -58,10 +58,10 @@ pub struct Wrap {
 /// A worker's own gRPC server.
 #[derive(Debug)]
 pub struct Upstream {
-    /// Its address.
-    pub address: Address,
-    /// How long calls wait for it, from the sidecar's start on.
-    pub start_timeout: Duration,
+    /// Its address; none if the worker writes its port to a ready file.
+    pub address: Option<Address>,
+    /// How long after the sidecar's start it is waited for.
+    pub start_timeout: Period,
 }
 
 /// Recordings to serve.
@@ -127,12 +127,7 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
                 "COMMAND: missing: telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...".to_owned()
             })?;
             let mut serve = serve(cli.serve)?;
-            if let Some(snakepit) = cli.upstream.snakepit() {
-                serve_pool(&mut serve, &snakepit)?;
-            }
-            let UpstreamArgs { upstream, upstream_timeout, .. } = cli.upstream;
-            let upstream =
-                upstream.map(|given| Upstream { address: given.value, start_timeout: upstream_timeout.0 });
+            let upstream = upstream(cli.upstream, &mut serve)?;
             Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments: words.collect(), upstream })))
         }
         Some(Sub::Replay(args)) => replay(*args),
@@ -201,6 +196,24 @@ fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
         controls: controls(subscriptions)?,
         exporters,
     })
+}
+
+/// The worker's own server, if it is one that serves gRPC.
+fn upstream(args: UpstreamArgs, serve: &mut Serve) -> Result<Option<Upstream>, UsageError> {
+    let snakepit = args.snakepit();
+    if let Some(snakepit) = &snakepit {
+        serve_pool(serve, snakepit)?;
+    }
+    let start_timeout = args.upstream_timeout;
+    let found = match (args.upstream, snakepit) {
+        (Some(given), Some(_)) => {
+            return Err(given.origin.error("give either this or --snakepit").into());
+        }
+        (Some(given), None) => Some(Upstream { address: Some(given.value), start_timeout }),
+        (None, Some(Given { value: Snakepit::Relay, .. })) => Some(Upstream { address: None, start_timeout }),
+        (None, _) => None,
+    };
+    Ok(found)
 }
 
 /// Makes the sidecar what a Snakepit pool starts: the pool connects to `localhost`, and takes what is printed

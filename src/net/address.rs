@@ -68,7 +68,14 @@ pub enum Address {
 impl Default for Address {
     /// Any free port on the loopback interface.
     fn default() -> Self {
-        Self::Tcp(HostPort { host: "127.0.0.1".into(), port: 0 })
+        Self::localhost(0)
+    }
+}
+
+impl Address {
+    /// This port of the loopback interface.
+    pub(crate) fn localhost(port: u16) -> Self {
+        Self::Tcp(HostPort { host: "127.0.0.1".into(), port })
     }
 }
 

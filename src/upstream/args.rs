@@ -38,19 +38,22 @@ pub struct UpstreamArgs {
     )]
     pub upstream_timeout: Period,
 
-    /// Stand in front of a worker of a Snakepit pool: "alone" for one that serves no gRPC
+    /// Wrap a worker of a Snakepit pool; =alone: one that serves no gRPC
     #[arg(
         long,
         value_name = "MODE",
-        num_args = 1,
+        num_args = 0..=1,
         require_equals = true,
+        default_missing_value = "true",
         env = "TELEMETRY_SIDECAR_SNAKEPIT",
         value_parser = named(snakepit),
-        long_help = "Stand in front of a worker of a Snakepit pool. --snakepit=alone is for a worker that \
-            serves no gRPC: the sidecar writes its own port to SNAKEPIT_READY_FILE when the worker runs, and \
-            answers Ping, InitializeSession, CleanupSession, GetSession and Heartbeat while it runs; other \
-            calls are UNIMPLEMENTED. Implies --quiet. Without SNAKEPIT_READY_FILE in the environment \
-            COMMAND is executed in the sidecar's place, as when a pool asks an interpreter for its version"
+        long_help = "Wrap a worker of a Snakepit pool. Calls are relayed, as with --upstream, to the port \
+            that the worker writes to SNAKEPIT_READY_FILE, and the sidecar writes its own to the pool's. \
+            --snakepit=alone is for a worker that serves no gRPC: the sidecar writes its port when the \
+            worker runs, and answers Ping, InitializeSession, CleanupSession, GetSession and Heartbeat while \
+            it runs; other calls are UNIMPLEMENTED. Implies --quiet. Without SNAKEPIT_READY_FILE in the \
+            environment COMMAND is executed in the sidecar's place, as when a pool asks an interpreter for \
+            its version"
     )]
     snakepit: Option<Given<Option<Snakepit>>>,
 }
@@ -58,6 +61,8 @@ pub struct UpstreamArgs {
 /// How the sidecar stands in front of a worker of a Snakepit pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Snakepit {
+    /// The worker serves gRPC: its calls are relayed to the port that it writes to its ready file.
+    Relay,
     /// The worker serves no gRPC: the sidecar answers the calls with which a pool watches a worker.
     Alone,
 }
@@ -73,8 +78,9 @@ impl UpstreamArgs {
 fn snakepit(word: &str) -> Result<Option<Snakepit>, String> {
     match (word, switch(word)) {
         ("alone", _) => Ok(Some(Snakepit::Alone)),
+        (_, Ok(true)) => Ok(Some(Snakepit::Relay)),
         (_, Ok(false)) => Ok(None),
-        _ => Err("expected alone, or 0 or false".into()),
+        _ => Err("expected alone, or no value".into()),
     }
 }
 

@@ -51,7 +51,7 @@ impl RelayError {
         } else if error.is_reset() {
             Self::Reset(error)
         } else {
-            Self::Unavailable(upstream.unavailable(&describe(&error)))
+            Self::Unavailable(upstream.lost(describe(&error)))
         }
     }
 }

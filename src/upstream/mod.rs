@@ -12,6 +12,7 @@ pub mod args;
 mod call;
 mod connection;
 pub mod events;
+pub mod readiness;
 mod services;
 pub mod stream;
 pub mod telemetry;

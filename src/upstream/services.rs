@@ -1,5 +1,5 @@
-//! Services that the sidecar has and the worker may have, too: health and reflection. If the worker has one, it
-//! is the worker's that answers. One call finds that out, once.
+//! Services that the sidecar has and the worker may have, too: health and reflection. The worker's are served
+//! if it has them. One call finds that out, once.
 
 use super::{
     call::{Relayed, RequestBody},

@@ -1,14 +1,18 @@
 //! The worker's server: where it is, and whether it is waited for.
 
-use super::services::Builtin;
+use super::{
+    readiness::{NotReady, WorkerFile},
+    services::Builtin,
+};
 use crate::{
     net::{address::Address, socket::Socket},
+    system::value::Period,
     worker::state::WorkerState,
 };
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -27,17 +31,28 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Why a call cannot be relayed.
 #[derive(Debug, Clone, Error)]
-#[error("worker at {address}: {cause}")]
-pub struct Unavailable {
-    address: String,
-    cause: String,
+pub enum Unavailable {
+    /// The worker's server cannot be reached, or was lost.
+    #[error("worker at {address}: {cause}")]
+    Server {
+        /// The server's address.
+        address: Address,
+        /// What happened.
+        cause: String,
+    },
+    /// The server's address is not known.
+    #[error("worker: {0}")]
+    NotReady(#[from] NotReady),
 }
 
 /// The gRPC server of a worker.
 #[derive(Debug)]
 pub struct Upstream {
-    address: Address,
-    /// Until when connections wait for a worker that does not listen yet; none is without a limit.
+    /// Empty until it is known.
+    address: OnceLock<Result<Address, NotReady>>,
+    /// How long after the start a worker that does not listen yet is waited for.
+    start_timeout: Period,
+    /// When that time is over; none is too late for the clock.
     wait_until: Option<Instant>,
     /// Whether it has accepted a connection. From then on it is not waited for.
     was_reached: AtomicBool,
@@ -47,12 +62,13 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// The server of this worker at this address. A worker that does not listen yet is waited for until
-    /// `start_timeout` from now is over.
-    pub fn new(address: Address, start_timeout: Duration, worker: Arc<WorkerState>) -> Self {
-        let wait_until = Instant::now().checked_add(start_timeout);
+    /// The server of this worker at this address, or at one that is [found](Self::wait_for_port) later. It is
+    /// waited for until `start_timeout` from now is over.
+    pub fn new(address: Option<Address>, start_timeout: Period, worker: Arc<WorkerState>) -> Self {
+        let wait_until = Instant::now().checked_add(start_timeout.0);
         Self {
-            address,
+            address: address.map(Ok).map_or_else(OnceLock::new, OnceLock::from),
+            start_timeout,
             wait_until,
             was_reached: AtomicBool::new(false),
             worker,
@@ -60,13 +76,22 @@ impl Upstream {
         }
     }
 
+    /// Waits until the worker has written its port, and returns the address at which it serves from then on.
+    ///
+    /// # Errors
+    ///
+    /// If it does not write a port in time.
+    pub fn wait_for_port(&self, file: WorkerFile) -> Result<Address, NotReady> {
+        let address = file.wait(self.start_timeout, &self.worker).map(Address::localhost);
+        self.address.get_or_init(|| address).clone()
+    }
+
     /// Connects. Waits for a worker that does not listen yet, unless it has exited or the time for that is
     /// over.
     pub(super) async fn connect(&self) -> Result<Socket, Unavailable> {
         loop {
             let is_awaited = self.is_awaited();
-            let connected = timeout(CONNECT_TIMEOUT, Socket::connect(&self.address)).await;
-            let error = match connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            let error = match self.try_to_connect().await {
                 Ok(socket) => {
                     self.was_reached.store(true, Ordering::Relaxed);
                     return Ok(socket);
@@ -74,10 +99,21 @@ impl Upstream {
                 Err(error) => error,
             };
             if !is_awaited {
-                return Err(self.unavailable(&error));
+                return Err(error);
             }
             sleep(RETRY_INTERVAL).await;
         }
+    }
+
+    async fn try_to_connect(&self) -> Result<Socket, Unavailable> {
+        let address = self.address()?;
+        let connected = timeout(CONNECT_TIMEOUT, Socket::connect(&address)).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        connected.map_err(|error| Unavailable::Server { address, cause: error.to_string() })
+    }
+
+    fn address(&self) -> Result<Address, NotReady> {
+        self.address.get().cloned().unwrap_or(Err(NotReady::NotYet))
     }
 
     fn is_awaited(&self) -> bool {
@@ -96,8 +132,11 @@ impl Upstream {
         }
     }
 
-    /// What clients get as UNAVAILABLE.
-    pub(super) fn unavailable(&self, cause: &impl ToString) -> Unavailable {
-        Unavailable { address: self.address.to_string(), cause: cause.to_string() }
+    /// What clients get when the connection was lost.
+    pub(super) fn lost(&self, cause: String) -> Unavailable {
+        match self.address() {
+            Ok(address) => Unavailable::Server { address, cause },
+            Err(not_ready) => not_ready.into(),
+        }
     }
 }

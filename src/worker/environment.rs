@@ -4,7 +4,13 @@ use nix::{
     libc,
     unistd::{Pid, setpgid},
 };
-use std::{env, ffi::CStr, io::Write as _, ptr::NonNull, slice};
+use std::{
+    env,
+    ffi::{CStr, OsStr},
+    io::Write as _,
+    ptr::NonNull,
+    slice,
+};
 
 /// Snakepit's variable that asks a worker to lead a process group: Snakepit kills workers with their whole
 /// group.
@@ -17,7 +23,7 @@ const PROCESS_IDS: [&CStr; 3] = [c"LISTEN_PID", c"WATCHDOG_PID", c"SYSTEMD_EXEC_
 const PLACEHOLDER: &CStr = c"worker pid";
 
 /// Makes this process's environment what the worker is to inherit, in the order in which it was: without the
-/// sidecar's own variables, and with a placeholder for process ids that name the sidecar.
+/// sidecar's own variables, with these changes, and with a placeholder for process ids that name the sidecar.
 ///
 /// If Snakepit asks the worker to lead a process group, the sidecar does so instead: Snakepit kills the group
 /// of the process that it started, so the worker has to stay in that group, and its variable says so.
@@ -25,13 +31,19 @@ const PLACEHOLDER: &CStr = c"worker pid";
 /// # Safety
 ///
 /// There must be no other thread yet.
-pub(crate) unsafe fn prepare(own: &[String]) {
+pub(crate) unsafe fn prepare(own: &[String], changes: &[(&str, Option<&OsStr>)]) {
     // SAFETY: as the caller promises.
     unsafe { remove(own) };
     let process_id = Pid::this().to_string();
     let names = PROCESS_IDS.iter().filter_map(|name| name.to_str().ok());
     // SAFETY: there is no other thread that could read the environment meanwhile.
     unsafe {
+        for (name, value) in changes {
+            match value {
+                Some(value) => env::set_var(name, value),
+                None => env::remove_var(name),
+            }
+        }
         for name in names.filter(|name| env::var_os(name).is_some_and(|value| value == *process_id)) {
             env::set_var(name, PLACEHOLDER.to_string_lossy().as_ref());
         }

@@ -2,6 +2,7 @@
 
 mod calls;
 mod failures;
+mod pool;
 mod server;
 
 use crate::support::Sidecar;

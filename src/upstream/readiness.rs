@@ -1,0 +1,173 @@
+//! The ready file of a worker that a pool started. The worker gets a path of its own; what it writes there is
+//! the port at which calls are relayed.
+
+use crate::{system::value::Period, worker::state::WorkerState};
+use nix::unistd::geteuid;
+use std::{
+    fs::{File, Permissions},
+    io::{self, Read as _},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use thiserror::Error;
+
+/// The interval between looks at the file. A pool looks every 50 ms.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// As much of the file as is read: a port has five digits.
+const MAX_BYTES: u64 = 64;
+
+/// Why there is no port.
+#[derive(Debug, Clone, Error)]
+pub enum NotReady {
+    /// The worker has not written it so far.
+    #[error("it has not written its port to SNAKEPIT_READY_FILE yet")]
+    NotYet,
+    /// The file did not appear.
+    #[error("it did not write its port to SNAKEPIT_READY_FILE within {0} (--upstream-timeout)")]
+    Missing(Period),
+    /// The file has something else.
+    #[error("it wrote '{0}' to SNAKEPIT_READY_FILE, which does not begin with a port")]
+    NoPort(String),
+    /// The worker has exited.
+    #[error("it has exited")]
+    Exited,
+}
+
+/// A path that only the worker writes to. It is removed when this is dropped.
+#[derive(Debug)]
+pub struct WorkerFile {
+    dir: TempDir,
+    path: PathBuf,
+}
+
+impl WorkerFile {
+    /// Makes a directory for it. The worker also makes temporary files there.
+    ///
+    /// # Errors
+    ///
+    /// If no directory can be made where temporary files are.
+    pub fn create() -> io::Result<Self> {
+        // The worker of a sidecar of root may run as another user. Its name cannot be predicted or listed.
+        let mode = if geteuid().is_root() { 0o1733 } else { 0o700 };
+        let dir = tempfile::Builder::new()
+            .prefix("telemetry-sidecar-")
+            .permissions(Permissions::from_mode(mode))
+            .tempdir()?;
+        let path = dir.path().join("ready");
+        Ok(Self { dir, path })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory that it is in.
+    pub fn directory(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Waits up to `limit` until the worker has written its port.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub fn wait(self, limit: Period, worker: &WorkerState) -> Result<u16, NotReady> {
+        let start = Instant::now();
+        loop {
+            // Looked at first, because a worker may write the port and exit.
+            let has_exited = worker.exit().is_some();
+            let content = self.read();
+            if let Some(port) = content.as_deref().and_then(port) {
+                return Ok(port);
+            }
+            if has_exited {
+                return Err(NotReady::Exited);
+            }
+            if start.elapsed() >= limit.0 {
+                return Err(content.map_or(NotReady::Missing(limit), |content| {
+                    NotReady::NoPort(content.escape_debug().to_string())
+                }));
+            }
+            thread::sleep(INTERVAL);
+        }
+    }
+
+    fn read(&self) -> Option<String> {
+        let mut content = Vec::new();
+        File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut content)).ok()?;
+        Some(String::from_utf8_lossy(&content).into_owned())
+    }
+}
+
+/// The number that a file begins with, as a pool reads it.
+fn port(content: &str) -> Option<u16> {
+    let content = content.trim_start();
+    let end = content.find(|character: char| !character.is_ascii_digit()).unwrap_or(content.len());
+    content.get(..end)?.parse().ok().filter(|port| *port > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::Exit;
+    use std::{ffi::OsStr, fs};
+
+    const HOUR: Period = Period(Duration::from_secs(3600));
+    const NO_TIME: Period = Period(Duration::ZERO);
+
+    fn worker() -> WorkerState {
+        WorkerState::new(OsStr::new("worker"))
+    }
+
+    #[test]
+    fn a_port_is_read_as_a_pool_reads_it() {
+        for (content, expected) in [
+            ("40001", Some(40001)),
+            ("40001\n", Some(40001)),
+            (" \n40001\nprometheus 9\n", Some(40001)),
+            ("", None),
+            ("0\n", None),
+            ("65536\n", None),
+            ("port 1", None),
+        ] {
+            assert_eq!(port(content), expected, "{content:?}");
+        }
+    }
+
+    #[test]
+    fn the_file_and_its_directory_are_removed_when_the_port_is_read() {
+        let file = WorkerFile::create().unwrap();
+        let directory = file.directory().to_owned();
+        let path = file.path().to_owned();
+        let waiting = thread::spawn(move || file.wait(HOUR, &worker()));
+        fs::write(path.with_extension("tmp"), "40001\n").unwrap();
+        fs::rename(path.with_extension("tmp"), &path).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap(), 40001);
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn without_a_port_the_reason_is_reported() {
+        let file = WorkerFile::create().unwrap();
+        let error = file.wait(NO_TIME, &worker()).unwrap_err().to_string();
+        let expected = "it did not write its port to SNAKEPIT_READY_FILE within 0s (--upstream-timeout)";
+        assert_eq!(error, expected);
+
+        let file = WorkerFile::create().unwrap();
+        fs::write(file.path(), "no\u{7}").unwrap();
+        let error = file.wait(NO_TIME, &worker()).unwrap_err().to_string();
+        let expected = "it wrote 'no\\u{7}' to SNAKEPIT_READY_FILE, which does not begin with a port";
+        assert_eq!(error, expected);
+
+        let exited = worker();
+        exited.ended(Exit::Code(0));
+        let file = WorkerFile::create().unwrap();
+        let error = file.wait(HOUR, &exited).unwrap_err();
+        assert!(matches!(error, NotReady::Exited), "{error}");
+    }
+}
