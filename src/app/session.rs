@@ -1,7 +1,8 @@
 //! What wrapping and replaying share: one order of start and one order of drain for all outputs.
 //!
-//! Start: bind listeners, open the recording, start exporters, write the ready file, announce, serve gRPC. At
-//! the end: close the hub, linger, drain all outputs up to one deadline, finish the recording, report.
+//! Start: bind listeners, open the recording, start exporters, write the ready file, announce, serve gRPC,
+//! open the worker's own telemetry stream. At the end: read the rest of that stream, close the hub, linger,
+//! drain all outputs up to one deadline, finish the recording, report.
 
 use super::{
     losses,
@@ -24,7 +25,7 @@ use crate::{
     },
     status::{Status, text::summary},
     system::{log, option::Several, thread},
-    upstream::Upstream,
+    upstream::{Connection, Upstream, telemetry},
     worker::startup::was_closed,
 };
 use std::{
@@ -32,7 +33,10 @@ use std::{
     pin::pin,
     sync::Arc,
 };
-use tokio::{runtime::Runtime, time::timeout};
+use tokio::{
+    runtime::Runtime,
+    time::{Instant, timeout},
+};
 
 /// Everything except the source: hub, recording and outputs.
 pub struct Session {
@@ -43,6 +47,8 @@ pub struct Session {
     /// The sources of the report at the end.
     status: Status,
     outputs: Outputs,
+    /// The worker's own stream, if it may have one.
+    telemetry: Option<telemetry::Running>,
     /// Runs the drain. Created at the start, because clients may use up all descriptors later.
     runtime: Runtime,
     drain_end: DrainEnd,
@@ -98,7 +104,7 @@ impl Session {
         }
         let localhost_port = listeners.iter().find_map(Listener::localhost_port);
         let (limits, snakepit) = (config.client_limits, config.snakepit);
-        let server = Server { listeners, access, limits, snakepit, upstream };
+        let server = Server { listeners, access, limits, snakepit, upstream: upstream.clone() };
         let server = Box::new(server).start(&context)?;
         let outputs = Outputs {
             hub: Arc::clone(&hub),
@@ -109,11 +115,26 @@ impl Session {
             shutdown: context.shutdown,
             drain_end: context.drain_end,
         };
+        let telemetry = upstream.map(|upstream| {
+            let (hub, metadata) = (Arc::clone(&hub), metadata(config.source.metadata.clone()));
+            telemetry::Running::start(move || Connection::new(upstream), hub, metadata)
+        });
+        let telemetry = telemetry.transpose().map_err(StartError::Thread)?;
         let drain_end = outputs.drain_end.clone();
         let runtime = thread::runtime().enable_time().build();
         let runtime = runtime.map_err(StartError::Thread)?;
         let status = Status::new(Arc::clone(&hub), context.mode.worker().cloned(), context.recording);
-        Ok(Self { hub, localhost_port, recorder, status, outputs, runtime, drain_end, log: log.clone() })
+        Ok(Self {
+            hub,
+            localhost_port,
+            recorder,
+            status,
+            outputs,
+            telemetry,
+            runtime,
+            drain_end,
+            log: log.clone(),
+        })
     }
 
     /// The sources of a report.
@@ -128,14 +149,14 @@ impl Session {
 
     /// The parts of a pipeline for this session.
     pub fn parts<P: Publisher>(&self, config: &mut Serve, publisher: P) -> Parts<P, Stderr> {
-        let metadata = Several::flatten(std::mem::take(&mut config.source.metadata));
+        let metadata = metadata(std::mem::take(&mut config.source.metadata));
         Parts {
             splitter: Splitter::new(
                 &dialect::SNAKEPIT,
                 config.framing.embedded,
                 config.framing.max_line_bytes,
             ),
-            decoder: Decoder::new(&dialect::SNAKEPIT, metadata.map(|given| given.value).collect()),
+            decoder: Decoder::new(&dialect::SNAKEPIT, metadata),
             publisher,
             // If stderr was closed, Rust's runtime has opened /dev/null in its place.
             passthrough: if was_closed(2) {
@@ -151,9 +172,18 @@ impl Session {
     /// Ends the stream and waits until it is delivered, or the time for that is over. Meanwhile log lines are
     /// printed.
     pub fn finish(self, mut print_log: impl FnMut()) -> Finished {
-        self.hub.close();
+        let (hub, mut outputs, telemetry) = (self.hub, self.outputs, self.telemetry);
+        let ending = async {
+            let began = Instant::now();
+            if let Some(telemetry) = telemetry {
+                telemetry.finish(outputs.drain.of_source(), self.drain_end.ended()).await;
+            }
+            hub.close();
+            outputs.drain = outputs.drain.after(began.elapsed());
+            outputs.drain().await
+        };
         let drained = self.runtime.block_on(async {
-            let mut drained = pin!(self.outputs.drain());
+            let mut drained = pin!(ending);
             loop {
                 match timeout(log::PRINT_INTERVAL, &mut drained).await {
                     Ok(drained) => break drained,
@@ -168,4 +198,9 @@ impl Session {
         let recording = self.recorder.as_ref().and_then(|recorder| recorder.loss());
         Finished { losses: losses::lines(&report, recording, drained), summary: summary(&report) }
     }
+}
+
+/// What is added to the metadata of events.
+fn metadata(given: Vec<Several<(String, String)>>) -> Vec<(String, String)> {
+    Several::flatten(given).map(|given| given.value).collect()
 }

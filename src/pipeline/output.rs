@@ -63,6 +63,23 @@ impl Drain {
             Self::Complete => None,
         }
     }
+
+    /// How long the last events of a source may take: a half, so that outputs have the other.
+    pub fn of_source(self) -> Duration {
+        match self {
+            Self::Within(limit) => limit / 2,
+            Self::Complete => Duration::MAX,
+        }
+    }
+
+    /// What is left after this time.
+    #[must_use]
+    pub fn after(self, used: Duration) -> Self {
+        match self {
+            Self::Within(limit) => Self::Within(limit.saturating_sub(used)),
+            Self::Complete => Self::Complete,
+        }
+    }
 }
 
 /// The reason of what was not delivered by the deadline.

@@ -1,6 +1,6 @@
 //! One StreamTelemetry at the worker, from the request to its end.
 
-use super::events::Events;
+use super::{Connection, RelayError, Relayed, events::Events};
 use crate::{
     event::{
         batch::MAX_MESSAGE_BYTES,
@@ -49,6 +49,15 @@ pub trait Transport {
     ) -> impl Future<Output = Result<Response<Self::Body>, Self::Error>>;
 }
 
+impl Transport for Connection {
+    type Body = Relayed<Controls>;
+    type Error = RelayError;
+
+    async fn send(&self, request: Request<Controls>) -> Result<Response<Self::Body>, RelayError> {
+        self.relay(request).await
+    }
+}
+
 /// The request's body: one control that switches telemetry on. It stays open, because a worker may take its
 /// end for the end of the stream.
 #[derive(Debug)]
@@ -82,10 +91,10 @@ impl Body for Controls {
 pub(super) enum End {
     /// The worker has no such stream.
     Unimplemented,
-    /// The worker ended it with this status.
-    Status(Status),
-    /// There is no status, for this reason.
-    Lost(String),
+    /// The worker has ended it, or a deadline of its own has.
+    Ended,
+    /// It failed, or could not be opened.
+    Failed(String),
 }
 
 impl End {
@@ -96,14 +105,18 @@ impl End {
             (None, StatusCode::OK) => None,
             // gRPC takes it for that.
             (None, StatusCode::NOT_FOUND) => Some(Self::Unimplemented),
-            (None, status) => Some(Self::Lost(format!("HTTP status {status}"))),
+            (None, status) => Some(Self::Failed(format!("HTTP status {status}"))),
         }
     }
 }
 
 impl From<Status> for End {
     fn from(status: Status) -> Self {
-        if status.code() == Code::Unimplemented { Self::Unimplemented } else { Self::Status(status) }
+        match status.code() {
+            Code::Unimplemented => Self::Unimplemented,
+            Code::Ok | Code::DeadlineExceeded => Self::Ended,
+            code => Self::Failed(format!("{code:?}: {}", status.message())),
+        }
     }
 }
 
@@ -112,7 +125,7 @@ impl From<Status> for End {
 pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub: &Hub) -> End {
     let answer = match transport.send(request()).await {
         Ok(answer) => answer,
-        Err(error) => return End::Lost(error.to_string()),
+        Err(error) => return End::Failed(error.to_string()),
     };
     let (head, mut body) = answer.into_parts();
     if let Some(end) = End::of_head(&head) {
@@ -145,8 +158,8 @@ pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub
                 status = frame.into_trailers().ok().and_then(|trailers| Status::from_header_map(&trailers));
                 continue;
             }
-            Some(Err(error)) => End::Lost(error.to_string()),
-            None => status.map_or_else(|| End::Lost("it ended without a status".into()), End::from),
+            Some(Err(error)) => End::Failed(error.to_string()),
+            None => status.map_or_else(|| End::Failed("it ended without a status".into()), End::from),
         };
         hub.publish(events.take(), events.stats());
         return end;

@@ -21,7 +21,6 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 
 /// The pauses before a stream that failed or did not last is opened again.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -120,12 +119,9 @@ impl<T: Transport> Source<T> {
                     tracing::debug!("upstream: the worker has no telemetry stream");
                     return;
                 }
-                End::Status(status) => {
-                    let pause = if has_lasted { Duration::ZERO } else { backoff.pause() };
-                    let reason = format!("{:?}: {}", status.code(), status.message());
-                    (pause, (status.code() != Code::Ok).then_some(reason))
-                }
-                End::Lost(reason) => (backoff.pause(), Some(reason)),
+                End::Ended if has_lasted => (Duration::ZERO, None),
+                End::Ended => (backoff.pause(), None),
+                End::Failed(reason) => (backoff.pause(), Some(reason)),
             };
             tokio::select! {
                 biased;

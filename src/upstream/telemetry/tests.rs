@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use prost::Message as _;
 use std::{cell::RefCell, collections::VecDeque, pin::Pin};
 use tokio_stream::{Stream, StreamExt as _};
+use tonic::Code;
 
 /// What a worker answers to a request.
 enum Answer {
@@ -170,7 +171,7 @@ async fn a_stream_that_lasted_is_opened_again_at_once() {
         ended(Code::DeadlineExceeded),
         ended(Code::Ok),
         failed(),
-        failed(),
+        ended(Code::Unavailable),
         ended(Code::Ok),
     ]);
     assert_eq!(run(&worker, LONG).await, Some(events(10)));

@@ -4,6 +4,8 @@ mod calls;
 mod failures;
 mod pool;
 mod server;
+mod telemetry;
+mod worker;
 
 use crate::support::Sidecar;
 use server::Server;

@@ -101,6 +101,10 @@ async fn answer(
 ) -> Result<Response<AnswerBody>, h2::Error> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
+    if path == "/snakepit.bridge.BridgeService/StreamTelemetry" {
+        // It is the sidecar's own.
+        return Ok(trailers_only(12));
+    }
     let echoed: HeaderMap =
         head.headers.iter().filter(|(name, _)| name.as_str().starts_with("x-")).map(owned).collect();
     seen.requests.lock().unwrap().push(head);
