@@ -1,6 +1,6 @@
 //! The ready file of a Snakepit pool: a pool polls it for the port of the worker that it has started.
 
-use super::ready_file::ReadyFile;
+use super::ready_file::{ReadyFile, directory};
 use crate::{
     system::{
         option::{Given, Origin},
@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{
     env, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, Sender, channel},
@@ -23,8 +23,12 @@ pub(super) const VARIABLE: &str = "SNAKEPIT_READY_FILE";
 
 /// The path that a pool waits for; none if the variable is unset or empty. A pool sets it for workers only,
 /// not when it asks the interpreter for its version.
+///
+/// A process that a worker starts may be wrapped as well, and inherits the worker's own path. The directory
+/// of that is gone when the worker is ready. Nothing waits for a file in a directory that does not exist.
 pub(super) fn path() -> Option<Given<PathBuf>> {
     let value = env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
+    directory(Path::new(&value)).is_dir().then_some(())?;
     let origin = Origin::of_variable(VARIABLE, &value);
     Some(Given { value: value.into(), origin })
 }
@@ -38,7 +42,7 @@ impl PoolReadyFile {
     ///
     /// # Errors
     ///
-    /// If something other than a port is there, or the directory is missing.
+    /// If something other than a port is there.
     pub(super) fn prepare(path: &Given<PathBuf>) -> Result<Self, String> {
         ReadyFile::prepare_with(path, is_port).map(Self)
     }

@@ -141,7 +141,8 @@ fn target(path: &Path, is_old: IsOld) -> io::Result<Target> {
     }
 }
 
-fn directory(path: &Path) -> &Path {
+/// The directory that a path is in.
+pub(super) fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -175,10 +175,6 @@ fn a_path_of_the_pool_where_something_else_is_ends_the_start() {
     fs::write(builder.path("ready"), "text\n").unwrap();
     let line = refused_without(builder.start(), "started");
     expect_words(&line, &["SNAKEPIT_READY_FILE: '", "not a ready file"]);
-    let words = [ALONE, "--", "touch", "{dir}/started"];
-    let builder = Sidecar::command(&words).env("SNAKEPIT_READY_FILE", "/nonexistent/ready");
-    let line = refused_without(builder.start(), "started");
-    expect_words(&line, &["SNAKEPIT_READY_FILE: '/nonexistent/ready'", "No such file"]);
 }
 
 #[test]

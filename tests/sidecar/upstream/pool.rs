@@ -1,7 +1,7 @@
 //! `--snakepit`: a worker writes its port to a file of its own, and the pool gets the sidecar's.
 
 use super::server::{Server, call, client, request};
-use crate::support::{Builder, Finished, Sidecar, refusal::refused_without};
+use crate::support::{BINARY, Builder, Finished, Sidecar, refusal::refused_without};
 use nix::sys::signal::Signal;
 use std::{fs, path::PathBuf};
 
@@ -78,6 +78,16 @@ fn nothing_is_left_of_a_worker_that_does_not_get_ready() {
     let mut missing = pooled(&[], "", "").env("PATH", "/nowhere").start();
     assert_eq!(missing.wait().code(), Some(127));
     assert!(is_clean(&missing));
+}
+
+#[test]
+fn what_a_worker_starts_runs_as_it_is_when_it_is_wrapped_too() {
+    let script = "printf 1 > $SNAKEPIT_READY_FILE; until [ ! -e $SNAKEPIT_READY_FILE ]; do :; done
+        echo $$; exec $1 --snakepit -- sh -c 'echo $$'";
+    let finished = pooled(&[], script, BINARY).start().finish();
+    let stdout = finished.expect_code(0).stdout();
+    let [worker, wrapped] = stdout.lines().collect::<Vec<_>>()[..] else { panic!("{stdout}") };
+    assert_eq!(worker, wrapped, "the sidecar is in between");
 }
 
 #[test]
