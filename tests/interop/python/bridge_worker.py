@@ -1,8 +1,8 @@
 """A worker that serves gRPC as Snakepit's Python workers do, for the pool of `pool.py` to start.
 
 In its process profile it is an asyncio server with StreamTelemetry, which has one queue and ends at the
-client's deadline. In its thread profile it is a server with threads, where StreamTelemetry is UNIMPLEMENTED. Tests
-control it by tools: they call ExecuteTool with the tool's name and, as binary parameters, its arguments.
+client's deadline. In its thread profile it is a server with threads, where StreamTelemetry is UNIMPLEMENTED.
+Tests control it by tools: ExecuteTool has the tool's name and, as binary parameters, its arguments.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +25,8 @@ from stubs import bridge, bridge_grpc
 
 # As Snakepit's: what is emitted while the queue is full is dropped.
 TELEMETRY_QUEUE_CAPACITY = 1024
+THREADS = 8
+GRACE_SECONDS = 2
 MESSAGE_OPTIONS = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
 
@@ -55,17 +58,24 @@ def main():
 
 
 async def serve_process(options):
-    server = grpc.aio.server(futures.ThreadPoolExecutor(16), options=MESSAGE_OPTIONS)
-    telemetry = Telemetry(asyncio.get_running_loop())
+    """Serves until SIGTERM, which ends the telemetry stream and lets calls finish."""
+    loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    server = grpc.aio.server(futures.ThreadPoolExecutor(THREADS), options=MESSAGE_OPTIONS)
+    telemetry = Telemetry(loop)
     bridge_grpc.add_BridgeServiceServicer_to_server(ProcessBridge(telemetry), server)
     port = server.add_insecure_port(f"[::]:{options.port}")
     await server.start()
     write_ready_file(options.start, port)
-    await server.wait_for_termination()
+    await stopping.wait()
+    telemetry.end_stream()
+    await server.stop(GRACE_SECONDS)
 
 
 def serve_threads(options):
-    server = grpc.server(futures.ThreadPoolExecutor(16), options=MESSAGE_OPTIONS)
+    """Serves until a signal ends the process."""
+    limit = [("grpc.max_concurrent_streams", THREADS)]
+    server = grpc.server(futures.ThreadPoolExecutor(THREADS), options=MESSAGE_OPTIONS + limit)
     bridge_grpc.add_BridgeServiceServicer_to_server(Bridge(), server)
     port = server.add_insecure_port(f"[::]:{options.port}")
     server.start()
@@ -101,7 +111,7 @@ class Telemetry:
     def __init__(self, loop):
         self.loop = loop
         self.queue = asyncio.Queue(TELEMETRY_QUEUE_CAPACITY)
-        self.enabled = False
+        self.enabled = True
         self.streams = []  # of each: its deadline in seconds or None, and how many were open with it
         self.open = 0
         self.controls = 0
@@ -186,6 +196,10 @@ class Bridge(bridge_grpc.BridgeServiceServicer):
         state["environment"] = {name: value for name, value in os.environ.items() if "SNAKEPIT" in name}
         state["telemetry"] = self.telemetry.state() if self.telemetry else None
         return json.dumps(state).encode()
+
+    def tool_python(self, script):
+        """What a script prints that the pool's interpreter runs."""
+        return subprocess.check_output([os.environ["SNAKEPIT_PYTHON"], "-c", script])
 
     def tool_signal(self, number):
         os.kill(os.getpid(), int(number))

@@ -29,14 +29,17 @@ class CallFailed(Exception):
 
 
 class Connection:
-    """One connection for all calls, read by a thread. Any thread may call."""
+    """One connection for all calls, read by a thread. Any thread may call.
+
+    After a GOAWAY it is closed as soon as no call is open.
+    """
 
     def __init__(self, port):
         self._authority = f"localhost:{port}"
         self._socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.settimeout(None)
-        self._streams = {}
+        self._streams = {}  # those that are open
         self._closed = False
         # Guards everything of the HTTP/2 library; notified when a window has grown.
         self._changed = threading.Condition()
@@ -100,6 +103,7 @@ class Connection:
     def cancel(self, number):
         with self._changed:
             self._http2.reset_stream(number, h2.errors.ErrorCodes.CANCEL)
+            self._finish(number, None, "cancelled")
             self._flush()
 
     def _flush(self):
@@ -115,26 +119,41 @@ class Connection:
                         self._handle(event)
                     self._flush()
                     self._changed.notify_all()
+                    if frames.saw_goaway and not self._streams:
+                        why = "the connection was closed after GOAWAY"
+                        self._socket.close()
+                        break
         except (OSError, h2.exceptions.ProtocolError) as error:
             why = f"the connection failed: {error!r}"
         with self._changed:
             self._closed = True
-            for stream in self._streams.values():
-                stream.finish(None, why)
+            for number in list(self._streams):
+                self._finish(number, None, why)
 
     def _handle(self, event):
         stream = self._streams.get(getattr(event, "stream_id", None))
         if stream is None:
             return
         if isinstance(event, h2.events.ResponseReceived):
-            stream.got_headers(dict(event.headers), bool(event.stream_ended))
+            stream.headers = dict(event.headers)
+            if event.stream_ended:  # a response that consists only of trailers
+                self._finish_with(event)
         elif isinstance(event, h2.events.DataReceived):
             self._http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
             stream.got_data(event.data)
         elif isinstance(event, h2.events.TrailersReceived):
-            stream.got_trailers(dict(event.headers))
+            self._finish_with(event)
         elif isinstance(event, h2.events.StreamReset):
-            stream.finish(None, f"the stream was reset with {event.error_code}")
+            self._finish(event.stream_id, None, f"the stream was reset with {event.error_code}")
+
+    def _finish_with(self, event):
+        """Ends a call with its trailers."""
+        trailers = dict(event.headers)
+        text = unquote(trailers.get("grpc-message", ""))
+        self._finish(event.stream_id, int(trailers["grpc-status"]), text)
+
+    def _finish(self, number, status, text):
+        self._streams.pop(number).finish(status, text)
 
 
 class Stream:
@@ -147,7 +166,6 @@ class Stream:
         self._response = response
         self._body = bytearray()
         self._arrived = queue.SimpleQueue()
-        self._ended = False
 
     def send(self, request, end=False):
         self._connection.send(self.number, message(request), end)
@@ -162,11 +180,6 @@ class Stream:
             raise arrived
         return arrived
 
-    def got_headers(self, headers, is_end):
-        self.headers = headers
-        if is_end:  # a response that consists only of trailers
-            self.got_trailers(headers)
-
     def got_data(self, data):
         self._body += data
         while len(self._body) >= MESSAGE_PREFIX.size:
@@ -178,10 +191,5 @@ class Stream:
             self._arrived.put(self._response.FromString(bytes(self._body[MESSAGE_PREFIX.size : end])))
             del self._body[:end]
 
-    def got_trailers(self, trailers):
-        self.finish(int(trailers["grpc-status"]), unquote(trailers.get("grpc-message", "")))
-
     def finish(self, status, text):
-        if not self._ended:
-            self._ended = True
-            self._arrived.put(None if status == 0 else CallFailed(status, text))
+        self._arrived.put(None if status == 0 else CallFailed(status, text))

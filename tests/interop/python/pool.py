@@ -58,7 +58,7 @@ class Pool:
             "SNAKEPIT_PROCESS_GROUP": "1",
             "SNAKEPIT_HEARTBEAT_CONFIG": '{"enabled":true,"interval_ms":2000,"max_missed_heartbeats":3}',
             "SNAKEPIT_LOG_LEVEL": "error",
-            "SNAKEPIT_PYTHON": sys.executable,
+            "SNAKEPIT_PYTHON": self.executable,
         }
         self.output = b""
         self.connection = None
@@ -89,9 +89,10 @@ class Pool:
     # Start
 
     def probe_version(self):
-        """Runs the interpreter with `--version` as a pool does: without the variables of a worker."""
-        words, environment = [self.executable, "--version"], plain_environment()
-        return subprocess.run(words, env=environment, capture_output=True, timeout=TIMEOUT, check=True)
+        """The output of the command that asks for the interpreter's version, without a worker's variables."""
+        words = [self.executable, "-c", "import sys; print(sys.version.split()[0])"]
+        outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return subprocess.run(words, env=plain_environment(), timeout=TIMEOUT, check=True, **outputs).stdout
 
     def spawn(self):
         """Starts the worker as an Erlang port does: in a session of its own, stderr to stdout."""

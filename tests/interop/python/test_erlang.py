@@ -42,8 +42,9 @@ def controls_applied(sidecar):
     return [subscriber.controls_applied for subscriber in sidecar.status().subscribers]
 
 
-def test_events_that_pass_the_controls(start, tmp_path):
-    sidecar = start()
+@pytest.mark.parametrize("options", [{}, {"upstream": "127.0.0.1:1"}])
+def test_events_that_pass_the_controls(start, tmp_path, options):
+    sidecar = start(**options)
     with Subscriber(tmp_path, sidecar.port, "allow", "python.*", "rate", "1.0") as subscriber:
         wait_until("the controls", lambda: controls_applied(sidecar) == [3])
         sidecar.emit_and_wait("python.call.start", "tool.result_size", "python.call.stop")

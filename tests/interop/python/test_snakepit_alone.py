@@ -53,9 +53,7 @@ def test_printed_events_reach_the_pool_and_other_output_is_unchanged(pool):
 
 
 def test_the_probe_for_the_interpreters_version_is_answered_by_the_interpreter(pool):
-    probed = pool(sidecar=ALONE).probe_version()
-    direct = subprocess.run([sys.executable, "--version"], capture_output=True, check=True)
-    assert (probed.stdout, probed.stderr) == (direct.stdout, direct.stderr)
+    assert pool(sidecar=ALONE).probe_version() == sys.version.split()[0].encode() + b"\n"
 
 
 def test_without_the_ready_files_variable_the_interpreter_replaces_the_sidecar(pool):

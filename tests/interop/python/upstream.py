@@ -21,10 +21,27 @@ def unary(channel, method):
     return channel.unary_unary(path(method))
 
 
+class Conversation:
+    """A call of Chat."""
+
+    def __init__(self, channel):
+        self._questions = queue.SimpleQueue()
+        self.call = channel.stream_stream(path("Chat"))(iter(self._questions.get, None), timeout=TIMEOUT)
+
+    def ask(self, question):
+        self._questions.put(question)
+        return next(self.call)
+
+    def end(self):
+        """Ends it, which must be with status OK."""
+        self._questions.put(None)
+        assert list(self.call) == []
+
+
 class Upstream:
     """A server that can be stopped and started again at its address; a context manager."""
 
-    def __init__(self, address="127.0.0.1:0", options=(), compression=None, register=None):
+    def __init__(self, address="127.0.0.1:0", options=(), compression=None, register=None, threads=32):
         """`register(server)` adds services of others."""
         self.address = address
         self.ended = queue.SimpleQueue()  # the method of each call of Wait, Chat and Flood that has ended
@@ -34,6 +51,7 @@ class Upstream:
         self.metadata = {}  # of the latest call of each of them
         self._options = [*UNLIMITED, ("grpc.so_reuseport", 0), *options]
         self._compression = compression
+        self._threads = threads
         self._register = register
 
     def __enter__(self):
@@ -44,7 +62,7 @@ class Upstream:
         self.stop()
 
     def start(self):
-        threads = futures.ThreadPoolExecutor(32)
+        threads = futures.ThreadPoolExecutor(self._threads)
         handlers = [self._own_handlers()]
         self.server = grpc.server(threads, handlers, options=self._options, compression=self._compression)
         if self._register:
