@@ -162,9 +162,11 @@ func (s *sidecar) endWorker() {
 	}
 }
 
-func (s *sidecar) connect() *grpc.ClientConn {
+// connect makes a connection, in plain unless the options say otherwise.
+func (s *sidecar) connect(options ...grpc.DialOption) *grpc.ClientConn {
 	s.t.Helper()
-	conn, err := grpc.NewClient(s.target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	plain := grpc.WithTransportCredentials(insecure.NewCredentials())
+	conn, err := grpc.NewClient(s.target, append([]grpc.DialOption{plain}, options...)...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
