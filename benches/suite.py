@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compares the cost of the sidecar with its references, as one Markdown table.
 
-    benches/suite.py                               everything except growth; slow
+    benches/suite.py                               everything except growth and relay; slow
     benches/suite.py --quick                       few runs of a tenth of the size; not for quoting
     benches/suite.py --only latency --runs 9       one section; repeatable
     benches/suite.py --only growth                 tables of growth: line length, share, subscribers, patterns
+    benches/suite.py --only relay                  relayed gRPC calls, beside HAProxy and nginx
     benches/suite.py --json figures.json --svg figures.svg
     benches/suite.py --from figures.json --svg figures.svg     table and plot from stored figures
 
@@ -21,8 +22,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measures import decode, exporters, latency, load, memory, passthrough, plot, rows, startup, stream
-from measures import worker
+from measures import decode, exporters, latency, load, memory, passthrough, plot, relay, rows, startup
+from measures import stream, worker
 from measures.processes import ROOT
 
 SECTIONS = {
@@ -35,10 +36,11 @@ SECTIONS = {
     "memory": memory.measure,
     "load": load.measure,
     "exporters": exporters.measure,
+    "relay": relay.measure,
     "growth": lambda options: ([], list(stream.growth(options))),
 }
-# Slow, and read separately.
-NOT_BY_DEFAULT = {"growth"}
+# Read separately; growth is slow, relay needs HAProxy and nginx.
+NOT_BY_DEFAULT = {"growth", "relay"}
 
 
 def parse():

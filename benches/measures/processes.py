@@ -65,6 +65,12 @@ class Process:
         os.waitpid(self.pid, 0)
         self._ended(-9)
 
+    def terminate(self):
+        """Ends it with SIGTERM, so that it can end its own processes."""
+        self.popen.terminate()
+        os.waitpid(self.pid, 0)
+        self._ended(-15)
+
     def _ended(self, status):
         self.popen.returncode = status
         _running.discard(self.popen)
