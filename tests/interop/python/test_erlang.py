@@ -54,6 +54,18 @@ def test_events_that_pass_the_controls(start, tmp_path, options):
     assert sidecar.wait() == 0
 
 
+def test_a_worker_of_a_pool(pool, tmp_path):
+    worker = pool().start()
+    with Subscriber(tmp_path, worker.port, "ping") as subscriber:
+        for number in range(3):
+            worker.tool("emit", number=number)
+            worker.tool("print", number=number)
+        wait_until("all events", lambda: subscriber.lines() == ["python.call.stop"] * 6)
+        worker.stop()
+        assert subscriber.wait() == 0
+        assert subscriber.lines()[6:] == [ENDED]
+
+
 def test_a_worker_of_a_pool_that_only_prints(pool, tmp_path):
     worker = pool(worker=PRINTER, sidecar=["--snakepit=alone"]).start()
     with Subscriber(tmp_path, worker.port, "ping") as subscriber:
