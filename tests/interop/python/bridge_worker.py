@@ -63,8 +63,9 @@ async def serve_process(options):
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     server = grpc.aio.server(futures.ThreadPoolExecutor(THREADS), options=MESSAGE_OPTIONS)
     telemetry = Telemetry(loop)
-    bridge_grpc.add_BridgeServiceServicer_to_server(ProcessBridge(telemetry), server)
-    port = server.add_insecure_port(f"[::]:{options.port}")
+    servicer = ProcessBridge(telemetry)
+    bridge_grpc.add_BridgeServiceServicer_to_server(servicer, server)
+    port = servicer.port = server.add_insecure_port(f"[::]:{options.port}")
     await server.start()
     write_ready_file(options.start, port)
     await stopping.wait()
@@ -76,8 +77,9 @@ def serve_threads(options):
     """Serves until a signal ends the process."""
     limit = [("grpc.max_concurrent_streams", THREADS)]
     server = grpc.server(futures.ThreadPoolExecutor(THREADS), options=MESSAGE_OPTIONS + limit)
-    bridge_grpc.add_BridgeServiceServicer_to_server(Bridge(), server)
-    port = server.add_insecure_port(f"[::]:{options.port}")
+    servicer = Bridge()
+    bridge_grpc.add_BridgeServiceServicer_to_server(servicer, server)
+    port = servicer.port = server.add_insecure_port(f"[::]:{options.port}")
     server.start()
     write_ready_file(options.start, port)
     server.wait_for_termination()
@@ -139,6 +141,7 @@ class Bridge(bridge_grpc.BridgeServiceServicer):
     """What both profiles have. The inherited StreamTelemetry is UNIMPLEMENTED."""
 
     telemetry = None
+    port = 0
 
     def Ping(self, request, context):
         return response_class("Ping")(message=request.message, server_time=now())
@@ -192,7 +195,7 @@ class Bridge(bridge_grpc.BridgeServiceServicer):
 
     def tool_state(self):
         """What the worker can see of its surroundings."""
-        state = {"pid": os.getpid(), "group": os.getpgid(0), "arguments": sys.argv[1:]}
+        state = {"pid": os.getpid(), "group": os.getpgid(0), "port": self.port, "arguments": sys.argv[1:]}
         state["environment"] = {name: value for name, value in os.environ.items() if "SNAKEPIT" in name}
         state["telemetry"] = self.telemetry.state() if self.telemetry else None
         return json.dumps(state).encode()

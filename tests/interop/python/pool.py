@@ -62,7 +62,6 @@ class Pool:
         }
         self.output = b""
         self.connection = None
-        self.heartbeat_seconds = HEARTBEAT_SECONDS
         self.heartbeats = []  # how long each took, in seconds
         self.events = []
         self.telemetry_end = None
@@ -174,7 +173,7 @@ class Pool:
         return self.connection.responses("ExecuteStreamingTool", tool_name=str(count), stream=True)
 
     def _send_heartbeats(self):
-        while not self._stopping.wait(self.heartbeat_seconds):
+        while not self._stopping.wait(HEARTBEAT_SECONDS):
             began = time.monotonic()
             try:
                 self.call("Heartbeat", session_id="default_session")
