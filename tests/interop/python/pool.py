@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -31,10 +32,13 @@ PRINTER = ("-c", "import os\nwhile data := os.read(0, 65536): os.write(2, data)"
 
 
 def interpreter(folder, *options):
-    """The script for `python_executable`: the interpreter behind a sidecar with these options."""
+    """The script of docs/snakepit.md for `python_executable`, with this interpreter and these options."""
+    document = Path(__file__).parents[3] / "docs/snakepit.md"
+    documented = re.search(r"```sh\n(#!/bin/sh\n.*?)```", document.read_text(), re.DOTALL)[1]
     words = " ".join([str(BINARY), *(f"'{option}'" for option in options)])
     script = Path(folder) / "python-with-sidecar"
-    script.write_text(f'#!/bin/sh\nexec {words} -- {sys.executable} "$@"\n')
+    replaced = documented.replace("telemetry-sidecar --snakepit", words).replace("python3", sys.executable)
+    script.write_text(replaced)
     script.chmod(0o755)
     return script
 
