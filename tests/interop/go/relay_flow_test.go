@@ -111,7 +111,7 @@ func TestRelayedStreamsThatTheServerDoesNotReadMakeTheClientWait(t *testing.T) {
 	service := echoing()
 	service.duplex = func(stream duplexStream) error {
 		<-release
-		for want := range pieces / 16 {
+		for want := range pieces / 4 {
 			request, err := stream.Recv()
 			if err != nil {
 				return err
@@ -134,7 +134,7 @@ func TestRelayedStreamsThatTheServerDoesNotReadMakeTheClientWait(t *testing.T) {
 			t.Fatal(err)
 		}
 		go func() {
-			for number := range pieces / 16 {
+			for number := range pieces / 4 {
 				if stream.Send(piece(numbered(number))) != nil {
 					return
 				}
@@ -143,7 +143,7 @@ func TestRelayedStreamsThatTheServerDoesNotReadMakeTheClientWait(t *testing.T) {
 		}()
 	}
 	waitUntilStill(t, &sent)
-	if count := sent.Load(); count == streams*pieces/16 {
+	if count := sent.Load(); count == streams*pieces/4 {
 		t.Error("the clients could send everything")
 	}
 	s.assertMemory(before, streams)
