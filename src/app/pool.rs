@@ -1,6 +1,6 @@
 //! The ready file of a Snakepit pool: a pool polls it for the port of the worker that it has started.
 
-use super::ready_file::{ReadyFile, directory};
+use super::ready_file::ReadyFile;
 use crate::{
     system::{
         option::{Given, Origin},
@@ -24,33 +24,44 @@ pub(super) const VARIABLE: &str = "SNAKEPIT_READY_FILE";
 /// The path that a pool waits for; none if the variable is unset or empty. A pool sets it for workers only,
 /// not when it asks the interpreter for its version.
 ///
-/// A process that a worker starts may be wrapped as well, and inherits the worker's own path. The directory
-/// of that is gone when the worker is ready. Nothing waits for a file in a directory that does not exist.
+/// A process that a worker starts may be wrapped as well, and inherits the worker's own path. No pool waits
+/// for that.
 pub(super) fn path() -> Option<Given<PathBuf>> {
     let value = env::var_os(VARIABLE).filter(|value| !value.is_empty())?;
-    directory(Path::new(&value)).is_dir().then_some(())?;
+    if WorkerFile::is_path_of_one(Path::new(&value)) {
+        return None;
+    }
     let origin = Origin::of_variable(VARIABLE, &value);
     Some(Given { value: value.into(), origin })
 }
 
 /// The file, checked before anything else is started.
 #[derive(Debug)]
-pub(super) struct PoolReadyFile(ReadyFile);
+pub(super) struct PoolReadyFile {
+    path: PathBuf,
+    file: ReadyFile,
+}
 
 impl PoolReadyFile {
     /// Removes what an earlier worker has left at the path: the pool must not take it for this one's port.
     ///
     /// # Errors
     ///
-    /// If something other than a port is there.
+    /// If something other than a port is there, or the directory is missing.
     pub(super) fn prepare(path: &Given<PathBuf>) -> Result<Self, String> {
-        ReadyFile::prepare_with(path, is_port).map(Self)
+        let file = ReadyFile::prepare_with(path, is_port)?;
+        Ok(Self { path: path.value.clone(), file })
+    }
+
+    /// The file that the worker gets in its place.
+    pub(super) fn for_worker(&self) -> WorkerFile {
+        WorkerFile::beside(&self.path)
     }
 
     /// Writes the port. It may be called from any thread. The worker runs by now, so an error is only logged:
     /// the pool gives up waiting and stops the worker.
     pub(super) fn write(self, port: u16) {
-        match self.0.write_text(&format!("{port}\n")) {
+        match self.file.write_text(&format!("{port}\n")) {
             Ok(()) => tracing::info!("port {port} is written for the pool"),
             Err(error) => tracing::info!("the port cannot be written for the pool: {error}"),
         }

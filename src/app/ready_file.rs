@@ -141,8 +141,7 @@ fn target(path: &Path, is_old: IsOld) -> io::Result<Target> {
     }
 }
 
-/// The directory that a path is in.
-pub(super) fn directory(path: &Path) -> &Path {
+fn directory(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

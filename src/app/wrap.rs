@@ -26,10 +26,9 @@ use crate::{
     status::text,
     system::{
         log::{self, Level},
-        own_file::OwnFile,
         thread,
     },
-    upstream::{Upstream, readiness::WorkerFile},
+    upstream::Upstream,
     worker::{
         Exit, copier, environment, exit::is_pid_1, parent::Parent, signals::Signals, spawn::Command,
         starting::Starting, startup::close_inherited, state::WorkerState, supervisor::Supervisor,
@@ -61,8 +60,7 @@ pub fn run(
     let parent = config.serve.source.stop_with_parent.map(Parent::watch);
     let upstream = config.upstream.take();
     // A worker that serves no gRPC has no port to write.
-    let is_relayed = pool_file.is_some() && upstream.is_some();
-    let worker_file = is_relayed.then(WorkerFile::create).transpose().map_err(unprepared)?;
+    let worker_file = pool_file.as_ref().filter(|_| upstream.is_some()).map(PoolReadyFile::for_worker);
     let worker_path = worker_file.as_ref().map(|file| file.path().as_os_str());
     let changes = pool_file.as_ref().map(|_| (pool::VARIABLE, worker_path));
     // SAFETY: this is the process's first thread, and the others are started below.
@@ -71,7 +69,6 @@ pub fn run(
     // Before any thread and any descriptor of the sidecar's own, and before the worker.
     let witness = Witness::start().ok();
     let own_files = OwnFiles::default();
-    own_files.add(worker_file.as_ref().map(|file| OwnFile::new(file.directory())));
     let remover = own_files.remover();
     let starting = Starting::begin(&signals, move || remover.remove());
     let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;

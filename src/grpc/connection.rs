@@ -14,7 +14,11 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
-use tokio_util::{either::Either, sync::CancellationToken};
+use tokio_util::{
+    either::Either,
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 /// What HTTP/2 lets a client have on its way.
 struct Bounds {
@@ -69,11 +73,20 @@ pub struct Connections {
     /// Cancelled when serving ends.
     pub end: CancellationToken,
     pub closing: Closing,
+    /// Counts the connections that are not closed, or whose last answers are not written.
+    pub unwritten: TaskTracker,
 }
 
 impl Connections {
+    /// Waits, when serving has ended, until all last answers are written.
+    pub async fn written(&self) {
+        self.unwritten.close();
+        self.unwritten.wait().await;
+    }
+
     /// Serves a connection until one side closes it.
     pub async fn serve(&self, socket: Socket, peer: String) {
+        let unwritten = self.unwritten.token();
         log::limited!(DEBUG, %peer, "connected");
         let begin_by = Instant::now() + self.limits.handshake_timeout.0;
         let secured = tokio::select! {
@@ -81,7 +94,7 @@ impl Connections {
             () = self.end.cancelled() => return,
         };
         match secured {
-            Ok(Ok(transport)) => self.serve_http2(transport, &socket, peer, begin_by).await,
+            Ok(Ok(transport)) => self.serve_http2(transport, &socket, peer, begin_by, unwritten).await,
             Ok(Err(error)) => {
                 log::limited!(DEBUG, %peer, "TLS handshake failed: {error}");
                 // The TLS alert that says why must not be lost to a reset.
@@ -108,7 +121,14 @@ impl Connections {
         })
     }
 
-    async fn serve_http2(&self, transport: Transport, socket: &Socket, peer: String, begin_by: Instant) {
+    async fn serve_http2(
+        &self,
+        transport: Transport,
+        socket: &Socket,
+        peer: String,
+        begin_by: Instant,
+        unwritten: TaskTrackerToken,
+    ) {
         let wire = Wire::new(transport);
         let streams = Arc::new(StreamTracker::default());
         let router = Router::new(Arc::clone(&self.services), peer.clone(), Arc::clone(&streams));
@@ -129,7 +149,7 @@ impl Connections {
                 drop(connection);
                 return close_unused(wire).await;
             }
-            () = streams.ended() => None,
+            () = streams.ended(), if !self.services.serve_pool() => None,
             () = self.end.cancelled() => None,
         };
         match result {
@@ -139,10 +159,18 @@ impl Connections {
             None if streams.need_graceful_close() => {
                 let last = wire.close_to_requests();
                 let written = poll_fn(|context| match connection.as_mut().poll(context) {
-                    Poll::Pending if !wire.is_idle() => Poll::Pending,
+                    Poll::Pending if !wire.is_idle_but(streams.held()) => Poll::Pending,
                     state => Poll::Ready(state.is_pending()),
                 });
-                if written.await {
+                let is_open = written.await;
+                if is_open && self.services.serve_pool() {
+                    // A pool must not see the end of the connection before that of the process.
+                    tokio::select! {
+                        _ = connection.as_mut() => return,
+                        () = socket.all_sent() => drop(unwritten),
+                    }
+                    let _ = connection.await;
+                } else if is_open {
                     drop(connection);
                     self.closing.close(wire, socket, last).await;
                 }

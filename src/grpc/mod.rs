@@ -16,6 +16,7 @@ pub mod auth;
 mod closing;
 mod connection;
 mod frames;
+mod hold;
 pub mod limits;
 mod payload;
 pub mod rate_limit;

@@ -2,6 +2,7 @@
 
 use super::{
     auth::Access,
+    hold::Hold,
     payload::{ResponseBody, holding, relayed, without_events},
     service::{
         builtin::{BRIDGE_SERVICE, Handler, handlers},
@@ -27,45 +28,60 @@ use tonic::{Status, body::Body};
 /// with HTTP/2's own state. A client that reads needs one at a time, however many requests it sends at once.
 const MAX_UNREAD_ANSWERS: usize = 16;
 
+/// Who answers calls that are not the sidecar's own.
+pub enum WorkerCalls {
+    /// They are unimplemented.
+    Unimplemented,
+    /// The worker's own server.
+    Relayed(Arc<Upstream>),
+    /// The sidecar, for a worker of a pool that serves no gRPC.
+    Answered(PoolCalls),
+}
+
 /// All services, shared by all connections.
 pub struct Services {
     telemetry: Telemetry,
     status: StatusService,
     /// Answers a pool for a worker that serves no gRPC.
-    pool_calls: Option<PoolCalls>,
+    worker_calls: WorkerCalls,
     access: Arc<Access>,
     /// Everything but telemetry, created at the first request: most sidecars never receive one, and parsing
     /// descriptors takes time and memory.
     others: OnceCell<Vec<Handler>>,
     requests: Requests,
-    /// The worker's server, to which all other calls are relayed.
-    upstream: Option<Arc<Upstream>>,
     /// The relayed calls that are open.
-    relayed: TaskTracker,
+    relayed_calls: TaskTracker,
+    /// For a pool: holds calls back that fail because the worker has exited.
+    hold: Option<Hold>,
 }
 
 impl Services {
     pub fn new(
         telemetry: Telemetry,
         status: StatusService,
-        pool_calls: Option<PoolCalls>,
+        worker_calls: WorkerCalls,
         access: Arc<Access>,
         requests: Requests,
-        upstream: Option<Arc<Upstream>>,
+        hold: Option<Hold>,
     ) -> Self {
-        let (others, relayed) = (OnceCell::new(), TaskTracker::new());
-        Self { telemetry, status, pool_calls, access, others, requests, upstream, relayed }
+        let (others, relayed_calls) = (OnceCell::new(), TaskTracker::new());
+        Self { telemetry, status, worker_calls, access, others, requests, relayed_calls, hold }
     }
 
     /// Whether calls are relayed.
     pub fn relay(&self) -> bool {
-        self.upstream.is_some()
+        matches!(self.worker_calls, WorkerCalls::Relayed(_))
+    }
+
+    /// Whether nothing may fail before the process exits, because a pool is the client.
+    pub fn serve_pool(&self) -> bool {
+        self.hold.is_some()
     }
 
     /// Waits until no relayed call is open.
     pub async fn relayed_ended(&self) {
-        self.relayed.close();
-        self.relayed.wait().await;
+        self.relayed_calls.close();
+        self.relayed_calls.wait().await;
     }
 
     /// Answers a request of a client. A call that the worker has reset is an error: the client gets the same
@@ -89,11 +105,14 @@ impl Services {
         if let Some(worker) = worker {
             // Before the worker is waited for, or the connection would be closed meanwhile.
             streams.relay();
-            let open = self.relayed.token();
-            match worker.has_service(service(request.uri().path())).await {
-                Ok(true) => return relay_answer(worker.relay(request).await, open),
-                Ok(false) => {}
-                Err(error) => return relay_answer(Err(error), open),
+            let open = self.relayed_calls.token();
+            let has_service = worker.has_service(service(request.uri().path())).await;
+            if !matches!(has_service, Ok(false)) {
+                let answer = match has_service {
+                    Ok(_) => worker.relay(request).await,
+                    Err(error) => Err(error),
+                };
+                return self.relayed(answer, open, streams).await;
             }
         }
         if request.uri().path() == STREAM_TELEMETRY {
@@ -102,6 +121,27 @@ impl Services {
         }
         let answer = self.answer(request, streams, unread).await;
         Ok(answer.unwrap_or_else(|refusal| refusal.into_http().map(without_events)))
+    }
+
+    /// The answer to a relayed call.
+    async fn relayed(
+        &self,
+        answer: Result<Response<Relayed<Incoming>>, RelayError>,
+        open: TaskTrackerToken,
+        streams: &StreamTracker,
+    ) -> Result<Response<ResponseBody>, h2::Error> {
+        match answer {
+            Ok(answer) => Ok(answer.map(|body| relayed(body, open))),
+            Err(RelayError::Reset(error)) => Err(error),
+            Err(RelayError::Unavailable(cause)) => {
+                // The end of the sidecar does not wait for it.
+                drop(open);
+                if let Some(hold) = &self.hold {
+                    hold.if_exiting(streams).await;
+                }
+                Ok(Status::unavailable(cause.to_string()).into_http().map(without_events))
+            }
+        }
     }
 
     /// Answers every request other than telemetry.
@@ -113,18 +153,23 @@ impl Services {
     ) -> Result<Response<ResponseBody>, Status> {
         let path = request.uri().path();
         let service = service(path);
-        if let Some(calls) = self.pool_calls.as_ref().filter(|_| service == BRIDGE_SERVICE) {
+        if let WorkerCalls::Answered(calls) = &self.worker_calls
+            && service == BRIDGE_SERVICE
+        {
             let method = PoolMethod::of_path(path)?;
             streams.admit();
+            if let Some(hold) = &self.hold {
+                hold.if_exited(streams).await;
+            }
             return self.unary(request, unread, async |request| calls.answer(method, request).await).await;
         }
         let others = self.others.get_or_try_init(|| handlers(self.status.clone())).await;
         // The descriptors are part of the build, so this does not happen.
         let others = others.map_err(|error| Status::internal(error.to_string()))?;
         let Some(handler) = others.iter().find(|handler| handler.name == service) else {
-            return Err(match self.pool_calls {
-                Some(_) => takes_no_calls(path),
-                None => Status::unimplemented(format!("{path} is not served here")),
+            return Err(match self.worker_calls {
+                WorkerCalls::Answered(_) => takes_no_calls(path),
+                _ => Status::unimplemented(format!("{path} is not served here")),
             });
         };
         streams.admit();
@@ -177,7 +222,10 @@ struct Client {
 impl Router {
     pub fn new(services: Arc<Services>, peer: String, streams: Arc<StreamTracker>) -> Self {
         let unread = Arc::new(Semaphore::new(MAX_UNREAD_ANSWERS));
-        let worker = services.upstream.clone().map(Connection::new);
+        let worker = match &services.worker_calls {
+            WorkerCalls::Relayed(upstream) => Some(Connection::new(Arc::clone(upstream))),
+            _ => None,
+        };
         Self { services, client: Arc::new(Client { peer, streams, unread, worker }) }
     }
 }
@@ -190,20 +238,6 @@ impl hyper::service::Service<Request<Incoming>> for Router {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (services, client) = (Arc::clone(&self.services), Arc::clone(&self.client));
         Box::pin(async move { services.route(request, &client).await })
-    }
-}
-
-/// The answer to a relayed call.
-fn relay_answer(
-    answer: Result<Response<Relayed<Incoming>>, RelayError>,
-    open: TaskTrackerToken,
-) -> Result<Response<ResponseBody>, h2::Error> {
-    match answer {
-        Ok(answer) => Ok(answer.map(|body| relayed(body, open))),
-        Err(RelayError::Reset(error)) => Err(error),
-        Err(RelayError::Unavailable(cause)) => {
-            Ok(Status::unavailable(cause.to_string()).into_http().map(without_events))
-        }
     }
 }
 

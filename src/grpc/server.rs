@@ -10,8 +10,9 @@ use super::{
     auth::Access,
     closing::Closing,
     connection::Connections,
+    hold::Hold,
     limits::{ClientLimits, permits},
-    router::Services,
+    router::{Services, WorkerCalls},
     service::{pool_calls::PoolCalls, status::StatusService, telemetry::Telemetry},
     unary::Requests,
 };
@@ -26,7 +27,7 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The server's name, and its thread's.
 const NAME: &str = "grpc";
@@ -60,7 +61,7 @@ impl Output for Server {
 
 impl Server {
     /// Serves until the shutdown, then until the subscribers have everything, which is when it has drained,
-    /// and then until their connections are closed.
+    /// and then until their connections are closed. Those of a pool stay open until the process exits.
     pub async fn serve(self, context: &Context, done: Done) {
         let Context { hub, drain, shutdown, .. } = context;
         let end = CancellationToken::new();
@@ -72,10 +73,15 @@ impl Server {
             prometheus: metrics_page.map(|(_, address)| *address),
             ..Status::new(Arc::clone(hub), context.mode.worker().cloned(), context.recording.clone())
         });
-        let worker = context.mode.worker().filter(|_| self.snakepit == Some(Snakepit::Alone));
-        let pool_calls = worker.map(|worker| PoolCalls::new(Arc::clone(worker)));
-        let services =
-            Services::new(telemetry, status, pool_calls, Arc::clone(&access), requests, self.upstream);
+        let worker_calls = match (self.upstream, context.mode.worker(), self.snakepit) {
+            (Some(upstream), ..) => WorkerCalls::Relayed(upstream),
+            (None, Some(worker), Some(Snakepit::Alone)) => {
+                WorkerCalls::Answered(PoolCalls::new(Arc::clone(worker)))
+            }
+            _ => WorkerCalls::Unimplemented,
+        };
+        let hold = context.mode.worker().filter(|_| self.snakepit.is_some()).cloned().map(Hold::new);
+        let services = Services::new(telemetry, status, worker_calls, Arc::clone(&access), requests, hold);
         let services = Arc::new(services);
         let limit = ConnectionLimit {
             permits: Arc::new(permits(self.limits.connections)),
@@ -87,6 +93,7 @@ impl Server {
             limits: self.limits,
             end: end.clone(),
             closing: Closing { drain: *drain, shutdown: shutdown.clone() },
+            unwritten: TaskTracker::new(),
         });
         let mut accepting = JoinSet::new();
         for listener in self.listeners {
@@ -97,8 +104,10 @@ impl Server {
         hub.subscribers_left().await;
         services.relayed_ended().await;
         // Events of subscribers that disconnect early are counted as abandoned; they are not a failure.
-        let _open = done.drained_but_open(None);
+        let open = done.drained_but_open(None);
         end.cancel();
+        connections.written().await;
+        drop(open);
         // The accept loops end after their connections.
         while accepting.join_next().await.is_some() {}
     }

@@ -101,8 +101,13 @@ impl<T> Wire<T> {
 
     /// Whether every response has been written to its end, and no part of a further frame.
     pub(super) fn is_idle(&self) -> bool {
+        self.is_idle_but(0)
+    }
+
+    /// The same but for a number of requests that are not answered.
+    pub(super) fn is_idle_but(&self, unanswered: usize) -> bool {
         let state = self.state();
-        state.streams.open.is_empty() && state.sent.is_at_boundary()
+        state.streams.open.len() <= unanswered && state.sent.is_at_boundary()
     }
 
     /// Whether the peer has acknowledged settings at all.

@@ -23,7 +23,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
-    time::Instant,
+    time::{Instant, sleep},
 };
 
 /// How long a peer that has been sent everything may go on sending instead of closing.
@@ -31,6 +31,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much a peer may send instead of closing, even if it does not read.
 const MAX_BYTES_BEFORE_CLOSE: usize = 16 * 1024 * 1024;
+
+/// The interval between looks at what the peer's system has received.
+const SENT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// When the system asks a silent peer whether it still exists, in seconds, how often and how many times.
 const PROBE_AFTER: u32 = 30;
@@ -101,6 +104,13 @@ impl Socket {
             {
                 return;
             }
+        }
+    }
+
+    /// Waits until the peer's system has received everything.
+    pub async fn all_sent(&self) {
+        while !self.has_sent_everything() {
+            sleep(SENT_INTERVAL).await;
         }
     }
 

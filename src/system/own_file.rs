@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// A file, or an empty directory, that is removed when this is dropped, if it is still the same.
+/// A file that is removed when this is dropped, if it is still the same.
 #[derive(Debug)]
 pub struct OwnFile {
     path: PathBuf,
@@ -30,9 +30,10 @@ impl OwnFile {
 impl Drop for OwnFile {
     fn drop(&mut self) {
         // Another process may have replaced it.
-        let Some(file) = self.file.as_ref().filter(|file| file.is_at(&self.path)) else { return };
-        // At exit an error cannot be reported.
-        let _ = if file.is_directory { fs::remove_dir(&self.path) } else { fs::remove_file(&self.path) };
+        if self.file.as_ref().is_some_and(|file| file.is_at(&self.path)) {
+            // At exit an error cannot be reported.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -42,7 +43,6 @@ pub(crate) struct Pinned {
     _file: File,
     identity: (u64, u64),
     pub(crate) is_socket: bool,
-    is_directory: bool,
 }
 
 impl Pinned {
@@ -51,12 +51,7 @@ impl Pinned {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
         let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
         let found = file.metadata()?;
-        Ok(Self {
-            _file: file,
-            identity: identity(&found),
-            is_socket: found.file_type().is_socket(),
-            is_directory: found.is_dir(),
-        })
+        Ok(Self { _file: file, identity: identity(&found), is_socket: found.file_type().is_socket() })
     }
 
     /// Whether it is what is at this path.

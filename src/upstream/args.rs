@@ -24,7 +24,8 @@ pub struct UpstreamArgs {
         env = "TELEMETRY_SIDECAR_UPSTREAM",
         value_parser = named(upstream),
         long_help = "Relay every call that is not the sidecar's own to the gRPC server of the worker at \
-            HOST:PORT, unix:PATH or unix:@NAME. Health and reflection are the worker's if it has them"
+            HOST:PORT, unix:PATH or unix:@NAME. Health and reflection are the worker's if it has them. \
+            Events of its own StreamTelemetry are merged with those that it prints"
     )]
     pub upstream: Option<Given<Address>>,
 

@@ -1,17 +1,14 @@
-//! The ready file of a worker that a pool started. The worker gets a path of its own; what it writes there is
-//! the port at which calls are relayed.
+//! The ready file of a worker that a pool started. The worker gets a path of its own, beside the pool's. What
+//! it writes there is the port at which calls are relayed.
 
 use crate::{system::value::Period, worker::state::WorkerState};
-use nix::unistd::geteuid;
 use std::{
-    fs::{File, Permissions},
-    io::{self, Read as _},
-    os::unix::fs::PermissionsExt as _,
+    fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
 use thiserror::Error;
 
 /// The interval between looks at the file. A pool looks every 50 ms.
@@ -37,38 +34,34 @@ pub enum NotReady {
     Exited,
 }
 
-/// A path that only the worker writes to. It is removed when this is dropped.
+/// Between the name of a pool's file and what makes the name of the worker's one unpredictable.
+const MARK: &str = ".telemetry-sidecar-";
+
+/// How many letters and digits follow.
+const RANDOM_CHARACTERS: usize = 16;
+
+/// A file that only the worker writes. It is removed when this is dropped.
 #[derive(Debug)]
-pub struct WorkerFile {
-    dir: TempDir,
-    path: PathBuf,
-}
+pub struct WorkerFile(PathBuf);
 
 impl WorkerFile {
-    /// Makes a directory for it. The worker also makes temporary files there.
-    ///
-    /// # Errors
-    ///
-    /// If no directory can be made where temporary files are.
-    pub fn create() -> io::Result<Self> {
-        // The worker of a sidecar of root may run as another user. Its name cannot be predicted or listed.
-        let mode = if geteuid().is_root() { 0o1733 } else { 0o700 };
-        let dir = tempfile::Builder::new()
-            .prefix("telemetry-sidecar-")
-            .permissions(Permissions::from_mode(mode))
-            .tempdir()?;
-        let path = dir.path().join("ready");
-        Ok(Self { dir, path })
+    /// A file beside a pool's: where the worker could have written that one it can write this one. Others
+    /// cannot predict its name, so they cannot make it before the worker does.
+    pub fn beside(pool_file: &Path) -> Self {
+        let mut path = pool_file.as_os_str().to_owned();
+        path.push(MARK);
+        path.push((0..RANDOM_CHARACTERS).map(|_| fastrand::alphanumeric()).collect::<String>());
+        Self(path.into())
+    }
+
+    /// Whether a path is that of such a file. What a worker starts inherits it.
+    pub fn is_path_of_one(path: &Path) -> bool {
+        path.file_name().is_some_and(|name| name.to_string_lossy().contains(MARK))
     }
 
     /// The file's path.
     pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The directory that it is in.
-    pub fn directory(&self) -> &Path {
-        self.dir.path()
+        &self.0
     }
 
     /// Waits up to `limit` until the worker has written its port.
@@ -99,8 +92,15 @@ impl WorkerFile {
 
     fn read(&self) -> Option<String> {
         let mut content = Vec::new();
-        File::open(&self.path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut content)).ok()?;
+        File::open(&self.0).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut content)).ok()?;
         Some(String::from_utf8_lossy(&content).into_owned())
+    }
+}
+
+impl Drop for WorkerFile {
+    fn drop(&mut self) {
+        // Usually it was read, or never written.
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -115,7 +115,7 @@ fn port(content: &str) -> Option<u16> {
 mod tests {
     use super::*;
     use crate::worker::Exit;
-    use std::{ffi::OsStr, fs};
+    use std::ffi::OsStr;
 
     const HOUR: Period = Period(Duration::from_secs(3600));
     const NO_TIME: Period = Period(Duration::ZERO);
@@ -140,34 +140,35 @@ mod tests {
     }
 
     #[test]
-    fn the_file_and_its_directory_are_removed_when_the_port_is_read() {
-        let file = WorkerFile::create().unwrap();
-        let directory = file.directory().to_owned();
+    fn the_file_is_removed_when_the_port_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = WorkerFile::beside(&dir.path().join("ready"));
+        assert!(WorkerFile::is_path_of_one(file.path()));
         let path = file.path().to_owned();
         let waiting = thread::spawn(move || file.wait(HOUR, &worker()));
         fs::write(path.with_extension("tmp"), "40001\n").unwrap();
         fs::rename(path.with_extension("tmp"), &path).unwrap();
         assert_eq!(waiting.join().unwrap().unwrap(), 40001);
-        assert!(!directory.exists());
+        assert!(fs::read_dir(dir.path()).unwrap().next().is_none());
     }
 
     #[test]
     fn without_a_port_the_reason_is_reported() {
-        let file = WorkerFile::create().unwrap();
-        let error = file.wait(NO_TIME, &worker()).unwrap_err().to_string();
+        let dir = tempfile::tempdir().unwrap();
+        let file = || WorkerFile::beside(&dir.path().join("ready"));
+        let error = file().wait(NO_TIME, &worker()).unwrap_err().to_string();
         let expected = "it did not write its port to SNAKEPIT_READY_FILE within 0s (--upstream-timeout)";
         assert_eq!(error, expected);
 
-        let file = WorkerFile::create().unwrap();
-        fs::write(file.path(), "no\u{7}").unwrap();
-        let error = file.wait(NO_TIME, &worker()).unwrap_err().to_string();
+        let file_with_text = file();
+        fs::write(file_with_text.path(), "no\u{7}").unwrap();
+        let error = file_with_text.wait(NO_TIME, &worker()).unwrap_err().to_string();
         let expected = "it wrote 'no\\u{7}' to SNAKEPIT_READY_FILE, which does not begin with a port";
         assert_eq!(error, expected);
 
         let exited = worker();
         exited.ended(Exit::Code(0));
-        let file = WorkerFile::create().unwrap();
-        let error = file.wait(HOUR, &exited).unwrap_err();
+        let error = file().wait(HOUR, &exited).unwrap_err();
         assert!(matches!(error, NotReady::Exited), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! One StreamTelemetry at the worker, from the request to its end.
 
-use super::{Connection, RelayError, Relayed, events::Events};
+use super::{Connection, RelayError, Relayed, Unavailable, events::Events};
 use crate::{
     event::{
         batch::MAX_MESSAGE_BYTES,
@@ -39,7 +39,7 @@ pub trait Transport {
     type Body: Body<Data = Bytes, Error: Display> + Unpin;
 
     /// Why there is no answer.
-    type Error: Display;
+    type Error: Into<End>;
 
     /// Sends a request and waits for the head of the answer. It waits for a worker that does not serve yet,
     /// but not for one that has exited.
@@ -88,7 +88,7 @@ impl Body for Controls {
 
 /// How a stream ended.
 #[derive(Debug)]
-pub(super) enum End {
+pub enum End {
     /// The worker has no such stream.
     Unimplemented,
     /// The worker has ended it, or a deadline of its own has.
@@ -110,6 +110,16 @@ impl End {
     }
 }
 
+impl From<RelayError> for End {
+    fn from(error: RelayError) -> Self {
+        match error {
+            // That is logged once, and it does not change.
+            RelayError::Unavailable(Unavailable::NotReady(_)) => Self::Unimplemented,
+            _ => Self::Failed(error.to_string()),
+        }
+    }
+}
+
 impl From<Status> for End {
     fn from(status: Status) -> Self {
         match status.code() {
@@ -125,7 +135,7 @@ impl From<Status> for End {
 pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub: &Hub) -> End {
     let answer = match transport.send(request()).await {
         Ok(answer) => answer,
-        Err(error) => return End::Failed(error.to_string()),
+        Err(error) => return error.into(),
     };
     let (head, mut body) = answer.into_parts();
     if let Some(end) = End::of_head(&head) {

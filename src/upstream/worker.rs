@@ -98,7 +98,8 @@ impl Upstream {
                 }
                 Err(error) => error,
             };
-            if !is_awaited {
+            // Whoever waits for the worker's port sets the address, or why there is none.
+            if !is_awaited && !matches!(error, Unavailable::NotReady(NotReady::NotYet)) {
                 return Err(error);
             }
             sleep(RETRY_INTERVAL).await;

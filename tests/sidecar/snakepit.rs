@@ -12,6 +12,7 @@ use nix::{
 };
 use std::{
     collections::BTreeMap,
+    error::Error as _,
     fs,
     process::Stdio,
     time::{Duration, SystemTime},
@@ -175,6 +176,10 @@ fn a_path_of_the_pool_where_something_else_is_ends_the_start() {
     fs::write(builder.path("ready"), "text\n").unwrap();
     let line = refused_without(builder.start(), "started");
     expect_words(&line, &["SNAKEPIT_READY_FILE: '", "not a ready file"]);
+    let words = [ALONE, "--", "touch", "{dir}/started"];
+    let builder = Sidecar::command(&words).env("SNAKEPIT_READY_FILE", "/nonexistent/ready");
+    let line = refused_without(builder.start(), "started");
+    expect_words(&line, &["SNAKEPIT_READY_FILE: '/nonexistent/ready'", "No such file"]);
 }
 
 #[test]
@@ -328,18 +333,24 @@ async fn heartbeats_do_not_wait_for_telemetry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_workers_exit_the_calls_end_with_unavailable() {
+async fn after_the_workers_exit_no_call_fails_before_the_process_exits() {
     let mut sidecar = pooled(&["--linger", "60s"], IDLE).start();
     let mut pool = client(&sidecar).await;
     pool.initialize_session(session("s")).await.unwrap();
     sidecar.end_worker().await;
     let exited = |status: &crate::support::Status| !status.worker.unwrap().running;
     wait_for("the exit to be known", async || sidecar.status().await, exited).await;
-    let words = &["the worker has exited"];
-    expect_refusal(pool.ping(PingRequest::default()).await, Code::Unavailable, words);
-    expect_refusal(pool.heartbeat(heartbeat("s")).await, Code::Unavailable, words);
-    expect_refusal(pool.initialize_session(session("t")).await, Code::Unavailable, words);
+    let mut held = pool.clone();
+    let held = tokio::spawn(async move { held.heartbeat(heartbeat("s")).await });
+    // Other calls are answered after the heartbeat has arrived.
+    for _ in 0..10 {
+        sidecar.status().await;
+    }
+    assert!(!held.is_finished());
     sidecar.signal(Signal::SIGTERM);
+    // The connection was closed; there is no status of the sidecar's.
+    let status = held.await.unwrap().unwrap_err();
+    assert!(status.source().is_some(), "{status:?}");
     sidecar.finish().expect_code(0);
 }
 

@@ -63,6 +63,8 @@ pub struct StreamTracker {
     failed: AtomicBool,
     admitted: AtomicBool,
     relayed: AtomicBool,
+    /// Calls that are not answered any more.
+    held: AtomicUsize,
 }
 
 impl StreamTracker {
@@ -75,6 +77,16 @@ impl StreamTracker {
     pub fn relay(&self) {
         self.admit();
         self.relayed.store(true, Ordering::Relaxed);
+    }
+
+    /// Records that a call is not answered any more.
+    pub fn hold(&self) {
+        self.held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many calls are not answered any more.
+    pub fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Whether there was such a request.

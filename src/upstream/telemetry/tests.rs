@@ -59,16 +59,16 @@ impl Worker {
 
 impl Transport for &Worker {
     type Body = StreamBody<Pin<Box<dyn Stream<Item = Result<Frame<Bytes>, &'static str>>>>>;
-    type Error = &'static str;
+    type Error = stream::End;
 
-    async fn send(&self, request: Request<stream::Controls>) -> Result<Response<Self::Body>, &'static str> {
+    async fn send(&self, request: Request<stream::Controls>) -> Result<Response<Self::Body>, stream::End> {
         self.asked.borrow_mut().push(self.start.unwrap().elapsed());
         assert!(!request.headers().contains_key("grpc-timeout"));
         let control = request.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(control, [&[0, 0, 0, 0, 4][..], &[10, 2, 8, 1]].concat());
         let next = self.answers.borrow_mut().pop_front();
         let items = match next {
-            Some(Answer::Failure) => return Err("refused"),
+            Some(Answer::Failure) => return Err(stream::End::Failed("refused".into())),
             Some(Answer::Head(status, headers)) => {
                 let mut response = Response::new(StreamBody::new(Box::pin(tokio_stream::empty()) as _));
                 (*response.status_mut(), *response.headers_mut()) = (status, headers);
@@ -227,9 +227,9 @@ fn a_source_that_does_not_end_is_stopped_at_the_limit_or_earlier() {
     struct Hanging;
     impl Transport for Hanging {
         type Body = http_body_util::Empty<Bytes>;
-        type Error = &'static str;
+        type Error = stream::End;
 
-        async fn send(&self, _: Request<stream::Controls>) -> Result<Response<Self::Body>, &'static str> {
+        async fn send(&self, _: Request<stream::Controls>) -> Result<Response<Self::Body>, stream::End> {
             std::future::pending().await
         }
     }

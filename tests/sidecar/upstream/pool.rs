@@ -17,15 +17,14 @@ const WRITING: &str = "printf %s \"$SNAKEPIT_READY_FILE\" > $0/path
 fn pooled(options: &[&str], script: &str, argument: &str) -> Builder {
     let words = [&["--snakepit"], options, &["--", "sh", "-c", script, "{dir}", argument]].concat();
     let builder = Sidecar::command(&words);
-    let (path, temporary) = (builder.path("ready"), builder.path("temporary"));
-    fs::create_dir(&temporary).unwrap();
-    let environment = [("SNAKEPIT_READY_FILE", path), ("TMPDIR", temporary)];
-    environment.into_iter().fold(builder, |builder, (name, value)| builder.env(name, value.to_str().unwrap()))
+    let path = builder.path("ready");
+    builder.env("SNAKEPIT_READY_FILE", path.to_str().unwrap())
 }
 
 /// Whether nothing is left of the worker's own ready file.
 fn is_clean(sidecar: &Sidecar) -> bool {
-    fs::read_dir(sidecar.path("temporary")).unwrap().next().is_none()
+    let mut files = fs::read_dir(sidecar.dir.path()).unwrap();
+    files.all(|file| ["ready", "path"].iter().any(|known| file.as_ref().unwrap().file_name() == *known))
 }
 
 #[tokio::test]
@@ -36,7 +35,8 @@ async fn the_pool_gets_the_sidecars_port_and_the_worker_its_calls() {
     assert_ne!(port, server.port);
     assert!(is_clean(&sidecar));
     let path = PathBuf::from(fs::read_to_string(sidecar.path("path")).unwrap());
-    assert!(path.starts_with(sidecar.path("temporary")), "{path:?}");
+    assert_ne!(path, sidecar.path("ready"));
+    assert_eq!(path.parent(), Some(sidecar.dir.path()));
     let answer = call(&client(port, WINDOW).await, request("/test/Refuse", &[])).await.unwrap();
     assert_eq!(answer.headers()["grpc-status"], "5");
     let finished = sidecar.finish();
