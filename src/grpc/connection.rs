@@ -11,7 +11,7 @@ use super::{
 use crate::{net::socket::Socket, system::log, upstream};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use std::{future::poll_fn, io, sync::Arc, task::Poll, time::Duration};
+use std::{future::poll_fn, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tokio_util::{
@@ -155,22 +155,20 @@ impl Connections {
         match result {
             Some(Ok(())) => log::limited!(DEBUG, %peer, "disconnected"),
             Some(Err(error)) => log::limited!(DEBUG, %peer, "connection failed: {error}"),
-            // The caller applies a deadline to this.
-            None if streams.need_graceful_close() => {
-                let last = wire.close_to_requests();
-                let written = poll_fn(|context| match connection.as_mut().poll(context) {
-                    Poll::Pending if !wire.is_idle_but(streams.held()) => Poll::Pending,
-                    state => Poll::Ready(state.is_pending()),
-                });
-                let is_open = written.await;
-                if is_open && self.services.serve_pool() {
-                    // A pool must not see the end of the connection before that of the process.
+            // A pool must not see the end of the connection before that of the process.
+            None if self.services.serve_pool() => {
+                if written(connection.as_mut(), || wire.is_idle_but(streams.held())).await {
                     tokio::select! {
                         _ = connection.as_mut() => return,
                         () = socket.all_sent() => drop(unwritten),
                     }
                     let _ = connection.await;
-                } else if is_open {
+                }
+            }
+            // The caller applies a deadline to this.
+            None if streams.need_graceful_close() => {
+                let last = wire.close_to_requests();
+                if written(connection.as_mut(), || wire.is_idle()).await {
                     drop(connection);
                     self.closing.close(wire, socket, last).await;
                 }
@@ -195,4 +193,13 @@ impl Connections {
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
         http2
     }
+}
+
+/// Serves a connection until everything is written. False if it has ended before.
+async fn written(mut connection: Pin<&mut impl Future>, is_idle: impl Fn() -> bool) -> bool {
+    poll_fn(|context| match connection.as_mut().poll(context) {
+        Poll::Pending if !is_idle() => Poll::Pending,
+        state => Poll::Ready(state.is_pending()),
+    })
+    .await
 }

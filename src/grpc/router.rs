@@ -106,9 +106,9 @@ impl Services {
             // Before the worker is waited for, or the connection would be closed meanwhile.
             streams.relay();
             let open = self.relayed_calls.token();
-            let has_service = worker.has_service(service(request.uri().path())).await;
-            if !matches!(has_service, Ok(false)) {
-                let answer = match has_service {
+            let relays = worker.relays(service(request.uri().path())).await;
+            if !matches!(relays, Ok(false)) {
+                let answer = match relays {
                     Ok(_) => worker.relay(request).await,
                     Err(error) => Err(error),
                 };
@@ -215,7 +215,7 @@ struct Client {
     streams: Arc<StreamTracker>,
     /// A permit for each answer that may be unread.
     unread: Arc<Semaphore>,
-    /// The way to the worker, if calls are relayed.
+    /// The connection to the worker, if calls are relayed.
     worker: Option<Connection>,
 }
 

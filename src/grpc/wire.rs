@@ -104,7 +104,7 @@ impl<T> Wire<T> {
         self.is_idle_but(0)
     }
 
-    /// The same but for a number of requests that are not answered.
+    /// The same with a number of requests that are not going to be answered.
     pub(super) fn is_idle_but(&self, unanswered: usize) -> bool {
         let state = self.state();
         state.streams.open.len() <= unanswered && state.sent.is_at_boundary()

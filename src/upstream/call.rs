@@ -13,7 +13,10 @@ use h2::{
     Reason, RecvStream, SendStream,
     client::{ResponseFuture, SendRequest},
 };
-use http::{HeaderMap, Request, Response};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, Uri,
+    header::{CONTENT_TYPE, TE},
+};
 use http_body::{Body, Frame};
 use std::{
     error::Error,
@@ -30,6 +33,16 @@ pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Unpin {}
 impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> RequestBody for B {}
 
 type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A request of the sidecar's own.
+pub(super) fn own_request<B>(path: &'static str, body: B) -> Request<B> {
+    let mut request = Request::new(body);
+    (*request.method_mut(), *request.uri_mut()) = (Method::POST, Uri::from_static(path));
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    request
+}
 
 /// A call whose answer has not begun.
 pub(super) struct Call<B> {

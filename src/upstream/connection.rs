@@ -64,7 +64,7 @@ fn describe(error: &h2::Error) -> String {
     }
 }
 
-/// The way of one client's calls to the worker.
+/// A connection to the worker for the calls of one client.
 #[derive(Debug)]
 pub struct Connection {
     upstream: Arc<Upstream>,
@@ -134,7 +134,7 @@ fn http2() -> Builder {
         .max_header_list_size(MAX_HEADER_BYTES)
         .reset_stream_duration(RESET_DURATION)
         .max_concurrent_reset_streams(MAX_RESET_STREAMS)
-        // The worker is trusted not to be out for harm.
+        // The worker is trusted.
         .max_local_error_reset_streams(None);
     http2
 }

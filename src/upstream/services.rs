@@ -2,15 +2,12 @@
 //! if it has them. One call finds that out, once.
 
 use super::{
-    call::{Relayed, RequestBody},
+    call::{Relayed, RequestBody, own_request},
     connection::{Connection, RelayError},
 };
 use crate::event::frame::Prefix;
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{CONTENT_TYPE, TE},
-};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use tonic::{Code, Status};
 
@@ -55,13 +52,12 @@ impl Builtin {
 }
 
 impl Connection {
-    /// Whether calls of this service are the worker's: all but those that the sidecar has and the worker has
-    /// not.
+    /// Whether calls of this service are relayed. Those that the worker lacks and the sidecar has are not.
     ///
     /// # Errors
     ///
     /// If the worker cannot be reached.
-    pub async fn has_service(&self, name: &str) -> Result<bool, RelayError> {
+    pub async fn relays(&self, name: &str) -> Result<bool, RelayError> {
         let Some(builtin) = Builtin::named(name) else { return Ok(true) };
         let known = self.upstream().serves(builtin);
         known.get_or_try_init(|| self.probe(builtin)).await.copied()
@@ -69,12 +65,7 @@ impl Connection {
 
     async fn probe(&self, builtin: Builtin) -> Result<bool, RelayError> {
         let (path, body) = builtin.probe();
-        let mut request = Request::new(Full::new(body));
-        (*request.method_mut(), *request.uri_mut()) = (Method::POST, Uri::from_static(path));
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        let answer = self.relay(request).await?;
+        let answer = self.relay(own_request(path, Full::new(body))).await?;
         Ok(status(answer).await.is_some_and(|code| code != Code::Unimplemented))
     }
 }

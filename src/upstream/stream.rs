@@ -1,6 +1,6 @@
 //! One StreamTelemetry at the worker, from the request to its end.
 
-use super::{Connection, RelayError, Relayed, Unavailable, events::Events};
+use super::{Connection, RelayError, Relayed, Unavailable, call::own_request, events::Events};
 use crate::{
     event::{
         batch::MAX_MESSAGE_BYTES,
@@ -11,11 +11,7 @@ use crate::{
     system::clock::now_ns,
 };
 use bytes::Bytes;
-use http::{
-    HeaderValue, Method, Request, Response, StatusCode, Uri,
-    header::{CONTENT_TYPE, TE},
-    response,
-};
+use http::{Request, Response, StatusCode, response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt as _;
 use prost::Message as _;
@@ -133,7 +129,7 @@ impl From<Status> for End {
 /// Opens a stream and publishes its events until it ends. This may be dropped at any time: every message that
 /// was read is published.
 pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub: &Hub) -> End {
-    let answer = match transport.send(request()).await {
+    let answer = match transport.send(own_request(PATH, Controls::switching_on())).await {
         Ok(answer) => answer,
         Err(error) => return error.into(),
     };
@@ -174,15 +170,6 @@ pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub
         hub.publish(events.take(), events.stats());
         return end;
     }
-}
-
-fn request() -> Request<Controls> {
-    let mut request = Request::new(Controls::switching_on());
-    (*request.method_mut(), *request.uri_mut()) = (Method::POST, Uri::from_static(PATH));
-    let headers = request.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(TE, HeaderValue::from_static("trailers"));
-    request
 }
 
 /// The result, if the future is ready.
