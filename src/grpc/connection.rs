@@ -155,15 +155,9 @@ impl Connections {
         match result {
             Some(Ok(())) => log::limited!(DEBUG, %peer, "disconnected"),
             Some(Err(error)) => log::limited!(DEBUG, %peer, "connection failed: {error}"),
-            // A pool must not see the end of the connection before that of the process.
             None if self.services.serve_pool() => {
-                if written(connection.as_mut(), || wire.is_idle_but(streams.held())).await {
-                    tokio::select! {
-                        _ = connection.as_mut() => return,
-                        () = socket.all_sent() => drop(unwritten),
-                    }
-                    let _ = connection.await;
-                }
+                let is_idle = || wire.is_idle_but(streams.held());
+                stay_open(connection.as_mut(), is_idle, socket, unwritten).await;
             }
             // The caller applies a deadline to this.
             None if streams.need_graceful_close() => {
@@ -193,6 +187,23 @@ impl Connections {
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
         http2
     }
+}
+
+/// Serves a connection until the process exits: a pool must not see its end before that.
+async fn stay_open(
+    mut connection: Pin<&mut impl Future>,
+    is_idle: impl Fn() -> bool,
+    socket: &Socket,
+    unwritten: TaskTrackerToken,
+) {
+    if !written(connection.as_mut(), is_idle).await {
+        return;
+    }
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = socket.all_sent() => drop(unwritten),
+    }
+    connection.await;
 }
 
 /// Serves a connection until everything is written. False if it has ended before.
