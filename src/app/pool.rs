@@ -54,8 +54,8 @@ impl PoolReadyFile {
     }
 
     /// The file that the worker gets in its place.
-    pub(super) fn for_worker(&self) -> WorkerFile {
-        WorkerFile::beside(&self.path)
+    pub(super) fn for_worker(&self) -> Arc<WorkerFile> {
+        Arc::new(WorkerFile::beside(&self.path))
     }
 
     /// Writes the port. It may be called from any thread. The worker runs by now, so an error is only logged:
@@ -76,11 +76,11 @@ impl PoolReadyFile {
     pub(super) fn write_after_start(
         self,
         port: u16,
-        relayed: Option<(WorkerFile, Arc<Upstream>)>,
+        relayed: Option<(Arc<WorkerFile>, Arc<Upstream>)>,
     ) -> io::Result<Writing> {
         let ((started, start), (done, written)) = (channel::<()>(), channel::<()>());
         thread::spawn("pool", move || {
-            let is_ready = || relayed.is_none_or(|(file, upstream)| is_located(file, &upstream));
+            let is_ready = || relayed.is_none_or(|(file, upstream)| is_located(&file, &upstream));
             if start.recv().is_ok() && is_ready() {
                 self.write(port);
             }
@@ -92,11 +92,11 @@ impl PoolReadyFile {
 
 /// Waits until a worker that serves gRPC has written its port. False if it does not: then the pool gives up
 /// waiting, and the worker goes on.
-fn is_located(file: WorkerFile, upstream: &Upstream) -> bool {
+fn is_located(file: &WorkerFile, upstream: &Upstream) -> bool {
     match upstream.wait_for_port(file) {
         Ok(address) => tracing::info!("the worker serves gRPC at {address}"),
         Err(error) => {
-            tracing::info!("no port for the pool, the worker has none: {error}");
+            tracing::info!("the pool gets no port: worker: {error}");
             return false;
         }
     }

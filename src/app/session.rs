@@ -75,6 +75,12 @@ impl Session {
     ) -> Result<Self, StartError> {
         let access = Access::load(std::mem::take(&mut config.access))?;
         let listeners = bind(config, own_files)?;
+        if let Some(address) = upstream.as_ref().and_then(|upstream| upstream.known_address())
+            && listeners.iter().any(|listener| listener.is_at(address))
+        {
+            let error = format!("--upstream: '{address}': the sidecar itself listens there");
+            return Err(StartError::Option(error));
+        }
         let recorder = config.source.record.as_ref().map(start_recording).transpose()?;
         let hub = Hub::bounded(config.controls.clone(), config.limits, config.total_queue_bytes);
         let drain = match mode {

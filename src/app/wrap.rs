@@ -95,7 +95,7 @@ pub fn run(
     let session = Session::start(&mut config.serve, ready_file, mode, upstream.clone(), &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let drain_end = session.drain_end();
-    let relayed = worker_file.zip(upstream);
+    let relayed = worker_file.clone().zip(upstream);
     let pool_file = pool_file.zip(session.localhost_port);
     let pool_file = pool_file.map(|(file, port)| file.write_after_start(port, relayed)).transpose();
     let pool_file = pool_file.map_err(unprepared)?;
@@ -156,6 +156,7 @@ pub fn run(
     if let Some(file) = pool_file {
         file.finish(EXIT_MARGIN);
     }
+    drop(worker_file);
     copier::leave_behind(&late, io::stderr(), &leftover.take());
     Ok(exit)
 }

@@ -207,7 +207,7 @@ fn upstream(args: UpstreamArgs, serve: &mut Serve) -> Result<Option<Upstream>, U
     let start_timeout = args.upstream_timeout;
     let found = match (args.upstream, snakepit) {
         (Some(given), Some(_)) => {
-            return Err(given.origin.error("give either this or --snakepit").into());
+            return Err(given.origin.error("not together with --snakepit").into());
         }
         (Some(given), None) => Some(Upstream { address: Some(given.value), start_timeout }),
         (None, Some(Given { value: Snakepit::Relay, .. })) => Some(Upstream { address: None, start_timeout }),
@@ -220,8 +220,15 @@ fn upstream(args: UpstreamArgs, serve: &mut Serve) -> Result<Option<Upstream>, U
 /// for the worker's.
 fn serve_pool(serve: &mut Serve, snakepit: &Given<Snakepit>) -> Result<(), UsageError> {
     let Given { value, origin } = snakepit;
-    if !serve.listen.iter().any(|address| address.value.is_localhost()) {
-        return Err(origin.error("a pool connects to 127.0.0.1, add --listen 127.0.0.1:0").into());
+    if let Some(first) = serve.listen.first()
+        && !serve.listen.iter().any(|address| address.value.is_localhost())
+    {
+        let cause = "with --snakepit a pool connects to 127.0.0.1, add --listen 127.0.0.1:0";
+        return Err(first.origin.error(cause).into());
+    }
+    if serve.access.tls.is_some() || serve.access.tokens.is_some() {
+        let cause = "a pool connects without TLS and tokens, remove --tls-cert and --auth-token-file";
+        return Err(format!("{}: {cause}", origin.name()).into());
     }
     serve.snakepit = Some(*value);
     serve.serving.quiet = true;

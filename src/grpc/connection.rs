@@ -33,6 +33,8 @@ struct Bounds {
     header_bytes: u32,
     /// Requests that were reset before they were accepted (CVE-2023-44487): one more closes the connection.
     unaccepted_resets: usize,
+    /// Streams of a connection that h2 has reset because of frames after their end; none is without a limit.
+    error_resets: Option<usize>,
 }
 
 /// The sidecar's own services.
@@ -47,17 +49,20 @@ const OWN: Bounds = Bounds {
     streams: 100,
     // What most servers allow.
     header_bytes: 16 * 1024,
-    // h2's default.
+    // h2's defaults.
     unaccepted_resets: 20,
+    error_resets: Some(1024),
 };
 
 /// With a worker behind it, whose server has limits of its own: those of the sidecar are not to be felt.
 const RELAY: Bounds = Bounds {
     stream_window_bytes: upstream::STREAM_WINDOW_BYTES,
     connection_window_bytes: upstream::CONNECTION_WINDOW_BYTES,
-    streams: 100_000,
+    streams: 10_000,
     header_bytes: upstream::MAX_HEADER_BYTES,
     unaccepted_resets: 1_000,
+    // A client goes on sending for a while when the worker has answered early.
+    error_resets: None,
 };
 
 /// How long a peer may take to answer a keepalive ping. It is the default of gRPC, and of hyper.
@@ -183,6 +188,7 @@ impl Connections {
             .initial_stream_window_size(bounds.stream_window_bytes)
             .initial_connection_window_size(bounds.connection_window_bytes)
             .max_pending_accept_reset_streams(bounds.unaccepted_resets)
+            .max_local_error_reset_streams(bounds.error_resets)
             .keep_alive_interval(self.limits.keepalive_interval())
             .keep_alive_timeout(KEEPALIVE_TIMEOUT);
         http2

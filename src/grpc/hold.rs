@@ -1,13 +1,16 @@
-//! Calls of a Snakepit pool that fail because the worker has exited are not answered.
+//! Heartbeats of a Snakepit pool that fail because the worker has exited are not answered.
 //!
 //! A pool starts a worker again when its process exits. But one heartbeat that fails before that is a planned
 //! end to it: the worker is gone for good. Without the sidecar the connection ends together with the process.
-//! So until the sidecar exits, nothing may fail on a pool's connection, which is not closed before either.
+//! So until the sidecar exits, no heartbeat may fail, and a pool's connection is not closed before either.
 
 use super::service::telemetry::StreamTracker;
 use crate::worker::state::WorkerState;
 use std::{future::pending, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};
+
+/// The path of the calls that are held.
+pub const HEARTBEAT: &str = "/snakepit.bridge.BridgeService/Heartbeat";
 
 /// How long the exit of a worker whose connection was lost is waited for: it follows within milliseconds.
 const EXIT_WITHIN: Duration = Duration::from_secs(1);
@@ -15,7 +18,7 @@ const EXIT_WITHIN: Duration = Duration::from_secs(1);
 /// The interval between looks at the worker's state.
 const INTERVAL: Duration = Duration::from_millis(5);
 
-/// Holds calls back.
+/// Holds heartbeats back.
 #[derive(Debug)]
 pub struct Hold(Arc<WorkerState>);
 
@@ -32,7 +35,7 @@ impl Hold {
         }
     }
 
-    /// The same for a call that has failed, perhaps because the worker is exiting.
+    /// The same for a heartbeat that has failed, perhaps because the worker is exiting.
     pub async fn if_exiting(&self, streams: &StreamTracker) {
         let exited = async {
             while self.0.exit().is_none() {

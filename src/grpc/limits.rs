@@ -29,8 +29,9 @@ const KEEPALIVE_INTERVAL: Period = Period(Duration::from_secs(30));
 ///   that has arrived, 4 KiB at most (see `request`), some 8 KiB with HTTP/2's own state: 200 MiB for all
 ///   that may be open by the defaults;
 /// - an answer that is not read: some 12 KiB, 16 for a connection (see `router`): 50 MiB for all;
-/// - a relayed call: a window of 256 KiB and a frame for each direction (see `connection` and `upstream`);
-///   clients whose calls are relayed are the worker's, which has limits of its own;
+/// - with a worker behind it a connection may have as much on its way as the worker's own server would let it
+///   have, up to 256 MiB of data and 10,000 requests with 256 KiB of headers each (see `upstream`): such
+///   clients are the worker's;
 /// - all queues: `--total-queue-bytes`;
 /// - a subscriber: 64 KiB of controls that wait, or as much as one may have by the
 ///   [pattern limits](crate::control::PatternLimits::control_bytes) (270 KB), and its patterns, twice as much

@@ -4,7 +4,7 @@
 use crate::{
     event::frame::{PREFIX_BYTES, Prefix},
     hub::Subscription,
-    upstream::{Relayed, RequestBody},
+    upstream::Relayed,
 };
 use bytes::{Buf, Bytes};
 use http_body::Body;
@@ -90,10 +90,7 @@ pub(super) fn holding(body: tonic::body::Body, permit: Option<OwnedSemaphorePerm
 }
 
 /// The body of a relayed answer. The token counts the call as open.
-pub(super) fn relayed<B>(body: Relayed<B>, open: TaskTrackerToken) -> ResponseBody
-where
-    B: RequestBody + Send + 'static,
-{
+pub(super) fn relayed(body: Relayed, open: TaskTrackerToken) -> ResponseBody {
     boxed(body, move |bytes| {
         let _ = &open;
         Payload { bytes, events: None, _permit: None }

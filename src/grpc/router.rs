@@ -2,7 +2,7 @@
 
 use super::{
     auth::Access,
-    hold::Hold,
+    hold::{HEARTBEAT, Hold},
     payload::{ResponseBody, holding, relayed, without_events},
     service::{
         builtin::{BRIDGE_SERVICE, Handler, handlers},
@@ -51,7 +51,7 @@ pub struct Services {
     requests: Requests,
     /// The relayed calls that are open.
     relayed_calls: TaskTracker,
-    /// For a pool: holds calls back that fail because the worker has exited.
+    /// For a pool: holds heartbeats back that fail because the worker has exited.
     hold: Option<Hold>,
 }
 
@@ -106,13 +106,14 @@ impl Services {
             // Before the worker is waited for, or the connection would be closed meanwhile.
             streams.relay();
             let open = self.relayed_calls.token();
+            let hold = self.hold(request.uri().path());
             let relays = worker.relays(service(request.uri().path())).await;
             if !matches!(relays, Ok(false)) {
                 let answer = match relays {
                     Ok(_) => worker.relay(request).await,
                     Err(error) => Err(error),
                 };
-                return self.relayed(answer, open, streams).await;
+                return relay_answer(answer, open, hold, streams).await;
             }
         }
         if request.uri().path() == STREAM_TELEMETRY {
@@ -123,25 +124,9 @@ impl Services {
         Ok(answer.unwrap_or_else(|refusal| refusal.into_http().map(without_events)))
     }
 
-    /// The answer to a relayed call.
-    async fn relayed(
-        &self,
-        answer: Result<Response<Relayed<Incoming>>, RelayError>,
-        open: TaskTrackerToken,
-        streams: &StreamTracker,
-    ) -> Result<Response<ResponseBody>, h2::Error> {
-        match answer {
-            Ok(answer) => Ok(answer.map(|body| relayed(body, open))),
-            Err(RelayError::Reset(error)) => Err(error),
-            Err(RelayError::Unavailable(cause)) => {
-                // The end of the sidecar does not wait for it.
-                drop(open);
-                if let Some(hold) = &self.hold {
-                    hold.if_exiting(streams).await;
-                }
-                Ok(Status::unavailable(cause.to_string()).into_http().map(without_events))
-            }
-        }
+    /// Holds a call of this path back, if it is a pool's heartbeat.
+    fn hold(&self, path: &str) -> Option<&Hold> {
+        self.hold.as_ref().filter(|_| path == HEARTBEAT)
     }
 
     /// Answers every request other than telemetry.
@@ -158,7 +143,7 @@ impl Services {
         {
             let method = PoolMethod::of_path(path)?;
             streams.admit();
-            if let Some(hold) = &self.hold {
+            if let Some(hold) = self.hold(path) {
                 hold.if_exited(streams).await;
             }
             return self.unary(request, unread, async |request| calls.answer(method, request).await).await;
@@ -238,6 +223,27 @@ impl hyper::service::Service<Request<Incoming>> for Router {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (services, client) = (Arc::clone(&self.services), Arc::clone(&self.client));
         Box::pin(async move { services.route(request, &client).await })
+    }
+}
+
+/// The answer to a relayed call.
+async fn relay_answer(
+    answer: Result<Response<Relayed>, RelayError>,
+    open: TaskTrackerToken,
+    hold: Option<&Hold>,
+    streams: &StreamTracker,
+) -> Result<Response<ResponseBody>, h2::Error> {
+    match answer {
+        Ok(answer) => Ok(answer.map(|body| relayed(body, open))),
+        Err(RelayError::Reset(error)) => Err(error),
+        Err(RelayError::Unavailable(cause)) => {
+            // The end of the sidecar does not wait for it.
+            drop(open);
+            if let Some(hold) = hold {
+                hold.if_exiting(streams).await;
+            }
+            Ok(Status::unavailable(cause.to_string()).into_http().map(without_events))
+        }
     }
 }
 

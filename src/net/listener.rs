@@ -9,7 +9,7 @@ use crate::system::own_file::OwnFile;
 use nix::libc;
 use std::{
     fmt, io,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     os::unix::net::UnixListener,
     path::PathBuf,
 };
@@ -80,6 +80,22 @@ impl Listener {
         let Self::Tcp { sockets, .. } = self else { return None };
         let addresses = sockets.iter().filter_map(|socket| socket.local_addr().ok());
         addresses.filter(is_localhost).map(|address| address.port()).next()
+    }
+
+    /// Whether a client of this host that connects to this address reaches it.
+    pub fn is_at(&self, other: &Address) -> bool {
+        match (self, other) {
+            (Self::Tcp { sockets, .. }, Address::Tcp(HostPort { host, port })) => {
+                let own = sockets.iter().filter_map(|socket| socket.local_addr().ok());
+                let mut own = own.filter(|own| own.port() == *port).map(|own| own.ip().to_canonical());
+                match host.parse::<IpAddr>() {
+                    Ok(ip) => own.any(|own| own == ip || own.is_unspecified() && ip.is_loopback()),
+                    Err(_) => host == "localhost" && own.any(|own| own.is_loopback() || own.is_unspecified()),
+                }
+            }
+            (Self::Unix { path, .. }, Address::Unix(other)) => path == other,
+            _ => false,
+        }
     }
 
     /// The port if the system chose it: it has to be announced.

@@ -4,8 +4,8 @@
 //! it, and only then is the sender's window enlarged. So no more waits in the sidecar than a window and a
 //! frame for each direction.
 //!
-//! Both directions run in the task that hyper has for the client's stream: the request is relayed whenever
-//! the answer is polled.
+//! The answer is relayed in the task that hyper has for the client's stream. That task does not poll the
+//! answer while the client's window is full, so a request that is not complete at once has a task of its own.
 
 use super::{connection::RelayError, worker::Upstream};
 use bytes::Bytes;
@@ -25,12 +25,13 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
+use tokio::task::JoinSet;
 use tonic::Status;
 
 /// The body of a request: a client's, or one of the sidecar's own.
-pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Unpin {}
+pub trait RequestBody: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static {}
 
-impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> RequestBody for B {}
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> RequestBody for B {}
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -52,7 +53,7 @@ pub(super) struct Call<B> {
 }
 
 impl<B: RequestBody> Call<B> {
-    /// Sends the head of a request. The body follows while the answer is polled.
+    /// Sends the head of a request. The body follows while the answer is waited for.
     pub(super) fn start(
         mut sender: SendRequest<Bytes>,
         head: Request<()>,
@@ -67,14 +68,18 @@ impl<B: RequestBody> Call<B> {
     }
 
     /// Waits for the head of the answer.
-    pub(super) async fn answer(self) -> Result<Response<Relayed<B>>, RelayError> {
-        let Self { mut request, mut answer, upstream } = self;
-        let answered = poll_fn(|context| {
-            Sending::poll(&mut request, context);
-            Pin::new(&mut answer).poll(context)
-        });
-        let answer = answered.await.map_err(|error| RelayError::new(error, &upstream))?;
-        Ok(answer.map(|stream| Relayed { request, stream, next: Next::Data, upstream }))
+    pub(super) async fn answer(self) -> Result<Response<Relayed>, RelayError> {
+        let Self { request, answer, upstream } = self;
+        let mut sending = JoinSet::new();
+        if let Some(mut request) = request {
+            // Short requests have arrived completely.
+            let is_sent = poll_fn(|context| Poll::Ready(request.poll_sent(context).is_ready())).await;
+            if !is_sent {
+                sending.spawn(request);
+            }
+        }
+        let answer = answer.await.map_err(|error| RelayError::new(error, &upstream))?;
+        Ok(answer.map(|stream| Relayed { _sending: sending, stream, next: Next::Data, upstream }))
     }
 }
 
@@ -88,16 +93,8 @@ struct Sending<B> {
 }
 
 impl<B: RequestBody> Sending<B> {
-    /// Relays what can be relayed now. Nothing is left when all of it is sent, or when the worker does not
-    /// want the rest.
-    fn poll(request: &mut Option<Self>, context: &mut Context<'_>) {
-        if let Some(sending) = request
-            && sending.poll_sent(context).is_ready()
-        {
-            *request = None;
-        }
-    }
-
+    /// Relays what can be relayed now. Ready when all of it is sent, or when the worker does not want the
+    /// rest.
     fn poll_sent(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Self { body, stream, chunk } = self;
         loop {
@@ -137,6 +134,14 @@ impl<B: RequestBody> Sending<B> {
     }
 }
 
+impl<B: RequestBody> Future for Sending<B> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_sent(context)
+    }
+}
+
 /// How many bytes the worker's window has room for, at least one; none if the call has ended.
 fn poll_room(stream: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll<Option<usize>> {
     loop {
@@ -158,8 +163,9 @@ fn reset_reason(error: &(dyn Error + 'static)) -> Reason {
 
 /// The body and the trailers of the worker's answer.
 #[derive(Debug)]
-pub struct Relayed<B> {
-    request: Option<Sending<B>>,
+pub struct Relayed {
+    /// The rest of the request. It ends with the answer.
+    _sending: JoinSet<()>,
     stream: RecvStream,
     next: Next,
     upstream: Arc<Upstream>,
@@ -172,7 +178,7 @@ enum Next {
     Nothing,
 }
 
-impl<B> Relayed<B> {
+impl Relayed {
     /// The end of an answer that the worker has not ended. A reset is passed on; if the worker was lost, the
     /// client gets trailers that say so.
     fn failed(&mut self, error: h2::Error) -> Result<Frame<Bytes>, h2::Error> {
@@ -193,7 +199,7 @@ fn trailers(status: &Status) -> HeaderMap {
     trailers
 }
 
-impl<B: RequestBody> Body for Relayed<B> {
+impl Body for Relayed {
     type Data = Bytes;
     type Error = h2::Error;
 
@@ -202,7 +208,6 @@ impl<B: RequestBody> Body for Relayed<B> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         let this = &mut *self;
-        Sending::poll(&mut this.request, context);
         if this.next == Next::Data {
             match ready!(this.stream.poll_data(context)) {
                 Some(Ok(data)) => {

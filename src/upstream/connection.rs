@@ -12,19 +12,24 @@ use http::{
 };
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 /// HTTP/2 window of a stream in bytes: how much of an answer a client that does not read leaves in the
 /// sidecar.
 pub const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 
-/// HTTP/2 window of a connection in bytes: the largest. Streams bound what is unread, each for itself: with a
-/// smaller one calls that are not read would stop the others of their connection. It is also half of what
-/// h2 allows for small frames that are not read; beyond that it closes the connection.
-pub const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
+/// HTTP/2 window of a connection in bytes: that of a thousand streams, so that calls that are not read do not
+/// stop the others of their connection. h2 also adds up by how much each unread frame is shorter than 256
+/// bytes, and closes the connection when the sum reaches half of this. Frames of ten bytes in twenty streams
+/// that are not read stay below that; it bounds the memory that they take to 130 MB.
+pub const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024 * 1024;
 
-/// The headers of an answer, as HTTP/2 counts them. What a client does not accept it refuses itself.
-pub const MAX_HEADER_BYTES: u32 = 1024 * 1024;
+/// The headers of a request or an answer, as HTTP/2 counts them: more than gRPC servers accept by default.
+pub const MAX_HEADER_BYTES: u32 = 256 * 1024;
+
+/// How long a connection whose client is gone may take to send the worker the ends of its calls.
+const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long frames of a cancelled call are expected, and of how many such calls. h2 counts frames beyond that
 /// as errors of the worker.
@@ -70,12 +75,20 @@ pub struct Connection {
     upstream: Arc<Upstream>,
     /// None before the first call.
     sender: Mutex<Option<SendRequest<Bytes>>>,
+    /// Cancelled when this is dropped.
+    dropped: CancellationToken,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.dropped.cancel();
+    }
 }
 
 impl Connection {
     /// A connection that is not open yet.
     pub fn new(upstream: Arc<Upstream>) -> Self {
-        Self { upstream, sender: Mutex::new(None) }
+        Self { upstream, sender: Mutex::new(None), dropped: CancellationToken::new() }
     }
 
     /// The worker's server.
@@ -89,10 +102,7 @@ impl Connection {
     /// # Errors
     ///
     /// If there is no answer.
-    pub async fn relay<B: RequestBody>(
-        &self,
-        request: Request<B>,
-    ) -> Result<Response<Relayed<B>>, RelayError> {
+    pub async fn relay<B: RequestBody>(&self, request: Request<B>) -> Result<Response<Relayed>, RelayError> {
         let sender = self.sender().await?;
         let (mut head, body) = request.into_parts();
         head.uri = uri(head.uri);
@@ -120,7 +130,17 @@ impl Connection {
         let (sender, connection) = http2().handshake(socket).await.map_err(lost)?;
         // It ends when the worker closes it, or when the last handle and the last call are dropped. What
         // fails is reported to each call.
-        tokio::spawn(async move { drop(connection.await) });
+        let dropped = self.dropped.clone();
+        tokio::spawn(async move {
+            let limit = async {
+                dropped.cancelled().await;
+                sleep(END_TIMEOUT).await;
+            };
+            tokio::select! {
+                _ = connection => {}
+                () = limit => {}
+            }
+        });
         Ok(sender)
     }
 }

@@ -2,9 +2,11 @@
 //! it writes there is the port at which calls are relayed.
 
 use crate::{system::value::Period, worker::state::WorkerState};
+use nix::fcntl::OFlag;
 use std::{
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::Read as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -40,7 +42,8 @@ const MARK: &str = ".telemetry-sidecar-";
 /// How many letters and digits follow.
 const RANDOM_CHARACTERS: usize = 16;
 
-/// A file that only the worker writes. It is removed when this is dropped.
+/// A file that only the worker writes. It is removed when its port was read, and when this is dropped: a
+/// worker may write it too late.
 #[derive(Debug)]
 pub struct WorkerFile(PathBuf);
 
@@ -64,43 +67,56 @@ impl WorkerFile {
         &self.0
     }
 
-    /// Waits up to `limit` until the worker has written its port.
+    /// Waits up to `limit` until the worker has written its port, and removes the file.
     ///
     /// # Errors
     ///
     /// Why there is none.
-    pub fn wait(self, limit: Period, worker: &WorkerState) -> Result<u16, NotReady> {
+    pub fn wait(&self, limit: Period, worker: &WorkerState) -> Result<u16, NotReady> {
         let start = Instant::now();
+        let mut before = None;
         loop {
             // Looked at first, because a worker may write the port and exit.
             let has_exited = worker.exit().is_some();
             let content = self.read();
-            if let Some(port) = content.as_deref().and_then(port) {
+            // A worker may write it in parts, although pools do not expect that.
+            let is_complete =
+                |text: &&str| has_exited || text.ends_with('\n') || before.as_deref() == Some(*text);
+            if let Some(port) = content.as_deref().filter(is_complete).and_then(port) {
+                self.remove();
                 return Ok(port);
             }
             if has_exited {
                 return Err(NotReady::Exited);
             }
             if start.elapsed() >= limit.0 {
+                self.remove();
                 return Err(content.map_or(NotReady::Missing(limit), |content| {
                     NotReady::NoPort(content.escape_debug().to_string())
                 }));
             }
+            before = content;
             thread::sleep(INTERVAL);
         }
     }
 
+    fn remove(&self) {
+        // It was removed already, or was never written.
+        let _ = fs::remove_file(&self.0);
+    }
+
     fn read(&self) -> Option<String> {
+        // Opening a FIFO must not wait for its writer.
+        let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&self.0).ok()?;
         let mut content = Vec::new();
-        File::open(&self.0).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut content)).ok()?;
+        file.take(MAX_BYTES).read_to_end(&mut content).ok()?;
         Some(String::from_utf8_lossy(&content).into_owned())
     }
 }
 
 impl Drop for WorkerFile {
     fn drop(&mut self) {
-        // Usually it was read, or never written.
-        let _ = fs::remove_file(&self.0);
+        self.remove();
     }
 }
 

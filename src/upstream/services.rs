@@ -2,7 +2,7 @@
 //! if it has them. One call finds that out, once.
 
 use super::{
-    call::{Relayed, RequestBody, own_request},
+    call::{Relayed, own_request},
     connection::{Connection, RelayError},
 };
 use crate::event::frame::Prefix;
@@ -71,7 +71,7 @@ impl Connection {
 }
 
 /// The gRPC status of an answer; none if it is not gRPC, or was lost.
-async fn status<B: RequestBody>(answer: Response<Relayed<B>>) -> Option<Code> {
+async fn status(answer: Response<Relayed>) -> Option<Code> {
     let code = |headers: &HeaderMap| Some(Code::from_bytes(headers.get(Status::GRPC_STATUS)?.as_bytes()));
     if answer.status() != StatusCode::OK {
         return None;

@@ -46,7 +46,7 @@ pub trait Transport {
 }
 
 impl Transport for Connection {
-    type Body = Relayed<Controls>;
+    type Body = Relayed;
     type Error = RelayError;
 
     async fn send(&self, request: Request<Controls>) -> Result<Response<Self::Body>, RelayError> {

@@ -81,9 +81,14 @@ impl Upstream {
     /// # Errors
     ///
     /// If it does not write a port in time.
-    pub fn wait_for_port(&self, file: WorkerFile) -> Result<Address, NotReady> {
+    pub fn wait_for_port(&self, file: &WorkerFile) -> Result<Address, NotReady> {
         let address = file.wait(self.start_timeout, &self.worker).map(Address::localhost);
         self.address.get_or_init(|| address).clone()
+    }
+
+    /// The address, if it is known.
+    pub fn known_address(&self) -> Option<&Address> {
+        self.address.get()?.as_ref().ok()
     }
 
     /// Connects. Waits for a worker that does not listen yet, unless it has exited or the time for that is

@@ -166,8 +166,11 @@ fn a_pool_needs_a_listener_at_localhost() {
     for address in ["unix:{dir}/s", "127.0.0.2:0", "[::1]:0"] {
         let builder = pooled(&["--listen", address], "touch \"$0/started\"");
         let line = refused_without(builder.start(), "started");
-        expect_words(&line, &["--snakepit: 'alone'", "127.0.0.1", "add --listen 127.0.0.1:0"]);
+        expect_words(&line, &["--listen: '", "with --snakepit", "add --listen 127.0.0.1:0"]);
     }
+    let builder = pooled(&["--auth-token-file", "{dir}/tokens"], "touch \"$0/started\"");
+    let line = refused_without(builder.start(), "started");
+    expect_words(&line, &["--snakepit: a pool connects without TLS and tokens"]);
 }
 
 #[test]

@@ -48,12 +48,16 @@ def work(sidecar):
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory):
-    """A sidecar whose worker works all the time, and a Prometheus that has seen some of it. Its OTLP collector is down."""
+    """
+    A sidecar whose worker works all the time, and a Prometheus that has seen some of it. Its OTLP collector is down. The
+    worker's own stream is that of another sidecar.
+    """
     folder = tmp_path_factory.mktemp("sidecar")
+    upstream = Sidecar(tmp_path_factory.mktemp("upstream"), ECHO, {})
     [nobody] = free_ports(1)
     options = {
         "--export-prometheus": "127.0.0.1:0", "--metric-label": "tool", "--metric-kind": "*.rows=counter",
-        "--export-otlp": f"http://127.0.0.1:{nobody}",
+        "--export-otlp": f"http://127.0.0.1:{nobody}", "--upstream": f"127.0.0.1:{upstream.port}",
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in HASTE.items():
@@ -79,6 +83,7 @@ def scraped(tmp_path_factory):
         if worker.is_alive():
             worker.join()
         sidecar.reap()
+        upstream.reap()
 
 
 def test_prometheus_has_the_workers_metrics(scraped):

@@ -175,6 +175,37 @@ async fn a_request_that_is_not_read_stops_the_client_and_no_other_call() {
     sending.abort();
 }
 
+#[tokio::test]
+async fn a_request_goes_on_while_the_answer_is_not_read() {
+    let server = Server::start().await;
+    let sidecar = sidecar(&server);
+    let client = client(sidecar.port(), 1_000).await;
+    let (answer, mut body) = open(&client, request("/test/Duplex", &[])).await;
+    let answer = answer.await.unwrap();
+    let message = Bytes::from(vec![0; MUCH / 16]);
+    body.send_data(message.clone(), true).unwrap();
+    wait_for("the request", async || server.seen.read.load(SeqCst), |read| *read == message.len()).await;
+    drop(answer);
+}
+
+#[tokio::test]
+async fn answers_before_the_end_of_requests_do_not_use_the_connection_up() {
+    let server = Server::start().await;
+    let sidecar = sidecar(&server);
+    let client = client(sidecar.port(), WINDOW).await;
+    for _ in 0..1_500 {
+        let (answer, mut body) = open(&client, request("/test/Refuse", &[])).await;
+        for _ in 0..3 {
+            // It fails when the reset has arrived.
+            let _ = body.send_data(Bytes::from_static(&[0; 100]), false);
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(answer.await.unwrap().headers()["grpc-status"], "5");
+        let _ = body.send_data(Bytes::from_static(&[0; 100]), false);
+    }
+    echo_much(&client).await;
+}
+
 /// Sends a long message to and fro.
 async fn echo_much(client: &SendRequest<Bytes>) {
     let pattern: Vec<u8> = (0..=250).collect();

@@ -113,6 +113,18 @@ async fn services_that_the_worker_lacks_are_the_sidecars() {
 }
 
 #[test]
+fn the_sidecar_does_not_relay_to_itself() {
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    for host in ["127.0.0.1", "localhost"] {
+        let upstream = format!("{host}:{port}");
+        let finished = run(&["--listen", &listen, "--upstream", &upstream, "--", "true"]);
+        let line = format!("telemetry-sidecar: --upstream: '{upstream}': the sidecar itself listens there\n");
+        assert_eq!(finished.expect_code(125).stderr(), line);
+    }
+}
+
+#[test]
 fn wrong_addresses_are_refused() {
     for (address, cause) in [
         ("127.0.0.1:0", "expected the port at which the worker listens"),

@@ -91,8 +91,18 @@ fn what_a_worker_starts_runs_as_it_is_when_it_is_wrapped_too() {
 }
 
 #[test]
+fn a_worker_that_writes_its_port_too_late_leaves_no_file() {
+    let script = "echo up >&2; cat; printf 1 > $SNAKEPIT_READY_FILE";
+    let mut late = pooled(&["-v", "--upstream-timeout", "0s"], script, "").start();
+    late.wait_for_stderr("the pool gets no port");
+    assert_eq!(late.wait().code(), Some(0));
+    assert!(is_clean(&late));
+    assert!(!late.path("ready").exists());
+}
+
+#[test]
 fn an_upstream_and_a_pool_exclude_each_other() {
     let sidecar = pooled(&["--upstream", "127.0.0.1:1"], "touch $0/started", "").start();
     let line = refused_without(sidecar, "started");
-    assert_eq!(line, "--upstream: '127.0.0.1:1': give either this or --snakepit");
+    assert_eq!(line, "--upstream: '127.0.0.1:1': not together with --snakepit");
 }

@@ -115,14 +115,11 @@ async fn answer(
             let _cancelled = Cancelled(seen);
             pending().await
         }
-        "/test/Flood" => {
-            seen.begun.fetch_add(1, Ordering::SeqCst);
-            let cancelled = Cancelled(seen);
-            let frames = tokio_stream::iter(std::iter::repeat_with(move || {
-                cancelled.0.flooded.fetch_add(FRAME_BYTES, Ordering::SeqCst);
-                Ok(Frame::data(Bytes::from_static(&[0; FRAME_BYTES])))
-            }));
-            StreamBody::new(frames).boxed_unsync()
+        "/test/Flood" => flood(seen),
+        "/test/Duplex" => {
+            let reading = Arc::clone(&seen);
+            tokio::spawn(async move { count(body, &reading).await });
+            flood(seen)
         }
         "/test/Sink" => {
             let mut body = body;
@@ -146,6 +143,24 @@ async fn answer(
     response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
     response.headers_mut().extend(echoed);
     Ok(response)
+}
+
+/// An answer without an end.
+fn flood(seen: Arc<Seen>) -> AnswerBody {
+    seen.begun.fetch_add(1, Ordering::SeqCst);
+    let cancelled = Cancelled(seen);
+    let frames = tokio_stream::iter(std::iter::repeat_with(move || {
+        cancelled.0.flooded.fetch_add(FRAME_BYTES, Ordering::SeqCst);
+        Ok(Frame::data(Bytes::from_static(&[0; FRAME_BYTES])))
+    }));
+    StreamBody::new(frames).boxed_unsync()
+}
+
+/// Reads a request to its end.
+async fn count(mut body: Incoming, seen: &Seen) {
+    while let Some(Ok(frame)) = body.frame().await {
+        seen.read.fetch_add(frame.into_data().map_or(0, |data| data.len()), Ordering::SeqCst);
+    }
 }
 
 fn owned<K: Clone, V: Clone>((key, value): (&K, &V)) -> (K, V) {
