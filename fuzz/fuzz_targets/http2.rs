@@ -63,6 +63,8 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
             handshake_timeout: Period(TIMEOUT),
             keepalive_interval: Period(Duration::ZERO),
         },
+        snakepit: None,
+        upstream: None,
     };
     let drain = Drain::Within(TIMEOUT);
     let context = Context::new(Arc::clone(&hub), Mode::Replay, drain, Duration::ZERO);

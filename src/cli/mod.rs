@@ -198,7 +198,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Re
     match parsed {
         Ok((cli, matches)) => {
             let known = if reads_environment { environment::check(&names) } else { Ok(()) };
-            if let Err(error) = known.and_then(|()| needs::check(&command, &matches)) {
+            let checked = known.and_then(|()| needs::check(&command, &matches));
+            if let Err(error) = checked.and_then(|()| Ok(cli.upstream.check()?)) {
                 return Err(Refused { error, ready_file: cli.ready_file().cloned() });
             }
             Ok(Parsed::Run(Box::new(cli), names))

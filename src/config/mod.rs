@@ -206,10 +206,7 @@ fn upstream(args: UpstreamArgs, serve: &mut Serve) -> Result<Option<Upstream>, U
     }
     let start_timeout = args.upstream_timeout;
     let found = match (args.upstream, snakepit) {
-        (Some(given), Some(_)) => {
-            return Err(given.origin.error("not together with --snakepit").into());
-        }
-        (Some(given), None) => Some(Upstream { address: Some(given.value), start_timeout }),
+        (Some(given), _) => Some(Upstream { address: Some(given.value), start_timeout }),
         (None, Some(Given { value: Snakepit::Relay, .. })) => Some(Upstream { address: None, start_timeout }),
         (None, _) => None,
     };

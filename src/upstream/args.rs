@@ -69,6 +69,18 @@ pub enum Snakepit {
 }
 
 impl UpstreamArgs {
+    /// Checks that there is one way at most to find the worker's server.
+    ///
+    /// # Errors
+    ///
+    /// If there are two.
+    pub fn check(&self) -> Result<(), String> {
+        match (&self.upstream, self.snakepit()) {
+            (Some(upstream), Some(_)) => Err(upstream.origin.error("not together with --snakepit")),
+            _ => Ok(()),
+        }
+    }
+
     /// How to stand in front of a worker of a pool, if it is one.
     pub fn snakepit(&self) -> Option<Given<Snakepit>> {
         let Given { value, origin } = self.snakepit.as_ref()?;

@@ -103,7 +103,7 @@ impl Upstream {
                 }
                 Err(error) => error,
             };
-            // Whoever waits for the worker's port sets the address, or why there is none.
+            // The thread that waits for the worker's port sets the address, or the reason why there is none.
             if !is_awaited && !matches!(error, Unavailable::NotReady(NotReady::NotYet)) {
                 return Err(error);
             }

@@ -1,7 +1,10 @@
 //! `--snakepit`: a worker writes its port to a file of its own, and the pool gets the sidecar's.
 
 use super::server::{Server, call, client, request};
-use crate::support::{BINARY, Builder, Finished, Sidecar, refusal::refused_without};
+use crate::support::{
+    BINARY, Builder, Finished, Sidecar,
+    refusal::{refused, refused_without},
+};
 use nix::sys::signal::Signal;
 use std::{fs, path::PathBuf};
 
@@ -104,5 +107,8 @@ fn a_worker_that_writes_its_port_too_late_leaves_no_file() {
 fn an_upstream_and_a_pool_exclude_each_other() {
     let sidecar = pooled(&["--upstream", "127.0.0.1:1"], "touch $0/started", "").start();
     let line = refused_without(sidecar, "started");
-    assert_eq!(line, "--upstream: '127.0.0.1:1': not together with --snakepit");
+    let expected = "--upstream: '127.0.0.1:1': not together with --snakepit";
+    assert_eq!(line, expected);
+    // Also where the command would be executed in place.
+    assert_eq!(refused(&["--snakepit", "--upstream", "127.0.0.1:1"]), expected);
 }
