@@ -5,6 +5,7 @@ use crate::support::{
 };
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     net::{TcpStream, UdpSocket},
     os::unix::{fs::FileExt as _, process::CommandExt as _},
     path::PathBuf,
@@ -77,8 +78,12 @@ async fn connections_wait_while_descriptors_are_exhausted() {
     let ready = dir.path().join("ready");
     // On a busy machine the first visitors must not be gone when the last ones come.
     let options = format!("--handshake-timeout 10m --ready-file '{}'", ready.display());
-    let mut child = limited("ulimit -n 40", &options, "exec cat >&2").spawn().unwrap();
-    wait_until("the ready file", || ready.exists());
+    // Starting the worker takes descriptors, too.
+    let mut command = limited("ulimit -n 40", &options, "echo started; exec cat >&2");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut started = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut started).unwrap();
+    assert_eq!(started, "started\n");
     let port: u16 = fs::read_to_string(&ready).unwrap().trim().parse().unwrap();
     let visitors: Vec<_> = (0..60).map(|_| TcpStream::connect(("127.0.0.1", port)).unwrap()).collect();
     let open = || fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().count();
