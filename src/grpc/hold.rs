@@ -1,8 +1,9 @@
 //! Heartbeats of a Snakepit pool that fail because the worker has exited are not answered.
 //!
-//! A pool starts a worker again when its process exits. But one heartbeat that fails before that is a planned
-//! end to it: the worker is gone for good. Without the sidecar the connection ends together with the process.
-//! So until the sidecar exits, no heartbeat may fail, and a pool's connection is not closed before either.
+//! A pool starts a worker again when its process exits. But if a heartbeat fails before that, the pool takes
+//! the exit for a planned one and does not start the worker again. Without the sidecar the connection ends
+//! together with the process. So no heartbeat may fail, and no connection of a pool may close, before the
+//! sidecar exits.
 
 use super::service::telemetry::StreamTracker;
 use crate::worker::state::WorkerState;

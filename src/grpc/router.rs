@@ -42,7 +42,7 @@ pub enum WorkerCalls {
 pub struct Services {
     telemetry: Telemetry,
     status: StatusService,
-    /// Answers a pool for a worker that serves no gRPC.
+    /// Who answers calls that are not the sidecar's own.
     worker_calls: WorkerCalls,
     access: Arc<Access>,
     /// Everything but telemetry, created at the first request: most sidecars never receive one, and parsing

@@ -28,7 +28,7 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 256 * 1024 * 1024;
 /// The headers of a request or an answer, as HTTP/2 counts them: more than gRPC servers accept by default.
 pub const MAX_HEADER_BYTES: u32 = 256 * 1024;
 
-/// How long a connection whose client is gone may take to send the worker the ends of its calls.
+/// How long a connection stays open after its client has disconnected, to cancel its calls at the worker.
 const END_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long frames of a cancelled call are expected, and of how many such calls. h2 counts frames beyond that
