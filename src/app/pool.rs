@@ -37,10 +37,7 @@ pub(super) fn path() -> Option<Given<PathBuf>> {
 
 /// The file, checked before anything else is started.
 #[derive(Debug)]
-pub(super) struct PoolReadyFile {
-    path: PathBuf,
-    file: ReadyFile,
-}
+pub(super) struct PoolReadyFile(ReadyFile);
 
 impl PoolReadyFile {
     /// Removes what an earlier worker has left at the path: the pool must not take it for this one's port.
@@ -49,19 +46,18 @@ impl PoolReadyFile {
     ///
     /// If something other than a port is there, or the directory is missing.
     pub(super) fn prepare(path: &Given<PathBuf>) -> Result<Self, String> {
-        let file = ReadyFile::prepare_with(path, is_port)?;
-        Ok(Self { path: path.value.clone(), file })
+        ReadyFile::prepare_with(path, is_port).map(Self)
     }
 
     /// The file that the worker gets in its place.
     pub(super) fn for_worker(&self) -> Arc<WorkerFile> {
-        Arc::new(WorkerFile::beside(&self.path))
+        Arc::new(WorkerFile::beside(self.0.path()))
     }
 
     /// Writes the port. It may be called from any thread. The worker runs by now, so an error is only logged:
     /// the pool gives up waiting and stops the worker.
     pub(super) fn write(self, port: u16) {
-        match self.file.write_text(&format!("{port}\n")) {
+        match self.0.write_text(&format!("{port}\n")) {
             Ok(()) => tracing::info!("port {port} is written for the pool"),
             Err(error) => tracing::info!("the port cannot be written for the pool: {error}"),
         }

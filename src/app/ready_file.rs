@@ -73,6 +73,11 @@ impl ReadyFile {
         Ok(Self { file: file.clone(), target, is_old })
     }
 
+    /// The path that was named.
+    pub(super) fn path(&self) -> &Path {
+        &self.file.value
+    }
+
     /// Writes a line for each listener, and then one for each other address, with its name.
     ///
     /// # Errors
