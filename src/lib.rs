@@ -26,16 +26,18 @@
 //!    1  worker    start, signals, supervision and exit of the worker
 //!    2  hub       fan-out of batches to consumers
 //!    2  net       addresses, listeners, Unix sockets, TLS, tokens
+//!    2  terminal  text for people: tables, colours, units, sparklines; standard output
 //!    2  input     splitter, decoder, dialect of telemetry lines
 //!    3  pipeline  sources, pass-through, recording, publishing, the lifecycle of outputs
 //!    3  status    one report of all counters
 //!    3  upstream  a worker that serves gRPC itself, or that a pool takes for one that does
 //!    4  grpc      the gRPC server and its services
 //!    4  exporter  JSON Lines, OTLP, Prometheus, StatsD
-//!    5  cli       options and subcommands
-//!    6  config    checks between options
-//!    7  app       the order of start and drain
-//!    8  main      parse, run, exit code
+//!    5  fleet     the sidecars of this host, and connections to them
+//!    6  cli       options and subcommands
+//!    7  config    checks between options
+//!    8  app       the order of start and drain
+//!    9  main      parse, run, exit code
 //! ```
 //!
 //! Where to start reading:
@@ -72,6 +74,7 @@ pub mod config;
 pub mod control;
 pub mod event;
 pub mod exporter;
+pub mod fleet;
 pub mod grpc;
 pub mod hub;
 pub mod input;
@@ -79,5 +82,6 @@ pub mod net;
 pub mod pipeline;
 pub mod status;
 pub mod system;
+pub mod terminal;
 pub mod upstream;
 pub mod worker;

@@ -1,6 +1,6 @@
 //! `decode`: prints the events of recordings as JSON lines.
 
-use super::standard_output;
+use crate::terminal::standard_output;
 use crate::{
     config::Framing,
     event::{batch::Batch, json, proto::bridge::TelemetryEvent, stats::StreamStats},

@@ -9,16 +9,16 @@ mod pool;
 mod ready_file;
 mod replay;
 mod session;
-mod standard_output;
 mod start;
-mod tail;
 mod worker_stderr;
 mod wrap;
 
 use crate::{
     cli::{self, Cli, Parsed, reference},
     config::{self, Task},
+    fleet::tail,
     system::log,
+    terminal::standard_output,
     worker::{Exit, environment, in_place, startup::note_descriptors},
 };
 use pool::PoolReadyFile;

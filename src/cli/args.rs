@@ -3,6 +3,7 @@
 use crate::{
     control::PatternLimits,
     exporter::args::ExportArgs,
+    fleet::args::ClientArgs,
     grpc::{args::AccessArgs, limits::ClientLimits},
     hub::WhenFull,
     input::splitter::Embedded,
@@ -430,27 +431,6 @@ pub struct TailArgs {
 
     #[command(flatten)]
     pub(crate) client: ClientArgs,
-}
-
-/// How a client connects.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Security")]
-pub struct ClientArgs {
-    /// Connect over TLS to a server whose certificate one of these authorities signed (PEM)
-    #[arg(long, value_name = "FILE", value_parser = path())]
-    pub tls_ca: Option<Given<PathBuf>>,
-
-    /// Client certificate (PEM)
-    #[arg(long, value_name = "FILE", value_parser = path())]
-    pub tls_cert: Option<Given<PathBuf>>,
-
-    /// Private key of --tls-cert (PEM)
-    #[arg(long, value_name = "FILE", value_parser = path())]
-    pub tls_key: Option<Given<PathBuf>>,
-
-    /// Send the first bearer token of this file
-    #[arg(long, value_name = "FILE", value_parser = path())]
-    pub auth_token_file: Option<Given<PathBuf>>,
 }
 
 fn key_value(word: &str) -> Result<(String, String), String> {

@@ -3,7 +3,10 @@
 
 use super::UsageError;
 use crate::{
-    cli::args::ClientArgs,
+    fleet::{
+        args::ClientArgs,
+        client::{ClientAccess, ClientTls},
+    },
     grpc::{args::AccessArgs, auth::AccessFiles},
     net::{
         address::{Address, ResolvedAddress},
@@ -14,24 +17,6 @@ use crate::{
     system::option::Given,
 };
 use std::path::PathBuf;
-
-/// How `tail` connects.
-#[derive(Debug)]
-pub struct ClientAccess {
-    /// Speak TLS.
-    pub tls: Option<ClientTls>,
-    /// Send the first of these tokens.
-    pub tokens: Option<TokenFile>,
-}
-
-/// TLS from a client's side.
-#[derive(Debug)]
-pub struct ClientTls {
-    /// The authorities one of which has to have signed the server's certificate.
-    pub ca: SourceFile,
-    /// The client's certificate and its private key.
-    pub identity: Option<(SourceFile, SourceFile)>,
-}
 
 /// The files that decide who may connect to these addresses.
 pub(super) fn server(args: AccessArgs, listen: &[Given<ResolvedAddress>]) -> Result<AccessFiles, UsageError> {

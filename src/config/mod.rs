@@ -3,7 +3,6 @@
 mod access;
 
 pub use crate::cli::{UsageError, args::Framing};
-pub use access::{ClientAccess, ClientTls};
 
 use crate::{
     cli::{
@@ -11,6 +10,7 @@ use crate::{
         args::{PlaybackArgs, ReplayArgs, ServeArgs, ServingArgs, SourceArgs, SubscriptionArgs},
     },
     control::{Control, Controls, PatternLimits, Refused},
+    fleet::client::ClientAccess,
     grpc::{auth::AccessFiles, limits::ClientLimits},
     hub::Limits,
     net::{

@@ -1,10 +1,11 @@
-//! Writing to descriptors that may be non-blocking.
+//! Writing to descriptors that may be non-blocking, and the size of terminals.
 //!
 //! An inherited stream may be: the flag belongs to the process that set it and stays as it is. A full stream
 //! is waited for; nothing is dropped.
 
 use nix::{
     fcntl::{OFlag, open},
+    libc::{self, winsize},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         socket::{MsgFlags, sendmsg},
@@ -100,6 +101,20 @@ pub(crate) fn wait(fd: impl AsFd, ready_for: PollFlags, timeout: PollTimeout) ->
     // An interrupted wait is not a timeout.
     poll(&mut [PollFd::new(fd.as_fd(), ready_for)], timeout) != Ok(0)
 }
+
+/// A terminal's size.
+///
+/// # Errors
+///
+/// ENOTTY if it is no terminal.
+pub fn window_size(terminal: impl AsFd) -> nix::Result<winsize> {
+    let mut size = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes a winsize through the pointer, which is valid for that.
+    unsafe { get_winsize(terminal.as_fd().as_raw_fd(), &raw mut size) }?;
+    Ok(size)
+}
+
+nix::ioctl_read_bad!(get_winsize, libc::TIOCGWINSZ, winsize);
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@
 //! name. So the terminal is in a file system of its own (`devpts`), which is mounted nowhere.
 
 use super::{devpts, pipe::copy_permissions};
+use crate::system::fd::window_size;
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
@@ -81,7 +82,7 @@ impl Pty {
         let mut settings = tcgetattr(stderr).or_else(|_| tcgetattr(&slave))?;
         settings.output_flags.remove(OutputFlags::OPOST);
         tcsetattr(&slave, SetArg::TCSANOW, &settings)?;
-        set_size(&master, &size(stderr).unwrap_or_else(default_size))?;
+        set_size(&master, &window_size(stderr).unwrap_or_else(default_size))?;
         copy_permissions(stderr, &slave, Mode::S_IWUSR | Mode::S_IWGRP | Mode::S_IWOTH);
         Ok((master, slave, number))
     }
@@ -104,7 +105,7 @@ impl Window {
     ///
     /// If there is no descriptor left.
     pub(crate) fn new(pty: &Pty) -> io::Result<Self> {
-        Ok(Self { slave: pty.slave.try_clone()?, seen: size(&pty.slave).ok().map(numbers) })
+        Ok(Self { slave: pty.slave.try_clone()?, seen: window_size(&pty.slave).ok().map(numbers) })
     }
 
     /// Passes the size on if it has changed, and returns whether it has.
@@ -112,7 +113,7 @@ impl Window {
         let mut changed = false;
         // The supervisor and the reader do this at the same time. Since each looks again after it has set a
         // size, the last one to set it sets the newest.
-        while let Ok(size) = size(io::stderr()) {
+        while let Ok(size) = window_size(io::stderr()) {
             if self.seen == Some(numbers(size)) {
                 break;
             }
@@ -126,14 +127,6 @@ impl Window {
 
 fn numbers(size: winsize) -> [u16; 4] {
     [size.ws_row, size.ws_col, size.ws_xpixel, size.ws_ypixel]
-}
-
-/// A terminal's size.
-fn size(terminal: impl AsFd) -> nix::Result<winsize> {
-    let mut size = winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: the kernel writes a winsize through the pointer, which is valid for that.
-    unsafe { get_winsize(terminal.as_fd().as_raw_fd(), &raw mut size) }?;
-    Ok(size)
 }
 
 fn set_size(terminal: impl AsFd, size: &winsize) -> nix::Result<()> {
@@ -156,5 +149,4 @@ fn default_size(_: Errno) -> winsize {
 nix::ioctl_read_bad!(get_number, libc::TIOCGPTN, libc::c_uint);
 nix::ioctl_write_ptr_bad!(set_lock, libc::TIOCSPTLCK, libc::c_int);
 nix::ioctl_write_int_bad!(get_peer, libc::TIOCGPTPEER);
-nix::ioctl_read_bad!(get_winsize, libc::TIOCGWINSZ, winsize);
 nix::ioctl_write_ptr_bad!(set_winsize, libc::TIOCSWINSZ, winsize);

@@ -1,24 +1,13 @@
-//! `tail`: prints the events of a running sidecar as JSON lines.
+//! A connection to a running sidecar.
 
-use super::standard_output;
-use crate::{
-    config::{ClientAccess, ClientTls},
-    event::{
-        json,
-        proto::bridge::{TelemetryControl, bridge_service_client::BridgeServiceClient},
-    },
-    grpc::service::telemetry::MISSING_EVENTS,
-    net::{
-        address::Address,
-        client_tls::{ClientTlsFiles, handshake},
-        pem,
-        reload::Source as _,
-        source_file::SourceError,
-        tokens::TokenFile,
-        unix_socket,
-    },
-    system::{log::error_line, thread, visible::escape_in_json},
-    worker::Exit,
+use crate::net::{
+    address::Address,
+    client_tls::{ClientTlsFiles, handshake},
+    pem,
+    reload::Source as _,
+    source_file::{SourceError, SourceFile},
+    tokens::TokenFile,
+    unix_socket,
 };
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use rustls::ClientConfig;
@@ -35,8 +24,8 @@ use thiserror::Error;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataMap, MetadataValue},
+    Status,
+    metadata::{Ascii, MetadataValue},
     transport::{self, Channel, Endpoint, Uri},
 };
 use tower_service::Service;
@@ -46,65 +35,49 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Interval between keepalive pings while nothing arrives, and how long an answer may take: as the sidecar
 /// does it.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Why there are no more events.
+/// How to connect.
+#[derive(Debug)]
+pub struct ClientAccess {
+    /// Speak TLS.
+    pub tls: Option<ClientTls>,
+    /// Send the first of these tokens.
+    pub tokens: Option<TokenFile>,
+}
+
+/// TLS from a client's side.
+#[derive(Debug)]
+pub struct ClientTls {
+    /// The authorities one of which has to have signed the server's certificate.
+    pub ca: SourceFile,
+    /// The client's certificate and its private key.
+    pub identity: Option<(SourceFile, SourceFile)>,
+}
+
+/// Why a sidecar cannot be connected to, or why its answer ended.
 #[derive(Debug, Error)]
-pub enum TailError {
-    #[error("cannot start: {0}")]
-    Start(io::Error),
+pub enum ClientError {
     #[error(transparent)]
     File(#[from] SourceError),
     #[error("{address}: cannot connect: {}", root_cause(.cause))]
     Connect { address: Address, cause: transport::Error },
     #[error("{address}: {}", describe(.status))]
-    Stream { address: Address, status: Status },
-    #[error("standard output: {0}")]
-    Output(io::Error),
-}
-
-/// Prints events until the stream ends or stdout is closed.
-pub fn run(address: &Address, access: &ClientAccess) -> Result<Exit, TailError> {
-    let runtime = thread::runtime().enable_all().build();
-    runtime.map_err(TailError::Start)?.block_on(tail(address, access)).map(|()| Exit::Code(0))
-}
-
-async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError> {
-    let mut request = Request::new(tokio_stream::empty::<TelemetryControl>());
-    if let Some(tokens) = &access.tokens {
-        request.metadata_mut().insert("authorization", bearer(tokens)?);
-    }
-    let channel = connect(address, access.tls.as_ref()).await?;
-    let mut client = BridgeServiceClient::new(channel);
-    let failed = |status| TailError::Stream { address: address.clone(), status };
-    let response = client.stream_telemetry(request).await.map_err(failed)?;
-    if let Some(count) = missing_events(response.metadata()) {
-        error_line(format_args!("{count} older events are missing: more came than wait for a subscriber"));
-    }
-    let mut events = response.into_inner();
-    let mut lines = Vec::new();
-    while let Some(event) = events.message().await.map_err(failed)? {
-        lines.clear();
-        let written = json::write(&mut lines, &event, Some(event.timestamp_ns))
-            .map(|()| escape_in_json(&mut lines))
-            .and_then(|()| standard_output::write(&lines));
-        match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => return Err(TailError::Output(error)),
-            Ok(()) => {}
-        }
-    }
-    Ok(())
+    Call { address: Address, status: Status },
 }
 
 /// Connects. The connection fails when its peer's host has vanished.
-async fn connect(address: &Address, tls: Option<&ClientTls>) -> Result<Channel, TailError> {
+///
+/// # Errors
+///
+/// If a file cannot be loaded or the connection fails.
+pub async fn connect(address: &Address, tls: Option<&ClientTls>) -> Result<Channel, ClientError> {
     let host = match address {
         Address::Tcp(host) => host.to_string(),
         Address::Unix(_) => "localhost".to_owned(),
     };
-    let failed = |cause| TailError::Connect { address: address.clone(), cause };
+    let failed = |cause| ClientError::Connect { address: address.clone(), cause };
     let mut endpoint = Endpoint::from_shared(format!("http://{host}"))
         .map_err(failed)?
         .connect_timeout(CONNECT_TIMEOUT)
@@ -181,11 +154,6 @@ impl Service<Uri> for UnixSocket {
     }
 }
 
-/// How many older events the sidecar has dropped before this subscription.
-fn missing_events(metadata: &MetadataMap) -> Option<u64> {
-    metadata.get(MISSING_EVENTS)?.to_str().ok()?.parse().ok()
-}
-
 fn describe(status: &Status) -> String {
     match status.source() {
         Some(cause) => format!("the connection failed: {}", root_cause(cause)),
@@ -208,33 +176,14 @@ fn root_cause(mut error: &(dyn Error + 'static)) -> String {
 }
 
 /// The `authorization` header with the first token.
-fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, SourceError> {
+///
+/// # Errors
+///
+/// If the file cannot be read, or a token is no header value.
+pub fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, SourceError> {
     let value = [b"Bearer ", tokens.load()?.first()].concat();
     let invalid = |error| tokens.0.error(io::Error::new(io::ErrorKind::InvalidData, error));
     let mut value = MetadataValue::try_from(value).map_err(invalid)?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::{io::AsyncReadExt as _, net::UnixListener, time::Instant};
-
-    #[tokio::test(start_paused = true)]
-    async fn a_peer_that_answers_no_ping_ends_it_with_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("socket");
-        let listener = UnixListener::bind(&path).unwrap();
-        let peer = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.read_to_end(&mut Vec::new()).await
-        });
-        let start = Instant::now();
-        let ended = tail(&Address::Unix(path), &ClientAccess { tls: None, tokens: None }).await;
-        let text = ended.unwrap_err().to_string();
-        assert!(text.contains("the connection failed: ") && text.contains("timed out"), "{text}");
-        assert_eq!(start.elapsed().as_secs(), (KEEPALIVE_INTERVAL + KEEPALIVE_TIMEOUT).as_secs());
-        peer.abort();
-    }
 }

@@ -10,19 +10,27 @@ use std::io::{self, ErrorKind};
 ///
 /// If they cannot be written. A standard output that was closed at the start is an error, too: Rust's runtime
 /// has opened /dev/null in its place.
-pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
+pub fn write(bytes: &[u8]) -> io::Result<()> {
     require_open()?;
     write_all(io::stdout(), bytes).map_err(|unwritten| unwritten.error)
 }
 
 /// Fails if standard output was closed at the start.
-pub(super) fn require_open() -> io::Result<()> {
+///
+/// # Errors
+///
+/// EBADF if it was.
+pub fn require_open() -> io::Result<()> {
     if was_closed(1) { Err(Errno::EBADF.into()) } else { Ok(()) }
 }
 
 /// The result of printing, as an error in one line. It is none if the reader has closed the pipe: it has what
 /// it wants.
-pub(super) fn printed(result: &io::Result<()>) -> Result<(), String> {
+///
+/// # Errors
+///
+/// The same with a name, unless nobody reads.
+pub fn printed(result: &io::Result<()>) -> Result<(), String> {
     match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),
         _ => Ok(()),

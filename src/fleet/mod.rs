@@ -1,0 +1,5 @@
+//! The sidecars that run on this host, and connections to them.
+
+pub mod args;
+pub mod client;
+pub mod tail;

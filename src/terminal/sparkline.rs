@@ -1,0 +1,75 @@
+//! The course of a number in one line.
+
+use super::screen::Charset;
+
+const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const ASCII: [char; 5] = ['_', '.', '-', '=', '^'];
+
+/// The values from the lowest to the highest level, in at most `width` characters: of more values each
+/// character is the mean of neighbours. What is not finite is a space. A constant course is a line at half
+/// height.
+pub fn sparkline(values: &[f64], width: usize, charset: Charset) -> String {
+    let levels: &[char] = match charset {
+        Charset::Unicode => &BLOCKS,
+        Charset::Ascii => &ASCII,
+    };
+    let columns = width.min(values.len());
+    let means: Vec<f64> = (0..columns)
+        .map(|column| mean(&values[column * values.len() / columns..(column + 1) * values.len() / columns]))
+        .collect();
+    let finite = || means.iter().copied().filter(|mean| mean.is_finite());
+    let (lowest, highest) =
+        (finite().fold(f64::INFINITY, f64::min), finite().fold(f64::NEG_INFINITY, f64::max));
+    means.iter().map(|mean| level(*mean, lowest, highest, levels)).collect()
+}
+
+fn level(value: f64, lowest: f64, highest: f64, levels: &[char]) -> char {
+    if !value.is_finite() {
+        return ' ';
+    }
+    // Halves, because the range of the largest doubles is infinite.
+    let range = highest / 2.0 - lowest / 2.0;
+    let height = if range > 0.0 { (value / 2.0 - lowest / 2.0) / range } else { 0.5 };
+    #[allow(clippy::cast_precision_loss, reason = "there are eight levels at most")]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to the last level")]
+    let index = (height * (levels.len() - 1) as f64).round() as usize;
+    levels.get(index).copied().unwrap_or(' ')
+}
+
+/// The mean of the finite ones; NaN if there are none.
+fn mean(values: &[f64]) -> f64 {
+    let finite = || values.iter().filter(|value| value.is_finite());
+    #[allow(clippy::cast_precision_loss, reason = "it is a small number")]
+    let count = finite().count() as f64;
+    if count == 0.0 { f64::NAN } else { finite().map(|value| value / count).sum() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unicode(values: &[f64], width: usize) -> String {
+        sparkline(values, width, Charset::Unicode)
+    }
+
+    #[test]
+    fn the_lowest_and_the_highest_value_have_the_outer_levels() {
+        assert_eq!(unicode(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 20), "▁▂▃▄▅▆▇█");
+        assert_eq!(unicode(&[f64::MIN, 0.0, f64::MAX], 20), "▁▅█");
+        assert_eq!(sparkline(&[1.0, 2.0, 3.0], 20, Charset::Ascii), "_-^");
+    }
+
+    #[test]
+    fn neighbours_share_a_character_if_there_is_no_room() {
+        assert_eq!(unicode(&[0.0, 2.0, 3.0, 3.0, 7.0, 9.0], 3), "▁▃█");
+        assert_eq!(unicode(&[1.0, 2.0], 0), "");
+    }
+
+    #[test]
+    fn constants_and_gaps() {
+        assert_eq!(unicode(&[5.0, 5.0], 9), "▅▅");
+        assert_eq!(unicode(&[1.0, f64::NAN, 2.0, f64::INFINITY], 9), "▁ █ ");
+        assert_eq!(unicode(&[f64::NAN], 9), " ");
+        assert_eq!(unicode(&[], 9), "");
+    }
+}
