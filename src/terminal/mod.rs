@@ -3,6 +3,7 @@
 //! Styled text is ratatui's [`Line`](ratatui::text::Line): the live view draws the same lines that other
 //! commands print.
 
+pub mod event_line;
 pub mod number;
 pub mod screen;
 pub mod sparkline;
