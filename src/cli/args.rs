@@ -10,7 +10,8 @@ use crate::{
     net::address::Address,
     system::{
         log::{self, Format, Level},
-        option::{Given, Several, named, one_of, path, repeated, value},
+        option::{Given, Several, named, one_of, repeated, value},
+        template::{has_process_id, path_template, repeated_template},
         value::{COUNT, Period, SIZE, duration, integer_in, nonzero_duration, ratio, switch},
     },
     worker::number::Number,
@@ -73,9 +74,10 @@ pub struct ServingArgs {
         value_name = "ADDRESS",
         default_value = LISTEN,
         env = "TELEMETRY_SIDECAR_LISTEN",
-        value_parser = repeated(str::parse::<Address>),
+        value_parser = repeated_template(is_listen_template, str::parse::<Address>),
         long_help = "Serve gRPC at HOST:PORT (0: any free port; a name: at all of its addresses), unix:PATH \
-            or unix:@NAME (an abstract socket); repeatable"
+            or unix:@NAME (an abstract socket); repeatable. {env:NAME} in it is replaced by that \
+            variable, and in a PATH or NAME {pid} by the sidecar's process id and {ppid} by its parent's"
     )]
     pub listen: Vec<Several<Address>>,
 
@@ -84,11 +86,12 @@ pub struct ServingArgs {
         long,
         value_name = "PATH",
         env = "TELEMETRY_SIDECAR_READY_FILE",
-        value_parser = path(),
+        value_parser = path_template(),
         long_help = "Write a line for each listener to this file before the worker starts: its port, or \
             unix:PATH; then one for each other address (prometheus PORT). At the start an old ready file \
             (any that has only such lines) or an empty file there is removed, even if the start then fails; \
-            any other file is an error. A FIFO, a device, a socket and /dev/fd/N are written into"
+            any other file is an error. A FIFO, a device, a socket and /dev/fd/N are written into. {pid}, \
+            {ppid} and {env:NAME} in the path are replaced as in --listen"
     )]
     pub ready_file: Option<Given<PathBuf>>,
 
@@ -214,10 +217,11 @@ pub struct SourceArgs {
         long,
         value_name = "FILE",
         env = "TELEMETRY_SIDECAR_RECORD",
-        value_parser = path(),
+        value_parser = path_template(),
         long_help = "Append the worker's raw stderr to this file, for replay. Recording stops for good \
             rather than slow \
-            the worker. A FIFO needs a reader within 2 s of the start"
+            the worker. A FIFO needs a reader within 2 s of the start. {pid}, {ppid} \
+            and {env:NAME} in the path are replaced as in --listen"
     )]
     pub record: Option<Given<PathBuf>>,
 
@@ -431,6 +435,14 @@ pub struct TailArgs {
 
     #[command(flatten)]
     pub(crate) client: ClientArgs,
+}
+
+/// A process id is no port: it may be larger than any, or another program's port.
+fn is_listen_template(word: &str) -> Result<(), &'static str> {
+    if !word.starts_with("unix:") && has_process_id(word) {
+        return Err("a process id is not a port; use port 0, which --ready-file names, or unix:PATH");
+    }
+    Ok(())
 }
 
 fn key_value(word: &str) -> Result<(String, String), String> {

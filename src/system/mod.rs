@@ -10,6 +10,7 @@ pub mod option;
 pub mod own_file;
 pub(crate) mod rate_limit;
 pub(crate) mod sync;
+pub mod template;
 pub(crate) mod thread;
 pub mod value;
 pub mod visible;

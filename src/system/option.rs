@@ -72,18 +72,40 @@ impl Origin {
         format!("{}: '{shown}': {cause}", self.name)
     }
 
-    fn parse<T, E: Display>(&self, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Error> {
+    pub(super) fn parse<T, E: Display>(&self, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, Error> {
         let text = self.text.to_str().ok_or_else(|| complete(self.error("not UTF-8")))?;
         parse(text).map_err(|cause| complete(self.error(cause)))
     }
 
-    fn missing(&self) -> Error {
+    /// The value's text.
+    pub(super) fn text(&self) -> &OsStr {
+        &self.text
+    }
+
+    /// The same with another text.
+    pub(super) fn with_text(&self, text: OsString) -> Self {
+        Self { text, ..self.clone() }
+    }
+
+    /// The origin of each value of an option that can be repeated: a variable has one value on each line that
+    /// is not empty.
+    pub(super) fn lines(&self) -> Vec<Self> {
+        if self.source != ValueSource::EnvVariable {
+            return vec![self.clone()];
+        }
+        let lines = self.text.as_bytes().split(|byte| *byte == b'\n');
+        let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let lines = lines.filter(|line| !line.is_empty());
+        lines.map(|line| self.with_text(OsStr::from_bytes(line).to_owned())).collect()
+    }
+
+    pub(super) fn missing(&self) -> Error {
         complete(format!("{}: a value is missing", self.name))
     }
 }
 
 /// A clap error whose message needs nothing added.
-fn complete(line: String) -> Error {
+pub(super) fn complete(line: String) -> Error {
     let mut error = Error::new(ErrorKind::ValueValidation);
     error.insert(ContextKind::Custom, ContextValue::String(line));
     error
@@ -103,6 +125,10 @@ pub struct Given<T> {
 pub struct Several<T>(Vec<Given<T>>);
 
 impl<T> Several<T> {
+    pub(super) fn of(values: Vec<Given<T>>) -> Self {
+        Self(values)
+    }
+
     /// All values of an option that can be repeated.
     pub fn flatten(all: Vec<Self>) -> impl Iterator<Item = Given<T>> {
         all.into_iter().flat_map(|several| several.0)
@@ -142,7 +168,7 @@ where
     }
 }
 
-fn parser<T, F: Fn(&Origin) -> Result<T, Error>>(parse: F) -> Parser<F> {
+pub(super) fn parser<T, F: Fn(&Origin) -> Result<T, Error>>(parse: F) -> Parser<F> {
     Parser { parse, possible: Vec::new() }
 }
 
@@ -168,8 +194,7 @@ where
     parser(move |origin| Ok(Given { value: origin.parse(&parse)?, origin: origin.clone() }))
 }
 
-/// A value of an option that can be repeated, by a function. A variable has one on each line that is not
-/// empty.
+/// A value of an option that can be repeated, by a function.
 pub fn repeated<T, E>(
     parse: impl Fn(&str) -> Result<T, E> + Clone + Send + Sync + 'static,
 ) -> impl TypedValueParser<Value = Several<T>>
@@ -178,16 +203,8 @@ where
     E: Display + 'static,
 {
     parser(move |origin| {
-        if origin.source != ValueSource::EnvVariable {
-            let value = origin.parse(&parse)?;
-            return Ok(Several(vec![Given { value, origin: origin.clone() }]));
-        }
-        let lines = origin.text.as_bytes().split(|byte| *byte == b'\n');
-        let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let values = lines.filter(|line| !line.is_empty()).map(|line| {
-            let origin = Origin { text: OsStr::from_bytes(line).to_owned(), ..origin.clone() };
-            Ok(Given { value: origin.parse(&parse)?, origin })
-        });
+        let values = origin.lines().into_iter();
+        let values = values.map(|origin| Ok(Given { value: origin.parse(&parse)?, origin }));
         values.collect::<Result<_, _>>().map(Several)
     })
 }

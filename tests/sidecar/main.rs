@@ -17,6 +17,7 @@ mod snakepit;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod templates;
 mod transparency;
 mod unix_socket;
 mod upstream;

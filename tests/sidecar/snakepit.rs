@@ -68,6 +68,18 @@ fn expect_refusal<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, wor
     expect_words(status.message(), words);
 }
 
+/// A pool's sidecars can be found and scraped all the same: their own ready file has every port.
+#[test]
+fn the_sidecars_own_ready_file_is_written_beside_the_pools() {
+    let options = ["--ready-file", "{dir}/own-{pid}", "--export-prometheus", "127.0.0.1:0"];
+    let sidecar = pooled(&options, IDLE).start();
+    let port = sidecar.port();
+    let own = fs::read_to_string(sidecar.path(&format!("own-{}", sidecar.pid()))).unwrap();
+    let metrics = own.strip_prefix(&format!("{port}\nprometheus ")).and_then(|rest| rest.strip_suffix('\n'));
+    assert!(metrics.and_then(|port| port.parse::<u16>().ok()).is_some_and(|port| port > 0), "{own}");
+    sidecar.finish().expect_code(0);
+}
+
 #[test]
 fn without_a_ready_file_the_command_is_executed_in_place() {
     let script = "echo $$; ls /proc/$$/task | wc -l; \

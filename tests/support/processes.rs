@@ -105,7 +105,7 @@ impl Collected {
 /// A sidecar that is not started yet.
 pub struct Builder {
     command: Command,
-    dir: TempDir,
+    pub dir: TempDir,
 }
 
 impl Builder {

@@ -1,6 +1,6 @@
 //! The option of the JSON lines.
 
-use crate::system::option::{Given, path};
+use crate::system::{option::Given, template::path_template};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -13,9 +13,9 @@ pub struct JsonlArgs {
         long,
         value_name = "PATH",
         env = "TELEMETRY_SIDECAR_EXPORT_JSONL",
-        value_parser = path(),
+        value_parser = path_template(),
         long_help = "Append every event to this file as a JSON line. A FIFO needs a reader within 2 s \
-            of the start"
+            of the start. {pid}, {ppid} and {env:NAME} in the path are replaced as in --listen"
     )]
     export_jsonl: Option<Given<PathBuf>>,
 }
