@@ -118,7 +118,7 @@ impl Services {
         }
         if request.uri().path() == STREAM_TELEMETRY {
             streams.admit();
-            return Ok(self.telemetry.stream(peer, streams, request.into_body()));
+            return Ok(self.telemetry.stream(peer, streams, request).await);
         }
         let answer = self.answer(request, streams, unread).await;
         Ok(answer.unwrap_or_else(|refusal| refusal.into_http().map(without_events)))

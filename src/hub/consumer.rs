@@ -147,17 +147,20 @@ impl Consumer {
     }
 
     /// Queues the backlog, by its evaluations, in front of what was published since the consumer registered.
-    pub(super) fn replay(&mut self, backlog: Vec<Evaluated>) {
+    /// Returns how many of its events are queued.
+    pub(super) fn replay(&mut self, backlog: Vec<Evaluated>) -> usize {
         self.phase = Phase::Active;
         let mut newer = self.take_queue();
         newer.release();
         for Evaluated { batch, events, evaluation } in backlog {
             self.offer(&batch, events, evaluation.as_ref());
         }
+        let replayed = self.queue.len();
         for (frames, events) in newer.runs() {
             self.enqueue(&frames, events);
             self.queue.settle(&frames);
         }
+        replayed
     }
 
     fn enqueue_kept(&mut self, batch: &Arc<Batch>, first: usize, outcomes: &[Outcome]) {

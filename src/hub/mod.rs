@@ -122,6 +122,7 @@ impl Hub {
     fn add(self: &Arc<Self>, registration: Registration) -> Subscription {
         let controls = registration.controls.clone();
         let (key, backlog) = self.lock().add(registration);
+        let mut replayed = 0;
         if let Some(backlog) = backlog {
             let evaluate = |(batch, events)| Evaluated::new(&controls, batch, events);
             let evaluated = backlog.runs().map(evaluate).collect();
@@ -129,11 +130,11 @@ impl Hub {
             // It makes room for the consumer's queue.
             drop(backlog);
             if let Some(consumer) = state.consumer(key) {
-                consumer.replay(evaluated);
+                replayed = consumer.replay(evaluated);
             }
         }
         self.notify();
-        Subscription::new(Arc::clone(self), key, controls)
+        Subscription::new(Arc::clone(self), key, controls, replayed)
     }
 
     /// Opens a subscription, which begins later.

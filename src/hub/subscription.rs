@@ -35,11 +35,18 @@ pub struct Subscription {
     /// The controls in force. The next ones are made of them without the hub's lock, under this one, so that
     /// no change is lost.
     controls: Mutex<Controls>,
+    replayed: usize,
 }
 
 impl Subscription {
-    pub(super) fn new(hub: Arc<Hub>, key: u64, controls: Controls) -> Self {
-        Self { hub, key, controls: Mutex::new(controls) }
+    pub(super) fn new(hub: Arc<Hub>, key: u64, controls: Controls, replayed: usize) -> Self {
+        Self { hub, key, controls: Mutex::new(controls), replayed }
+    }
+
+    /// How many events of the backlog were queued for it when it began, by its first controls. It gets them
+    /// before all others.
+    pub fn replayed(&self) -> usize {
+        self.replayed
     }
 
     /// Applies a control, or counts it as refused.

@@ -6,7 +6,8 @@
 //!
 //! The response headers go out at once. The subscription begins with the client's first control, so that this
 //! applies to all that the client receives, or when the client closes its side or has sent nothing for a
-//! while.
+//! while. Only if the request asks how many events waited for the subscription, the headers wait until it
+//! begins.
 
 use super::controls;
 use crate::grpc::{
@@ -17,10 +18,11 @@ use crate::grpc::{
 use crate::hub::{Hub, Opening, Subscription};
 use crate::pipeline::output::Drain;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
 use std::{
+    future::poll_fn,
     pin::Pin,
     sync::{
         Arc,
@@ -51,6 +53,14 @@ const BEGIN_WITHIN: Duration = Duration::from_millis(100);
 
 /// The response header with the number of older events that the backlog has dropped, if any.
 pub const MISSING_EVENTS: &str = "telemetry-sidecar-missing-events";
+
+/// The request header that makes the response headers wait until the subscription begins, and have
+/// [`BACKLOG_EVENTS`].
+pub const REPORT_BACKLOG: &str = "telemetry-sidecar-report-backlog";
+
+/// The response header with the number of events that have waited for this subscription and pass its first
+/// controls. The stream has these first.
+pub const BACKLOG_EVENTS: &str = "telemetry-sidecar-backlog-events";
 
 /// Tracks the requests of one connection, to decide when and how it is closed. Relaxed atomics are enough:
 /// the serving thread alone uses it, and only hyper's bounds require `Sync`.
@@ -123,10 +133,17 @@ impl Telemetry {
     }
 
     /// Answers StreamTelemetry: opens a subscription, and reads controls beside the stream.
-    pub fn stream<B>(&self, peer: &str, streams: &Arc<StreamTracker>, request: B) -> Response<ResponseBody>
+    pub async fn stream<B>(
+        &self,
+        peer: &str,
+        streams: &Arc<StreamTracker>,
+        request: Request<B>,
+    ) -> Response<ResponseBody>
     where
         B: HttpBody<Data = Bytes, Error: Send> + Send + 'static,
     {
+        let reports_backlog = request.headers().contains_key(REPORT_BACKLOG);
+        let request = request.into_body();
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let status = Status::resource_exhausted("the limit of --max-subscribers is reached");
             return status.into_http().map(without_events);
@@ -145,13 +162,17 @@ impl Telemetry {
         };
         streams.open.fetch_add(1, Ordering::Relaxed);
         let streams = Arc::clone(streams);
-        let events = Events { source, streams, end: None, tasks, _permit: permit };
+        let mut events = Events { source, streams, end: None, tasks, _permit: permit };
+        let backlog = if reports_backlog { events.backlog().await } else { None };
 
         let mut response = Response::new(events.map_err(Into::into).boxed_unsync());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         if missing > 0 {
             headers.insert(MISSING_EVENTS, missing.into());
+        }
+        if let Some(backlog) = backlog {
+            headers.insert(BACKLOG_EVENTS, backlog.into());
         }
         response
     }
@@ -250,6 +271,14 @@ impl Source {
             Self::Begun(subscription) => Poll::Ready(Ok(subscription)),
             Self::Opening(_) => Poll::Pending,
         }
+    }
+}
+
+impl Events {
+    /// Waits until the subscription begins. How many events of the backlog it gets.
+    async fn backlog(&mut self) -> Option<usize> {
+        let begun = poll_fn(|context| self.source.poll(context).map_ok(|begun| begun.replayed()));
+        begun.await.ok()
     }
 }
 

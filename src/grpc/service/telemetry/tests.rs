@@ -45,10 +45,10 @@ impl Server {
         Self { hub, telemetry, shutdown }
     }
 
-    fn open(&self) -> (Client, Response<ResponseBody>) {
+    async fn open(&self) -> (Client, Response<ResponseBody>) {
         let (client, body) = mpsc::channel(10);
         let body = StreamBody::new(ReceiverStream::new(body));
-        (client, self.telemetry.stream("", &Arc::default(), body))
+        (client, self.telemetry.stream("", &Arc::default(), Request::new(body)).await)
     }
 
     fn begun(&self) -> usize {
@@ -95,7 +95,7 @@ async fn a_subscription_begins_with_a_control_a_half_close_or_after_100_ms() {
     ] {
         let server = Server::new(&["a"], Drain::Complete);
         let start = Instant::now();
-        let (client, mut response) = server.open();
+        let (client, mut response) = server.open().await;
         assert_eq!(server.begun(), 0);
         let acting = tokio::spawn(async move {
             sleep(acts_after).await;
@@ -113,14 +113,15 @@ async fn a_subscription_begins_with_a_control_a_half_close_or_after_100_ms() {
     }
     // A client that closes its side with the headers.
     let server = Server::new(&["a"], Drain::Complete);
-    server.telemetry.stream("", &Arc::default(), http_body_util::Empty::<Bytes>::new());
+    let request = Request::new(http_body_util::Empty::<Bytes>::new());
+    server.telemetry.stream("", &Arc::default(), request).await;
     assert_eq!(server.hub.snapshot().disconnected_count, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn controls_that_arrive_together_apply_to_the_backlog_in_their_order() {
     let server = Server::new(&["a", "b", "c"], Drain::Complete);
-    let (client, mut response) = server.open();
+    let (client, mut response) = server.open().await;
     // Part of the first control is no control.
     let first = deny("a");
     send(&client, first.slice(..3)).await;
@@ -140,9 +141,27 @@ async fn controls_that_arrive_together_apply_to_the_backlog_in_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_headers_report_the_events_that_waited_and_pass_the_first_control() {
+    for (control, expected) in [(Some(deny("a")), "1"), (Some(deny("*")), "0"), (None, "3")] {
+        let server = Server::new(&["a", "b", "a"], Drain::Complete);
+        let (client, body) = mpsc::channel(10);
+        let mut request = Request::new(StreamBody::new(ReceiverStream::new(body)));
+        request.headers_mut().insert(REPORT_BACKLOG, HeaderValue::from_static("1"));
+        if let Some(control) = control {
+            send(&client, control).await;
+        }
+        let response = server.telemetry.stream("", &Arc::default(), request).await;
+        assert_eq!(response.headers()[BACKLOG_EVENTS], expected);
+        // Others do not get it.
+        let (_client, response) = server.open().await;
+        assert!(!response.headers().contains_key(BACKLOG_EVENTS));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_disconnects_at_once_leaves_the_backlog_to_others() {
     let server = Server::new(&["a"], Drain::Complete);
-    let (client, response) = server.open();
+    let (client, response) = server.open().await;
     client.send(Err(Status::cancelled("reset"))).await.unwrap();
     sleep(Duration::from_millis(50)).await;
     drop((client, response));
@@ -163,7 +182,7 @@ async fn at_shutdown_a_subscription_begins_in_time_for_the_drain() {
     ] {
         let server = Server::new(events, drain);
         let start = Instant::now();
-        let (_client, mut response) = server.open();
+        let (_client, mut response) = server.open().await;
         server.hub.close();
         server.shutdown.cancel();
         for name in events {
