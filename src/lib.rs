@@ -32,7 +32,7 @@
 //!    3  status    one report of all counters
 //!    3  upstream  a worker that serves gRPC itself, or that a pool takes for one that does
 //!    4  grpc      the gRPC server and its services
-//!    4  exporter  JSON Lines, OTLP, Prometheus, StatsD
+//!    4  exporter  JSON Lines, OTLP, Prometheus, StatsD; operations and measurements for people
 //!    5  fleet     the sidecars of this host, and connections to them
 //!    6  cli       options and subcommands
 //!    7  config    checks between options

@@ -27,16 +27,32 @@ pub struct Event {
     pub event: TelemetryEvent,
 }
 
+impl Phase {
+    /// The phase of an event whose name has so many parts, of which this is the last.
+    pub fn of(parts: usize, last: &str) -> Self {
+        match last {
+            // A name that is only a phase has no operation.
+            _ if parts < 2 => Self::Point,
+            "start" => Self::Start,
+            "stop" => Self::Stop,
+            "exception" => Self::Exception,
+            _ => Self::Point,
+        }
+    }
+
+    /// The operation of an event with this dotted name: the name without `.start`, `.stop` or `.exception`.
+    pub fn operation(self, name: &str) -> &str {
+        match self {
+            Self::Point => name,
+            _ => name.rsplit_once('.').map_or(name, |(operation, _)| operation),
+        }
+    }
+}
+
 impl From<TelemetryEvent> for Event {
     fn from(event: TelemetryEvent) -> Self {
-        let phase = match event.event_parts.last().map(String::as_str) {
-            // A name that is only a phase has no operation.
-            _ if event.event_parts.len() < 2 => Phase::Point,
-            Some("start") => Phase::Start,
-            Some("stop") => Phase::Stop,
-            Some("exception") => Phase::Exception,
-            _ => Phase::Point,
-        };
+        let parts = &event.event_parts;
+        let phase = Phase::of(parts.len(), parts.last().map_or("", String::as_str));
         Self { name: event.event_parts.join("."), phase, event }
     }
 }
@@ -54,10 +70,7 @@ impl Event {
 
     /// The operation: the dotted name without `.start`, `.stop` or `.exception`.
     pub fn operation(&self) -> &str {
-        match self.phase {
-            Phase::Point => &self.name,
-            _ => self.name.rsplit_once('.').map_or(&self.name, |(operation, _)| operation),
-        }
+        self.phase.operation(&self.name)
     }
 
     /// How long the operation took, in seconds: the measurement `duration` in nanoseconds, as Snakepit's

@@ -7,9 +7,12 @@
 //!                     │                   └→ metrics::aggregate ─┬→ prometheus
 //!                     └→ otlp (spans) ───────────────────────────┴→ otlp (metrics)
 //! ```
+//!
+//! [`digest`] is what people look at: operations and measurements, of the same numbers.
 
 pub mod args;
 pub mod counters;
+pub mod digest;
 pub mod event;
 pub mod feed;
 pub mod jsonl;

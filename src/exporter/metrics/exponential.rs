@@ -133,7 +133,8 @@ impl Buckets {
         }
     }
 
-    fn add(&mut self, index: i32, samples: u64) {
+    /// Adds samples to the bucket of this index, which becomes the first or the last one if need be.
+    pub(in crate::exporter) fn add(&mut self, index: i32, samples: u64) {
         if self.counts.is_empty() {
             self.offset = index;
         }
@@ -177,7 +178,7 @@ impl Parts {
 /// The index of a number's bucket; not zero. A power of two is the upper bound of its bucket at any scale,
 /// and must not depend on how a logarithm is rounded.
 #[allow(clippy::cast_possible_truncation, reason = "the bucket within a power of two is at most 2^20")]
-fn index(value: f64, scale: i32) -> i32 {
+pub(in crate::exporter) fn index(value: f64, scale: i32) -> i32 {
     let Parts { significand, exponent } = Parts::of(value);
     let is_power_of_two = significand.to_bits() == 1.0_f64.to_bits();
     if scale <= 0 {

@@ -32,7 +32,7 @@ pub enum Kind {
 /// A measurement that has no kind by default: the absolute time at which an operation started, which every
 /// start event of Snakepit's workers has. A time is neither summed nor compared, and as a gauge it would only
 /// repeat when the last event came.
-const ABSOLUTE_TIME: &str = "system_time";
+pub(in crate::exporter) const ABSOLUTE_TIME: &str = "system_time";
 
 /// What a sample measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

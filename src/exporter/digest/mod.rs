@@ -1,0 +1,207 @@
+//! A stream of events as a person wants to see it: operations with their durations, and measurements with
+//! their course. Memory is bounded.
+//!
+//! The numbers mean what they mean to exporters ([`sample`](super::metrics::sample)).
+
+pub mod course;
+pub mod operation;
+mod scan;
+pub mod sketch;
+pub mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::operation::{Measurement, Operation};
+
+use self::scan::Scanner;
+use super::{
+    event::{Event, Phase, cut},
+    metrics::sample::ABSOLUTE_TIME,
+    number::Number,
+};
+use crate::event::frame::Prefix;
+use std::collections::HashMap;
+
+/// The longest name of an operation or key of a measurement, in bytes. Longer ones are cut.
+const MAX_NAME_BYTES: usize = 128;
+
+/// The name of what is beyond the limits.
+const OTHER: &str = "(other)";
+
+/// How many names are kept. What comes later under another name is counted in [`Digest::other`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Operations.
+    pub operations: usize,
+    /// Measurements of all operations together.
+    pub measurements: usize,
+}
+
+impl Default for Limits {
+    /// Several screens full, and at most some megabytes.
+    fn default() -> Self {
+        Self { operations: 256, measurements: 256 }
+    }
+}
+
+/// Operations and measurements of a stream of events.
+#[derive(Debug, Clone)]
+pub struct Digest {
+    limits: Limits,
+    operations: Vec<Operation>,
+    /// The indices of the operations by their names.
+    index: HashMap<String, usize>,
+    /// The number of measurements of all operations.
+    measurements: usize,
+    other: Operation,
+    other_values: u64,
+    events: u64,
+    scanner: Scanner,
+}
+
+impl Digest {
+    /// A digest of no events.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            operations: Vec::new(),
+            index: HashMap::new(),
+            measurements: 0,
+            other: Operation { name: OTHER.into(), ..Operation::default() },
+            other_values: 0,
+            events: 0,
+            scanner: Scanner::default(),
+        }
+    }
+
+    /// Adds an event.
+    pub fn add(&mut self, event: &Event) {
+        let numbers = event.event.measurements.iter().filter_map(|(key, value)| {
+            let number = Number::measured(value.value.as_ref()?)?;
+            Some((key.as_str(), number))
+        });
+        self.add_parts(event.name(), event.phase(), event.event.timestamp_ns, numbers);
+    }
+
+    /// Adds an encoded `TelemetryEvent`: much faster than to decode it first. Returns false and adds nothing
+    /// if it is not valid.
+    pub fn add_message(&mut self, message: &[u8]) -> bool {
+        let mut scanner = std::mem::take(&mut self.scanner);
+        let scanned = scanner.scan(message);
+        let is_valid = scanned.is_some();
+        if let Some(event) = scanned {
+            self.add_parts(event.name, event.phase, event.timestamp_ns, event.numbers());
+        }
+        self.scanner = scanner;
+        is_valid
+    }
+
+    /// Adds the events in gRPC frames. Returns how many there were.
+    pub fn add_frames(&mut self, mut frames: &[u8]) -> u64 {
+        let mut added = 0;
+        while let Some((prefix, rest)) = Prefix::split(frames) {
+            let Some((message, rest)) = rest.split_at_checked(prefix.length as usize) else { break };
+            added += u64::from(self.add_message(message));
+            frames = rest;
+        }
+        added
+    }
+
+    /// The number of events.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// The operations, in the order of their first events.
+    pub fn operations(&self) -> &[Operation] {
+        &self.operations
+    }
+
+    /// The operation of this name.
+    pub fn operation(&self, name: &str) -> Option<&Operation> {
+        self.operations.get(*self.index.get(cut(name, MAX_NAME_BYTES))?)
+    }
+
+    /// All measurements with their operations.
+    pub fn measurements(&self) -> impl Iterator<Item = (&Operation, &Measurement)> {
+        self.operations.iter().flat_map(|operation| {
+            operation.measurements.iter().map(move |measurement| (operation, measurement))
+        })
+    }
+
+    /// The operations beyond the limit, all in one; none if there are none.
+    pub fn other(&self) -> Option<&Operation> {
+        let Operation { starts, stops, errors, points, .. } = self.other;
+        (starts + stops + errors + points > 0).then_some(&self.other)
+    }
+
+    /// How many values have measurements beyond the limit.
+    pub fn other_values(&self) -> u64 {
+        self.other_values
+    }
+
+    /// The keys of `numbers` are sorted, so that the same names are kept however an event was read.
+    fn add_parts<'a>(
+        &mut self,
+        name: &str,
+        phase: Phase,
+        timestamp_ns: i64,
+        numbers: impl Iterator<Item = (&'a str, Number)> + Clone,
+    ) {
+        self.events += 1;
+        let mut duration = (None, None);
+        for (key, number) in numbers.clone() {
+            match key {
+                "duration" => duration.0 = Some(number.as_f64() / 1e9),
+                "duration_ms" => duration.1 = Some(number.as_f64() / 1e3),
+                _ => {}
+            }
+        }
+        let used = match duration {
+            (Some(_), _) => "duration",
+            (None, Some(_)) => "duration_ms",
+            (None, None) => "",
+        };
+        let index = self.operation_index(cut(phase.operation(name), MAX_NAME_BYTES));
+        let operation = index.and_then(|index| self.operations.get_mut(index));
+        let is_other = operation.is_none();
+        let operation = operation.unwrap_or(&mut self.other);
+        operation.add(phase, timestamp_ns);
+        if let Some(seconds) = duration.0.or(duration.1) {
+            operation.durations.add(seconds);
+        }
+        let is_measurement = |key: &str| key != ABSOLUTE_TIME && (used.is_empty() || key != used);
+        // Events of one operation mostly have the same keys in the same order.
+        let mut next = 0;
+        for (key, number) in numbers.filter(|(key, _)| is_measurement(key)) {
+            let key = cut(key, MAX_NAME_BYTES);
+            let known = &mut operation.measurements;
+            let at = match known.get(next) {
+                Some(expected) if expected.key == key => next,
+                _ => known.iter().position(|known| known.key == key).unwrap_or(known.len()),
+            };
+            if at == known.len() && !is_other && self.measurements < self.limits.measurements {
+                self.measurements += 1;
+                known.push(Measurement::new(key));
+            }
+            match known.get_mut(at) {
+                Some(measurement) => measurement.add(number.as_f64()),
+                None => self.other_values += 1,
+            }
+            next = at + 1;
+        }
+    }
+
+    /// The index of the operation of this name, which is added if there is room.
+    fn operation_index(&mut self, name: &str) -> Option<usize> {
+        let known = self.index.get(name).copied();
+        if known.is_some() || self.operations.len() >= self.limits.operations {
+            return known;
+        }
+        let added = self.operations.len();
+        self.operations.push(Operation { name: name.to_owned(), ..Operation::default() });
+        self.index.insert(name.to_owned(), added);
+        Some(added)
+    }
+}
