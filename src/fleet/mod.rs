@@ -2,4 +2,6 @@
 
 pub mod args;
 pub mod client;
+pub mod discover;
+pub mod probe;
 pub mod tail;

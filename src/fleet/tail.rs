@@ -1,6 +1,6 @@
 //! `tail`: prints the events of a running sidecar as JSON lines.
 
-use super::client::{ClientAccess, ClientError, bearer, connect};
+use super::client::{ClientAccess, ClientError, Connector};
 use crate::{
     event::{
         json,
@@ -14,7 +14,7 @@ use crate::{
 };
 use std::io;
 use thiserror::Error;
-use tonic::{Request, metadata::MetadataMap};
+use tonic::metadata::MetadataMap;
 
 /// Why there are no more events.
 #[derive(Debug, Error)]
@@ -38,13 +38,10 @@ pub fn run(address: &Address, access: &ClientAccess) -> Result<Exit, TailError> 
 }
 
 async fn tail(address: &Address, access: &ClientAccess) -> Result<(), TailError> {
-    let mut request = Request::new(tokio_stream::empty::<TelemetryControl>());
-    if let Some(tokens) = &access.tokens {
-        request.metadata_mut().insert("authorization", bearer(tokens).map_err(ClientError::from)?);
-    }
-    let channel = connect(address, access.tls.as_ref()).await?;
-    let mut client = BridgeServiceClient::new(channel);
-    let failed = |status| ClientError::Call { address: address.clone(), status };
+    let connection = Connector::new(access).map_err(ClientError::from)?.given(address).await?;
+    let mut client = BridgeServiceClient::new(connection.channel());
+    let failed = |status| connection.error(status);
+    let request = connection.request(tokio_stream::empty::<TelemetryControl>());
     let response = client.stream_telemetry(request).await.map_err(failed)?;
     if let Some(count) = missing_events(response.metadata()) {
         error_line(format_args!("{count} older events are missing: more came than wait for a subscriber"));
