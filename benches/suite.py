@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Compares the cost of the sidecar with its references, as one Markdown table.
+"""Compares the cost of the sidecar with its references, as one Markdown table, and draws a picture.
 
     benches/suite.py                               everything except growth and relay; slow
     benches/suite.py --quick                       few runs of a tenth of the size; not for quoting
     benches/suite.py --only latency --runs 9       one section; repeatable
     benches/suite.py --only growth                 tables of growth: line length, share, subscribers, patterns
     benches/suite.py --only relay                  relayed gRPC calls, beside HAProxy and nginx
-    benches/suite.py --json figures.json --svg figures.svg
-    benches/suite.py --from figures.json --svg figures.svg     table and plot from stored figures
+    benches/suite.py --only picture --svg picture.svg   the ways to run a worker, side by side
+    benches/suite.py --json figures.json           stores the figures
+    benches/suite.py --from figures.json --svg picture.svg     table and picture from stored figures
 
 Builds the release binary and the programs in benches/ first. Runs of the compared programs alternate, and the
 table has medians. Ratios hold on other machines, times do not. Run it as a user without privileges: root is
@@ -23,7 +24,7 @@ import sys
 from pathlib import Path
 
 from measures import decode, exporters, latency, load, memory, passthrough, plot, relay, rows, startup
-from measures import stream, worker
+from measures import side_by_side, stream, worker
 from measures.processes import ROOT
 
 SECTIONS = {
@@ -37,6 +38,8 @@ SECTIONS = {
     "load": load.measure,
     "exporters": exporters.measure,
     "relay": relay.measure,
+    # Without rows: the bars of the picture.
+    "picture": None,
     "growth": lambda options: ([], list(stream.growth(options))),
 }
 # Read separately; growth is slow, relay needs HAProxy and nginx.
@@ -55,7 +58,7 @@ def parse():
     )
     parser.add_argument("--no-build", action="store_true", help="take the programs that are there")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--svg", type=Path, help="draw them here")
+    parser.add_argument("--svg", type=Path, help="draw the picture here")
     parser.add_argument("--from", type=Path, dest="source", help="take the figures from here")
     options = parser.parse_args()
     options.runs = options.runs or (3 if options.quick else 7)
@@ -89,12 +92,16 @@ def machine():
 def measure(options):
     if not options.no_build:
         build()
-    found = {"where": machine(), "runs": options.runs, "quick": options.quick, "rows": [], "tables": []}
+    found = {"where": machine(), "runs": options.runs, "quick": options.quick}
+    found |= {"rows": [], "tables": [], "panels": []}
     for name in options.only or [name for name in SECTIONS if name not in NOT_BY_DEFAULT]:
         print(f"{name} ...", file=sys.stderr)
-        more, tables = SECTIONS[name](options)
-        found["rows"] += rows.to_json(more)
-        found["tables"] += [vars(table) for table in tables]
+        if name == "picture":
+            found["panels"] = side_by_side.measure(options)
+        else:
+            more, tables = SECTIONS[name](options)
+            found["rows"] += rows.to_json(more)
+            found["tables"] += [vars(table) for table in tables]
         if options.json:
             # Written after each section, so that a later failure loses no results.
             write(options.json, found)
@@ -118,8 +125,10 @@ def main():
         print(rows.main_table(measured))
     for table in found["tables"]:
         print(f"\n{rows.Table(**table).text()}")
+    if options.svg and not found["panels"]:
+        raise SystemExit("no figures for the picture: add --only picture")
     if options.svg:
-        options.svg.write_text(plot.draw(measured, where))
+        options.svg.write_text(plot.draw(found["panels"], where))
 
 
 if __name__ == "__main__":
