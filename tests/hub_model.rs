@@ -64,6 +64,9 @@ fn every_order(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
+/// The events that half fill the queue of an observer.
+const OBSERVER_HALF: usize = 8 * 1024;
+
 fn limits(events: usize) -> Limits {
     Limits { events, bytes: 1_000_000, when_full: WhenFull::DropNewest }
 }
@@ -378,5 +381,36 @@ fn tasks_that_wait_for_the_end_are_woken() {
         wait_for(hub.subscribers_left());
         ending.join().unwrap();
         leaving.join().unwrap();
+    });
+}
+
+#[test]
+fn an_observer_that_waits_for_a_half_full_queue_is_woken_by_it_and_by_the_end() {
+    every_order(|| {
+        let hub = hub(10);
+        let observer = hub.observe("").begin();
+        let publisher = thread::spawn({
+            let hub = Arc::clone(&hub);
+            move || {
+                publish(&hub, OBSERVER_HALF);
+                publish(&hub, 1);
+                // Nobody waits for the observer.
+                hub.wait_until_delivered(false, &mut || ());
+                hub.close();
+            }
+        });
+        let mut taken = 0;
+        loop {
+            block_on(|context| observer.poll_half_full(context));
+            match next(&observer) {
+                Some(count) => taken += count,
+                None => break,
+            }
+        }
+        publisher.join().unwrap();
+        assert_eq!(taken, OBSERVER_HALF + 1);
+        assert_balanced(&hub);
+        drop(observer);
+        wait_for(hub.observers_left());
     });
 }

@@ -5,14 +5,14 @@ use super::{
     closing::{Closing, close_unused},
     limits::ClientLimits,
     router::{Router, Services},
-    service::telemetry::StreamTracker,
+    service::{observer::OBSERVER_END, telemetry::StreamTracker},
     wire::Wire,
 };
 use crate::{net::socket::Socket, system::log, upstream};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::{future::poll_fn, io, pin::Pin, sync::Arc, task::Poll, time::Duration};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 use tokio_util::{
     either::Either,
@@ -166,10 +166,18 @@ impl Connections {
             }
             // The caller applies a deadline to this.
             None if streams.need_graceful_close() => {
-                let last = wire.close_to_requests();
-                if written(connection.as_mut(), || wire.is_idle()).await {
-                    drop(connection);
-                    self.closing.close(wire, socket, last).await;
+                let only_observed = streams.only_observed();
+                let close = async {
+                    let last = wire.close_to_requests();
+                    if written(connection.as_mut(), || wire.is_idle()).await {
+                        drop(connection);
+                        self.closing.close(wire, socket, last).await;
+                    }
+                };
+                if only_observed {
+                    let _ = timeout(OBSERVER_END, close).await;
+                } else {
+                    close.await;
                 }
             }
             None => {}

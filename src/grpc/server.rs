@@ -13,7 +13,7 @@ use super::{
     hold::Hold,
     limits::{ClientLimits, permits},
     router::{Services, WorkerCalls},
-    service::{pool_calls::PoolCalls, status::StatusService, telemetry::Telemetry},
+    service::{observer::OBSERVER_END, pool_calls::PoolCalls, status::StatusService, telemetry::Telemetry},
     unary::Requests,
 };
 use crate::net::{
@@ -26,7 +26,7 @@ use crate::{
     upstream::{Upstream, args::Snakepit},
 };
 use std::sync::Arc;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The server's name, and its thread's.
@@ -102,6 +102,8 @@ impl Server {
 
         shutdown.cancelled().await;
         hub.subscribers_left().await;
+        // They have what they need when they do not read: an observer must not hold up the end.
+        let _ = timeout(OBSERVER_END, hub.observers_left()).await;
         services.relayed_ended().await;
         // Events of subscribers that disconnect early are counted as abandoned; they are not a failure.
         let open = done.drained_but_open(None);

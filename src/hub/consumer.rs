@@ -25,14 +25,30 @@ pub struct ConsumerOptions {
     pub takes_backlog: bool,
     /// Whether sampling applies to it.
     pub sampled: bool,
-    /// Whether its counters stay in the snapshot after it has left. Otherwise they are added to a sum.
+    /// Whether its counters stay in the snapshot after it has left. Otherwise those of a consumer that takes
+    /// the backlog are added to a sum.
     pub stays_after_leaving: bool,
 }
+
+/// The least number of events that an observer's queue holds: it is emptied at intervals.
+const OBSERVER_EVENTS: usize = 16 * 1024;
 
 impl ConsumerOptions {
     /// A consumer that takes the backlog, is sampled, and is forgotten after it has left.
     pub(super) fn subscriber(limits: Limits) -> Self {
         Self { limits, takes_backlog: true, sampled: true, stays_after_leaving: false }
+    }
+
+    /// A consumer for somebody who looks at the worker. Nothing depends on it: the backlog stays for a
+    /// subscriber, no publisher waits for it, and it is forgotten after it has left.
+    pub(super) fn observer(limits: Limits) -> Self {
+        let limits = Limits { events: limits.events.max(OBSERVER_EVENTS), ..limits };
+        Self { limits, takes_backlog: false, sampled: true, stays_after_leaving: false }
+    }
+
+    /// Whether it is an [observer](Self::observer).
+    pub(super) fn is_observer(&self) -> bool {
+        !self.takes_backlog && !self.stays_after_leaving
     }
 }
 
@@ -82,6 +98,8 @@ pub(super) struct Consumer {
     lingering: bool,
     /// Wakes the task that waits for events.
     pub(super) waker: Option<Waker>,
+    /// Whether the task waits until the queue is half full.
+    pub(super) waits_for_half: bool,
 }
 
 impl Consumer {
@@ -101,6 +119,7 @@ impl Consumer {
             phase: if options.takes_backlog { Phase::AwaitsBacklog } else { Phase::Active },
             lingering: false,
             waker: None,
+            waits_for_half: false,
         }
     }
 
@@ -118,8 +137,19 @@ impl Consumer {
         self.phase != Phase::AwaitsBacklog && self.queue.has_room(events, bytes, queues)
     }
 
-    pub(super) fn has_queued(&self) -> bool {
-        self.queue.len() > 0
+    /// Whether the task that waits for events is to be woken.
+    pub(super) fn is_due(&self) -> bool {
+        self.queue.len() > 0 && (!self.waits_for_half || self.queue.is_half_full())
+    }
+
+    /// Whether its queue has no room for as much as it holds.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.queue.is_half_full()
+    }
+
+    /// Whether it is registered, as an observer.
+    pub(super) fn observes(&self) -> bool {
+        self.options.is_observer() && self.phase != Phase::Left
     }
 
     /// Whether nothing is queued or in flight.
@@ -210,7 +240,7 @@ impl Consumer {
             Delivery::OnAcknowledgement => self.queue.add_in_flight(events, true),
             Delivery::WhenWritten => self.queue.add_in_flight(events, false),
         }
-        Some(Chunk { frames, events: events as u64 })
+        Some(Chunk { frames, events: events as u64, is_last: self.queue.len() == 0 })
     }
 
     /// Counts events in flight as delivered.

@@ -139,7 +139,15 @@ impl Hub {
 
     /// Opens a subscription, which begins later.
     pub fn open(self: &Arc<Self>, name: &str) -> Opening {
-        Opening::new(Arc::clone(self), name, self.start.clone())
+        let options = ConsumerOptions::subscriber(self.limits);
+        Opening::new(Arc::clone(self), name, options, self.start.clone())
+    }
+
+    /// Opens the subscription of an observer: it takes no backlog, no publisher waits for it, it is no
+    /// subscriber of the snapshot's, and the snapshot forgets it when it has left.
+    pub fn observe(self: &Arc<Self>, name: &str) -> Opening {
+        let options = ConsumerOptions::observer(self.limits);
+        Opening::new(Arc::clone(self), name, options, self.start.clone())
     }
 
     /// Subscribes at once: opens a subscription and begins it.
@@ -161,9 +169,9 @@ impl Hub {
         wake(state);
     }
 
-    /// Publishes some events of a batch and waits for room in every queue instead of dropping. With
-    /// `need_subscriber` it also waits for a subscriber when there is none and the backlog is full; without,
-    /// the backlog drops events.
+    /// Publishes some events of a batch and waits for room in every queue but those of observers instead of
+    /// dropping. With `need_subscriber` it also waits for a subscriber when there is none and the backlog is
+    /// full; without, the backlog drops events.
     ///
     /// A control that comes while it waits applies to the rest of the batch. `idle` is called several times a
     /// second while it waits.
@@ -230,8 +238,8 @@ impl Hub {
         self.wait_while(|state| state.subscriber_count() < count, idle);
     }
 
-    /// Waits until nothing is queued or in flight and, if asked, the backlog is empty. `idle` is called
-    /// several times a second meanwhile.
+    /// Waits until nothing is queued or in flight, except for observers, and, if asked, the backlog is empty.
+    /// `idle` is called several times a second meanwhile.
     pub fn wait_until_delivered(&self, backlog_too: bool, idle: &mut dyn FnMut()) {
         self.wait_while(|state| !state.is_delivered(backlog_too), idle);
     }
@@ -282,6 +290,11 @@ impl Hub {
     /// Waits until every subscriber has left, and no subscription is to begin.
     pub async fn subscribers_left(&self) {
         self.until(|state| state.subscriber_count() == 0 && state.opening == 0).await;
+    }
+
+    /// Waits until every observer has left.
+    pub async fn observers_left(&self) {
+        self.until(|state| !state.has_observer()).await;
     }
 
     /// Whether events wait for a subscriber.

@@ -15,21 +15,23 @@ use std::sync::Arc;
 pub struct Opening {
     hub: Arc<Hub>,
     name: String,
+    options: ConsumerOptions,
     controls: Controls,
     stats: ConsumerStats,
     missing: u64,
 }
 
 impl Opening {
-    pub(super) fn new(hub: Arc<Hub>, name: &str, controls: Controls) -> Self {
+    pub(super) fn new(hub: Arc<Hub>, name: &str, options: ConsumerOptions, controls: Controls) -> Self {
         let mut state = hub.lock();
         state.opening += 1;
-        let missing = state.backlog_missing;
+        let missing = if options.takes_backlog { state.backlog_missing } else { 0 };
         drop(state);
-        Self { hub, name: name.to_owned(), controls, stats: ConsumerStats::default(), missing }
+        Self { hub, name: name.to_owned(), options, controls, stats: ConsumerStats::default(), missing }
     }
 
-    /// How many events the backlog had dropped, since it was replayed last, when this was opened.
+    /// How many events the backlog had dropped, since it was replayed last, when this was opened; 0 if it
+    /// takes no backlog.
     pub fn missing(&self) -> u64 {
         self.missing
     }
@@ -60,12 +62,12 @@ impl Opening {
         self.controls.work()
     }
 
-    /// Registers the subscriber. It is offered the backlog, if it is the first, and every event published
-    /// from now on.
+    /// Registers the consumer. It is offered the backlog, if it takes it, and every event published from now
+    /// on.
     pub fn begin(self) -> Subscription {
         self.hub.add(Registration {
             name: self.name.clone(),
-            options: ConsumerOptions::subscriber(self.hub.limits),
+            options: self.options,
             controls: self.controls.clone(),
             stats: self.stats,
             counters: None,

@@ -144,6 +144,14 @@ impl<T: Stored> Queue<T> {
             && self.events + self.bounded + events <= self.limits.events
     }
 
+    /// Whether there is no room for as much as it holds.
+    pub(super) fn is_half_full(&self) -> bool {
+        self.events > 0
+            && (self.events >= self.limits.events / 2
+                || self.bytes >= self.limits.bytes / 2
+                || self.memory >= self.pool.left() / 2)
+    }
+
     /// Adds events that [have room](Self::has_room).
     pub(super) fn push_run(&mut self, stored: &Arc<T>, events: Range<usize>) {
         let mut run = Run { stored: Arc::clone(stored), events, memory: 0 };

@@ -10,9 +10,11 @@ pub struct Snapshot {
     pub sources: SourceStats,
     /// Events that wait for a subscriber.
     pub backlog: BacklogStats,
-    /// The consumers registered now that do not stay after leaving, by time of registration.
+    /// The subscribers registered now, by time of registration.
     pub subscribers: Vec<ConsumerAccount>,
-    /// The sum of those that have left.
+    /// The observers registered now, by time of registration.
+    pub observers: Vec<ConsumerAccount>,
+    /// The sum of the subscribers that have left.
     pub disconnected: ConsumerStats,
     /// How many have left.
     pub disconnected_count: u64,
@@ -23,9 +25,9 @@ pub struct Snapshot {
 /// The counters of one consumer.
 #[derive(Debug, Clone, Default)]
 pub struct ConsumerAccount {
-    /// A subscriber's number, from 1; 0 for an exporter.
+    /// A subscriber's number, from 1; 0 for others.
     pub id: u64,
-    /// An exporter's name, or a subscriber's peer address.
+    /// An exporter's name, or the peer address of a subscriber or observer.
     pub name: String,
     /// What became of the events offered to it.
     pub stats: ConsumerStats,
@@ -42,7 +44,7 @@ pub trait CounterSet: fmt::Debug + Send + Sync {
 impl Snapshot {
     /// Whether every byte, line and event is accounted for.
     pub fn balances(&self) -> bool {
-        let consumers = self.subscribers.iter().chain(&self.exporters);
+        let consumers = self.subscribers.iter().chain(&self.observers).chain(&self.exporters);
         self.sources.balances()
             && self.backlog.balances()
             && self.disconnected.balances()

@@ -69,19 +69,18 @@ impl State {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let stay = |consumer: &&Consumer| consumer.options.stays_after_leaving;
+        let accounts = |is_meant: fn(&Consumer) -> bool| {
+            let meant = self.consumers.iter().filter(|consumer| is_meant(consumer));
+            meant.map(Consumer::account).collect()
+        };
         Snapshot {
             sources: self.sources,
             backlog: BacklogStats { waiting: self.backlog.len() as u64, ..self.backlog_stats },
-            subscribers: self
-                .consumers
-                .iter()
-                .filter(|consumer| !stay(consumer))
-                .map(Consumer::account)
-                .collect(),
+            subscribers: accounts(Consumer::takes_backlog),
+            observers: accounts(Consumer::observes),
             disconnected: self.disconnected,
             disconnected_count: self.disconnected_count,
-            exporters: self.consumers.iter().filter(stay).map(Consumer::account).collect(),
+            exporters: accounts(|consumer| consumer.options.stays_after_leaving),
         }
     }
 
@@ -102,13 +101,13 @@ impl State {
         (self.registered, backlog)
     }
 
-    /// Marks a consumer as left. Its counters stay or are added to those of the disconnected. It returns what
-    /// remains of it, to be dropped after the lock is released.
+    /// Marks a consumer as left. Its counters stay, or are added to those of the disconnected subscribers if
+    /// it was one. It returns what remains of it, to be dropped after the lock is released.
     pub(super) fn leave(&mut self, key: u64) -> (Option<Queue<Frames>>, Vec<Consumer>) {
         let queue = self.consumer(key).map(Consumer::leave);
         let leaves = |consumer: &mut Consumer| consumer.key == key && !consumer.options.stays_after_leaving;
         let left: Vec<_> = self.consumers.extract_if(.., leaves).collect();
-        for consumer in &left {
+        for consumer in left.iter().filter(|consumer| consumer.options.takes_backlog) {
             self.disconnected.add(&consumer.stats());
             self.disconnected_count += 1;
         }
@@ -166,20 +165,25 @@ impl State {
     /// Takes the wakers of consumers that have something to do, to be woken after the lock is released.
     pub(super) fn wakers(&mut self) -> Vec<Waker> {
         let closed = self.closed;
-        let ready = self.consumers.iter_mut().filter(|consumer| closed || consumer.has_queued());
+        let ready = self.consumers.iter_mut().filter(|consumer| closed || consumer.is_due());
         ready.filter_map(|consumer| consumer.waker.take()).collect()
     }
 
-    /// Whether an event of this size fits every queue and, if a subscriber is needed and there is none, the
-    /// backlog.
+    /// Whether an event of this size fits every queue but those of observers and, if a subscriber is needed
+    /// and there is none, the backlog.
     pub(super) fn has_room_everywhere(&self, bytes: usize, need_subscriber: bool) -> bool {
         let queues = self.consumers.len() + 1;
-        self.consumers.iter().all(|consumer| consumer.has_room(1, bytes, queues))
+        self.awaited().all(|consumer| consumer.has_room(1, bytes, queues))
             && (!need_subscriber || self.subscriber_count() > 0 || self.backlog.has_room(1, bytes, queues))
     }
 
     pub(super) fn is_delivered(&self, backlog_too: bool) -> bool {
-        self.consumers.iter().all(Consumer::is_drained) && !(backlog_too && self.has_backlog())
+        self.awaited().all(Consumer::is_drained) && !(backlog_too && self.has_backlog())
+    }
+
+    /// The consumers that a publisher waits for.
+    fn awaited(&self) -> impl Iterator<Item = &Consumer> {
+        self.consumers.iter().filter(|consumer| !consumer.options.is_observer())
     }
 
     /// Whether events wait for a subscriber.
@@ -190,6 +194,11 @@ impl State {
     /// How many consumers that take the backlog are registered.
     pub(super) fn subscriber_count(&self) -> usize {
         self.consumers.iter().filter(|consumer| consumer.takes_backlog()).count()
+    }
+
+    /// Whether an observer is registered.
+    pub(super) fn has_observer(&self) -> bool {
+        self.consumers.iter().any(Consumer::observes)
     }
 
     /// Whether there was a subscriber, now or before, and no consumer lingers.

@@ -25,6 +25,8 @@ pub struct Chunk {
     pub frames: Bytes,
     /// How many events there are.
     pub events: u64,
+    /// Whether no others are queued.
+    pub is_last: bool,
 }
 
 /// A consumer's end of its queue. Dropping it unsubscribes.
@@ -149,7 +151,23 @@ impl Subscription {
             return Poll::Ready(None);
         }
         consumer.waker = Some(context.waker().clone());
+        consumer.waits_for_half = false;
         Poll::Pending
+    }
+
+    /// Waits until the queue is half full, or the stream is closed. Other events wake nobody meanwhile: who
+    /// takes them at intervals uses this in between, so that none are dropped.
+    pub fn poll_half_full(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.hub.lock();
+        let closed = state.closed;
+        match state.consumer(self.key) {
+            Some(consumer) if !closed && !consumer.is_half_full() => {
+                consumer.waker = Some(context.waker().clone());
+                consumer.waits_for_half = true;
+                Poll::Pending
+            }
+            _ => Poll::Ready(()),
+        }
     }
 }
 

@@ -435,3 +435,30 @@ fn a_waiting_publication_applies_a_control_to_the_rest_of_its_batch() {
     let stats = snapshot.subscribers[0].stats;
     assert!(stats.filtered >= 98 && stats.delivered + stats.filtered == 100, "{stats:#?}");
 }
+
+#[test]
+fn an_observer_leaves_the_backlog_and_is_not_waited_for() {
+    let hub = hub(10);
+    hub.publish(batch(&["a"]), &StreamStats::default());
+    let observer = hub.observe("observer").begin();
+    let sampled = hub.observe("other");
+    assert_eq!(sampled.missing(), 0);
+    drop(sampled);
+    hub.publish(batch(&["b"]), &StreamStats::default());
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances() && snapshot.subscribers.is_empty(), "{snapshot:#?}");
+    assert_eq!((snapshot.backlog.waiting, snapshot.observers[0].stats.queued), (2, 1));
+    // Neither the end of a publication nor a control depends on what it has not taken.
+    let subscriber = hub.subscribe("");
+    assert_eq!(take(&subscriber), "ab");
+    hub.wait_until_delivered(true, &mut || unreachable!());
+    observer.control(deny("c"));
+    hub.publish(batch(&["c", "d"]), &StreamStats::default());
+    assert_eq!(take(&observer), "bd");
+    hub.disconnect_subscribers();
+    assert!(subscriber.is_disconnected() && !observer.is_disconnected());
+    drop(observer);
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances() && snapshot.observers.is_empty(), "{snapshot:#?}");
+    assert_eq!((snapshot.disconnected_count, snapshot.disconnected.offered), (1, 4));
+}

@@ -9,6 +9,7 @@ mod ending;
 mod faults;
 mod limits;
 mod losses;
+mod observers;
 mod ready_file;
 mod replay;
 mod security;

@@ -11,7 +11,7 @@ use telemetry_sidecar::event::proto::{
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
-    Code, Streaming,
+    Code, Request, Streaming,
     transport::{Channel, Endpoint},
 };
 
@@ -97,7 +97,9 @@ pub fn assert_balanced(status: &GetStatusResponse) {
         backlog.handed_over + backlog.dropped + backlog.waiting,
         "backlog: {status:#?}"
     );
-    for consumer in status.subscribers.iter().chain(&status.exporters).chain(&status.departed) {
+    for consumer in
+        status.subscribers.iter().chain(&status.observers).chain(&status.exporters).chain(&status.departed)
+    {
         let accounted = consumer.delivered
             + consumer.switched_off
             + consumer.filtered
@@ -118,11 +120,21 @@ pub struct Subscriber {
 impl Subscriber {
     /// Opens a subscription that begins at once, with an empty control, and waits for the response headers.
     pub async fn open(channel: Channel) -> Self {
+        Self::try_open(channel, None).await.unwrap()
+    }
+
+    /// Opens a subscription that observes at this interval, if one is given, and waits for the response
+    /// headers.
+    pub async fn try_open(channel: Channel, observe: Option<&'static str>) -> Result<Self, tonic::Status> {
         let (controls, receiver) = mpsc::channel(16);
         controls.send(TelemetryControl { control: None }).await.unwrap();
         let mut client = BridgeServiceClient::new(channel);
-        let events = client.stream_telemetry(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-        Self { controls, events }
+        let mut request = Request::new(ReceiverStream::new(receiver));
+        if let Some(interval) = observe {
+            request.metadata_mut().insert("telemetry-sidecar-observe", interval.parse().unwrap());
+        }
+        let events = client.stream_telemetry(request).await?.into_inner();
+        Ok(Self { controls, events })
     }
 
     pub async fn control(&self, control: telemetry_control::Control) {

@@ -57,7 +57,7 @@ fn export(subscription: &Subscription, file: &File, drain_end: &DrainEnd) -> Und
         if ended.as_mut().poll(&mut context).is_ready() {
             return undelivered;
         }
-        let Chunk { frames, events } = match subscription.poll_chunk(&mut context) {
+        let Chunk { frames, events, .. } = match subscription.poll_chunk(&mut context) {
             Poll::Ready(Some(chunk)) => chunk,
             Poll::Ready(None) => return undelivered,
             Poll::Pending => {

@@ -30,7 +30,8 @@ impl Sidecar for StatusService {
 
 fn response(report: Report) -> GetStatusResponse {
     let Report { hub, worker, recording, prometheus, .. } = report;
-    let Snapshot { sources, backlog, subscribers, disconnected, disconnected_count, exporters } = hub;
+    let Snapshot { sources, backlog, subscribers, observers, disconnected, disconnected_count, exporters } =
+        hub;
     let consumers = |accounts: Vec<ConsumerAccount>| accounts.into_iter().map(consumer).collect();
     let events = sources.events();
     let SourceStats { stream, upstream } = sources;
@@ -81,6 +82,7 @@ fn response(report: Report) -> GetStatusResponse {
             oversized,
         }),
         events,
+        observers: consumers(observers),
     }
 }
 

@@ -8,8 +8,14 @@
 //! applies to all that the client receives, or when the client closes its side or has sent nothing for a
 //! while. Only if the request asks how many events waited for the subscription, the headers wait until it
 //! begins.
+//!
+//! A request with the header of an [observer](super::observer) opens a subscription that takes no backlog and
+//! that nothing waits for.
 
-use super::controls;
+use super::{
+    controls,
+    observer::{self, Pause},
+};
 use crate::grpc::{
     limits::{ClientLimits, permits},
     payload::{Payload, ResponseBody, without_events},
@@ -67,6 +73,8 @@ pub const BACKLOG_EVENTS: &str = "telemetry-sidecar-backlog-events";
 #[derive(Debug, Default)]
 pub struct StreamTracker {
     open: AtomicUsize,
+    /// Whether there was a stream of a subscriber, and not only of observers.
+    subscribed: AtomicBool,
     /// Cancelled when the sidecar has ended the last open stream with status OK.
     ended: CancellationToken,
     /// Whether the sidecar has ended a stream with an error.
@@ -113,6 +121,11 @@ impl StreamTracker {
             || self.relayed.load(Ordering::Relaxed)
     }
 
+    /// Whether all streams, if there were any, were those of observers.
+    pub fn only_observed(&self) -> bool {
+        !self.subscribed.load(Ordering::Relaxed) && !self.relayed.load(Ordering::Relaxed)
+    }
+
     /// Waits until the sidecar has ended the last open stream. After an error the client may try again.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
@@ -143,12 +156,16 @@ impl Telemetry {
         B: HttpBody<Data = Bytes, Error: Send> + Send + 'static,
     {
         let reports_backlog = request.headers().contains_key(REPORT_BACKLOG);
+        let interval = match observer::interval(request.headers()) {
+            Ok(interval) => interval,
+            Err(status) => return status.into_http().map(without_events),
+        };
         let request = request.into_body();
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             let status = Status::resource_exhausted("the limit of --max-subscribers is reached");
             return status.into_http().map(without_events);
         };
-        let opening = self.hub.open(peer);
+        let opening = if interval.is_some() { self.hub.observe(peer) } else { self.hub.open(peer) };
         let missing = opening.missing();
         let mut tasks = JoinSet::new();
         let source = if request.is_end_stream() {
@@ -161,8 +178,9 @@ impl Telemetry {
             Source::Opening(subscription)
         };
         streams.open.fetch_add(1, Ordering::Relaxed);
-        let streams = Arc::clone(streams);
-        let mut events = Events { source, streams, end: None, tasks, _permit: permit };
+        streams.subscribed.fetch_or(interval.is_none(), Ordering::Relaxed);
+        let (streams, pause) = (Arc::clone(streams), interval.map(Pause::new));
+        let mut events = Events { source, pause, streams, end: None, tasks, _permit: permit };
         let backlog = if reports_backlog { events.backlog().await } else { None };
 
         let mut response = Response::new(events.map_err(Into::into).boxed_unsync());
@@ -238,6 +256,8 @@ impl LatestBegin {
 #[derive(Debug)]
 struct Events {
     source: Source,
+    /// Between the events of an observer.
+    pause: Option<Pause>,
     streams: Arc<StreamTracker>,
     /// How the sidecar has ended it.
     end: Option<End>,
@@ -290,16 +310,23 @@ impl HttpBody for Events {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Payload>, Status>>> {
-        if self.end.is_some() {
+        let Self { source, pause, end, .. } = &mut *self;
+        if end.is_some() {
             return Poll::Ready(None);
         }
-        let subscription = ready!(self.source.poll(context))?;
+        let subscription = ready!(source.poll(context))?;
+        if let Some(pause) = pause {
+            ready!(pause.poll(subscription, context));
+        }
         let chunk = ready!(subscription.poll_to_write(context));
         Poll::Ready(Some(Ok(if let Some(chunk) = chunk {
+            if let Some(pause) = pause.as_mut().filter(|_| chunk.is_last) {
+                pause.start();
+            }
             Frame::data(Payload::events(chunk.frames, subscription))
         } else {
             let failed = subscription.is_disconnected();
-            self.end = Some(if failed { End::Failed } else { End::Complete });
+            *end = Some(if failed { End::Failed } else { End::Complete });
             Frame::trailers(if failed { failed_trailers() } else { ok_trailers() })
         })))
     }
