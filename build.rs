@@ -14,9 +14,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("snakepit_bridge.bin"), bridge.encode_to_vec())?;
     tonic_prost_build::configure().build_server(false).btree_map(".").compile_fds(bridge)?;
 
+    // `status --json` prints the sidecar's own messages.
     let sidecar = protox::compile(["telemetry_sidecar.proto"], ["proto"])?;
     fs::write(out.join("telemetry_sidecar.bin"), sidecar.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(sidecar)?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .type_attribute(".", "#[derive(serde::Serialize)]")
+        .compile_fds(sidecar)?;
 
     // OTLP's messages; the exporter has its own client. Without comments, whose examples would be taken for
     // doc tests.

@@ -78,7 +78,7 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
     if has_events {
         session.hub.wait_until_delivered(wanted > 0, &mut || pipeline.print_log());
     }
-    let Finished { losses, summary } = session.finish(|| pipeline.print_log());
+    let Finished { losses, account } = session.finish(|| pipeline.print_log());
     let is_complete = losses.is_empty();
     let mut lines = losses;
     if !has_events && !is_quiet {
@@ -86,10 +86,10 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
     } else if is_watched {
         lines.push(text::served(&status.report()));
     }
-    let summary = (config.serve.serving.log().level > Level::Off).then_some(summary);
+    let account = if config.serve.serving.log().level > Level::Off { account } else { Vec::new() };
     // The newline that it may need makes the lines below start at the beginning of a line, too.
-    if summary.is_some() || !lines.is_empty() || result.is_err() {
-        pipeline.print_last(summary);
+    if !account.is_empty() || !lines.is_empty() || result.is_err() {
+        pipeline.print_last(account);
     }
     lines.iter().for_each(log::error_line);
     result.map(|()| Exit::Code(if is_complete { 0 } else { FAILED })).map_err(|error| error.to_string())

@@ -23,7 +23,7 @@ use crate::{
         passthrough::Passthrough,
         record::Recorder,
     },
-    status::{Status, text::summary},
+    status::{Status, account},
     system::{log, option::Several, thread},
     upstream::{Connection, Upstream, telemetry},
     worker::startup::was_closed,
@@ -59,8 +59,8 @@ pub struct Session {
 pub struct Finished {
     /// What was lost: a line for each kind, to print.
     pub losses: Vec<String>,
-    /// All counters, as a line to print.
-    pub summary: String,
+    /// All counters, a line for each topic, to print.
+    pub account: Vec<String>,
 }
 
 impl Session {
@@ -202,7 +202,11 @@ impl Session {
         }
         let report = self.status.report();
         let recording = self.recorder.as_ref().and_then(|recorder| recorder.loss());
-        Finished { losses: losses::lines(&report, recording, drained), summary: summary(&report) }
+        let losses = losses::lines(&report, recording, drained);
+        Finished {
+            losses,
+            account: account::topics(&report.into()).iter().map(ToString::to_string).collect(),
+        }
     }
 }
 

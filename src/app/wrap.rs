@@ -203,13 +203,14 @@ impl Reading {
         // The main thread looks whether another process still has the worker's end.
         drop(channel);
         drop(passed);
-        let Finished { losses, summary } = session.finish(|| pipeline.print_log());
+        let Finished { losses, account } = session.finish(|| pipeline.print_log());
         let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
         let losses = unwritten.into_iter().chain(losses).filter(|_| !is_quiet);
         // A message for people goes to a terminal only.
         let is_watched = !is_quiet && io::stderr().is_terminal();
         let rejected = text::rejected(pipeline.stats()).filter(|_| is_watched);
-        let lines: Vec<_> = losses.chain(rejected).chain(is_logging.then_some(summary)).collect();
+        let lines: Vec<_> =
+            losses.chain(rejected).chain(is_logging.then_some(account).into_iter().flatten()).collect();
         if !lines.is_empty() {
             pipeline.print_last(lines);
         }

@@ -1,6 +1,8 @@
-//! The state of a run: one report of all counters, which the summary at exit, `GetStatus` and the metrics
+//! The state of a run: one report of all counters, which the accounting at exit, `GetStatus` and the metrics
 //! page only render.
 
+pub mod account;
+mod message;
 pub mod text;
 
 use crate::{
@@ -8,11 +10,13 @@ use crate::{
     hub::{Hub, Snapshot},
     worker::{Exit, state::WorkerState},
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
 /// The sources of a report.
 #[derive(Debug, Clone)]
 pub struct Status {
+    /// When the sidecar started to serve.
+    pub started: SystemTime,
     /// Counts the stream, the backlog and all consumers.
     pub hub: Arc<Hub>,
     /// The worker; none in a replay.
@@ -26,6 +30,8 @@ pub struct Status {
 /// All counters at one moment, with their sums.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
+    /// When the sidecar started to serve; none in a report that was made otherwise.
+    pub started: Option<SystemTime>,
     /// The hub's counters, at a batch boundary.
     pub hub: Snapshot,
     /// The sum over all subscribers, connected and disconnected.
@@ -58,7 +64,7 @@ impl Status {
         worker: Option<Arc<WorkerState>>,
         recording: Option<Arc<RecordingCounters>>,
     ) -> Self {
-        Self { hub, worker, recording, prometheus: None }
+        Self { started: SystemTime::now(), hub, worker, recording, prometheus: None }
     }
 
     /// The report of this moment.
@@ -73,6 +79,7 @@ impl Status {
             WorkerReport { pid: worker.pid(), running: worker.is_running(exit), exit }
         });
         let recording = self.recording.as_ref().map(|counters| counters.stats());
-        Report { hub, subscribers, subscriber_count, worker, recording, prometheus: self.prometheus }
+        let (started, prometheus) = (Some(self.started), self.prometheus);
+        Report { started, hub, subscribers, subscriber_count, worker, recording, prometheus }
     }
 }

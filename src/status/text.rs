@@ -1,69 +1,12 @@
-//! The state of a run in a line: the summary that `-v` prints at exit, and what a replay says about itself.
+//! The state of a run in a sentence: what a replay has served or waits for, and lines that are no events.
 
 use super::Report;
 use crate::{
-    event::stats::{ConsumerStats, Malformed, SourceStats, StreamStats, UpstreamStats},
+    event::stats::{ConsumerStats, Malformed, StreamStats},
     hub::Snapshot,
     system::value::counted,
 };
 use std::fmt::Write as _;
-
-/// All counters in one line.
-pub fn summary(report: &Report) -> String {
-    let Snapshot { sources, backlog, exporters, .. } = &report.hub;
-    let SourceStats { stream, upstream } = sources;
-    let mut line = String::new();
-    let StreamStats { bytes_read, bytes_passed, bytes_removed, bytes_dropped, bytes_held, .. } = stream;
-    let _ = write!(
-        line,
-        "bytes read {bytes_read} = passed {bytes_passed} + removed {bytes_removed} + dropped {bytes_dropped} \
-         + held {bytes_held}; telemetry lines {} = decoded {} + malformed {}{} + oversized {}",
-        stream.telemetry_lines,
-        stream.decoded,
-        stream.malformed.total(),
-        reasons(stream, 0),
-        stream.oversized
-    );
-    let _ = write!(
-        line,
-        "; events {} = decoded {} + embedded {}",
-        sources.events(),
-        stream.decoded,
-        stream.embedded
-    );
-    if let Some(upstream) = upstream {
-        let _ = write!(line, " + upstream {}", upstream.events);
-    }
-    let _ = write!(
-        line,
-        "; embedded markers {} = embedded {} + malformed {}",
-        stream.embedded_markers, stream.embedded, stream.embedded_malformed
-    );
-    if let Some(UpstreamStats { messages, events, malformed, oversized }) = upstream {
-        let _ = write!(
-            line,
-            "; upstream messages {messages} = events {events} + malformed {malformed} + oversized {oversized}"
-        );
-    }
-    let _ = write!(line, "; subscribers {}: {}", report.subscriber_count, outcomes(&report.subscribers));
-    for exporter in exporters {
-        let _ = write!(line, "; {}: {}", exporter.name, outcomes(&exporter.stats));
-        for (counter, count) in exporter.counters.iter().filter(|(_, count)| *count > 0) {
-            let _ = write!(line, " ({counter} {count})");
-        }
-    }
-    let _ = write!(
-        line,
-        "; backlog {} = handed over {} + dropped {} + waiting {}",
-        backlog.accepted, backlog.replayed, backlog.dropped, backlog.waiting
-    );
-    if let Some(recording) = report.recording {
-        let stopped = if recording.stopped { ", stopped" } else { "" };
-        let _ =
-            write!(line, "; recorded {}, lost {}{stopped}", recording.bytes_written, recording.bytes_lost);
-    }
-    line
-}
 
 /// What a replay has served, in a line.
 pub fn served(report: &Report) -> String {
@@ -145,42 +88,4 @@ fn reasons(stream: &StreamStats, too_long: u64) -> String {
     let counts = counts.chain([("too long", too_long)]).filter(|(_, count)| *count > 0);
     let counts: Vec<_> = counts.map(|(name, count)| format!("{name} {count}")).collect();
     if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) }
-}
-
-fn outcomes(stats: &ConsumerStats) -> String {
-    format!(
-        "offered {} = delivered {} + switched off {} + filtered {} + sampled out {} + dropped {} \
-         + abandoned {} + queued {}",
-        stats.offered,
-        stats.delivered,
-        stats.disabled,
-        stats.filtered,
-        stats.sampled_out,
-        stats.dropped,
-        stats.abandoned,
-        stats.queued
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_summary_has_upstream_parts_if_the_worker_serves_a_stream() {
-        let mut report = Report::default();
-        let sources = &mut report.hub.sources;
-        sources.stream = StreamStats { telemetry_lines: 2, decoded: 2, ..StreamStats::default() };
-        assert!(summary(&report).contains("; events 2 = decoded 2 + embedded 0; embedded markers 0"));
-        assert!(!summary(&report).contains("upstream"));
-        report.hub.sources.upstream =
-            Some(UpstreamStats { messages: 6, events: 3, malformed: 2, oversized: 1 });
-        let text = summary(&report);
-        assert!(
-            text.contains("; events 5 = decoded 2 + embedded 0 + upstream 3; embedded markers 0"),
-            "{text}"
-        );
-        assert!(text.contains("; upstream messages 6 = events 3 + malformed 2 + oversized 1; sub"), "{text}");
-        assert!(served(&report).starts_with("5 events; "));
-    }
 }

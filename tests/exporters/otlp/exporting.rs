@@ -61,11 +61,15 @@ pub fn span(operation: &str, id: &str) -> String {
 /// The exporter's own counters from the summary printed at the end.
 pub fn counters(finished: &Finished) -> BTreeMap<String, u64> {
     let stderr = finished.stderr();
-    let line = stderr.lines().find(|line| line.contains("; otlp: offered")).expect("no account");
-    let part = line.split("; otlp: ").nth(1).unwrap().split(';').next().unwrap();
-    let words = part.split('(').skip(1).map(|word| word.split(')').next().unwrap());
-    let pairs = words.map(|word| word.split_once(' ').unwrap());
-    pairs.map(|(name, count)| (name.to_owned(), count.parse().unwrap())).collect()
+    let topics = ["telemetry-sidecar: otlp: ", "telemetry-sidecar: otlp failures: "];
+    let lines = stderr.lines().filter_map(|line| topics.iter().find_map(|topic| line.strip_prefix(topic)));
+    let parts: Vec<_> = lines.flat_map(|line| line.split("; ")).collect();
+    assert!(parts.iter().any(|part| part.contains(" offered")), "no accounting: {}", finished.describe());
+    let pairs = parts.iter().filter_map(|part| {
+        let (name, count) = part.split_once(' ')?;
+        Some((name.to_owned(), count.replace(',', "").parse().ok()?))
+    });
+    pairs.collect()
 }
 
 #[track_caller]

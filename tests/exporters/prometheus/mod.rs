@@ -336,5 +336,5 @@ fn the_log_contains_the_address() {
     let finished = run(&["-v", "--export-prometheus", "127.0.0.1:0", "--", "true"]);
     let stderr = finished.expect_code(0).stderr();
     assert!(stderr.contains("telemetry-sidecar: metrics at http://127.0.0.1:"), "{stderr}");
-    assert!(stderr.contains("; prometheus: offered 0 = delivered 0"), "{stderr}");
+    assert!(stderr.contains("telemetry-sidecar: prometheus: 0 offered\n"), "{stderr}");
 }

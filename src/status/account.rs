@@ -1,0 +1,329 @@
+//! All counters as text for people: a line for each topic, first what is wrong. Zeros are left out.
+
+use crate::{
+    event::proto::sidecar::{
+        Backlog, Consumer, GetStatusResponse, Malformed, Recording, Stream, Upstream, Worker,
+    },
+    system::{value::counted, visible::one_line},
+    terminal::number::grouped,
+};
+use std::fmt;
+
+/// How many subscribers have a line of their own.
+const MAX_SUBSCRIBERS: usize = 20;
+
+/// How the names of an exporter's own counters end if they count what went wrong.
+const FAILURES: [&str; 8] =
+    ["collisions", "dropped", "failed", "invalid", "oversized", "refused", "rejected", "unsent"];
+
+/// One topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// What it is about.
+    pub name: String,
+    /// What there is to say, in one line without control characters.
+    pub text: String,
+    /// Whether something is wrong.
+    pub is_problem: bool,
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.name, self.text)
+    }
+}
+
+/// The events that were dropped: those of subscribers, and those of exporters. An event counts once for each
+/// of them.
+pub fn lost_events(status: &GetStatusResponse) -> u64 {
+    let consumers = status.subscribers.iter().chain(&status.departed).chain(&status.exporters);
+    consumers.map(|consumer| consumer.dropped).sum()
+}
+
+/// The topics that there is something to say about.
+pub fn topics(status: &GetStatusResponse) -> Vec<Topic> {
+    let mut topics = Topics::default();
+    topics.problems(status);
+    topics.worker(status.worker.as_ref());
+    topics.sources(status);
+    topics.subscribers(status);
+    for exporter in &status.exporters {
+        topics.add(&exporter.name, outcomes(exporter) + &own_counters(exporter, false));
+    }
+    if let Some(Backlog { taken_in, handed_over, dropped, waiting }) = status.backlog {
+        let parts = [(handed_over, "replayed"), (dropped, "dropped"), (waiting, "waiting")];
+        topics.add_if(taken_in > 0, "backlog", sum(&(grouped(taken_in) + " accepted"), &parts));
+    }
+    if let Some(Recording { bytes_written, .. }) = status.recording {
+        topics.add("recording", counted_bytes(bytes_written) + " written");
+    }
+    topics.add_if(!status.prometheus_address.is_empty(), "metrics", one_line(&status.prometheus_address));
+    topics.0
+}
+
+#[derive(Default)]
+struct Topics(Vec<Topic>);
+
+impl Topics {
+    fn add(&mut self, name: &str, text: impl Into<String>) {
+        self.0.push(Topic { name: one_line(name), text: text.into(), is_problem: false });
+    }
+
+    fn add_if(&mut self, exists: bool, name: &str, text: impl Into<String>) {
+        if exists {
+            self.add(name, text);
+        }
+    }
+
+    fn problem(&mut self, exists: bool, name: &str, text: impl Into<String>) {
+        if exists {
+            self.0.push(Topic { name: one_line(name), text: text.into(), is_problem: true });
+        }
+    }
+
+    fn problems(&mut self, status: &GetStatusResponse) {
+        let subscribers = status.subscribers.iter().chain(&status.departed);
+        let (dropped, rejected) = subscribers.fold((0, 0), |(dropped, rejected), subscriber| {
+            (dropped + subscriber.dropped, rejected + subscriber.controls_refused)
+        });
+        let lost = counted(dropped, "event") + " of subscribers dropped: a queue was full";
+        self.problem(dropped > 0, "lost", lost);
+        for exporter in &status.exporters {
+            let lost = counted(exporter.dropped, "event") + " dropped or not sent";
+            let failures = own_counters(exporter, true);
+            let failures = failures.strip_prefix("; ").unwrap_or_default();
+            let texts = [lost.as_str(), failures];
+            let texts = texts.into_iter().skip(usize::from(exporter.dropped == 0));
+            let texts: Vec<_> = texts.filter(|text| !text.is_empty()).collect();
+            self.problem(!texts.is_empty(), &format!("{} failures", exporter.name), texts.join("; "));
+        }
+        if let Some(Recording { bytes_lost, stopped, .. }) = status.recording {
+            let stopped_text = if stopped { "it has stopped; " } else { "" };
+            let text = format!("{stopped_text}{} missing", counted_bytes(bytes_lost));
+            self.problem(stopped || bytes_lost > 0, "recording failures", text);
+        }
+        if let Some(stream) = &status.stream {
+            let dropped =
+                counted_bytes(stream.bytes_dropped) + " not written: it is closed, or its disk is full";
+            self.problem(stream.bytes_dropped > 0, "stderr failures", dropped);
+            let reasons = malformed(stream);
+            self.problem(!reasons.is_empty(), "malformed lines", reasons);
+        }
+        if let Some(Upstream { malformed, oversized, .. }) = status.upstream {
+            let reasons = list(&[(malformed, "malformed"), (oversized, "too long")]);
+            self.problem(!reasons.is_empty(), "malformed messages", reasons);
+        }
+        self.problem(rejected > 0, "rejected controls", grouped(rejected));
+    }
+
+    fn worker(&mut self, worker: Option<&Worker>) {
+        let Some(Worker { pid, running, exit_code, exit_signal }) = worker else {
+            return self.add("worker", "none: a replay");
+        };
+        let failed = exit_signal.is_some() || exit_code.is_some_and(|code| code != 0);
+        let text = match (exit_code, exit_signal) {
+            _ if *running => format!("process {pid}, running"),
+            (Some(code), _) => format!("exited with status {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => "not started".to_owned(),
+        };
+        self.0.push(Topic { name: "worker".into(), text, is_problem: failed });
+    }
+
+    fn sources(&mut self, status: &GetStatusResponse) {
+        let stream = status.stream.unwrap_or_default();
+        let bytes = [
+            (stream.bytes_passed, "passed"),
+            (stream.bytes_removed, "removed"),
+            (stream.bytes_dropped, "dropped"),
+            (stream.bytes_held, "held"),
+        ];
+        let bytes = sum(&(counted_bytes(stream.bytes_read) + " read"), &bytes);
+        self.add_if(stream.bytes_read > 0, "stderr", bytes);
+        let Malformed { json, not_object, event, shape } = stream.malformed.unwrap_or_default();
+        let lines = [
+            (stream.decoded, "decoded"),
+            (json + not_object + event + shape, "malformed"),
+            (stream.oversized, "too long"),
+        ];
+        let lines = sum(&grouped(stream.telemetry_lines), &lines);
+        self.add_if(stream.telemetry_lines > 0, "telemetry lines", lines);
+        let markers = [(stream.embedded, "decoded"), (stream.embedded_malformed, "malformed")];
+        let markers = sum(&counted(stream.embedded_markers, "marker"), &markers);
+        self.add_if(stream.embedded_markers > 0, "in mid-line", markers);
+        if let Some(Upstream { messages, events, malformed, oversized }) = status.upstream {
+            let parts = [(events, "decoded"), (malformed, "malformed"), (oversized, "too long")];
+            self.add("upstream", sum(&counted(messages, "message"), &parts));
+        }
+        let upstream = status.upstream.map_or(0, |upstream| upstream.events);
+        let events = [(stream.decoded, "decoded"), (stream.embedded, "in mid-line"), (upstream, "upstream")];
+        self.add("events", sum(&grouped(status.events), &events));
+    }
+
+    fn subscribers(&mut self, status: &GetStatusResponse) {
+        let mut all = status.departed.clone().unwrap_or_default();
+        for subscriber in &status.subscribers {
+            add(&mut all, subscriber);
+        }
+        let connected = status.subscribers.len() as u64;
+        let counts = list(&[(connected, "connected"), (status.departed_count, "disconnected")]);
+        self.add_if(!counts.is_empty(), "subscribers", format!("{counts}; {}", outcomes(&all)));
+        for subscriber in status.subscribers.iter().take(MAX_SUBSCRIBERS) {
+            let name = format!("subscriber {}", subscriber.id);
+            self.add(&name, format!("{}; {}", one_line(&subscriber.name), outcomes(subscriber)));
+        }
+        let others = status.subscribers.len().saturating_sub(MAX_SUBSCRIBERS);
+        self.add_if(others > 0, "others", counted(others as u64, "more subscriber"));
+        let observers = status.observers.len() as u64;
+        self.add_if(observers > 0, "observers", format!("{} connected", grouped(observers)));
+    }
+}
+
+fn counted_bytes(count: u64) -> String {
+    format!("{} byte{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
+/// What became of a consumer's events, and its controls.
+fn outcomes(consumer: &Consumer) -> String {
+    let parts = [
+        (consumer.delivered, "delivered"),
+        (consumer.switched_off, "disabled"),
+        (consumer.filtered, "filtered"),
+        (consumer.sampled_out, "sampled out"),
+        (consumer.dropped, "dropped"),
+        (consumer.abandoned, "abandoned"),
+        (consumer.queued, "queued"),
+    ];
+    let text = sum(&(grouped(consumer.offered) + " offered"), &parts);
+    match consumer.controls_applied {
+        0 => text,
+        count => format!("{text}; {}", counted(count, "control")),
+    }
+}
+
+/// An exporter's own counters: those of failures, or the others.
+fn own_counters(exporter: &Consumer, failures: bool) -> String {
+    let is_failure = |name: &str| FAILURES.iter().any(|end| name.ends_with(end));
+    let counters = exporter.counters.iter();
+    let counters = counters.filter(|(name, count)| **count > 0 && is_failure(name) == failures);
+    counters
+        .flat_map(|(name, count)| ["; ".to_owned(), one_line(name), " ".into(), grouped(*count)])
+        .collect()
+}
+
+fn malformed(stream: &Stream) -> String {
+    let Malformed { json, not_object, event, shape } = stream.malformed.unwrap_or_default();
+    list(&[
+        (json, "not JSON"),
+        (not_object, "no object"),
+        (event, "without \"event\""),
+        (shape, "with \"measurements\" or \"metadata\" that are no object"),
+        (stream.oversized, "too long"),
+    ])
+}
+
+/// `3 decoded, 1 malformed`: only what there is.
+fn list(counts: &[(u64, &str)]) -> String {
+    join(counts, ", ")
+}
+
+/// `4 lines = 3 decoded + 1 malformed`: only what there is.
+fn sum(total: &str, parts: &[(u64, &str)]) -> String {
+    let parts = join(parts, " + ");
+    if parts.is_empty() { total.to_owned() } else { format!("{total} = {parts}") }
+}
+
+fn join(counts: &[(u64, &str)], separator: &str) -> String {
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, what)| format!("{} {what}", grouped(*count))).collect::<Vec<_>>().join(separator)
+}
+
+/// Adds the counters of another subscriber.
+fn add(sum: &mut Consumer, other: &Consumer) {
+    sum.offered += other.offered;
+    sum.delivered += other.delivered;
+    sum.switched_off += other.switched_off;
+    sum.filtered += other.filtered;
+    sum.sampled_out += other.sampled_out;
+    sum.dropped += other.dropped;
+    sum.abandoned += other.abandoned;
+    sum.queued += other.queued;
+    sum.controls_applied += other.controls_applied;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(status: &GetStatusResponse) -> Vec<String> {
+        topics(status).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn zeros_are_left_out() {
+        assert_eq!(text(&GetStatusResponse::default()), ["worker: none: a replay", "events: 0"]);
+        let worker = Worker { pid: 7, running: true, ..Worker::default() };
+        let stream = Stream { bytes_read: 1011, bytes_passed: 1011, ..Stream::default() };
+        let backlog = Backlog { taken_in: 5, waiting: 5, ..Backlog::default() };
+        let status = GetStatusResponse {
+            worker: Some(worker),
+            stream: Some(stream),
+            backlog: Some(backlog),
+            events: 5,
+            ..GetStatusResponse::default()
+        };
+        let expected = [
+            "worker: process 7, running",
+            "stderr: 1,011 bytes read = 1,011 passed",
+            "events: 5",
+            "backlog: 5 accepted = 5 waiting",
+        ];
+        assert_eq!(text(&status), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_comes_first() {
+        let consumer =
+            |dropped| Consumer { offered: 9, delivered: 9 - dropped, dropped, ..Consumer::default() };
+        let counters = [("exports".to_owned(), 2), ("spans_failed".to_owned(), 3)];
+        let exporter = Consumer { name: "otlp".into(), counters: counters.into(), ..consumer(0) };
+        let stream = Stream {
+            telemetry_lines: 4,
+            decoded: 1,
+            malformed: Some(Malformed { json: 2, ..Malformed::default() }),
+            oversized: 1,
+            ..Stream::default()
+        };
+        let status = GetStatusResponse {
+            worker: Some(Worker { exit_signal: Some(9), ..Worker::default() }),
+            stream: Some(stream),
+            subscribers: vec![Consumer { id: 3, name: "a\nb".into(), ..consumer(1) }],
+            departed: Some(Consumer { controls_refused: 2, ..consumer(4) }),
+            departed_count: 2,
+            exporters: vec![exporter],
+            recording: Some(Recording { bytes_written: 1, bytes_lost: 5, stopped: true }),
+            upstream: Some(Upstream { messages: 6, events: 3, malformed: 2, oversized: 1 }),
+            events: 4,
+            ..GetStatusResponse::default()
+        };
+        let expected = [
+            "lost: 5 events of subscribers dropped: a queue was full",
+            "otlp failures: spans_failed 3",
+            "recording failures: it has stopped; 5 bytes missing",
+            "malformed lines: 2 not JSON, 1 too long",
+            "malformed messages: 2 malformed, 1 too long",
+            "rejected controls: 2",
+            "worker: killed by signal 9",
+            "telemetry lines: 4 = 1 decoded + 2 malformed + 1 too long",
+            "upstream: 6 messages = 3 decoded + 2 malformed + 1 too long",
+            "events: 4 = 1 decoded + 3 upstream",
+            "subscribers: 1 connected, 2 disconnected; 18 offered = 13 delivered + 5 dropped",
+            "subscriber 3: a\\nb; 9 offered = 8 delivered + 1 dropped",
+            "otlp: 9 offered = 9 delivered; exports 2",
+            "recording: 1 byte written",
+        ];
+        assert_eq!(text(&status), expected);
+        assert_eq!(topics(&status).iter().filter(|topic| topic.is_problem).count(), 7);
+        assert_eq!(lost_events(&status), 5);
+    }
+}

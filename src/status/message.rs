@@ -1,0 +1,119 @@
+//! The report as the message that `GetStatus` returns.
+
+use super::{Report, WorkerReport};
+use crate::{
+    event::{
+        proto::sidecar::{
+            Backlog, Consumer, GetStatusResponse, Malformed, Recording, Stream, Upstream, Worker,
+        },
+        stats::{self, RecordingStats, SourceStats, UpstreamStats},
+    },
+    hub::{ConsumerAccount, Snapshot},
+    worker::Exit,
+};
+use std::time::SystemTime;
+
+impl From<Report> for GetStatusResponse {
+    fn from(report: Report) -> Self {
+        response(report)
+    }
+}
+
+fn response(report: Report) -> GetStatusResponse {
+    let Report { started, hub, worker, recording, prometheus, .. } = report;
+    let Snapshot { sources, backlog, subscribers, observers, disconnected, disconnected_count, exporters } =
+        hub;
+    let consumers = |accounts: Vec<ConsumerAccount>| accounts.into_iter().map(consumer).collect();
+    let events = sources.events();
+    let SourceStats { stream, upstream } = sources;
+    let malformed = |reason| stream.malformed.get(reason);
+    GetStatusResponse {
+        version: env!("CARGO_PKG_VERSION").into(),
+        worker: worker.map(worker_message),
+        stream: Some(Stream {
+            bytes_read: stream.bytes_read,
+            bytes_passed: stream.bytes_passed,
+            bytes_removed: stream.bytes_removed,
+            bytes_dropped: stream.bytes_dropped,
+            bytes_held: stream.bytes_held,
+            telemetry_lines: stream.telemetry_lines,
+            decoded: stream.decoded,
+            malformed: Some(Malformed {
+                json: malformed(stats::Malformed::Json),
+                not_object: malformed(stats::Malformed::NotObject),
+                event: malformed(stats::Malformed::Event),
+                shape: malformed(stats::Malformed::Shape),
+            }),
+            oversized: stream.oversized,
+            embedded: stream.embedded,
+            events: stream.events(),
+            embedded_markers: stream.embedded_markers,
+            embedded_malformed: stream.embedded_malformed,
+        }),
+        backlog: Some(Backlog {
+            taken_in: backlog.accepted,
+            handed_over: backlog.replayed,
+            dropped: backlog.dropped,
+            waiting: backlog.waiting,
+        }),
+        subscribers: consumers(subscribers),
+        departed: Some(consumer(ConsumerAccount { stats: disconnected, ..ConsumerAccount::default() })),
+        departed_count: disconnected_count,
+        exporters: consumers(exporters),
+        recording: recording.map(|RecordingStats { bytes_written, bytes_lost, stopped }| Recording {
+            bytes_written,
+            bytes_lost,
+            stopped,
+        }),
+        prometheus_address: prometheus.map(|address| address.to_string()).unwrap_or_default(),
+        upstream: upstream.map(|UpstreamStats { messages, events, malformed, oversized }| Upstream {
+            messages,
+            events,
+            malformed,
+            oversized,
+        }),
+        events,
+        observers: consumers(observers),
+        start_time_unix_nano: started.map_or(0, nanoseconds),
+        pid: std::process::id(),
+    }
+}
+
+/// The time since 1970.
+fn nanoseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn worker_message(WorkerReport { pid, running, exit }: WorkerReport) -> Worker {
+    let (exit_code, exit_signal) = match exit {
+        None => (None, None),
+        Some(Exit::Code(code)) => (Some(code), None),
+        Some(Exit::Signal(signal)) => (None, Some(signal)),
+    };
+    Worker { pid: pid.unwrap_or_default(), running, exit_code, exit_signal }
+}
+
+fn consumer(account: ConsumerAccount) -> Consumer {
+    let ConsumerAccount { id, name, stats, counters } = account;
+    Consumer {
+        id,
+        name,
+        offered: stats.offered,
+        delivered: stats.delivered,
+        switched_off: stats.disabled,
+        filtered: stats.filtered,
+        sampled_out: stats.sampled_out,
+        dropped: stats.dropped,
+        abandoned: stats.abandoned,
+        queued: stats.queued,
+        queued_bytes: stats.queued_bytes,
+        controls_applied: stats.controls_applied,
+        controls_refused: stats.controls_refused,
+        counters: counters
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect(),
+    }
+}
