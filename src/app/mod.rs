@@ -65,7 +65,7 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
         Task::Wrap(task) => wrap::run(*task, ready_file, pool_file, environment_names),
         Task::Replay(task) => replay::run(*task, ready_file),
         Task::Decode(framing, files) => decode::run(framing, &files),
-        Task::Tail(address, access) => tail::run(&address, &access).map_err(|error| error.to_string()),
+        Task::Tail(settings) => tail::run(*settings).map_err(|error| error.to_string()),
         Task::Completions(shell) => {
             standard_output::printed(&standard_output::write(&reference::completions(shell)))?;
             Ok(Exit::Code(0))

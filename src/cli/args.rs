@@ -3,7 +3,6 @@
 use crate::{
     control::PatternLimits,
     exporter::args::ExportArgs,
-    fleet::args::ClientArgs,
     grpc::{args::AccessArgs, limits::ClientLimits},
     hub::WhenFull,
     input::splitter::Embedded,
@@ -272,7 +271,7 @@ pub struct SubscriptionArgs {
         long,
         value_name = "GLOB",
         env = "TELEMETRY_SIDECAR_ALLOW",
-        value_parser = repeated(glob),
+        value_parser = repeated(PatternLimits::glob),
         long_help = "Events that a subscription starts with: a glob over the name; repeatable. Exporters get \
             these only, too [default: all]"
     )]
@@ -283,7 +282,7 @@ pub struct SubscriptionArgs {
         long,
         value_name = "GLOB",
         env = "TELEMETRY_SIDECAR_DENY",
-        value_parser = repeated(glob),
+        value_parser = repeated(PatternLimits::glob),
         long_help = "Events that a subscription starts without: a glob over the name; repeatable. Exporters \
             do not get these either"
     )]
@@ -426,17 +425,6 @@ pub struct DecodeArgs {
     pub(crate) framing: Framing,
 }
 
-/// The options of `tail`.
-#[derive(Debug, Args)]
-pub struct TailArgs {
-    /// Sidecar to subscribe to: HOST:PORT, unix:PATH or unix:@NAME
-    #[arg(value_name = "ADDRESS", value_parser = named(str::parse::<Address>))]
-    pub address: Given<Address>,
-
-    #[command(flatten)]
-    pub(crate) client: ClientArgs,
-}
-
 /// A process id is no port: it may be larger than any, or another program's port.
 fn is_listen_template(word: &str) -> Result<(), &'static str> {
     if !word.starts_with("unix:") && has_process_id(word) {
@@ -450,15 +438,5 @@ fn key_value(word: &str) -> Result<(String, String), String> {
         Some(("", _)) => Err("the key is empty".into()),
         Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
         None => Err("expected KEY=VALUE".into()),
-    }
-}
-
-fn glob(word: &str) -> Result<String, String> {
-    match word.len() {
-        0 => Err("an empty glob matches no event".into()),
-        length if length > PatternLimits::DEFAULT.bytes => {
-            Err(format!("expected a glob of at most {} bytes", PatternLimits::DEFAULT.bytes))
-        }
-        _ => Ok(word.to_owned()),
     }
 }

@@ -17,8 +17,8 @@ pub mod reference;
 
 pub use error::UsageError;
 
-use crate::{system::option::Given, upstream::args::UpstreamArgs};
-use args::{DecodeArgs, ReplayArgs, ServeArgs, TailArgs};
+use crate::{fleet::tail::args::TailArgs, system::option::Given, upstream::args::UpstreamArgs};
+use args::{DecodeArgs, ReplayArgs, ServeArgs};
 use clap::{
     Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     builder::styling::{AnsiColor, Styles},
@@ -80,7 +80,7 @@ const STYLES: Styles = Styles::styled()
     override_usage = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...\n       \
         telemetry-sidecar replay [OPTIONS] FILE...\n       \
         telemetry-sidecar decode [OPTIONS] [FILE]...\n       \
-        telemetry-sidecar tail [OPTIONS] ADDRESS",
+        telemetry-sidecar tail [OPTIONS] [ADDRESS]...",
     after_help = "Examples:\n  \
         telemetry-sidecar -- python worker.py\n  \
         telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py\n  \
@@ -144,7 +144,10 @@ pub(crate) enum Sub {
     /// Print the events of recorded stderr as JSON lines
     Decode(DecodeArgs),
 
-    /// Subscribe to a running sidecar and print its events as JSON lines
+    /// Print the events of running sidecars
+    ///
+    /// On a terminal each event is a line for people, otherwise a JSON line. `tail` ends when all sidecars
+    /// have ended. Exit status: 125 if one of them cannot be followed to its end.
     Tail(Box<TailArgs>),
 
     /// Print completions for a shell

@@ -54,11 +54,11 @@ fn protected(address: &ResolvedAddress, files: &AccessFiles) -> Result<(), Strin
     ))
 }
 
-/// How `tail` connects to this address.
-pub(super) fn client(args: ClientArgs, address: &Address) -> Result<ClientAccess, UsageError> {
+/// How to connect to these addresses; none are those that will be found.
+pub(super) fn client(args: ClientArgs, addresses: &[Address]) -> Result<ClientAccess, UsageError> {
     let identity = pair(args.tls_cert, args.tls_key)?;
     let tls = match (args.tls_ca, identity) {
-        (Some(ca), _) if matches!(address, Address::Unix(_)) => {
+        (Some(ca), _) if is_unix(addresses) => {
             return Err(ca.origin.error("a unix socket has no TLS").into());
         }
         (Some(ca), identity) => Some(ClientTls { ca: public(ca), identity }),
@@ -66,6 +66,11 @@ pub(super) fn client(args: ClientArgs, address: &Address) -> Result<ClientAccess
         (None, Some((certificate, _))) => return Err(format!("{certificate}: give --tls-ca as well").into()),
     };
     Ok(ClientAccess { tls, tokens: args.auth_token_file.map(token_file) })
+}
+
+/// Whether all of them are unix sockets, so that TLS would have no effect.
+fn is_unix(addresses: &[Address]) -> bool {
+    !addresses.is_empty() && addresses.iter().all(|address| matches!(address, Address::Unix(_)))
 }
 
 /// A certificate and its key: both or none.

@@ -10,7 +10,8 @@ use crate::{
         args::{PlaybackArgs, ReplayArgs, ServeArgs, ServingArgs, SourceArgs, SubscriptionArgs},
     },
     control::{Control, Controls, PatternLimits, Refused},
-    fleet::client::ClientAccess,
+    event::proto::bridge::TelemetryEventFilter,
+    fleet::tail::{self, Wanted, args::TailArgs},
     grpc::{auth::AccessFiles, limits::ClientLimits},
     hub::Limits,
     net::{
@@ -36,8 +37,8 @@ pub enum Task {
     Replay(Box<Replay>),
     /// Print the events of recordings; none is standard input.
     Decode(Framing, Vec<PathBuf>),
-    /// Print the events of a running sidecar.
-    Tail(Address, Box<ClientAccess>),
+    /// Print the events of running sidecars.
+    Tail(Box<tail::Settings>),
     /// Print completions.
     Completions(Shell),
 }
@@ -132,10 +133,7 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
         }
         Some(Sub::Replay(args)) => replay(*args),
         Some(Sub::Decode(args)) => Ok(Task::Decode(args.framing, args.files)),
-        Some(Sub::Tail(args)) => {
-            let access = access::client(args.client, &args.address.value)?;
-            Ok(Task::Tail(args.address.value, Box::new(access)))
-        }
+        Some(Sub::Tail(args)) => Ok(Task::Tail(Box::new(tail(*args)?))),
         Some(Sub::Completions { shell }) => Ok(Task::Completions(shell)),
     }
 }
@@ -165,6 +163,21 @@ fn replay(args: ReplayArgs) -> Result<Task, UsageError> {
         no_stderr,
         files,
     })))
+}
+
+fn tail(args: TailArgs) -> Result<tail::Settings, UsageError> {
+    let TailArgs { addresses, selection, client } = args;
+    let addresses: Vec<_> = addresses.into_iter().map(|given| given.value).collect();
+    let access = access::client(client, &addresses)?;
+    let (filter, _) = filter(selection.allow, selection.deny)?;
+    let is_empty = filter.allow.is_empty() && filter.deny.is_empty();
+    Ok(tail::Settings {
+        addresses,
+        json: selection.json,
+        wanted: Wanted { filter: (!is_empty).then_some(filter), newest: selection.newest },
+        wait: selection.wait,
+        access,
+    })
 }
 
 fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
@@ -232,7 +245,24 @@ fn serve_pool(serve: &mut Serve, snakepit: &Given<Snakepit>) -> Result<(), Usage
     Ok(())
 }
 
+/// What subscriptions start with.
 fn controls(args: SubscriptionArgs) -> Result<Controls, UsageError> {
+    let (_, mut controls) = filter(args.allow, args.deny)?;
+    let start = [
+        Control::Toggle(!args.disabled),
+        Control::Sampling { rate: args.sampling_rate, patterns: Vec::new() },
+    ];
+    for control in start {
+        controls = controls.changed(control).map_err(|_| "--sampling-rate: not a number".to_owned())?;
+    }
+    Ok(controls)
+}
+
+/// The filter of a subscription, as a message and as controls.
+fn filter(
+    allow: Vec<Several<String>>,
+    deny: Vec<Several<String>>,
+) -> Result<(TelemetryEventFilter, Controls), UsageError> {
     let mut names: Vec<String> = Vec::new();
     let mut globs = |all| {
         let globs = Several::flatten(all).map(|Given { value, origin }| {
@@ -243,24 +273,17 @@ fn controls(args: SubscriptionArgs) -> Result<Controls, UsageError> {
         });
         globs.collect::<Vec<String>>()
     };
-    let (allow, deny) = (globs(args.allow), globs(args.deny));
+    let (allow, deny) = (globs(allow), globs(deny));
     let count = allow.len() + deny.len();
-    let mut controls = Controls::default();
-    let start = [
-        Control::Toggle(!args.disabled),
-        Control::Sampling { rate: args.sampling_rate, patterns: Vec::new() },
-        Control::Filter { allow, deny },
-    ];
-    for control in start {
-        controls = controls.changed(control).map_err(|refused| {
-            let PatternLimits { count: most, wildcards, .. } = PatternLimits::DEFAULT;
-            let cause = match refused {
-                Refused::TooManyPatterns => format!("{count} globs together, at most {most} are allowed"),
-                Refused::TooManyWildcards => format!("at most {wildcards} wildcards together are allowed"),
-                _ => "longer than a filter may be".to_owned(),
-            };
-            format!("{}: {cause}", names.join(", "))
-        })?;
-    }
-    Ok(controls)
+    let control = Control::Filter { allow: allow.clone(), deny: deny.clone() };
+    let controls = Controls::default().changed(control).map_err(|refused| {
+        let PatternLimits { count: most, wildcards, .. } = PatternLimits::DEFAULT;
+        let cause = match refused {
+            Refused::TooManyPatterns => format!("{count} globs together, at most {most} are allowed"),
+            Refused::TooManyWildcards => format!("at most {wildcards} wildcards together are allowed"),
+            _ => "longer than a filter may be".to_owned(),
+        };
+        format!("{}: {cause}", names.join(", "))
+    })?;
+    Ok((TelemetryEventFilter { allow, deny }, controls))
 }

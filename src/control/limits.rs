@@ -28,6 +28,21 @@ impl PatternLimits {
     /// KiB of patterns.
     pub const DEFAULT: Self = Self { count: 1024, bytes: 256, wildcards: 2048 };
 
+    /// The parser of an option whose value is a glob.
+    ///
+    /// # Errors
+    ///
+    /// If it is empty or too long.
+    pub fn glob(word: &str) -> Result<String, String> {
+        match word.len() {
+            0 => Err("an empty glob matches no event".into()),
+            length if length > Self::DEFAULT.bytes => {
+                Err(format!("expected a glob of at most {} bytes", Self::DEFAULT.bytes))
+            }
+            _ => Ok(word.to_owned()),
+        }
+    }
+
     /// The size of the longest control message within these limits, in bytes. Each pattern has a tag and a
     /// length of at most five bytes; the rest is for other fields, those of later versions included.
     pub const fn control_bytes(&self) -> usize {

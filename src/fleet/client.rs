@@ -85,6 +85,13 @@ pub enum ClientError {
     Stopped { pid: u32 },
 }
 
+impl ClientError {
+    /// Whether there is no server yet, so that trying again may help: neither TLS nor a call has failed.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Connect { cause, .. } if tls_error(cause).is_none() && !is_tls_alert(cause))
+    }
+}
+
 /// Connects to sidecars. The files are read once.
 pub struct Connector {
     tls: Option<Arc<ClientConfig>>,

@@ -4,6 +4,7 @@
 //! is waited for; nothing is dropped.
 
 use nix::{
+    errno::Errno,
     fcntl::{OFlag, open},
     libc::{self, winsize},
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -102,6 +103,25 @@ pub(crate) fn wait(fd: impl AsFd, ready_for: PollFlags, timeout: PollTimeout) ->
     poll(&mut [PollFd::new(fd.as_fd(), ready_for)], timeout) != Ok(0)
 }
 
+/// Waits until nobody reads what is written to a pipe or a socket any more, or a terminal hangs up. It never
+/// returns for a file.
+pub(crate) fn wait_for_hangup(fd: impl AsFd) {
+    let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+    loop {
+        // These are reported unasked.
+        let mut polled = [PollFd::new(fd.as_fd(), PollFlags::empty())];
+        let result = poll(&mut polled, PollTimeout::NONE);
+        let [polled] = polled;
+        if polled.revents().is_some_and(|events| events.intersects(gone)) {
+            return;
+        }
+        // No other error goes away.
+        if result.is_err_and(|error| error != Errno::EINTR) {
+            std::thread::park();
+        }
+    }
+}
+
 /// A terminal's size.
 ///
 /// # Errors
@@ -134,6 +154,14 @@ mod tests {
         write_all(&writer, &bytes).unwrap();
         drop(writer);
         assert!(reading.join().unwrap().unwrap() == bytes);
+    }
+
+    #[test]
+    fn a_reader_that_goes_away_is_noticed_without_a_write() {
+        let (reader, writer) = io::pipe().unwrap();
+        let waiting = thread::spawn(move || wait_for_hangup(writer));
+        drop(reader);
+        waiting.join().unwrap();
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod snakepit;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod tail;
 mod templates;
 mod transparency;
 mod unix_socket;

@@ -1,0 +1,281 @@
+//! `tail`: prints the events of running sidecars.
+//!
+//! All subscriptions run on one thread. While standard output is not read they are not read either, so that
+//! the sidecars' own queues decide which events are dropped, and this process's memory is bounded.
+
+pub mod args;
+mod label;
+mod output;
+mod printer;
+mod stream;
+
+pub use stream::Wanted;
+
+use super::{
+    client::{ClientAccess, ClientError, Connection, Connector},
+    discover::{self, Sidecar},
+};
+use crate::{
+    net::address::Address,
+    system::{log::error_line, thread, value::Period},
+    worker::{Exit, exit::FAILED},
+};
+use label::label;
+use output::Output;
+use printer::{Printer, Source};
+use std::{collections::HashSet, io, path::Path, sync::Arc, time::Duration};
+use thiserror::Error;
+use tokio::{
+    select,
+    task::{JoinError, JoinSet, spawn_blocking},
+    time::{Instant, sleep, timeout_at},
+};
+
+/// How often sidecars are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often that is done, and connecting is tried, while there is none.
+const RETRY_EVERY: Duration = Duration::from_millis(100);
+
+/// What to print.
+#[derive(Debug)]
+pub struct Settings {
+    /// The sidecars; none is all of this host.
+    pub addresses: Vec<Address>,
+    /// Whether to print JSON lines on a terminal, too.
+    pub json: bool,
+    /// What is subscribed to.
+    pub wanted: Wanted,
+    /// How long to wait for a sidecar that is not there yet.
+    pub wait: Option<Period>,
+    /// How to connect.
+    pub access: ClientAccess,
+}
+
+/// Why there are no more events.
+#[derive(Debug, Error)]
+pub enum TailError {
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("standard output: {0}")]
+    Output(io::Error),
+    #[error("/proc: {0}")]
+    Find(io::Error),
+    #[error("{0} (waited {1})")]
+    Absent(ClientError, Period),
+    #[error("no sidecar {0}")]
+    NoneFound(String),
+}
+
+/// Prints events until all streams have ended or nobody reads standard output. The exit code is 125 if one of
+/// several has failed, which is reported when it happens.
+///
+/// # Errors
+///
+/// If the only connection or stream fails, or standard output does.
+pub fn run(settings: Settings) -> Result<Exit, TailError> {
+    let output = Output::start().map_err(TailError::Output)?;
+    let runtime = thread::runtime().enable_all().build().map_err(TailError::Start)?;
+    let ended = runtime.block_on(tail(settings, output));
+    // A name may still be looked up.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn tail(settings: Settings, output: Output) -> Result<Exit, TailError> {
+    let printer = Printer::new(output.clone(), settings.json);
+    let connector = Connector::new(&settings.access).map_err(ClientError::from)?;
+    let wait = settings.wait.map(|wait| (Instant::now() + wait.0, wait));
+    let tail = Arc::new(Tail { printer, connector, wanted: settings.wanted, wait });
+    let following = async {
+        let ended = match <[Address; 1]>::try_from(settings.addresses) {
+            Ok([only]) => tail.follow_one(&only).await,
+            Err(all) if all.is_empty() => tail.follow_all().await,
+            Err(several) => Ok(tail.follow_several(several).await),
+        };
+        output.written().await;
+        ended
+    };
+    select! {
+        biased;
+        error = output.failed() => match error.kind() {
+            // The reader has what it wants.
+            io::ErrorKind::BrokenPipe => Ok(Exit::Code(0)),
+            _ => Err(TailError::Output(error)),
+        },
+        ended = following => ended,
+    }
+}
+
+struct Tail {
+    printer: Printer,
+    connector: Connector,
+    wanted: Wanted,
+    /// Until when sidecars that are not there yet are waited for, and how long that is.
+    wait: Option<(Instant, Period)>,
+}
+
+impl Tail {
+    async fn follow_one(&self, address: &Address) -> Result<Exit, TailError> {
+        let source = self.printer.add(address.to_string());
+        let connection = self.connect(address).await?;
+        stream::follow(&connection, &self.wanted, &source, &self.printer).await?;
+        Ok(Exit::Code(0))
+    }
+
+    async fn follow_several(self: &Arc<Self>, addresses: Vec<Address>) -> Exit {
+        let mut streams = JoinSet::new();
+        for address in addresses {
+            let source = self.printer.add(address.to_string());
+            let tail = Arc::clone(self);
+            streams.spawn(async move {
+                let followed = async {
+                    let connection = tail.connect(&address).await?;
+                    Ok(stream::follow(&connection, &tail.wanted, &source, &tail.printer).await?)
+                };
+                let followed = followed.await;
+                tail.report_end(&source, followed).await
+            });
+        }
+        let mut code = 0;
+        while let Some(ended) = streams.join_next().await {
+            code = code.max(exit_code(ended));
+        }
+        Exit::Code(code)
+    }
+
+    /// Follows all sidecars of this host, and those that start while there is one.
+    async fn follow_all(self: &Arc<Self>) -> Result<Exit, TailError> {
+        let mut streams = JoinSet::new();
+        let mut known = HashSet::new();
+        let (mut code, mut any) = (0, false);
+        loop {
+            // It reads many files.
+            let found = spawn_blocking(discover::sidecars).await.map_err(io::Error::from);
+            let found = found.flatten().map_err(TailError::Find)?;
+            let left_out = found.left_out();
+            let new: Vec<_> = found.sidecars.iter().filter(|sidecar| !known.contains(&sidecar.pid)).collect();
+            for sidecar in new.into_iter().cloned() {
+                streams.spawn(Arc::clone(self).follow_found(sidecar));
+            }
+            // A process id may be given to another process.
+            known = found.sidecars.iter().map(|sidecar| sidecar.pid).collect();
+            if !any && !streams.is_empty() {
+                any = true;
+                left_out.iter().for_each(error_line);
+            }
+            if streams.is_empty() {
+                if any {
+                    return Ok(Exit::Code(code));
+                }
+                if self.wait.is_none_or(|(deadline, _)| Instant::now() >= deadline) {
+                    return Err(TailError::NoneFound(self.none_found(left_out)));
+                }
+                sleep(RETRY_EVERY).await;
+                continue;
+            }
+            let next_look = Instant::now() + LOOK_EVERY;
+            // When the last one has ended, one that replaces it may be there.
+            while let Ok(Some(ended)) = timeout_at(next_look, streams.join_next()).await {
+                code = code.max(exit_code(ended));
+            }
+        }
+    }
+
+    async fn follow_found(self: Arc<Self>, sidecar: Sidecar) -> i32 {
+        let source = self.printer.add(label(&sidecar));
+        let followed = async {
+            let (connection, _) = self.connector.found(&sidecar).await?;
+            stream::follow(&connection, &self.wanted, &source, &self.printer).await
+        };
+        let mut followed = followed.await;
+        if matches!(followed, Err(ClientError::Connect { .. })) && !is_running(sidecar.pid) {
+            // It has ended since it was found.
+            followed = Ok(());
+        }
+        self.report_end(&source, followed.map_err(TailError::from)).await
+    }
+
+    /// Connects. What is not there yet is waited for.
+    async fn connect(&self, address: &Address) -> Result<Connection, TailError> {
+        let Some((deadline, wait)) = self.wait else { return Ok(self.connector.given(address).await?) };
+        loop {
+            let no_answer = ClientError::NoAnswer { address: address.clone() };
+            match timeout_at(deadline, self.connector.given(address)).await.unwrap_or(Err(no_answer)) {
+                Err(error) if Instant::now() + RETRY_EVERY > deadline => {
+                    return Err(TailError::Absent(error, wait));
+                }
+                Err(error) if error.is_absent() => sleep(RETRY_EVERY).await,
+                connected => return Ok(connected?),
+            }
+        }
+    }
+
+    fn none_found(&self, left_out: Option<String>) -> String {
+        let none = match self.wait {
+            Some((_, wait)) => format!("has started within {wait}"),
+            None => "is running, --wait DURATION waits for one".into(),
+        };
+        // There is none that they are more than.
+        let left_out = left_out.map(|left_out| format!(" ({})", left_out.replace(" more ", " ")));
+        none + &left_out.unwrap_or_default()
+    }
+
+    /// Reports how a stream has ended, if there are several, and returns the exit code.
+    async fn report_end(&self, source: &Source, ended: Result<(), TailError>) -> i32 {
+        match ended {
+            Ok(()) if self.printer.has_several() => {
+                self.printer.report(source, "the stream has ended").await;
+                0
+            }
+            Ok(()) => 0,
+            Err(error) => {
+                self.printer.report_error(source, &error).await;
+                FAILED
+            }
+        }
+    }
+}
+
+fn exit_code(ended: Result<i32, JoinError>) -> i32 {
+    ended.unwrap_or(FAILED)
+}
+
+fn is_running(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}/stat")).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::client::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
+        *,
+    };
+    use tokio::{io::AsyncReadExt as _, net::UnixListener, time::Instant};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_answers_no_ping_ends_it_with_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let peer = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await
+        });
+        let start = Instant::now();
+        let settings = Settings {
+            addresses: vec![Address::Unix(path)],
+            json: false,
+            wanted: Wanted::default(),
+            wait: None,
+            access: ClientAccess { tls: None, tokens: None },
+        };
+        let ended = tail(settings, Output::start().unwrap()).await;
+        let text = ended.unwrap_err().to_string();
+        assert!(text.contains("the connection failed: ") && text.contains("timed out"), "{text}");
+        assert_eq!(start.elapsed().as_secs(), (KEEPALIVE_INTERVAL + KEEPALIVE_TIMEOUT).as_secs());
+        peer.abort();
+    }
+}
