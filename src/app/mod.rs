@@ -10,6 +10,7 @@ mod ready_file;
 mod replay;
 mod session;
 mod start;
+mod summary;
 mod worker_stderr;
 mod wrap;
 
@@ -59,11 +60,16 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
     }
     // First, because it may be an inherited descriptor: later the sidecar has others of its own.
     let ready_file = cli.ready_file().map(ReadyFile::prepare).transpose()?;
+    let summary_file = cli.summary_file().as_ref().map(summary::prepare).transpose()?;
     let pool_path = pool_path.filter(|_| cli.command_of_pool().is_some());
     let pool_file = pool_path.as_ref().map(PoolReadyFile::prepare).transpose()?;
     match config::resolve(cli).map_err(|error| error.to_string())? {
-        Task::Wrap(task) => wrap::run(*task, ready_file, pool_file, environment_names),
-        Task::Replay(task) => replay::run(*task, ready_file),
+        Task::Wrap(task) => wrap::run(
+            *task,
+            Files { ready: ready_file, pool: pool_file, summary: summary_file },
+            environment_names,
+        ),
+        Task::Replay(task) => replay::run(*task, ready_file, summary_file),
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(settings) => tail::run(*settings).map_err(|error| error.to_string()),
         Task::Completions(shell) => {
@@ -71,6 +77,13 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
             Ok(Exit::Code(0))
         }
     }
+}
+
+/// The files that a wrapped run writes itself.
+struct Files {
+    ready: Option<ReadyFile>,
+    pool: Option<PoolReadyFile>,
+    summary: Option<ReadyFile>,
 }
 
 /// Continues as a command that no pool waits for, such as an interpreter that is asked for its version.

@@ -21,6 +21,8 @@ const COUNTING: Duration = Duration::from_millis(500);
 pub(super) struct Outputs {
     pub(super) hub: Arc<Hub>,
     pub(super) exporters: Vec<Running>,
+    /// The summary's thread, if there is one.
+    pub(super) summary: Option<Running>,
     pub(super) server: Running,
     pub(super) drain: Drain,
     pub(super) linger: Duration,
@@ -42,7 +44,7 @@ impl Outputs {
     /// Lingers, then waits for all outputs up to one deadline, whether they drain, hang or have ended
     /// already.
     pub(super) async fn drain(self) -> Drained {
-        let Self { hub, exporters, server, drain, linger, shutdown, drain_end } = self;
+        let Self { hub, exporters, summary, server, drain, linger, shutdown, drain_end } = self;
         // A timeout of zero would still take a tick of the clock.
         if !linger.is_zero() {
             tokio::select! {
@@ -71,6 +73,13 @@ impl Outputs {
         let (mut counting, mut is_over) = (pin!(counting), false);
         for exporter in exporters {
             is_over = drained.wait_for(exporter, is_over, counting.as_mut()).await;
+        }
+        if let Some(summary) = summary {
+            // What it has not read is said in the summary, and is no loss.
+            let (losses, cut) = (drained.losses.len(), drained.cut);
+            drained.wait_for(summary, is_over, counting.as_mut()).await;
+            drained.losses.truncate(losses);
+            drained.cut = cut;
         }
         shutdown.cancel();
         drained.wait_for(server, false, pin!(until(deadline, &drain_end))).await;

@@ -1,6 +1,6 @@
 //! The ready file of a Snakepit pool: a pool polls it for the port of the worker that it has started.
 
-use super::ready_file::ReadyFile;
+use super::ready_file::{MAX_BYTES, Old, ReadyFile};
 use crate::{
     system::{
         option::{Given, Origin},
@@ -46,7 +46,8 @@ impl PoolReadyFile {
     ///
     /// If something other than a port is there, or the directory is missing.
     pub(super) fn prepare(path: &Given<PathBuf>) -> Result<Self, String> {
-        ReadyFile::prepare_with(path, is_port).map(Self)
+        let old = Old { what: "a ready file", max_bytes: MAX_BYTES, is_one: is_port };
+        ReadyFile::prepare_with(path, old).map(Self)
     }
 
     /// The file that the worker gets in its place.

@@ -28,7 +28,7 @@ use std::{
 };
 
 /// No ready file is longer: it has a line for each address.
-const MAX_BYTES: u64 = 64 * 1024;
+pub(super) const MAX_BYTES: u64 = 64 * 1024;
 
 /// What new files are allowed by default; the umask takes away from it.
 const MODE: u32 = 0o666;
@@ -38,11 +38,19 @@ const MODE: u32 = 0o666;
 pub struct ReadyFile {
     file: Given<PathBuf>,
     target: Target,
-    is_old: IsOld,
+    old: Old,
 }
 
-/// Whether this content of a file is that of an old ready file, which may be replaced.
-type IsOld = fn(&[u8]) -> bool;
+/// Which file may be replaced: one that an earlier sidecar has left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Old {
+    /// What it is, in error messages.
+    pub(super) what: &'static str,
+    /// No such file is longer, in bytes.
+    pub(super) max_bytes: u64,
+    /// Whether the content is that of such a file.
+    pub(super) is_one: fn(&[u8]) -> bool,
+}
 
 #[derive(Debug)]
 enum Target {
@@ -60,17 +68,31 @@ impl ReadyFile {
     ///
     /// If something else is at the path, or it cannot be opened.
     pub fn prepare(file: &Given<PathBuf>) -> Result<Self, String> {
-        Self::prepare_with(file, is_ready_file)
+        Self::prepare_with(file, Old { what: "a ready file", max_bytes: MAX_BYTES, is_one: is_ready_file })
     }
 
-    /// The same for a ready file with other content.
+    /// The same for a file with other content.
     ///
     /// # Errors
     ///
     /// If something else is at the path, or it cannot be opened.
-    pub(super) fn prepare_with(file: &Given<PathBuf>, is_old: IsOld) -> Result<Self, String> {
-        let target = target(&file.value, is_old).map_err(|error| file.origin.error(error))?;
-        Ok(Self { file: file.clone(), target, is_old })
+    pub(super) fn prepare_with(file: &Given<PathBuf>, old: Old) -> Result<Self, String> {
+        let target = target(&file.value, old).map_err(|error| file.origin.error(error))?;
+        Ok(Self { file: file.clone(), target, old })
+    }
+
+    /// The same for a file that is written when it is too late for an error.
+    ///
+    /// # Errors
+    ///
+    /// Also if no file can be made in the directory.
+    pub(super) fn prepare_for_later(file: &Given<PathBuf>, old: Old) -> Result<Self, String> {
+        let prepared = Self::prepare_with(file, old)?;
+        if let Target::New(path) = &prepared.target {
+            // Removed at once.
+            tempfile::tempfile_in(directory(path)).map_err(|error| file.origin.error(error))?;
+        }
+        Ok(prepared)
     }
 
     /// The path that was named.
@@ -103,13 +125,13 @@ impl ReadyFile {
     pub(super) fn write_text(self, text: &str) -> Result<(), String> {
         let written = match self.target {
             Target::Open(file) => write_all(file, text.as_bytes()).map_err(|partial| partial.error),
-            Target::New(path) => write_new(&path, text.as_bytes(), self.is_old),
+            Target::New(path) => write_new(&path, text.as_bytes(), self.old),
         };
         written.map_err(|error| self.file.origin.error(error))
     }
 }
 
-fn target(path: &Path, is_old: IsOld) -> io::Result<Target> {
+fn target(path: &Path, old: Old) -> io::Result<Target> {
     if let Some(opened) = inherited(path) {
         return opened.map(Target::Open);
     }
@@ -125,10 +147,11 @@ fn target(path: &Path, is_old: IsOld) -> io::Result<Target> {
         found => found?.file_type(),
     };
     if found.is_file() {
-        if !is_replaceable(path, is_old)? {
-            return Err(io::Error::other(
-                "the file there is not a ready file; remove it or name another path",
-            ));
+        if !is_replaceable(path, old)? {
+            let what = old.what;
+            return Err(io::Error::other(format!(
+                "the file there is not {what}; remove it or name another path"
+            )));
         }
         // What a link leads to is replaced, not the link.
         let path = fs::canonicalize(path)?;
@@ -163,14 +186,14 @@ fn connect(path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether the regular file is empty or a ready file.
-fn is_replaceable(path: &Path, is_old: IsOld) -> io::Result<bool> {
+/// Whether the regular file is empty or an old one.
+fn is_replaceable(path: &Path, old: Old) -> io::Result<bool> {
     // If it has become a FIFO in the meantime, opening it must not wait.
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
     let mut content = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut content)?;
-    let is_short = content.len() as u64 <= MAX_BYTES;
-    Ok(content.is_empty() || is_short && is_old(&content))
+    file.take(old.max_bytes + 1).read_to_end(&mut content)?;
+    let is_short = content.len() as u64 <= old.max_bytes;
+    Ok(content.is_empty() || is_short && (old.is_one)(&content))
 }
 
 /// Whether all lines are complete and like those of [`ReadyFile::write`].
@@ -190,7 +213,7 @@ fn is_ready_file(content: &[u8]) -> bool {
 
 /// Makes the file. Other users may be able to write to the directory, as to /tmp: the temporary name cannot
 /// be predicted, and a file that has it already is never written to.
-fn write_new(path: &Path, content: &[u8], is_old: IsOld) -> io::Result<()> {
+fn write_new(path: &Path, content: &[u8], old: Old) -> io::Result<()> {
     let mut temporary =
         tempfile::Builder::new().permissions(Permissions::from_mode(MODE)).tempfile_in(directory(path))?;
     temporary.write_all(content)?;
@@ -200,7 +223,7 @@ fn write_new(path: &Path, content: &[u8], is_old: IsOld) -> io::Result<()> {
     }
     // Made since the start: by another sidecar, or it is the file of another option as well.
     let is_ready_file = fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0)
-        && is_replaceable(path, is_old)?;
+        && is_replaceable(path, old)?;
     if !is_ready_file {
         return Err(io::Error::other("another file was made there since the start"));
     }

@@ -4,6 +4,7 @@ use super::{
     own_files::OwnFiles,
     ready_file::ReadyFile,
     session::{Finished, Session},
+    summary::{Plan, Printed},
 };
 use crate::{
     config::{Replay, Serve},
@@ -38,7 +39,12 @@ use std::{
 
 /// Serves the recordings, one after the other, and ends when all is delivered. If something could not be
 /// delivered it reports that and fails.
-pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, String> {
+pub fn run(
+    mut config: Replay,
+    ready_file: Option<ReadyFile>,
+    summary_file: Option<ReadyFile>,
+) -> Result<Exit, String> {
+    let plan = Plan::new(&config.serve.summary, summary_file, config.serve.serving.quiet);
     let own_files = OwnFiles::default();
     end_on_signals(&own_files)?;
     let (wanted, status) = (config.wait_for_subscribers, Arc::new(OnceLock::new()));
@@ -49,7 +55,8 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
     refuse_to_append(&recordings, &config.serve)?;
     // Log lines are printed between reads and while it waits.
     let log = log::start(config.serve.serving.log(), || {});
-    let session = Session::start(&mut config.serve, ready_file, Mode::Replay, None, &own_files, &log);
+    let (serve, is_summarized) = (&mut config.serve, plan.is_needed());
+    let session = Session::start(serve, ready_file, is_summarized, Mode::Replay, None, &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let status = status.get_or_init(|| session.status().clone());
     let is_quiet = config.serve.serving.quiet;
@@ -78,13 +85,19 @@ pub fn run(mut config: Replay, ready_file: Option<ReadyFile>) -> Result<Exit, St
     if has_events {
         session.hub.wait_until_delivered(wanted > 0, &mut || pipeline.print_log());
     }
-    let Finished { losses, account } = session.finish(|| pipeline.print_log());
-    let is_complete = losses.is_empty();
+    let end = session.finish(|| pipeline.print_log());
+    let is_complete = end.losses.is_empty();
+    let Printed { text, error } = plan.carry_out(None, &end);
+    let Finished { losses, account, .. } = end;
     let mut lines = losses;
+    lines.splice(..0, error);
     if !has_events && !is_quiet {
         lines.push(no_events(&config.files, pipeline.stats()));
-    } else if is_watched {
+    } else if is_watched && text.is_none() {
         lines.push(text::served(&status.report()));
+    }
+    if let Some(text) = &text {
+        pipeline.print_text(text);
     }
     let account = if config.serve.serving.log().level > Level::Off { account } else { Vec::new() };
     // The newline that it may need makes the lines below start at the beginning of a line, too.

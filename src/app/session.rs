@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     config::Serve,
+    exporter::{digest::Digest, summary::Summary},
     grpc::{auth::Access, server::Server},
     hub::Hub,
     input::{decode::Decoder, dialect, splitter::Splitter},
@@ -23,7 +24,7 @@ use crate::{
         passthrough::Passthrough,
         record::Recorder,
     },
-    status::{Status, account},
+    status::{Report, Status, account},
     system::{log, option::Several, thread},
     upstream::{Connection, Upstream, telemetry},
     worker::startup::was_closed,
@@ -32,6 +33,7 @@ use std::{
     io::{self, Stderr},
     pin::pin,
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     runtime::Runtime,
@@ -47,6 +49,10 @@ pub struct Session {
     /// The sources of the report at the end.
     status: Status,
     outputs: Outputs,
+    summary: Option<Summary>,
+    /// The files and addresses of outputs, by their names.
+    destinations: Vec<(&'static str, String)>,
+    started: Instant,
     /// The worker's own stream, if it may have one.
     telemetry: Option<telemetry::Running>,
     /// Runs the drain. Created at the start, because clients may use up all descriptors later.
@@ -61,6 +67,14 @@ pub struct Finished {
     pub losses: Vec<String>,
     /// All counters, a line for each topic, to print.
     pub account: Vec<String>,
+    /// All counters.
+    pub report: Report,
+    /// The operations and measurements, if they are to be summarized.
+    pub digest: Option<Digest>,
+    /// The files and addresses of outputs, by their names.
+    pub destinations: Vec<(&'static str, String)>,
+    /// How long the worker has run, or the replay took.
+    pub time: Duration,
 }
 
 impl Session {
@@ -68,6 +82,7 @@ impl Session {
     pub fn start(
         config: &mut Serve,
         ready_file: Option<ReadyFile>,
+        is_summarized: bool,
         mode: Mode,
         upstream: Option<Arc<Upstream>>,
         own_files: &OwnFiles,
@@ -89,6 +104,10 @@ impl Session {
         };
         let mut context = Context::new(Arc::clone(&hub), mode, drain, config.serving.linger.0);
         context.recording = recorder.as_ref().map(|recorder| Arc::clone(recorder.counters()));
+        let mut destinations: Vec<_> =
+            config.exporters.iter().filter_map(|output| output.destination()).collect();
+        destinations
+            .extend(config.source.record.as_ref().map(|file| ("record", file.value.display().to_string())));
         let mut exporters = Vec::new();
         for exporter in std::mem::take(&mut config.exporters) {
             let mut running = exporter.start(&context)?;
@@ -96,6 +115,9 @@ impl Session {
             context.served.extend(running.address.map(|address| (running.name, address)));
             exporters.push(running);
         }
+        destinations.extend(context.served.iter().map(|(name, address)| (*name, address.to_string())));
+        let summary = is_summarized.then(|| Summary::start(&context)).transpose()?;
+        let (summary, summarizing) = summary.unzip();
         if config.disabled && !exporters.is_empty() {
             tracing::info!("--disabled: exporters stay disabled, too, and export nothing");
         }
@@ -115,6 +137,7 @@ impl Session {
         let outputs = Outputs {
             hub: Arc::clone(&hub),
             exporters,
+            summary: summarizing,
             server,
             drain,
             linger: config.serving.linger.0,
@@ -136,6 +159,9 @@ impl Session {
             recorder,
             status,
             outputs,
+            summary,
+            destinations,
+            started: Instant::now(),
             telemetry,
             runtime,
             drain_end,
@@ -202,10 +228,17 @@ impl Session {
         }
         let report = self.status.report();
         let recording = self.recorder.as_ref().and_then(|recorder| recorder.loss());
-        let losses = losses::lines(&report, recording, drained);
+        let time = match &self.status.worker {
+            Some(worker) => worker.run_time(),
+            None => self.started.elapsed(),
+        };
         Finished {
-            losses,
-            account: account::topics(&report.into()).iter().map(ToString::to_string).collect(),
+            losses: losses::lines(&report, recording, drained),
+            account: account::topics(&report.clone().into()).iter().map(ToString::to_string).collect(),
+            digest: self.summary.map(|summary| summary.digest()),
+            destinations: self.destinations,
+            report,
+            time,
         }
     }
 }

@@ -6,11 +6,12 @@
 //! status is the worker's, whatever happens in the others.
 
 use super::{
+    Files,
     ending::{Ending, Stages},
     own_files::OwnFiles,
     pool::{self, PoolReadyFile},
-    ready_file::ReadyFile,
     session::{Finished, Session},
+    summary::{Plan, Printed},
     worker_stderr::{WorkerStderr, unprepared},
 };
 use crate::{
@@ -51,12 +52,9 @@ use std::{
 const EXIT_MARGIN: Duration = Duration::from_secs(1);
 
 /// Runs a worker to its end.
-pub fn run(
-    mut config: Wrap,
-    ready_file: Option<ReadyFile>,
-    pool_file: Option<PoolReadyFile>,
-    environment_names: &[String],
-) -> Result<Exit, String> {
+pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Result<Exit, String> {
+    let Files { ready: ready_file, pool: pool_file, summary: summary_file } = files;
+    let plan = Plan::new(&config.serve.summary, summary_file, config.serve.serving.quiet);
     let parent = config.serve.source.stop_with_parent.map(Parent::watch);
     let upstream = config.upstream.take();
     // A worker that serves no gRPC has no port to write.
@@ -78,12 +76,7 @@ pub fn run(
         let wake = Arc::clone(&wake);
         log::start(config.serve.serving.log(), move || wake.notify())
     };
-    // A panic must not be printed into the worker's output. Only its location is logged: the message may
-    // quote what the worker printed.
-    std::panic::set_hook(Box::new(|panic| {
-        let location = panic.location().map(ToString::to_string);
-        tracing::info!("panic at {}", location.as_deref().unwrap_or("an unknown location"));
-    }));
+    log_panics();
     let worker_state = Arc::new(WorkerState::new(&config.program));
     let WorkerStderr { reader, writer, channel, window } = WorkerStderr::open(&config)?;
     // Duplicate it now: clients can use up all descriptors once they are served.
@@ -92,7 +85,8 @@ pub fn run(
     let upstream = upstream.map(|config::Upstream { address, start_timeout }| {
         Arc::new(Upstream::new(address, start_timeout, Arc::clone(&worker_state)))
     });
-    let session = Session::start(&mut config.serve, ready_file, mode, upstream.clone(), &own_files, &log);
+    let (serve, summarized) = (&mut config.serve, plan.is_needed());
+    let session = Session::start(serve, ready_file, summarized, mode, upstream.clone(), &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let drain_end = session.drain_end();
     let relayed = worker_file.clone().zip(upstream);
@@ -109,6 +103,8 @@ pub fn run(
         channel,
         wake: Arc::clone(&wake),
         stages,
+        plan,
+        worker: Arc::clone(&worker_state),
         is_quiet: config.serve.serving.quiet,
         is_logging: config.serve.serving.log().level > Level::Off,
     };
@@ -161,6 +157,15 @@ pub fn run(
     Ok(exit)
 }
 
+/// A panic must not be printed into the worker's output. Only its location is logged: the message may quote
+/// what the worker printed.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::info!("panic at {}", location.as_deref().unwrap_or("an unknown location"));
+    }));
+}
+
 /// Closes the sidecar's copies of the worker's descriptors, so that peers notice when the worker closes one.
 /// As PID 1 it keeps the standard ones: others in its container write to `/proc/1/fd/1`.
 fn give_up_descriptors() {
@@ -191,26 +196,35 @@ struct Reading {
     channel: Channel,
     wake: Arc<Wake>,
     stages: Stages,
+    plan: Plan,
+    worker: Arc<WorkerState>,
     is_quiet: bool,
     is_logging: bool,
 }
 
 impl Reading {
     fn run(self) {
-        let Self { mut pipeline, session, stderr, mut channel, wake, stages, is_quiet, is_logging } = self;
+        let Self { mut pipeline, session, stderr, mut channel, wake, stages, .. } = self;
+        let Self { plan, worker, is_quiet, is_logging, .. } = self;
         let Stages { passed, finished } = stages;
         live::feed(&stderr, &mut channel, &wake, &mut pipeline);
         // The main thread looks whether another process still has the worker's end.
         drop(channel);
         drop(passed);
-        let Finished { losses, account } = session.finish(|| pipeline.print_log());
+        let mut end = session.finish(|| pipeline.print_log());
         let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
-        let losses = unwritten.into_iter().chain(losses).filter(|_| !is_quiet);
+        end.losses.splice(..0, unwritten);
+        let Printed { text, error } = plan.carry_out(Some(worker.program()), &end);
+        let Finished { losses, account, .. } = end;
+        let losses = losses.into_iter().filter(|_| !is_quiet || text.is_some());
         // A message for people goes to a terminal only.
         let is_watched = !is_quiet && io::stderr().is_terminal();
         let rejected = text::rejected(pipeline.stats()).filter(|_| is_watched);
-        let lines: Vec<_> =
-            losses.chain(rejected).chain(is_logging.then_some(account).into_iter().flatten()).collect();
+        let account = is_logging.then_some(account).into_iter().flatten();
+        let lines: Vec<_> = error.into_iter().chain(losses).chain(rejected).chain(account).collect();
+        if let Some(text) = &text {
+            pipeline.print_text(text);
+        }
         if !lines.is_empty() {
             pipeline.print_last(lines);
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     control::PatternLimits,
-    exporter::args::ExportArgs,
+    exporter::{args::ExportArgs, summary::args::SummaryArgs},
     grpc::{args::AccessArgs, limits::ClientLimits},
     hub::WhenFull,
     input::splitter::Embedded,
@@ -49,6 +49,8 @@ const LINGER: Period = Period(Duration::ZERO);
 pub struct ServeArgs {
     #[command(flatten)]
     pub(crate) serving: ServingArgs,
+    #[command(flatten)]
+    pub(crate) summary: SummaryArgs,
     #[command(flatten)]
     pub(crate) framing: Framing,
     #[command(flatten)]

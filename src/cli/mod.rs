@@ -17,7 +17,10 @@ pub mod reference;
 
 pub use error::UsageError;
 
-use crate::{fleet::tail::args::TailArgs, system::option::Given, upstream::args::UpstreamArgs};
+use crate::{
+    exporter::summary::args::joined, fleet::tail::args::TailArgs, system::option::Given,
+    upstream::args::UpstreamArgs,
+};
 use args::{DecodeArgs, ReplayArgs, ServeArgs};
 use clap::{
     Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
@@ -125,12 +128,21 @@ impl Cli {
 
     /// The file that is to have the addresses of the listeners, as its option or variable and its path.
     pub fn ready_file(&self) -> Option<&Given<PathBuf>> {
-        let serve = match &self.subcommand {
-            None => &self.serve,
-            Some(Sub::Replay(args)) => &args.serve,
-            Some(_) => return None,
-        };
-        serve.serving.ready_file.as_ref()
+        self.serves()?.serving.ready_file.as_ref()
+    }
+
+    /// The file that is to have the summary.
+    pub fn summary_file(&self) -> Option<Given<PathBuf>> {
+        self.serves()?.summary.settings().file
+    }
+
+    /// The options of serving, if it is to serve.
+    fn serves(&self) -> Option<&ServeArgs> {
+        match &self.subcommand {
+            None => Some(&self.serve),
+            Some(Sub::Replay(args)) => Some(&args.serve),
+            Some(_) => None,
+        }
     }
 }
 
@@ -187,7 +199,7 @@ impl From<UsageError> for Refused {
 ///
 /// What is wrong with it.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refused> {
-    let arguments = help(arguments.into_iter().collect())?;
+    let arguments = joined(help(arguments.into_iter().collect())?);
     let is_first = |name: &&str| arguments.get(1).is_some_and(|word| word == name);
     let subcommand = SUBCOMMANDS.into_iter().find(is_first);
     let reads_environment = !WITHOUT_ENVIRONMENT.iter().any(is_first);

@@ -11,6 +11,7 @@ use crate::{
     },
     control::{Control, Controls, PatternLimits, Refused},
     event::proto::bridge::TelemetryEventFilter,
+    exporter::summary,
     fleet::tail::{self, Wanted, args::TailArgs},
     grpc::{auth::AccessFiles, limits::ClientLimits},
     hub::Limits,
@@ -113,6 +114,8 @@ pub struct Serve {
     pub disabled: bool,
     /// The exporters that are on, with their settings.
     pub exporters: Vec<Box<dyn Output>>,
+    /// What to summarize at the end.
+    pub summary: summary::Settings,
 }
 
 /// Checks a command line.
@@ -181,7 +184,7 @@ fn tail(args: TailArgs) -> Result<tail::Settings, UsageError> {
 }
 
 fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
-    let ServeArgs { mut serving, framing, source, export, subscriptions, access, limits } = args;
+    let ServeArgs { mut serving, summary, framing, source, export, subscriptions, access, limits } = args;
     let listen = Several::flatten(std::mem::take(&mut serving.listen)).map(|Given { value, origin }| {
         let value = value.resolve().map_err(|cause| origin.error(cause))?;
         Ok(Given { value, origin })
@@ -208,6 +211,7 @@ fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
         disabled: subscriptions.disabled,
         controls: controls(subscriptions)?,
         exporters,
+        summary: summary.settings(),
     })
 }
 

@@ -9,7 +9,12 @@ use crate::{
     pipeline::output::{self, Done, Running, StartError},
 };
 use nix::{libc, unistd::gettid};
-use std::{future::poll_fn, sync::Arc};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Wake, Waker},
+    thread::{self, Thread},
+};
 use tokio::task::yield_now;
 
 /// What may wait for an exporter, in bytes of messages.
@@ -95,6 +100,20 @@ pub fn spawn_async<F: Future<Output = ()>>(
         lower_thread_priority();
         export(done)
     })
+}
+
+/// Wakes this thread as if it were a task. A thread that is woken before it parks does not park: std
+/// remembers the wake-up.
+pub fn unpark_waker() -> Waker {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    Waker::from(Arc::new(Unpark(thread::current())))
 }
 
 /// Lowers the priority of this thread: an exporter has a queue, so the worker and the threads that read and

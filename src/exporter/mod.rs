@@ -8,7 +8,8 @@
 //!                     └→ otlp (spans) ───────────────────────────┴→ otlp (metrics)
 //! ```
 //!
-//! [`digest`] is what people look at: operations and measurements, of the same numbers.
+//! [`digest`] is what people look at, as in the [`summary`]: operations and measurements, of the same
+//! numbers.
 
 pub mod args;
 pub mod counters;
@@ -21,5 +22,6 @@ pub mod number;
 pub mod otlp;
 pub mod prometheus;
 pub mod statsd;
+pub mod summary;
 pub mod trace_context;
 pub mod trace_ids;

@@ -118,6 +118,17 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         print_log(&self.parts.log, &mut self.parts.passthrough);
     }
 
+    /// Prints the rest of the log and this text after it, from the start of a line on, even if that takes a
+    /// newline that the worker did not write. The text ends with a newline. Nothing is printed while stderr
+    /// does not take it.
+    pub fn print_text(&mut self, text: &str) {
+        self.print_last([]);
+        let passthrough = &mut self.parts.passthrough;
+        if passthrough.is_ready() {
+            passthrough.write(&mut [IoSlice::new(text.as_bytes())]);
+        }
+    }
+
     /// Prints the rest of the log and these lines after it, from the start of a line on, even if that takes a
     /// newline that the worker did not write. Nothing is printed while stderr does not take it.
     pub fn print_last(&mut self, lines: impl IntoIterator<Item = String>) {

@@ -151,6 +151,11 @@ pub trait Output: Debug + Send {
         None
     }
 
+    /// Its name in counters and the file or address that it sends to, for people, if the options say it.
+    fn destination(&self) -> Option<(&'static str, String)> {
+        None
+    }
+
     /// Starts it. It gets the events that are published from now on.
     ///
     /// # Errors

@@ -12,6 +12,10 @@ use crate::{
 };
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
+/// The name of the consumer that the summary at the end is made of. It is a part of the sidecar, and no
+/// exporter in reports.
+pub const SUMMARY: &str = "summary";
+
 /// The sources of a report.
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -32,8 +36,10 @@ pub struct Status {
 pub struct Report {
     /// When the sidecar started to serve; none in a report that was made otherwise.
     pub started: Option<SystemTime>,
-    /// The hub's counters, at a batch boundary.
+    /// The hub's counters, at a batch boundary; those of the summary are apart.
     pub hub: Snapshot,
+    /// The counters of the summary, if there is one.
+    pub summary: Option<ConsumerStats>,
     /// The sum over all subscribers, connected and disconnected.
     pub subscribers: ConsumerStats,
     /// The number of all subscribers, connected and disconnected.
@@ -69,7 +75,9 @@ impl Status {
 
     /// The report of this moment.
     pub fn report(&self) -> Report {
-        let hub = self.hub.snapshot();
+        let mut hub = self.hub.snapshot();
+        let summary = hub.exporters.extract_if(.., |exporter| exporter.name == SUMMARY).last();
+        let summary = summary.map(|summary| summary.stats);
         let mut subscribers = hub.disconnected;
         hub.subscribers.iter().for_each(|subscriber| subscribers.add(&subscriber.stats));
         let subscriber_count = hub.disconnected_count + hub.subscribers.len() as u64;
@@ -80,6 +88,6 @@ impl Status {
         });
         let recording = self.recording.as_ref().map(|counters| counters.stats());
         let (started, prometheus) = (Some(self.started), self.prometheus);
-        Report { started, hub, subscribers, subscriber_count, worker, recording, prometheus }
+        Report { started, hub, summary, subscribers, subscriber_count, worker, recording, prometheus }
     }
 }

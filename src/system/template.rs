@@ -55,6 +55,21 @@ pub fn path_template() -> impl TypedValueParser<Value = Given<PathBuf>> {
     })
 }
 
+/// A value, by a function, with its origin; placeholders are replaced in both.
+pub fn named_template<T, E>(
+    parse: impl Fn(&OsStr) -> Result<T, E> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = Given<T>>
+where
+    T: Clone + Send + Sync + 'static,
+    E: Display + 'static,
+{
+    parser(move |origin: &Origin| {
+        let origin = expanded(origin)?;
+        let value = parse(origin.text()).map_err(|cause| complete(origin.error(cause)))?;
+        Ok(Given { value, origin })
+    })
+}
+
 /// A value of an option that can be repeated, by a function; placeholders are replaced first. `check` gets
 /// the value as it was written, to refuse placeholders that make no sense in it.
 pub fn repeated_template<T, E>(

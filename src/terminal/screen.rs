@@ -3,7 +3,8 @@
 use crate::system::fd::window_size;
 use ratatui::backend::IntoCrossterm as _;
 use ratatui::{crossterm::style::StyledContent, text::Line};
-use std::{env, fmt::Write as _, io::IsTerminal, os::fd::AsFd};
+use std::{borrow::Cow, env, fmt::Write as _, io::IsTerminal, os::fd::AsFd};
+use unicode_width::UnicodeWidthChar as _;
 
 /// Narrower windows are taken for this: nothing can be shown in them.
 const MIN_WIDTH: usize = 20;
@@ -25,6 +26,22 @@ impl Charset {
             .find(|value| !value.is_empty());
         let name = set.unwrap_or_default().to_string_lossy().to_ascii_lowercase();
         if name.contains("utf-8") || name.contains("utf8") { Self::Unicode } else { Self::Ascii }
+    }
+
+    /// The text in these characters, as wide as it was.
+    pub fn shown(self, text: &str) -> Cow<'_, str> {
+        if self == Self::Unicode || text.is_ascii() {
+            return text.into();
+        }
+        let mut shown = String::with_capacity(text.len());
+        for char in text.chars() {
+            match char {
+                'µ' => shown.push('u'),
+                ascii if ascii.is_ascii() => shown.push(ascii),
+                other => shown.extend(std::iter::repeat_n('?', other.width().unwrap_or(0))),
+            }
+        }
+        shown.into()
     }
 
     /// Marks the end of a text that was cut.
@@ -70,15 +87,27 @@ impl Screen {
         for line in lines {
             for span in &line.spans {
                 let style = line.style.patch(span.style);
+                let content = self.charset.shown(&span.content);
                 // Writing to a String does not fail.
                 let _ = if self.colour && style != ratatui::style::Style::default() {
-                    write!(text, "{}", StyledContent::new(style.into_crossterm(), &span.content))
+                    write!(text, "{}", StyledContent::new(style.into_crossterm(), &content))
                 } else {
-                    write!(text, "{}", span.content)
+                    write!(text, "{content}")
                 };
             }
             text.push('\n');
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_locale_without_unicode_shows_text_of_the_same_width() {
+        assert_eq!(Charset::Ascii.shown("12 µs 写é\u{301}"), "12 us ???");
+        assert_eq!(Charset::Unicode.shown("12 µs"), "12 µs");
     }
 }

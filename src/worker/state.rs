@@ -8,6 +8,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 /// The worker's program, process id and exit status.
@@ -20,6 +21,8 @@ pub struct WorkerState {
     program: String,
     /// 0 before the worker is started.
     pid: AtomicU32,
+    start: OnceLock<Instant>,
+    end: OnceLock<Instant>,
     exit: OnceLock<Exit>,
 }
 
@@ -27,7 +30,8 @@ impl WorkerState {
     /// The state before the start of this program, a name or a path.
     pub fn new(program: &OsStr) -> Self {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-        Self { program: name, pid: AtomicU32::new(0), exit: OnceLock::new() }
+        let (start, end, exit) = Default::default();
+        Self { program: name, pid: AtomicU32::new(0), start, end, exit }
     }
 
     /// The program's name, without the path.
@@ -42,11 +46,13 @@ impl WorkerState {
 
     /// Records that the worker has been started.
     pub fn started(&self, pid: u32) {
+        let _ = self.start.set(Instant::now());
         self.pid.store(pid, Ordering::Relaxed);
     }
 
     /// Records that the worker has ended.
     pub fn ended(&self, exit: Exit) {
+        let _ = self.end.set(Instant::now());
         // It is called only once.
         let _ = self.exit.set(exit);
     }
@@ -54,6 +60,12 @@ impl WorkerState {
     /// The exit status; none before the worker has ended.
     pub fn exit(&self) -> Option<Exit> {
         self.exit.get().copied()
+    }
+
+    /// How long it has run; up to now if it has not ended, and nothing before the start.
+    pub fn run_time(&self) -> Duration {
+        let Some(start) = self.start.get() else { return Duration::ZERO };
+        self.end.get().map_or_else(|| start.elapsed(), |end| end.saturating_duration_since(*start))
     }
 
     /// Whether it has been started and has not ended, given the exit status that was read.

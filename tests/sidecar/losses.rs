@@ -65,7 +65,10 @@ async fn a_signal_that_ends_the_drain_is_the_reason() {
 async fn losses_are_part_of_the_log_if_there_is_one() {
     let (sidecar, subscriber) = with_stalled_subscriber(&["-v", "--log-format", "json"]).await;
     let stderr = sidecar.finish().expect_code(9).stderr();
-    let is_loss = |line: &&str| line.starts_with('{') && line.contains(r#""message":"subscribers: "#);
+    let is_loss = |line: &&str| {
+        let is_of_subscribers = line.starts_with('{') && line.contains(r#""message":"subscribers: "#);
+        is_of_subscribers && line.contains("not delivered")
+    };
     assert_eq!(stderr.lines().filter(is_loss).count(), 2, "{stderr}");
     assert!(own_lines(&stderr).is_empty(), "{stderr}");
     drop(subscriber);
@@ -106,7 +109,7 @@ fn shown(options: &[&str], script: &str) -> (String, String) {
 fn telemetry_that_is_no_event_is_reported_on_a_terminal() {
     let none = "printf 'TELEMETRY:{}\\nTELEMETRY:x\\nTELEMETRY:{\"event\":\"a\"}\\nend' >&2";
     let passed = "TELEMETRY:{}\nTELEMETRY:x\nend";
-    let (terminal, pipe) = shown(&[], none);
+    let (terminal, pipe) = shown(&["--summary", "never"], none);
     assert_eq!(pipe, passed);
     let line = "2 lines start with TELEMETRY: and are no events (json 1, event 1): the first one has no \
                 \"event\" that is a non-empty string";

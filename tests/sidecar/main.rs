@@ -16,6 +16,7 @@ mod security;
 mod serve;
 mod snakepit;
 mod streams;
+mod summary;
 #[path = "../support/mod.rs"]
 mod support;
 mod tail;

@@ -346,7 +346,7 @@ async fn on_a_terminal(options: &[&str], log: &str) -> String {
 async fn on_a_terminal_it_says_what_it_waits_for_and_what_it_served() {
     let log = line("a", 1, "") + "text\n" + &line("b", 2, "");
     assert_eq!(
-        on_a_terminal(&["--deny", "b"], &log).await,
+        on_a_terminal(&["--deny", "b", "--summary", "never"], &log).await,
         "telemetry-sidecar: waiting for 1 subscriber\r\n\
          text\r\n\
          telemetry-sidecar: 2 events; 1 subscriber: 1 delivered, 1 not wanted\r\n"

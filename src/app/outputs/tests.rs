@@ -40,7 +40,8 @@ fn outputs(hub: &Arc<Hub>, linger: Duration, exporters: Vec<Running>) -> Outputs
     tokio::spawn(async move { server.serve(&context, done).await });
     hub.close();
     let drain_end = DrainEnd::default();
-    Outputs { hub: Arc::clone(hub), exporters, server: running, drain, linger, shutdown, drain_end }
+    let summary = None;
+    Outputs { hub: Arc::clone(hub), exporters, summary, server: running, drain, linger, shutdown, drain_end }
 }
 
 #[track_caller]

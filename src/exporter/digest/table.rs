@@ -130,6 +130,7 @@ pub fn measurements<'a>(
     let course_width = match screen.width {
         Some(..60) => 8,
         Some(..100) => 16,
+        Some(..120) => 24,
         _ => 32,
     };
     for (operation, measurement) in rows {

@@ -6,7 +6,7 @@ pub use args::Settings;
 
 use super::{
     event,
-    feed::{self, lower_thread_priority},
+    feed::{self, lower_thread_priority, unpark_waker},
 };
 use crate::{
     event::json,
@@ -18,9 +18,8 @@ use std::{
     fs::File,
     path::PathBuf,
     pin::pin,
-    sync::Arc,
-    task::{Context as TaskContext, Poll, Wake, Waker},
-    thread::{self, Thread},
+    task::{Context as TaskContext, Poll},
+    thread,
 };
 
 /// The exporter's name in counters.
@@ -29,6 +28,10 @@ pub const NAME: &str = "jsonl";
 impl Output for Settings {
     fn appends_to(&self) -> Option<&Given<PathBuf>> {
         Some(&self.file)
+    }
+
+    fn destination(&self) -> Option<(&'static str, String)> {
+        Some((NAME, self.file.value.display().to_string()))
     }
 
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
@@ -47,7 +50,7 @@ impl Output for Settings {
 
 /// Writes events until the stream or the drain has ended.
 fn export(subscription: &Subscription, file: &File, drain_end: &DrainEnd) -> Undelivered {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = unpark_waker();
     let mut context = TaskContext::from_waker(&waker);
     let mut lines = Vec::new();
     let mut torn = false;
@@ -91,15 +94,5 @@ fn export(subscription: &Subscription, file: &File, drain_end: &DrainEnd) -> Und
                 torn = written.last().map_or(torn, |last| *last != b'\n');
             }
         }
-    }
-}
-
-/// Wakes a thread as if it were a task. A thread that is woken before it parks does not park: std remembers
-/// the wakeup.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }

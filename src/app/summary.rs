@@ -1,0 +1,72 @@
+//! The summary at the end: who wants it, and where it goes.
+
+use super::{
+    ready_file::{Old, ReadyFile},
+    session::Finished,
+};
+use crate::{
+    exporter::summary::{
+        Run, Settings, When,
+        json::{self, is_summary},
+        text,
+    },
+    system::option::Given,
+    terminal::screen::Screen,
+    worker::startup::was_closed,
+};
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
+
+/// The file, checked before anything else is started.
+pub(super) fn prepare(file: &Given<PathBuf>) -> Result<ReadyFile, String> {
+    let old = Old { what: "a summary", max_bytes: json::MAX_BYTES, is_one: is_summary };
+    ReadyFile::prepare_for_later(file, old)
+}
+
+/// What to do at the end.
+pub(super) struct Plan {
+    when: When,
+    file: Option<ReadyFile>,
+}
+
+impl Plan {
+    /// What the options say, which depends on what stderr is.
+    pub(super) fn new(settings: &Settings, file: Option<ReadyFile>, is_quiet: bool) -> Self {
+        let is_watched = !is_quiet && io::stderr().is_terminal() && !was_closed(2);
+        let when = if settings.when == When::Auto && !is_watched { When::Never } else { settings.when };
+        Self { when, file }
+    }
+
+    /// Whether there is anything to do.
+    pub(super) fn is_needed(&self) -> bool {
+        self.when != When::Never || self.file.is_some()
+    }
+
+    /// Writes the file, and returns the text to print, if it is to be printed, and the error, if there was
+    /// one.
+    pub(super) fn carry_out(self, program: Option<&str>, finished: &Finished) -> Printed {
+        let Finished { losses, report, digest: Some(digest), destinations, time, .. } = finished else {
+            return Printed::default();
+        };
+        let run = Run { program, time: *time, digest, report, destinations, losses };
+        let error = self.file.and_then(|file| file.write_text(&json::text(&run)).err());
+        let has_events = report.hub.sources.events() > 0;
+        let is_printed = self.when == When::Always || self.when == When::Auto && has_events;
+        let text = is_printed.then(|| {
+            let screen = Screen::of(io::stderr());
+            screen.text(&text::lines(&run, &screen))
+        });
+        Printed { text, error }
+    }
+}
+
+/// What is to be printed of a summary.
+#[derive(Default)]
+pub(super) struct Printed {
+    /// Its lines.
+    pub(super) text: Option<String>,
+    /// Why its file could not be written.
+    pub(super) error: Option<String>,
+}

@@ -1,0 +1,120 @@
+//! The summary for scripts: one JSON object.
+
+use super::{Run, text::signal};
+use crate::{
+    event::stats::ConsumerStats,
+    exporter::digest::{Measurement, Operation},
+    worker::Exit,
+};
+use serde_json::{Map, Value, json};
+
+/// The key that every summary has: its value is the sidecar's version.
+const MARK: &str = "telemetry_sidecar";
+
+/// No summary is longer, in bytes.
+pub const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// The object and a newline. Numbers that JSON lacks are null.
+pub fn text(run: &Run<'_>) -> String {
+    let report = run.report;
+    let operations: Vec<_> = run.digest.operations().iter().map(operation).collect();
+    let measurements: Vec<_> =
+        run.digest.measurements().map(|(operation, value)| measurement(operation, value)).collect();
+    let summary = report.summary.unwrap_or_default();
+    let object = json!({
+        MARK: env!("CARGO_PKG_VERSION"),
+        "worker": worker(run),
+        "seconds": run.time.as_secs_f64(),
+        "events": report.hub.sources.events(),
+        "operations": operations,
+        "other_operations": run.digest.other().map(operation),
+        "measurements": measurements,
+        "other_values": run.digest.other_values(),
+        "not_summarized": {
+            "dropped": summary.dropped + summary.queued + summary.abandoned,
+            "filtered": summary.filtered,
+            "disabled": summary.disabled,
+        },
+        "outputs": outputs(run),
+        "losses": run.losses,
+    });
+    format!("{object}\n")
+}
+
+/// Whether the content of a file is a summary.
+pub fn is_summary(content: &[u8]) -> bool {
+    serde_json::from_slice::<Map<String, Value>>(content).is_ok_and(|object| object.contains_key(MARK))
+}
+
+fn worker(run: &Run<'_>) -> Value {
+    let Some(worker) = run.report.worker else { return Value::Null };
+    let (code, killed_by) = match worker.exit {
+        Some(Exit::Code(code)) => (Some(code), None),
+        Some(Exit::Signal(number)) => (None, Some(number)),
+        None => (None, None),
+    };
+    json!({
+        "program": run.program,
+        "pid": worker.pid,
+        "exit_code": code,
+        "signal": killed_by.map(signal),
+    })
+}
+
+fn operation(operation: &Operation) -> Value {
+    let durations = &operation.durations;
+    let duration = durations.range().map(|(min, max)| {
+        json!({
+            "count": durations.count(),
+            "sum": durations.sum(),
+            "min": min,
+            "max": max,
+            "p50": durations.quantile(0.5),
+            "p95": durations.quantile(0.95),
+            "p99": durations.quantile(0.99),
+        })
+    });
+    json!({
+        "name": operation.name,
+        "count": operation.count(),
+        "errors": operation.errors,
+        "in_flight": operation.in_flight(),
+        "duration_seconds": duration,
+        "last_timestamp_ns": operation.last_ns,
+    })
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a mean of more than 2^53 values")]
+fn measurement(operation: &Operation, value: &Measurement) -> Value {
+    json!({
+        "operation": operation.name,
+        "key": value.key,
+        "count": value.count,
+        "first": value.first,
+        "last": value.last,
+        "min": value.min,
+        "max": value.max,
+        "mean": value.sum / value.count as f64,
+        "course": value.course.points(),
+    })
+}
+
+fn outputs(run: &Run<'_>) -> Vec<Value> {
+    let output = |name: &str, count: Option<u64>, stats: &ConsumerStats| {
+        let known = run.destinations.iter().find(|(known, _)| *known == name);
+        json!({
+            "name": name,
+            "destination": known.map(|(_, destination)| destination),
+            "count": count,
+            "delivered": stats.delivered,
+            "not_wanted": stats.disabled + stats.filtered + stats.sampled_out,
+            "dropped": stats.dropped,
+            "abandoned": stats.abandoned,
+            "queued": stats.queued,
+        })
+    };
+    let report = run.report;
+    let subscribers = output("subscribers", Some(report.subscriber_count), &report.subscribers);
+    let exporters = report.hub.exporters.iter().map(|exporter| output(&exporter.name, None, &exporter.stats));
+    std::iter::once(subscribers).chain(exporters).collect()
+}

@@ -1,0 +1,126 @@
+//! The summary as a person reads it.
+
+use super::Run;
+use crate::{
+    event::stats::ConsumerStats,
+    exporter::digest::table::{Order, measurements, operations},
+    status::text::subscribers,
+    system::{log::PROGRAM, value::counted, visible::one_line},
+    terminal::{
+        number::{bytes, grouped, seconds},
+        screen::Screen,
+        table::{Column, Table},
+    },
+    worker::Exit,
+};
+use nix::sys::signal::Signal;
+use ratatui::{
+    style::Stylize as _,
+    text::{Line, Span},
+};
+
+/// The most rows of a table, so that the summary does not push the worker's own last lines far away.
+const MAX_ROWS: usize = 20;
+
+/// The summary as lines.
+pub fn lines(run: &Run<'_>, screen: &Screen) -> Vec<Line<'static>> {
+    // The empty line also ends what a terminal has echoed of Ctrl-C.
+    let mut lines = vec![Line::default(), Line::from(heading(run)).bold()];
+    let mut sorted: Vec<_> = run.digest.operations().iter().collect();
+    Order::Time.sort(&mut sorted);
+    let left_out = sorted.len().saturating_sub(MAX_ROWS);
+    let rows = sorted.into_iter().take(MAX_ROWS).chain(run.digest.other());
+    add(&mut lines, &operations(rows.map(|operation| (operation, None))), left_out, screen);
+    let left_out = run.digest.measurements().count().saturating_sub(MAX_ROWS);
+    let rows = run.digest.measurements().take(MAX_ROWS);
+    add(&mut lines, &measurements(rows, run.digest.other_values(), screen), left_out, screen);
+    add(&mut lines, &destinations(run), 0, screen);
+    lines.extend(not_summarized(run).map(|text| Line::from(text).yellow()));
+    lines
+}
+
+/// Adds a table, if it has rows, and how many rows it does not have.
+fn add(lines: &mut Vec<Line<'static>>, table: &Table, left_out: usize, screen: &Screen) {
+    if table.is_empty() {
+        return;
+    }
+    lines.push(Line::default());
+    lines.extend(table.lines(screen));
+    if left_out > 0 {
+        let rest = grouped(left_out as u64);
+        lines.push(Line::from(format!("{rest} more (--summary json FILE has all)")).dim());
+    }
+}
+
+/// What ended, how, and after which time.
+fn heading(run: &Run<'_>) -> String {
+    let events = run.report.hub.sources.events();
+    let events = format!("{} event{}", grouped(events), if events == 1 { "" } else { "s" });
+    let time = seconds(run.time.as_secs_f64());
+    let end = match (run.program, run.report.worker.and_then(|worker| worker.exit)) {
+        (None, _) => "replay ended".to_owned(),
+        (Some(program), Some(Exit::Code(code))) => format!("{} exited with {code}", one_line(program)),
+        (Some(program), Some(Exit::Signal(number))) => {
+            format!("{} was killed by {}", one_line(program), signal(number))
+        }
+        (Some(program), None) => format!("{} still runs", one_line(program)),
+    };
+    format!("{PROGRAM}: {end} after {time}, {events}")
+}
+
+/// The name of a signal, or its number.
+pub(super) fn signal(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+}
+
+/// Where the events went.
+fn destinations(run: &Run<'_>) -> Table {
+    let mut table = Table::new([
+        Column::text("DESTINATION").cut_to(16),
+        Column::number("DELIVERED"),
+        Column::number("NOT WANTED").dropped(1),
+        Column::number("LOST"),
+    ]);
+    let mut row = |name: String, stats: &ConsumerStats, lost: u64| {
+        let count = |count| if count > 0 { grouped(count) } else { String::new() };
+        table.row([
+            name.into(),
+            grouped(stats.delivered).into(),
+            count(stats.disabled + stats.filtered + stats.sampled_out).into(),
+            Span::from(count(lost)).red(),
+        ]);
+    };
+    let stats = &run.report.subscribers;
+    row(subscribers(run.report.subscriber_count), stats, stats.dropped + stats.queued);
+    for exporter in &run.report.hub.exporters {
+        let stats = &exporter.stats;
+        row(destination(run, &exporter.name), stats, stats.dropped + stats.queued + stats.abandoned);
+    }
+    if let Some(recording) = run.report.recording {
+        let lost = if recording.bytes_lost > 0 { bytes(recording.bytes_lost) } else { String::new() };
+        let written = Span::from(bytes(recording.bytes_written));
+        table.row([destination(run, "record").into(), written, Span::default(), Span::from(lost).red()]);
+    }
+    table
+}
+
+/// An output with its file or address, if that is known.
+fn destination(run: &Run<'_>, name: &str) -> String {
+    match run.destinations.iter().find(|(known, _)| *known == name) {
+        Some((_, destination)) => one_line(&format!("{name} {destination}")),
+        None => name.to_owned(),
+    }
+}
+
+/// What the tables do not count.
+fn not_summarized(run: &Run<'_>) -> Option<String> {
+    let ConsumerStats { dropped, queued, abandoned, filtered, disabled, .. } = run.report.summary?;
+    let reasons = [
+        (dropped + queued + abandoned, "not read in time"),
+        (filtered, "left out by --allow and --deny"),
+        (disabled, "left out by --disabled"),
+    ];
+    let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
+    let reasons: Vec<_> = reasons.map(|(count, why)| format!("{} {why}", counted(count, "event"))).collect();
+    (!reasons.is_empty()).then(|| format!("Not in this summary: {}", reasons.join(", ")))
+}
