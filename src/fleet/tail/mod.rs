@@ -65,7 +65,7 @@ pub enum TailError {
     Find(io::Error),
     #[error("{0} (waited {1})")]
     Absent(ClientError, Period),
-    #[error("no sidecar {0}")]
+    #[error("no sidecar found{0}")]
     NoneFound(String),
 }
 
@@ -119,7 +119,7 @@ struct Tail {
 
 impl Tail {
     async fn follow_one(&self, address: &Address) -> Result<Exit, TailError> {
-        let source = self.printer.add(address.to_string());
+        let source = self.printer.add(&address.to_string());
         let connection = self.connect(address).await?;
         stream::follow(&connection, &self.wanted, &source, &self.printer).await?;
         Ok(Exit::Code(0))
@@ -128,7 +128,7 @@ impl Tail {
     async fn follow_several(self: &Arc<Self>, addresses: Vec<Address>) -> Exit {
         let mut streams = JoinSet::new();
         for address in addresses {
-            let source = self.printer.add(address.to_string());
+            let source = self.printer.add(&address.to_string());
             let tail = Arc::clone(self);
             streams.spawn(async move {
                 let followed = async {
@@ -185,7 +185,7 @@ impl Tail {
     }
 
     async fn follow_found(self: Arc<Self>, sidecar: Sidecar) -> i32 {
-        let source = self.printer.add(label(&sidecar));
+        let source = self.printer.add(&label(&sidecar));
         let followed = async {
             let (connection, _) = self.connector.found(&sidecar).await?;
             stream::follow(&connection, &self.wanted, &source, &self.printer).await
@@ -213,10 +213,11 @@ impl Tail {
         }
     }
 
+    /// What the error says behind "no sidecar found".
     fn none_found(&self, left_out: Option<String>) -> String {
         let none = match self.wait {
-            Some((_, wait)) => format!("has started within {wait}"),
-            None => "is running, --wait DURATION waits for one".into(),
+            Some((_, wait)) => format!(" within {wait}"),
+            None => ", --wait DURATION waits for one".into(),
         };
         // There is none that they are more than.
         let left_out = left_out.map(|left_out| format!(" ({})", left_out.replace(" more ", " ")));

@@ -4,7 +4,10 @@
 use super::output::Output;
 use crate::{
     event::{json, proto::bridge::TelemetryEvent},
-    system::{log::error_line, visible::escape_in_json},
+    system::{
+        log::error_line,
+        visible::{escape_in_json, one_line},
+    },
     terminal::{event_line::EventLines, screen::Screen},
 };
 use ratatui::{
@@ -56,7 +59,8 @@ impl Printer {
     }
 
     /// Adds a source. From the second one on lines have labels.
-    pub fn add(&self, label: String) -> Source {
+    pub fn add(&self, label: &str) -> Source {
+        let label = one_line(label);
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.width = sources.width.max(label.width());
         let colour = COLOURS.get(sources.count % COLOURS.len()).copied().unwrap_or_default();

@@ -105,11 +105,11 @@ fn without_an_address_all_are_followed_and_those_that_start_meanwhile() {
 #[test]
 fn without_any_sidecar_the_first_one_is_waited_for() {
     let Some(finished) = in_namespace(r#""$0" tail"#) else { return };
-    let expected = "telemetry-sidecar: no sidecar is running, --wait DURATION waits for one";
+    let expected = "telemetry-sidecar: no sidecar found, --wait DURATION waits for one";
     assert!(finished.expect_code(125).stderr().starts_with(expected), "{}", finished.describe());
 
     let finished = in_namespace(r#""$0" tail --wait 200ms"#).unwrap();
-    let expected = "telemetry-sidecar: no sidecar has started within 200ms";
+    let expected = "telemetry-sidecar: no sidecar found within 200ms";
     assert!(finished.expect_code(125).stderr().starts_with(expected), "{}", finished.describe());
 
     let script = START.to_owned()
