@@ -23,7 +23,7 @@ use crate::{
 use label::label;
 use output::Output;
 use printer::{Printer, Source};
-use std::{collections::HashSet, io, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::{
     select,
@@ -31,10 +31,13 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-/// How often sidecars are looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often sidecars are looked for, at most and at least.
+const LOOK_EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(2);
 
-/// How often that is done, and connecting is tried, while there is none.
+/// The share of the time that may be spent on that: one in so many. It takes longer with more processes.
+const LOOK_SHARE: u32 = 50;
+
+/// How often connecting is tried while there is no sidecar.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
 /// What to print.
@@ -152,9 +155,11 @@ impl Tail {
         let mut known = HashSet::new();
         let (mut code, mut any) = (0, false);
         loop {
+            let started = Instant::now();
             // It reads many files.
             let found = spawn_blocking(discover::sidecars).await.map_err(io::Error::from);
             let found = found.flatten().map_err(TailError::Find)?;
+            let interval = (started.elapsed() * LOOK_SHARE).clamp(*LOOK_EVERY.start(), *LOOK_EVERY.end());
             let left_out = found.left_out();
             let new: Vec<_> = found.sidecars.iter().filter(|sidecar| !known.contains(&sidecar.pid)).collect();
             for sidecar in new.into_iter().cloned() {
@@ -173,10 +178,10 @@ impl Tail {
                 if self.wait.is_none_or(|(deadline, _)| Instant::now() >= deadline) {
                     return Err(TailError::NoneFound(self.none_found(left_out)));
                 }
-                sleep(RETRY_EVERY).await;
+                sleep(interval).await;
                 continue;
             }
-            let next_look = Instant::now() + LOOK_EVERY;
+            let next_look = Instant::now() + interval;
             // When the last one has ended, one that replaces it may be there.
             while let Ok(Some(ended)) = timeout_at(next_look, streams.join_next()).await {
                 code = code.max(exit_code(ended));
