@@ -17,7 +17,7 @@ mod wrap;
 use crate::{
     cli::{self, Cli, Parsed, reference},
     config::{self, Task},
-    fleet::tail,
+    fleet::{ps, status, tail},
     system::log,
     terminal::standard_output,
     worker::{Exit, environment, in_place, startup::note_descriptors},
@@ -72,6 +72,10 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
         Task::Replay(task) => replay::run(*task, ready_file, summary_file),
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(settings) => tail::run(*settings).map_err(|error| error.to_string()),
+        Task::Ps(json, access) => ps::run(json, &access).map_err(|error| error.to_string()),
+        Task::Status(targets, json, access) => {
+            status::run(targets, json, &access).map_err(|error| error.to_string())
+        }
         Task::Completions(shell) => {
             standard_output::printed(&standard_output::write(&reference::completions(shell)))?;
             Ok(Exit::Code(0))

@@ -18,7 +18,12 @@ pub mod reference;
 pub use error::UsageError;
 
 use crate::{
-    exporter::summary::args::joined, fleet::tail::args::TailArgs, system::option::Given,
+    exporter::summary::args::joined,
+    fleet::{
+        args::{PsArgs, StatusArgs},
+        tail::args::TailArgs,
+    },
+    system::option::Given,
     upstream::args::UpstreamArgs,
 };
 use args::{DecodeArgs, ReplayArgs, ServeArgs};
@@ -31,10 +36,10 @@ use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
 
 /// The subcommands.
-const SUBCOMMANDS: [&str; 4] = ["replay", "decode", "tail", "completions"];
+const SUBCOMMANDS: [&str; 6] = ["replay", "decode", "tail", "ps", "status", "completions"];
 
 /// The subcommands that do not read the environment.
-const WITHOUT_ENVIRONMENT: [&str; 3] = ["decode", "tail", "completions"];
+const WITHOUT_ENVIRONMENT: [&str; 5] = ["decode", "tail", "ps", "status", "completions"];
 
 /// Values that may begin with a minus: an error about the value is better than one about an unknown option.
 const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
@@ -81,9 +86,7 @@ const STYLES: Styles = Styles::styled()
     styles = STYLES,
     max_term_width = 100,
     override_usage = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...\n       \
-        telemetry-sidecar replay [OPTIONS] FILE...\n       \
-        telemetry-sidecar decode [OPTIONS] [FILE]...\n       \
-        telemetry-sidecar tail [OPTIONS] [ADDRESS]...",
+        telemetry-sidecar SUBCOMMAND [OPTIONS] [ARGS]...",
     after_help = "Examples:\n  \
         telemetry-sidecar -- python worker.py\n  \
         telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py\n  \
@@ -161,6 +164,19 @@ pub(crate) enum Sub {
     /// On a terminal each event is a line for people, otherwise a JSON line. `tail` ends when all sidecars
     /// have ended. Exit status: 125 if one of them cannot be followed to its end.
     Tail(Box<TailArgs>),
+
+    /// List the sidecars that run on this host
+    ///
+    /// Sidecars of other users (unless you are root) and in containers are left out. RATE is the number of
+    /// events each second, over half a second. LOST counts events that were dropped. Exit status: 0, even if
+    /// there are none.
+    Ps(PsArgs),
+
+    /// Print the counters of running sidecars
+    ///
+    /// What is wrong comes first, and zeros are left out. Exit status: 125 if one of them does not answer, or
+    /// there are none.
+    Status(StatusArgs),
 
     /// Print completions for a shell
     Completions {

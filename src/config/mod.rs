@@ -12,7 +12,11 @@ use crate::{
     control::{Control, Controls, PatternLimits, Refused},
     event::proto::bridge::TelemetryEventFilter,
     exporter::summary,
-    fleet::tail::{self, Wanted, args::TailArgs},
+    fleet::{
+        client::ClientAccess,
+        tail::{self, Wanted, args::TailArgs},
+        target::Target,
+    },
     grpc::{auth::AccessFiles, limits::ClientLimits},
     hub::Limits,
     net::{
@@ -40,6 +44,10 @@ pub enum Task {
     Decode(Framing, Vec<PathBuf>),
     /// Print the events of running sidecars.
     Tail(Box<tail::Settings>),
+    /// List the sidecars of this host, as JSON or not.
+    Ps(bool, Box<ClientAccess>),
+    /// Print the counters of these sidecars, or of all of this host; as JSON or not.
+    Status(Vec<Target>, bool, Box<ClientAccess>),
     /// Print completions.
     Completions(Shell),
 }
@@ -137,6 +145,18 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
         Some(Sub::Replay(args)) => replay(*args),
         Some(Sub::Decode(args)) => Ok(Task::Decode(args.framing, args.files)),
         Some(Sub::Tail(args)) => Ok(Task::Tail(Box::new(tail(*args)?))),
+        Some(Sub::Ps(args)) => Ok(Task::Ps(args.json, Box::new(access::client(args.client, &[])?))),
+        Some(Sub::Status(args)) => {
+            let targets: Vec<_> = args.targets.into_iter().map(|given| given.value).collect();
+            let addresses = targets.iter().map(|target| match target {
+                Target::Address(address) => Some(address.clone()),
+                Target::Process(_) => None,
+            });
+            // Of a process it is not known yet whether it has a use for TLS.
+            let addresses: Vec<_> = addresses.collect::<Option<_>>().unwrap_or_default();
+            let access = access::client(args.client, &addresses)?;
+            Ok(Task::Status(targets, args.json, Box::new(access)))
+        }
         Some(Sub::Completions { shell }) => Ok(Task::Completions(shell)),
     }
 }

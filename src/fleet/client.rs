@@ -1,56 +1,36 @@
-//! A connection to a running sidecar.
+//! Connections to running sidecars.
+
+mod channel;
+mod connection;
+mod error;
+
+pub use channel::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
+pub use connection::Connection;
+pub use error::ClientError;
 
 use super::discover::Sidecar;
 use crate::{
-    event::proto::sidecar::{GetStatusRequest, GetStatusResponse, sidecar_client::SidecarClient},
+    event::proto::sidecar::GetStatusResponse,
     net::{
         address::{Address, HostPort},
-        client_tls::{ClientTlsFiles, handshake},
-        pem,
         reload::Source as _,
         source_file::{SourceError, SourceFile},
         tokens::TokenFile,
-        unix_socket,
     },
 };
-use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use channel::{channel, tls_config};
+use error::{is_about_access, is_other_name, is_plain};
 use rustls::ClientConfig;
-use std::{
-    error::Error,
-    io,
-    net::IpAddr,
-    path::PathBuf,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
-use thiserror::Error;
-use tokio::{
-    net::{TcpStream, UnixStream},
-    time::timeout,
-};
-use tokio_rustls::client::TlsStream;
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use tokio::time::timeout;
 use tonic::{
-    Code, Request, Response, Status,
+    Code,
     metadata::{Ascii, MetadataValue},
-    transport::{self, Channel, Endpoint, Uri},
+    transport::Channel,
 };
-use tower_service::Service;
-
-/// How long a connection and its TLS handshake may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a sidecar that was found may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The longest status that is read: it has a part for each subscriber.
-const MAX_STATUS_BYTES: usize = 64 * 1024 * 1024;
-
-/// Interval between keepalive pings while nothing arrives, and how long an answer may take: as the sidecar
-/// does it.
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How to connect.
 #[derive(Debug)]
@@ -68,28 +48,6 @@ pub struct ClientTls {
     pub ca: SourceFile,
     /// The client's certificate and its private key.
     pub identity: Option<(SourceFile, SourceFile)>,
-}
-
-/// Why a sidecar cannot be connected to, or why its answer ended.
-#[derive(Debug, Error)]
-pub enum ClientError {
-    #[error(transparent)]
-    File(#[from] SourceError),
-    #[error("{address}: cannot connect: {}", root_cause(.cause))]
-    Connect { address: Address, cause: transport::Error },
-    #[error("{address}: {}", describe(.status))]
-    Call { address: Address, status: Status },
-    #[error("{address}: does not answer")]
-    NoAnswer { address: Address },
-    #[error("process {pid} is stopped: `kill -CONT {pid}` continues it")]
-    Stopped { pid: u32 },
-}
-
-impl ClientError {
-    /// Whether there is no server yet, so that trying again may help: neither TLS nor a call has failed.
-    pub fn is_absent(&self) -> bool {
-        matches!(self, Self::Connect { cause, .. } if tls_error(cause).is_none() && !is_tls_alert(cause))
-    }
 }
 
 /// Connects to sidecars. The files are read once.
@@ -127,7 +85,7 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// If no listener answers within two seconds, or it refuses to.
+    /// If no listener answers within two seconds, or it refuses to answer.
     pub async fn found(&self, sidecar: &Sidecar) -> Result<(Connection, GetStatusResponse), ClientError> {
         if sidecar.is_stopped() {
             return Err(ClientError::Stopped { pid: sidecar.pid });
@@ -184,51 +142,6 @@ impl Connector {
     }
 }
 
-/// A connection to a sidecar. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    address: Address,
-    channel: Channel,
-    token: Option<MetadataValue<Ascii>>,
-}
-
-impl Connection {
-    /// The address that was connected to.
-    pub fn address(&self) -> &Address {
-        &self.address
-    }
-
-    /// The channel, for clients of the services.
-    pub fn channel(&self) -> Channel {
-        self.channel.clone()
-    }
-
-    /// A request with the token, if there is one to send.
-    pub fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        if let Some(token) = &self.token {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
-        request
-    }
-
-    /// The error of a call.
-    pub fn error(&self, status: Status) -> ClientError {
-        ClientError::Call { address: self.address.clone(), status }
-    }
-
-    /// All counters.
-    ///
-    /// # Errors
-    ///
-    /// If the call fails.
-    pub async fn status(&self) -> Result<GetStatusResponse, ClientError> {
-        let mut client = SidecarClient::new(self.channel()).max_decoding_message_size(MAX_STATUS_BYTES);
-        let response = client.get_status(self.request(GetStatusRequest {})).await;
-        response.map(Response::into_inner).map_err(|status| self.error(status))
-    }
-}
-
 /// Whether only processes of this host can read what is sent there.
 fn is_of_this_host(address: &Address) -> bool {
     match address {
@@ -237,161 +150,6 @@ fn is_of_this_host(address: &Address) -> bool {
             host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
         }
     }
-}
-
-/// Connects. The connection fails when its peer's host has vanished. The certificate has to be for `name`, or
-/// else for the address.
-async fn channel(
-    address: &Address,
-    tls: Option<&Arc<ClientConfig>>,
-    name: Option<&'static str>,
-) -> Result<Channel, ClientError> {
-    let host = match address {
-        Address::Tcp(host) => host.to_string(),
-        Address::Unix(_) => "localhost".to_owned(),
-    };
-    let failed = |cause| ClientError::Connect { address: address.clone(), cause };
-    let mut endpoint = Endpoint::from_shared(format!("http://{host}"))
-        .map_err(failed)?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    match (address, tls) {
-        (Address::Tcp(_), None) => endpoint.connect().await,
-        (Address::Tcp(_), Some(tls)) => {
-            if let Ok(origin) = format!("https://{host}").parse() {
-                endpoint = endpoint.origin(origin);
-            }
-            endpoint.connect_with_connector(TlsSocket::new(Arc::clone(tls), name)).await
-        }
-        (Address::Unix(path), _) => endpoint.connect_with_connector(UnixSocket(path.clone())).await,
-    }
-    .map_err(failed)
-}
-
-fn tls_config(tls: &ClientTls) -> Result<Arc<ClientConfig>, SourceError> {
-    // Every authority has to be valid: somebody reads the error.
-    pem::authorities(&tls.ca)?;
-    let authorities = Some(tls.ca.clone());
-    let files = ClientTlsFiles { authorities, identity: tls.identity.clone(), protocol: "h2" };
-    Ok(Arc::new(files.load()?))
-}
-
-/// Connects over TCP with TLS.
-struct TlsSocket {
-    tcp: HttpConnector,
-    config: Arc<ClientConfig>,
-    /// The name that the certificate has to be for; none is the host's.
-    name: Option<&'static str>,
-}
-
-impl TlsSocket {
-    fn new(config: Arc<ClientConfig>, name: Option<&'static str>) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        Self { tcp, config, name }
-    }
-}
-
-type BoxError = Box<dyn Error + Send + Sync>;
-
-impl Service<Uri> for TlsSocket {
-    type Response = TokioIo<TlsStream<TcpStream>>;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.tcp.poll_ready(context).map_err(BoxError::from)
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let config = Arc::clone(&self.config);
-        let connecting = self.tcp.call(uri.clone());
-        let name = self.name;
-        Box::pin(async move {
-            let tcp = connecting.await?.into_inner();
-            let name = name.or(uri.host()).unwrap_or_default();
-            Ok(TokioIo::new(handshake(config, name, tcp).await?))
-        })
-    }
-}
-
-/// Connects to a unix socket, whatever address is asked for.
-struct UnixSocket(PathBuf);
-
-impl Service<Uri> for UnixSocket {
-    type Response = TokioIo<UnixStream>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<UnixStream>>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let path = self.0.clone();
-        Box::pin(async move { unix_socket::connect(&path).await.map(TokioIo::new) })
-    }
-}
-
-fn describe(status: &Status) -> String {
-    match status.source() {
-        Some(cause) => format!("the connection failed: {}", root_cause(cause)),
-        None => format!("{}: {}", status.code(), status.message()),
-    }
-}
-
-/// The root cause: the system's or TLS's error, or a hint that only one side uses TLS.
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    if let Some(rustls::Error::InvalidMessage(_)) = tls_error(error) {
-        return "it does not speak TLS".into();
-    }
-    let text = root(error).to_string();
-    if is_tls_alert(error) { text + ", does it speak TLS? (--tls-ca)" } else { text }
-}
-
-fn root<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    while let Some(cause) = error.source() {
-        error = cause;
-    }
-    error
-}
-
-fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    root(error).downcast_ref::<io::Error>()?.get_ref()?.downcast_ref()
-}
-
-/// Whether a handshake failed because the peer speaks no TLS.
-fn is_plain(error: &ClientError) -> bool {
-    let ClientError::Connect { cause, .. } = error else { return false };
-    matches!(tls_error(cause), Some(rustls::Error::InvalidMessage(_)))
-}
-
-/// Whether a sidecar has to be connected to in another way.
-fn is_about_access(error: &ClientError) -> bool {
-    match error {
-        ClientError::Connect { cause, .. } => tls_error(cause).is_some(),
-        ClientError::Call { status, .. } => {
-            status.code() == Code::Unauthenticated || status.source().is_some_and(is_tls_alert)
-        }
-        _ => false,
-    }
-}
-
-/// Whether HTTP/2 got a TLS alert, which it takes for a frame.
-fn is_tls_alert(error: &(dyn Error + 'static)) -> bool {
-    root(error).to_string().ends_with("frame with invalid size")
-}
-
-/// Whether a handshake failed because the certificate is for another name.
-fn is_other_name(error: &ClientError) -> bool {
-    use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
-    let ClientError::Connect { cause, .. } = error else { return false };
-    matches!(
-        tls_error(cause),
-        Some(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
-    )
 }
 
 /// The `authorization` header with the first token.
@@ -405,4 +163,43 @@ pub fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, SourceError> {
     let mut value = MetadataValue::try_from(value).map_err(invalid)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+    use tokio::{net::UnixListener, time::Instant};
+
+    fn sidecar(listeners: Vec<Address>) -> Sidecar {
+        Sidecar {
+            pid: std::process::id(),
+            uid: 0,
+            worker: None,
+            command: String::new(),
+            started: SystemTime::now(),
+            listeners,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sidecar_that_does_not_answer_is_given_up_soon() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let connector = Connector { tls: None, token: None };
+        let start = Instant::now();
+        let found = sidecar(vec![Address::localhost(1), Address::Unix(path)]);
+        let error = connector.found(&found).await.unwrap_err();
+        assert_eq!(error.brief(), "does not answer");
+        assert_eq!(start.elapsed(), ANSWER_TIMEOUT);
+        drop(listener);
+    }
+
+    #[test]
+    fn a_token_is_sent_unencrypted_to_this_host_only() {
+        let is_of_this_host = |address: &str| is_of_this_host(&address.parse().unwrap());
+        assert!(["127.0.0.1:1", "[::1]:1", "unix:/s", "unix:@s"].iter().all(|it| is_of_this_host(it)));
+        assert!(!["192.0.2.1:1", "[2001:db8::1]:1", "localhost:1"].iter().any(|it| is_of_this_host(it)));
+    }
 }

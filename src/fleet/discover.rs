@@ -8,7 +8,8 @@ mod process;
 mod sockets;
 
 use crate::{
-    net::address::Address,
+    event::proto::sidecar::GetStatusResponse,
+    net::address::{Address, HostPort},
     system::{log::PROGRAM, visible::one_line},
 };
 use process::{Entry, Program, command_line};
@@ -16,6 +17,7 @@ use sockets::Sockets;
 use std::{
     collections::{HashMap, HashSet},
     io,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -43,6 +45,13 @@ impl Sidecar {
     /// How long it has been running.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed().unwrap_or_default()
+    }
+
+    /// The listeners without that of the metrics page, which the counters name.
+    pub fn grpc_listeners(&self, status: Option<&GetStatusResponse>) -> Vec<&Address> {
+        let page = status.and_then(|status| status.prometheus_address.parse().ok());
+        let is_page = |address: &Address| page.is_some_and(|page| is_at(page, address));
+        self.listeners.iter().filter(|address| !is_page(address)).collect()
     }
 
     /// Whether it is stopped now, as by Ctrl-Z, and so cannot answer.
@@ -80,6 +89,15 @@ impl Found {
             (_, reasons) => format!("{count} more run {reasons}"),
         })
     }
+}
+
+/// Whether a socket that is bound to this address was found at the other one: a wildcard address is found as
+/// one of the loopback interface, and the page may have one of each protocol.
+fn is_at(bound: SocketAddr, found: &Address) -> bool {
+    let Address::Tcp(HostPort { host, port }) = found else { return false };
+    let (bound_ip, ip) = (bound.ip().to_canonical(), host.parse::<IpAddr>());
+    let is_local = bound_ip.is_unspecified() || bound_ip.is_loopback();
+    *port == bound.port() && ip.is_ok_and(|ip| ip == bound_ip || is_local && ip.is_loopback())
 }
 
 /// Finds the sidecars that run now.
@@ -250,6 +268,15 @@ mod tests {
         assert_eq!(described("s replay a.log --listen 127.0.0.1:0"), "replay a.log");
         assert_eq!(command(None, &["x".into(), "--".into(), "a\nb".into()], &|| None), "a\\nb");
         assert_eq!(command(None, &[], &|| None), "telemetry-sidecar");
+    }
+
+    #[test]
+    fn the_metrics_page_is_no_listener_of_grpc() {
+        let is_at = |bound: &str, found: &str| is_at(bound.parse().unwrap(), &found.parse().unwrap());
+        assert!(is_at("127.0.0.1:1", "127.0.0.1:1") && is_at("127.0.0.1:1", "[::1]:1"));
+        assert!(is_at("0.0.0.0:1", "127.0.0.1:1") && is_at("[::]:1", "[::1]:1"));
+        assert!(is_at("192.0.2.1:1", "192.0.2.1:1") && !is_at("192.0.2.1:1", "127.0.0.1:1"));
+        assert!(!is_at("127.0.0.1:1", "127.0.0.1:2") && !is_at("127.0.0.1:1", "unix:/1"));
     }
 
     #[test]

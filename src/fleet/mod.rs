@@ -3,5 +3,30 @@
 pub mod args;
 pub mod client;
 pub mod discover;
+pub mod error;
 pub mod probe;
+pub mod ps;
+pub mod status;
 pub mod tail;
+pub mod target;
+
+use crate::{system::visible::escape_in_json, terminal::standard_output};
+use error::FleetError;
+use serde::Serialize;
+use std::io::ErrorKind;
+
+/// An object in one line that a terminal can show.
+fn json_line(object: &impl Serialize) -> String {
+    let mut line = serde_json::to_vec(object).unwrap_or_default();
+    line.push(b'\n');
+    escape_in_json(&mut line);
+    String::from_utf8(line).unwrap_or_default()
+}
+
+/// Prints a text. A reader that has closed the pipe has what it wants.
+fn printed(text: &str) -> Result<(), FleetError> {
+    match standard_output::write(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(FleetError::Output(error)),
+        _ => Ok(()),
+    }
+}

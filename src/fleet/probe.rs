@@ -1,4 +1,4 @@
-//! Connections to many sidecars at the same time.
+//! Questions to many sidecars at the same time.
 
 use super::{
     client::{ClientError, Connection, Connector},
@@ -8,7 +8,7 @@ use crate::event::proto::sidecar::GetStatusResponse;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-/// How many are connected to at the same time: few enough that each is answered soon.
+/// How many are asked at the same time: few enough that each is answered soon.
 const CONCURRENT: usize = 64;
 
 /// A connection and the counters, or why there are none.
@@ -16,15 +16,30 @@ pub type Answer = Result<(Connection, GetStatusResponse), ClientError>;
 
 /// Asks all of them, in the same order. A sidecar that does not answer does not delay the others.
 pub async fn ask_all(connector: &Arc<Connector>, sidecars: &[Sidecar]) -> Vec<(Sidecar, Answer)> {
+    let ask = |sidecar: Sidecar| {
+        let connector = Arc::clone(connector);
+        async move {
+            let answer = connector.found(&sidecar).await;
+            (sidecar, answer)
+        }
+    };
+    each(sidecars.to_vec(), ask).await
+}
+
+/// Does the same for all of them at the same time, within bounds. The results are in the same order.
+pub(super) async fn each<T, O, F>(items: Vec<T>, ask: impl Fn(T) -> F) -> Vec<O>
+where
+    F: Future<Output = O> + Send + 'static,
+    O: Send + 'static,
+{
     let permits = Arc::new(Semaphore::new(CONCURRENT));
     let mut asked = JoinSet::new();
-    for (at, sidecar) in sidecars.iter().cloned().enumerate() {
-        let (connector, permits) = (Arc::clone(connector), Arc::clone(&permits));
+    for (at, item) in items.into_iter().enumerate() {
+        let (asking, permits) = (ask(item), Arc::clone(&permits));
         asked.spawn(async move {
             // It is never closed.
             let _permit = permits.acquire().await;
-            let answer = connector.found(&sidecar).await;
-            (at, (sidecar, answer))
+            (at, asking.await)
         });
     }
     let mut answers = BTreeMap::new();

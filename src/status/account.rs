@@ -118,7 +118,7 @@ impl Topics {
 
     fn worker(&mut self, worker: Option<&Worker>) {
         let Some(Worker { pid, running, exit_code, exit_signal }) = worker else {
-            return self.add("worker", "none: a replay");
+            return self.add("worker", "none, this is a replay");
         };
         let failed = exit_signal.is_some() || exit_code.is_some_and(|code| code != 0);
         let text = match (exit_code, exit_signal) {
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn zeros_are_left_out() {
-        assert_eq!(text(&GetStatusResponse::default()), ["worker: none: a replay", "events: 0"]);
+        assert_eq!(text(&GetStatusResponse::default()), ["worker: none, this is a replay", "events: 0"]);
         let worker = Worker { pid: 7, running: true, ..Worker::default() };
         let stream = Stream { bytes_read: 1011, bytes_passed: 1011, ..Stream::default() };
         let backlog = Backlog { taken_in: 5, waiting: 5, ..Backlog::default() };

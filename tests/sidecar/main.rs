@@ -7,6 +7,7 @@ mod cli;
 mod decode;
 mod ending;
 mod faults;
+mod fleet;
 mod limits;
 mod losses;
 mod observers;

@@ -129,6 +129,12 @@ impl Builder {
         self
     }
 
+    /// Starts it in its own temporary directory.
+    pub fn in_its_directory(mut self) -> Self {
+        self.command.current_dir(self.dir.path());
+        self
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -1,0 +1,46 @@
+//! What a command line names: a sidecar's address, or a process.
+
+use crate::net::address::{Address, AddressError};
+use std::{fmt, str::FromStr};
+
+/// A sidecar.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The process id of a sidecar of this host, or of its worker.
+    Process(u32),
+    /// Where it listens.
+    Address(Address),
+}
+
+impl FromStr for Target {
+    type Err = AddressError;
+
+    fn from_str(word: &str) -> Result<Self, AddressError> {
+        match word.parse() {
+            Ok(pid) => Ok(Self::Process(pid)),
+            Err(_) => word.parse().map(Self::Address),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Process(pid) => pid.fmt(formatter),
+            Self::Address(address) => address.fmt(formatter),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_a_process() {
+        assert_eq!("4711".parse(), Ok(Target::Process(4711)));
+        assert_eq!("[::1]:80".parse::<Target>().unwrap().to_string(), "[::1]:80");
+        assert_eq!("unix:7".parse(), Ok(Target::Address(Address::Unix("7".into()))));
+        assert!("-1".parse::<Target>().is_err() && "x".parse::<Target>().is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! `ps`: its table and its JSON.
+
+use super::{on_terminal, row, run, with_events};
+use crate::support::{Sidecar, line, wait_until};
+use nix::sys::signal::Signal;
+use std::fs;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_has_the_worker_and_the_counters() {
+    let mut sidecar = Sidecar::wrap_echo(&["--export-jsonl", "/dev/full"]);
+    sidecar.write([line("a", 1, ""), line("b", 2, "")].concat());
+    with_events(&sidecar, 2).await;
+    let _subscriber = sidecar.subscribe().await;
+    let row = row(&sidecar, &[]);
+    assert_eq!(row["events"], 2, "{row}");
+    assert_eq!(row["subscribers"], 1, "{row}");
+    assert_eq!(row["lost_events"], 2, "{row}");
+    assert_eq!(row["events_per_second"], 0.0, "{row}");
+    assert!(row["uptime_seconds"].as_f64().unwrap() < 3600.0, "{row}");
+    let worker = row["worker_pid"].as_u64().unwrap();
+    assert_eq!(fs::read_to_string(format!("/proc/{worker}/comm")).unwrap(), "cat\n");
+}
+
+#[test]
+fn a_replay_is_shown_by_its_file() {
+    let words = ["replay", "--ready-file", "{dir}/ready", "--listen", "127.0.0.1:0", "{dir}/recording"];
+    let builder = Sidecar::command(&words);
+    fs::write(builder.path("recording"), line("a", 1, "")).unwrap();
+    let sidecar = builder.start();
+    sidecar.ready_lines();
+    let row = row(&sidecar, &[]);
+    assert_eq!(row["command"], format!("replay {}", sidecar.path("recording").display()));
+    assert!(row["worker_pid"].is_null(), "{row}");
+    sidecar.signal(Signal::SIGTERM);
+}
+
+#[test]
+fn a_worker_that_has_ended_is_shown_as_the_state_of_its_sidecar() {
+    let sidecar = Sidecar::wrap(&["--linger", "600s"], "echo 'TELEMETRY:{\"event\": \"a\"}' >&2; exit 3");
+    sidecar.port();
+    let pid = sidecar.pid().to_string();
+    wait_until("the worker's end", || {
+        let listed = run(&["ps"]).expect_code(0).stdout();
+        let mut lines = listed.lines();
+        assert!(lines.next().unwrap().starts_with("SIDECAR"), "{listed}");
+        let own = lines.find(|line| line.trim_start().starts_with(&pid)).unwrap();
+        assert!(!own.contains('\u{1b}'), "{own}");
+        own.ends_with("worker exited: 3")
+    });
+    assert!(row(&sidecar, &[])["worker_pid"].is_null());
+    sidecar.signal(Signal::SIGTERM);
+}
+
+#[test]
+fn the_table_fits_the_terminal_and_titles_are_bold() {
+    let command = "exec sleep 600 # a very long comment that is cut where the terminal is narrow";
+    let sidecar = Sidecar::wrap(&["--listen", "127.0.0.1:0", "--listen", "unix:{dir}/socket"], command);
+    sidecar.ready_lines();
+    for columns in [60, 80, 140] {
+        let shown = on_terminal(&["ps"], columns);
+        let own = shown.lines().find(|line| line.trim_start().starts_with(&sidecar.pid().to_string()));
+        let own = own.unwrap_or_else(|| panic!("{shown}"));
+        assert!(own.contains("sleep 600") && own.contains("127.0.0.1:"), "{columns}: {shown}");
+        assert!(shown.starts_with("\u{1b}[1mSIDECAR\u{1b}[0m  "), "{shown:?}");
+        for line in shown.lines() {
+            let plain: String =
+                line.split('\u{1b}').map(|part| part.split_once('m').map_or(part, |it| it.1)).collect();
+            assert!(plain.chars().count() <= columns.into(), "{columns}: {line:?}");
+        }
+    }
+    sidecar.signal(Signal::SIGTERM);
+}
