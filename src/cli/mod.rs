@@ -90,7 +90,7 @@ const STYLES: Styles = Styles::styled()
     after_help = "Examples:\n  \
         telemetry-sidecar -- python worker.py\n  \
         telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py\n  \
-        telemetry-sidecar tail 127.0.0.1:4400\n  \
+        telemetry-sidecar tail\n  \
         telemetry-sidecar decode run.log\n\n\
         All options: telemetry-sidecar --help",
     after_long_help = "Every option of wrapping and of replay can also be set as an environment variable \

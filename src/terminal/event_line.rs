@@ -137,7 +137,7 @@ impl EventLines {
     }
 
     /// A text without what a terminal obeys, and with the characters that it shows.
-    fn escaped(&self, text: &str) -> String {
+    pub fn escaped(&self, text: &str) -> String {
         let end = text.char_indices().nth(MAX_TEXT).map(|(end, _)| end);
         let mut shown = one_line(end.and_then(|end| text.get(..end)).unwrap_or(text));
         if self.charset == Charset::Ascii && !shown.is_ascii() {

@@ -60,7 +60,7 @@ impl Printer {
 
     /// Adds a source. From the second one on lines have labels.
     pub fn add(&self, label: &str) -> Source {
-        let label = one_line(label);
+        let label = self.lines.as_ref().map_or_else(|| one_line(label), |lines| lines.escaped(label));
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
         sources.width = sources.width.max(label.width());
         let colour = COLOURS.get(sources.count % COLOURS.len()).copied().unwrap_or_default();

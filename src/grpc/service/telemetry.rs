@@ -65,7 +65,7 @@ pub const MISSING_EVENTS: &str = "telemetry-sidecar-missing-events";
 pub const REPORT_BACKLOG: &str = "telemetry-sidecar-report-backlog";
 
 /// The response header with the number of events that have waited for this subscription and pass its first
-/// controls. The stream has these first.
+/// controls. The stream has these first; with `--when-full drop-oldest` a full queue may drop some of them.
 pub const BACKLOG_EVENTS: &str = "telemetry-sidecar-backlog-events";
 
 /// Tracks the requests of one connection, to decide when and how it is closed. Relaxed atomics are enough:

@@ -46,7 +46,7 @@ async fn an_interrupt_kills_it_as_any_program() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_does_not_read_costs_no_memory() {
     const LONG: usize = 100_000;
-    let mut sidecar = Sidecar::wrap_echo(&[]);
+    let mut sidecar = Sidecar::wrap_echo(&["--drain-timeout", "60s"]);
     let (mut reader, writer) = io::pipe().unwrap();
     let _ = fcntl(&reader, FcntlArg::F_SETPIPE_SZ(4096));
     let tail = tail(&[], &[&sidecar]).stdout(Stdio::from(writer)).start();
