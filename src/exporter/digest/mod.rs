@@ -52,6 +52,8 @@ pub struct Digest {
     operations: Vec<Operation>,
     /// The indices of the operations by their names.
     index: HashMap<String, usize>,
+    /// The index of the operation of the last event: the next one is often of the same.
+    latest: usize,
     /// The number of measurements of all operations.
     measurements: usize,
     other: Operation,
@@ -67,6 +69,7 @@ impl Digest {
             limits,
             operations: Vec::new(),
             index: HashMap::new(),
+            latest: 0,
             measurements: 0,
             other: Operation { name: OTHER.into(), ..Operation::default() },
             other_values: 0,
@@ -195,9 +198,15 @@ impl Digest {
 
     /// The index of the operation of this name, which is added if there is room.
     fn operation_index(&mut self, name: &str) -> Option<usize> {
-        let known = self.index.get(name).copied();
-        if known.is_some() || self.operations.len() >= self.limits.operations {
-            return known;
+        if self.operations.get(self.latest).is_some_and(|operation| operation.name == name) {
+            return Some(self.latest);
+        }
+        if let Some(known) = self.index.get(name) {
+            self.latest = *known;
+            return Some(*known);
+        }
+        if self.operations.len() >= self.limits.operations {
+            return None;
         }
         let added = self.operations.len();
         self.operations.push(Operation { name: name.to_owned(), ..Operation::default() });

@@ -5,7 +5,7 @@ use crate::{
     event::stats::ConsumerStats,
     exporter::digest::table::{Order, measurements, operations},
     status::text::subscribers,
-    system::{log::PROGRAM, value::counted, visible::one_line},
+    system::{log::PROGRAM, visible::one_line},
     terminal::{
         number::{bytes, grouped, seconds},
         screen::Screen,
@@ -54,8 +54,7 @@ fn add(lines: &mut Vec<Line<'static>>, table: &Table, left_out: usize, screen: &
 
 /// What ended, how, and after which time.
 fn heading(run: &Run<'_>) -> String {
-    let events = run.report.hub.sources.events();
-    let events = format!("{} event{}", grouped(events), if events == 1 { "" } else { "s" });
+    let events = events(run.report.hub.sources.events());
     let time = seconds(run.time.as_secs_f64());
     let end = match (run.program, run.report.worker.and_then(|worker| worker.exit)) {
         (None, _) => "replay ended".to_owned(),
@@ -66,6 +65,11 @@ fn heading(run: &Run<'_>) -> String {
         (Some(program), None) => format!("{} still runs", one_line(program)),
     };
     format!("{PROGRAM}: {end} after {time}, {events}")
+}
+
+/// `1 event`, `1,234 events`.
+fn events(count: u64) -> String {
+    format!("{} event{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// The name of a signal, or its number.
@@ -121,6 +125,6 @@ fn not_summarized(run: &Run<'_>) -> Option<String> {
         (disabled, "left out by --disabled"),
     ];
     let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
-    let reasons: Vec<_> = reasons.map(|(count, why)| format!("{} {why}", counted(count, "event"))).collect();
+    let reasons: Vec<_> = reasons.map(|(count, why)| format!("{} {why}", events(count))).collect();
     (!reasons.is_empty()).then(|| format!("Not in this summary: {}", reasons.join(", ")))
 }
