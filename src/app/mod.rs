@@ -17,7 +17,7 @@ mod wrap;
 use crate::{
     cli::{self, Cli, Parsed, reference},
     config::{self, Task},
-    fleet::{ps, status, tail},
+    fleet::{ps, status, tail, top},
     system::log,
     terminal::standard_output,
     worker::{Exit, environment, in_place, startup::note_descriptors},
@@ -76,6 +76,7 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
         Task::Status(targets, json, access) => {
             status::run(targets, json, &access).map_err(|error| error.to_string())
         }
+        Task::Top(settings) => top::run(&settings).map_err(|error| error.to_string()),
         Task::Completions(shell) => {
             standard_output::printed(&standard_output::write(&reference::completions(shell)))?;
             Ok(Exit::Code(0))

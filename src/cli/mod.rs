@@ -22,6 +22,7 @@ use crate::{
     fleet::{
         args::{PsArgs, StatusArgs},
         tail::args::TailArgs,
+        top::args::TopArgs,
     },
     system::option::Given,
     upstream::args::UpstreamArgs,
@@ -36,16 +37,16 @@ use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
 
 /// The subcommands.
-const SUBCOMMANDS: [&str; 6] = ["replay", "decode", "tail", "ps", "status", "completions"];
+const SUBCOMMANDS: [&str; 7] = ["replay", "decode", "tail", "top", "ps", "status", "completions"];
 
 /// The subcommands that do not read the environment.
-const WITHOUT_ENVIRONMENT: [&str; 5] = ["decode", "tail", "ps", "status", "completions"];
+const WITHOUT_ENVIRONMENT: [&str; 6] = ["decode", "tail", "top", "ps", "status", "completions"];
 
 /// Values that may begin with a minus: an error about the value is better than one about an unknown option.
 const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
 
 /// The options that `-h` shows, so that it fits on a screen.
-const COMMON: [&str; 20] = [
+const COMMON: [&str; 19] = [
     "files",
     "listen",
     READY_FILE,
@@ -60,7 +61,6 @@ const COMMON: [&str; 20] = [
     "export_statsd",
     "allow",
     "deny",
-    "stderr",
     "wait_for_subscribers",
     "pace",
     "timeout",
@@ -177,6 +177,11 @@ pub(crate) enum Sub {
     /// What is wrong comes first, and zeros are left out. Exit status: 125 if one of them does not answer, or
     /// there are none.
     Status(StatusArgs),
+
+    /// Show workers live, or print the tables once
+    ///
+    /// Rates, operations with their durations, measurements, errors, losses, and the last events.
+    Top(Box<TopArgs>),
 
     /// Print completions for a shell
     Completions {

@@ -16,6 +16,7 @@ use crate::{
         client::ClientAccess,
         tail::{self, Wanted, args::TailArgs},
         target::Target,
+        top::{Source, Top, args::TopArgs},
     },
     grpc::{auth::AccessFiles, limits::ClientLimits},
     hub::Limits,
@@ -48,6 +49,8 @@ pub enum Task {
     Ps(bool, Box<ClientAccess>),
     /// Print the counters of these sidecars, or of all of this host; as JSON or not.
     Status(Vec<Target>, bool, Box<ClientAccess>),
+    /// Show running sidecars or recordings.
+    Top(Box<Top>),
     /// Print completions.
     Completions(Shell),
 }
@@ -157,6 +160,7 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
             let access = access::client(args.client, &addresses)?;
             Ok(Task::Status(targets, args.json, Box::new(access)))
         }
+        Some(Sub::Top(args)) => Ok(Task::Top(Box::new(top(*args)?))),
         Some(Sub::Completions { shell }) => Ok(Task::Completions(shell)),
     }
 }
@@ -186,6 +190,13 @@ fn replay(args: ReplayArgs) -> Result<Task, UsageError> {
         no_stderr,
         files,
     })))
+}
+
+fn top(args: TopArgs) -> Result<Top, UsageError> {
+    let from = args.sources()?;
+    let addresses: Vec<Address> = from.iter().filter_map(Source::address).cloned().collect();
+    let access = access::client(args.client, &addresses)?;
+    Ok(Top { from, access, once: args.once, interval: args.interval.0 })
 }
 
 fn tail(args: TailArgs) -> Result<tail::Settings, UsageError> {

@@ -9,6 +9,7 @@ pub mod ps;
 pub mod status;
 pub mod tail;
 pub mod target;
+pub mod top;
 
 use crate::{system::visible::escape_in_json, terminal::standard_output};
 use error::FleetError;

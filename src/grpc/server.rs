@@ -66,7 +66,8 @@ impl Server {
         let Context { hub, drain, shutdown, .. } = context;
         let end = CancellationToken::new();
         let access = Arc::new(self.access);
-        let telemetry = Telemetry::new(Arc::clone(hub), &self.limits, shutdown.clone(), *drain);
+        let mut telemetry = Telemetry::new(Arc::clone(hub), &self.limits, shutdown.clone(), *drain);
+        telemetry.worker = context.mode.worker().cloned();
         let requests = Requests::new(self.limits.handshake_timeout.0, end.clone());
         let metrics_page = context.served.iter().find(|(name, _)| *name == "prometheus");
         let status = StatusService(Status {

@@ -109,9 +109,51 @@ impl Recording {
     ///
     /// If a read fails. Everything before it has been fed.
     pub fn feed<P: Publisher, F: AsFd>(
-        mut self,
+        self,
         pipeline: &mut Pipeline<P, F>,
         by_line: bool,
+        until: impl Fn(&P) -> bool,
+    ) -> Result<(), RecordingError> {
+        self.feed_with(
+            pipeline,
+            |pipeline, read| {
+                if by_line {
+                    read.split_inclusive(|byte| *byte == b'\n').for_each(|line| feed_some(pipeline, line));
+                } else {
+                    feed_some(pipeline, read);
+                }
+            },
+            until,
+        )
+    }
+
+    /// Feeds the recording like [`feed`](Self::feed), each part after it was edited.
+    ///
+    /// # Errors
+    ///
+    /// If a read fails. Everything before it has been fed.
+    pub fn feed_edited<P: Publisher, F: AsFd>(
+        self,
+        pipeline: &mut Pipeline<P, F>,
+        edit: &mut dyn FnMut(&[u8], &mut Vec<u8>),
+        until: impl Fn(&P) -> bool,
+    ) -> Result<(), RecordingError> {
+        let mut edited = Vec::new();
+        self.feed_with(
+            pipeline,
+            |pipeline, read| {
+                edited.clear();
+                edit(read, &mut edited);
+                edited.chunks(READ_BYTES).for_each(|some| feed_some(pipeline, some));
+            },
+            until,
+        )
+    }
+
+    fn feed_with<P: Publisher, F: AsFd>(
+        mut self,
+        pipeline: &mut Pipeline<P, F>,
+        mut feed: impl FnMut(&mut Pipeline<P, F>, &[u8]),
         until: impl Fn(&P) -> bool,
     ) -> Result<(), RecordingError> {
         let mut chunk = vec![0; READ_BYTES];
@@ -125,11 +167,7 @@ impl Recording {
                 }
                 Err(error) => break Err(RecordingError::Io(self.name, error)),
             };
-            if by_line {
-                read.split_inclusive(|byte| *byte == b'\n').for_each(|line| feed_some(pipeline, line));
-            } else {
-                feed_some(pipeline, read);
-            }
+            feed(pipeline, read);
             if until(pipeline.publisher()) {
                 break Ok(());
             }

@@ -219,7 +219,12 @@ fn command_lines_in_documents_have_only_options_that_exist() {
 #[test]
 fn short_help_fits_on_a_screen_and_shows_only_options_that_exist() {
     let command = documented(Cli::command()).term_width(80);
-    for (words, lines) in [(&["x", "-h"][..], 50), (&["x", "replay", "-h"], 50), (&["x", "tail", "-h"], 24)] {
+    for (words, lines) in [
+        (&["x", "-h"][..], 50),
+        (&["x", "replay", "-h"], 50),
+        (&["x", "tail", "-h"], 24),
+        (&["x", "top", "-h"], 24),
+    ] {
         let help = command.clone().try_get_matches_from(words).unwrap_err().to_string();
         assert!(help.lines().count() <= lines, "{}:\n{help}", help.lines().count());
         assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
@@ -229,9 +234,10 @@ fn short_help_fits_on_a_screen_and_shows_only_options_that_exist() {
         assert!(replay.get_arguments().any(|argument| argument.get_id() == id), "{id}");
     }
     let options = all_options();
-    let help = [&["x", "--help"][..], &["x", "replay", "--help"], &["x", "tail", "--help"]]
-        .map(|words| command.clone().try_get_matches_from(words).unwrap_err().to_string())
-        .concat();
+    let help =
+        [&["x", "--help"][..], &["x", "replay", "--help"], &["x", "tail", "--help"], &["x", "top", "--help"]]
+            .map(|words| command.clone().try_get_matches_from(words).unwrap_err().to_string())
+            .concat();
     for option in options.iter().filter_map(Arg::get_long) {
         assert!(help.contains(&format!("--{option}")), "{option}");
     }

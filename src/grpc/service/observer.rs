@@ -1,8 +1,8 @@
 //! Subscriptions of somebody who looks at the worker: events come at intervals, so that looking costs the
 //! worker's machine few wake-ups.
 
-use crate::{hub::Subscription, system::value::duration};
-use http::HeaderMap;
+use crate::{hub::Subscription, system::value::duration, worker::Exit};
+use http::{HeaderMap, HeaderValue};
 use std::{
     pin::Pin,
     task::{Context, Poll},
@@ -13,6 +13,9 @@ use tonic::Status;
 
 /// The request header that makes a subscription an observer. Its value is the interval: `100ms`.
 pub const OBSERVE: &str = "telemetry-sidecar-observe";
+
+/// The trailer of an observer's stream that says how the worker has ended: `exit 3`, `signal 9`.
+pub const WORKER_EXIT: &str = "telemetry-sidecar-worker-exit";
 
 /// An observer would not see for longer whether anything happens. Queues hold what comes meanwhile.
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
@@ -33,6 +36,15 @@ pub(super) fn interval(headers: &HeaderMap) -> Result<Option<Duration>, Status> 
         Some(interval) => Ok(Some(interval.0)),
         None => Err(Status::invalid_argument(format!("{OBSERVE}: a duration up to 60s, such as 100ms"))),
     }
+}
+
+/// The value of [`WORKER_EXIT`].
+pub(super) fn worker_exit(exit: Exit) -> HeaderValue {
+    let text = match exit {
+        Exit::Code(code) => format!("exit {code}"),
+        Exit::Signal(signal) => format!("signal {signal}"),
+    };
+    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Holds back events after some were taken.

@@ -14,7 +14,7 @@
 
 use super::{
     controls,
-    observer::{self, Pause},
+    observer::{self, Pause, WORKER_EXIT},
 };
 use crate::grpc::{
     limits::{ClientLimits, permits},
@@ -22,9 +22,9 @@ use crate::grpc::{
     rate_limit::Throttle,
 };
 use crate::hub::{Hub, Opening, Subscription};
-use crate::pipeline::output::Drain;
+use crate::{pipeline::output::Drain, worker::state::WorkerState};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::BodyExt as _;
 use std::{
@@ -137,12 +137,14 @@ pub struct Telemetry {
     hub: Arc<Hub>,
     permits: Arc<Semaphore>,
     latest: LatestBegin,
+    /// The worker, whose end observers are told.
+    pub worker: Option<Arc<WorkerState>>,
 }
 
 impl Telemetry {
     pub fn new(hub: Arc<Hub>, limits: &ClientLimits, shutdown: CancellationToken, drain: Drain) -> Self {
         let latest = LatestBegin { hub: Arc::clone(&hub), shutdown, drain };
-        Self { hub, permits: Arc::new(permits(limits.subscribers)), latest }
+        Self { hub, permits: Arc::new(permits(limits.subscribers)), latest, worker: None }
     }
 
     /// Answers StreamTelemetry: opens a subscription, and reads controls beside the stream.
@@ -180,7 +182,8 @@ impl Telemetry {
         streams.open.fetch_add(1, Ordering::Relaxed);
         streams.subscribed.fetch_or(interval.is_none(), Ordering::Relaxed);
         let (streams, pause) = (Arc::clone(streams), interval.map(Pause::new));
-        let mut events = Events { source, pause, streams, end: None, tasks, _permit: permit };
+        let observed = self.worker.clone().filter(|_| interval.is_some());
+        let mut events = Events { source, pause, observed, streams, end: None, tasks, _permit: permit };
         let backlog = if reports_backlog { events.backlog().await } else { None };
 
         let mut response = Response::new(events.map_err(Into::into).boxed_unsync());
@@ -258,6 +261,8 @@ struct Events {
     source: Source,
     /// Between the events of an observer.
     pause: Option<Pause>,
+    /// The worker, if an observer is to be told how it ended.
+    observed: Option<Arc<WorkerState>>,
     streams: Arc<StreamTracker>,
     /// How the sidecar has ended it.
     end: Option<End>,
@@ -310,7 +315,7 @@ impl HttpBody for Events {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Payload>, Status>>> {
-        let Self { source, pause, end, .. } = &mut *self;
+        let Self { source, pause, observed, end, .. } = &mut *self;
         if end.is_some() {
             return Poll::Ready(None);
         }
@@ -327,7 +332,7 @@ impl HttpBody for Events {
         } else {
             let failed = subscription.is_disconnected();
             *end = Some(if failed { End::Failed } else { End::Complete });
-            Frame::trailers(if failed { failed_trailers() } else { ok_trailers() })
+            Frame::trailers(if failed { failed_trailers() } else { ok_trailers(observed.as_deref()) })
         })))
     }
 }
@@ -346,9 +351,12 @@ impl Drop for Events {
     }
 }
 
-/// Trailers with status OK.
-fn ok_trailers() -> HeaderMap {
-    HeaderMap::from_iter([(Status::GRPC_STATUS, HeaderValue::from_static("0"))])
+/// Trailers with status OK, and how the observed worker has ended.
+fn ok_trailers(observed: Option<&WorkerState>) -> HeaderMap {
+    let exit = observed.and_then(WorkerState::exit).map(observer::worker_exit);
+    let exit = exit.map(|exit| (HeaderName::from_static(WORKER_EXIT), exit));
+    let status = (Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    [status].into_iter().chain(exit).collect()
 }
 
 /// Trailers of a stream that a client may open again.

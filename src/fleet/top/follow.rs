@@ -1,0 +1,242 @@
+//! Follows sidecars: those that are found, again and again, or those at given addresses.
+
+use super::{
+    model::Update,
+    stream,
+    worker::{Id, Joined},
+};
+use crate::{
+    fleet::{
+        client::{ClientError, Connection, Connector},
+        discover::{self, Sidecar},
+    },
+    net::address::Address,
+    system::visible::one_line,
+};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, spawn_blocking},
+    time::{Instant, sleep},
+};
+
+/// How often new sidecars are looked for, and counters are asked for.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A look at all processes may take this part of the time.
+const MAX_SHARE: u32 = 20;
+
+/// How long after a failure a sidecar is connected to again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Start times are not exact. A process id is not used again so soon.
+const SAME_START: Duration = Duration::from_secs(2);
+
+/// The end of a worker that nothing is known of.
+const UNKNOWN_END: &str = "ended";
+
+/// What all tasks share.
+#[derive(Clone)]
+pub(super) struct Follower {
+    connector: Arc<Connector>,
+    updates: mpsc::Sender<Update>,
+    ids: Arc<AtomicUsize>,
+}
+
+impl Follower {
+    pub(super) fn new(connector: Connector, updates: mpsc::Sender<Update>) -> Self {
+        Self { connector: Arc::new(connector), updates, ids: Arc::default() }
+    }
+
+    pub(super) fn next_id(&self) -> Id {
+        self.ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Nobody receives it when the program ends.
+    async fn send(&self, update: Update) {
+        let _ = self.updates.send(update).await;
+    }
+
+    /// Follows every sidecar of this host.
+    pub(super) async fn follow_all(self) {
+        let mut known: HashMap<u32, Followed> = HashMap::new();
+        loop {
+            let start = Instant::now();
+            let found = match spawn_blocking(discover::sidecars).await {
+                Ok(Ok(found)) => found,
+                // It is tried again.
+                _ => discover::Found::default(),
+            };
+            known.retain(|pid, followed| {
+                let is_there = Path::new("/proc").join(pid.to_string()).exists();
+                if !is_there && !followed.task.is_finished() && followed.gone {
+                    followed.task.abort();
+                }
+                let keep = is_there || !followed.task.is_finished();
+                followed.gone = !is_there;
+                keep
+            });
+            let left_out = found.left_out();
+            for sidecar in found.sidecars {
+                let known_one = known.get_mut(&sidecar.pid).filter(|known| known.is(&sidecar));
+                if let Some(known) = known_one {
+                    // A shell has executed the worker, or a replay reads another file.
+                    if sidecar.worker.is_some() && known.command != sidecar.command {
+                        self.send(Update::Named(known.id, short_name(&sidecar.command))).await;
+                        known.command = sidecar.command;
+                    }
+                } else {
+                    let (pid, started, command) = (sidecar.pid, sidecar.started, sidecar.command.clone());
+                    let id = self.next_id();
+                    let task = tokio::spawn(self.clone().follow_found(id, sidecar));
+                    known.insert(pid, Followed { id, started, command, task, gone: false });
+                }
+            }
+            self.send(Update::Scanned(left_out)).await;
+            sleep(INTERVAL.max(start.elapsed() * MAX_SHARE)).await;
+        }
+    }
+
+    async fn follow_found(self, id: Id, sidecar: Sidecar) {
+        let joined = Joined {
+            pid: Some(sidecar.worker.unwrap_or(sidecar.pid)),
+            name: short_name(&sidecar.command),
+            started: Some(sidecar.started),
+            is_recording: false,
+        };
+        let end = EndOfTask { id, updates: self.updates.clone() };
+        self.send(Update::Joined(id, joined)).await;
+        loop {
+            let watched = async {
+                let (connection, status) = self.connector.found(&sidecar).await?;
+                self.send(Update::Status(id, Box::new(status))).await;
+                self.watch(id, &connection).await
+            };
+            match watched.await {
+                Ok(how) => return self.send(Update::Ended(id, how)).await,
+                Err(error) => self.send(Update::Problem(id, one_line(&error.to_string()))).await,
+            }
+            if !Path::new("/proc").join(sidecar.pid.to_string()).exists() {
+                break;
+            }
+            sleep(RETRY).await;
+        }
+        drop(end);
+    }
+
+    /// Follows the sidecars at an address, one after another.
+    pub(super) async fn follow_address(self, address: Address) {
+        let mut id = self.join(&address).await;
+        loop {
+            let watched = async {
+                let connection = self.connector.given(&address).await?;
+                let status = connection.status().await?;
+                Ok::<_, ClientError>((connection, status))
+            };
+            match watched.await {
+                Ok((connection, status)) => {
+                    let this = match id.take() {
+                        Some(id) => id,
+                        None => self.join(&address).await.unwrap_or_default(),
+                    };
+                    self.send(Update::Status(this, Box::new(status))).await;
+                    match self.watch(this, &connection).await {
+                        Ok(how) => self.send(Update::Ended(this, how)).await,
+                        Err(error) => {
+                            self.send(Update::Problem(this, one_line(&error.to_string()))).await;
+                            id = Some(this);
+                        }
+                    }
+                }
+                Err(error) => {
+                    if let Some(id) = id {
+                        self.send(Update::Problem(id, one_line(&error.to_string()))).await;
+                    }
+                }
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+
+    async fn join(&self, address: &Address) -> Option<Id> {
+        let id = self.next_id();
+        let name = one_line(&address.to_string());
+        self.send(Update::Joined(id, Joined { name, ..Joined::default() })).await;
+        Some(id)
+    }
+
+    /// Receives events and counters until the worker has ended, and returns how that was.
+    async fn watch(&self, id: Id, connection: &Connection) -> Result<String, ClientError> {
+        let events = stream::receive(id, connection, &self.updates);
+        let counters = async {
+            loop {
+                sleep(INTERVAL).await;
+                // The stream says better what is wrong.
+                if let Ok(status) = connection.status().await {
+                    self.send(Update::Status(id, Box::new(status))).await;
+                }
+            }
+        };
+        tokio::select! {
+            ended = events => Ok(ended?.map_or(UNKNOWN_END.into(), |exit| one_line(&exit))),
+            () = counters => Ok(UNKNOWN_END.into()),
+        }
+    }
+}
+
+/// A sidecar that is followed.
+struct Followed {
+    id: Id,
+    command: String,
+    started: SystemTime,
+    task: JoinHandle<()>,
+    /// Whether its process was not there the last time.
+    gone: bool,
+}
+
+impl Followed {
+    fn is(&self, sidecar: &Sidecar) -> bool {
+        let (earlier, later) = (self.started.min(sidecar.started), self.started.max(sidecar.started));
+        later.duration_since(earlier).is_ok_and(|difference| difference < SAME_START)
+    }
+}
+
+/// A command line without the directory of its program, which says least and stands first.
+fn short_name(command: &str) -> String {
+    let (program, arguments) = command.split_once(' ').map_or((command, None), |(a, b)| (a, Some(b)));
+    let name = program.rsplit('/').find(|part| !part.is_empty()).unwrap_or(program);
+    arguments.map_or_else(|| name.to_owned(), |arguments| format!("{name} {arguments}"))
+}
+
+/// Reports the end of a worker however the task that follows it ends.
+struct EndOfTask {
+    id: Id,
+    updates: mpsc::Sender<Update>,
+}
+
+impl Drop for EndOfTask {
+    fn drop(&mut self) {
+        // A worker that has ended stays as it is. If there is no room now, others have more to say.
+        let _ = self.updates.try_send(Update::Ended(self.id, UNKNOWN_END.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short_name;
+
+    #[test]
+    fn a_program_is_named_without_its_directory() {
+        assert_eq!(short_name("/usr/bin/python3 /srv/w.py -x"), "python3 /srv/w.py -x");
+        assert_eq!((short_name("/bin/true"), short_name("sh -c x"), short_name("/")).2, "/");
+        assert_eq!((short_name("/bin/true").as_str(), short_name("").as_str()), ("true", ""));
+    }
+}

@@ -1,0 +1,186 @@
+//! `top`: workers, their operations, measurements and last events, live, or once as text.
+//!
+//! ```text
+//! sidecars (follow, stream) ─┐
+//! recordings (recorded) ─────┴→ updates → model ─┬→ draw ← view ← keys (live)
+//!                                                └→ tables (once)
+//! ```
+//!
+//! Events stay encoded: the digests scan them, and only those that are drawn are decoded.
+
+pub mod args;
+mod draw;
+mod follow;
+mod layout;
+mod live;
+mod model;
+mod once;
+mod panes;
+mod recent;
+mod recorded;
+mod stream;
+mod tty;
+mod view;
+mod window;
+mod worker;
+
+use super::client::{ClientAccess, Connector};
+use crate::{
+    net::{address::Address, source_file::SourceError},
+    pipeline::recording::{self, RecordingError},
+    system::{thread, visible::one_line},
+    terminal::{screen::Screen, standard_output},
+    worker::Exit,
+};
+use follow::Follower;
+use ratatui::text::Line;
+use std::{
+    env,
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+    time::Duration,
+};
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+/// How many updates may wait. What reads sidecars and recordings waits then.
+const MAX_UPDATES: usize = 256;
+
+/// What to show.
+#[derive(Debug)]
+pub struct Top {
+    /// Nothing means all sidecars of this host.
+    pub from: Vec<Source>,
+    /// How to connect.
+    pub access: ClientAccess,
+    /// Print once.
+    pub once: bool,
+    /// How long to look before that.
+    pub interval: Duration,
+}
+
+/// Something to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A sidecar.
+    Sidecar(Address),
+    /// A recording; "-" is standard input.
+    Recording(PathBuf),
+}
+
+impl Source {
+    /// The address of a sidecar.
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Sidecar(address) => Some(address),
+            Self::Recording(_) => None,
+        }
+    }
+}
+
+/// Why it cannot be shown, or not any more.
+#[derive(Debug, Error)]
+pub enum TopError {
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+    #[error(transparent)]
+    File(#[from] SourceError),
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
+    #[error("standard output: {0}")]
+    Terminal(io::Error),
+    #[error("cannot read keys: {0}")]
+    Keys(io::Error),
+    #[error("TERM={0}: this terminal cannot show a live view, use --once")]
+    PlainTerminal(String),
+    #[error("-: standard input is the terminal that keys come from, give a file or a pipe")]
+    InputIsTerminal,
+    #[error("{0}")]
+    Output(String),
+}
+
+/// Shows it until a key or a signal ends it, or prints it once.
+///
+/// # Errors
+///
+/// If it cannot be shown.
+pub fn run(top: &Top) -> Result<Exit, TopError> {
+    standard_output::require_open().map_err(TopError::Terminal)?;
+    let once = top.once || !io::stdout().is_terminal();
+    let recordings = || {
+        top.from.iter().filter_map(|source| match source {
+            Source::Recording(path) => Some(path.clone()),
+            Source::Sidecar(_) => None,
+        })
+    };
+    // They are opened again where they are read; here it is still possible to say what is wrong.
+    for path in recordings().filter(|path| path.as_os_str() != "-") {
+        recording::open(&[path])?;
+    }
+    let connector = Connector::new(&top.access)?;
+    let mut inputs = None;
+    if !once {
+        let name = env::var("TERM").unwrap_or_default();
+        if name.is_empty() || name == "dumb" {
+            return Err(TopError::PlainTerminal(one_line(&name)));
+        }
+        if recordings().any(|path| path.as_os_str() == "-") && io::stdin().is_terminal() {
+            return Err(TopError::InputIsTerminal);
+        }
+        // First, because threads inherit which signals are blocked.
+        inputs = Some(tty::inputs().map_err(TopError::Start)?);
+    }
+    let screen = Screen::of(io::stdout());
+    let runtime = thread::runtime().enable_all().build().map_err(TopError::Start)?;
+    let exit = runtime.block_on(async {
+        let (updates, received) = mpsc::channel(MAX_UPDATES);
+        let follower = Follower::new(connector, updates.clone());
+        let only_recordings = !top.from.is_empty() && recordings().count() == top.from.len();
+        for source in top.from.clone() {
+            match source {
+                Source::Sidecar(address) => drop(tokio::spawn(follower.clone().follow_address(address))),
+                Source::Recording(path) => {
+                    let (id, updates) = (follower.next_id(), updates.clone());
+                    let read = move || {
+                        let opened = recording::open(&[path]);
+                        opened
+                            .into_iter()
+                            .flatten()
+                            .for_each(|recording| recorded::read(id, recording, &updates));
+                    };
+                    drop(thread::spawn("recording", read).map_err(TopError::Start)?);
+                }
+            }
+        }
+        if top.from.is_empty() {
+            drop(tokio::spawn(follower.follow_all()));
+        } else {
+            drop(follower);
+        }
+        drop(updates);
+        match inputs {
+            Some(inputs) => live::run(received, inputs, screen).await,
+            None => print(received, (!only_recordings).then_some(top.interval), &screen).await,
+        }
+    });
+    // Threads that still read must not be waited for.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn print(
+    updates: mpsc::Receiver<model::Update>,
+    interval: Option<Duration>,
+    screen: &Screen,
+) -> Result<Exit, TopError> {
+    let model = once::look(updates, interval).await;
+    let lines = if model.workers.is_empty() {
+        let left_out = model.left_out.map(|left_out| format!(": {left_out}")).unwrap_or_default();
+        vec![Line::from(format!("no sidecars run here{left_out}"))]
+    } else {
+        once::lines(&model, screen)
+    };
+    let written = standard_output::write(screen.text(&lines).as_bytes());
+    standard_output::printed(&written).map_err(TopError::Output)?;
+    Ok(Exit::Code(0))
+}

@@ -1,0 +1,149 @@
+//! What is known about all workers. It changes by updates, and once a second by a tick.
+
+use super::{
+    recent::Recent,
+    window::Window,
+    worker::{Id, Joined, Rates, State, Worker},
+};
+use crate::{
+    event::proto::sidecar::GetStatusResponse,
+    exporter::digest::{Digest, Limits},
+};
+use bytes::Bytes;
+
+/// Of workers that have ended as many are kept, the latest.
+const ENDED_WORKERS: usize = 100;
+
+/// Something that has happened.
+#[derive(Debug)]
+pub(super) enum Update {
+    Joined(Id, Joined),
+    /// It runs another program now.
+    Named(Id, String),
+    Status(Id, Box<GetStatusResponse>),
+    /// Its events come from now on.
+    Begun(Id),
+    /// Whole gRPC frames.
+    Events(Id, Bytes),
+    /// The first and the last timestamp of a recording so far.
+    Span(Id, (i64, i64)),
+    Problem(Id, String),
+    Ended(Id, String),
+    /// All sidecars were looked for; a sentence about those that are left out.
+    Scanned(Option<String>),
+}
+
+/// All workers.
+#[derive(Debug, Clone)]
+pub(super) struct Model {
+    /// In the order of their ids.
+    pub(super) workers: Vec<Worker>,
+    pub(super) digest: Digest,
+    pub(super) rates: Rates,
+    pub(super) window: Window,
+    pub(super) recent: Recent<Id>,
+    pub(super) left_out: Option<String>,
+    /// Events of workers that are not kept any more.
+    forgotten: u64,
+}
+
+impl Model {
+    pub(super) fn new() -> Self {
+        Self {
+            workers: Vec::new(),
+            digest: Digest::new(Limits::default()),
+            rates: Rates::default(),
+            window: Window::default(),
+            recent: Recent::default(),
+            left_out: None,
+            forgotten: 0,
+        }
+    }
+
+    pub(super) fn worker(&self, id: Id) -> Option<&Worker> {
+        self.workers.iter().find(|worker| worker.id == id)
+    }
+
+    fn change(&mut self, id: Id, change: impl FnOnce(&mut Worker)) {
+        if let Ok(at) = self.workers.binary_search_by_key(&id, |worker| worker.id)
+            && let Some(worker) = self.workers.get_mut(at)
+        {
+            change(worker);
+        }
+    }
+
+    pub(super) fn apply(&mut self, update: Update) {
+        match update {
+            Update::Joined(id, joined) => {
+                let at = self.workers.partition_point(|worker| worker.id < id);
+                self.workers.insert(at, Worker::new(id, joined));
+            }
+            Update::Named(id, name) => self.change(id, |worker| worker.joined.name = name),
+            Update::Status(id, status) => self.change(id, |worker| worker.add_status(&status)),
+            Update::Begun(id) => self.change(id, |worker| worker.state = State::Running),
+            Update::Events(id, frames) => {
+                self.digest.add_frames(&frames);
+                self.recent.add(id, &frames);
+                self.change(id, |worker| worker.add_events(&frames));
+            }
+            Update::Span(id, span) => self.change(id, |worker| worker.span = Some(span)),
+            Update::Problem(id, text) => self.change(id, |worker| {
+                if !worker.has_ended() {
+                    worker.state = State::Problem(text);
+                }
+            }),
+            Update::Ended(id, how) => {
+                self.change(id, |worker| worker.end(how));
+                self.forget();
+            }
+            Update::Scanned(left_out) => self.left_out = left_out,
+        }
+    }
+
+    fn forget(&mut self) {
+        let ended = self.workers.iter().filter(|worker| worker.has_ended()).count();
+        let oldest = self.workers.iter().position(Worker::has_ended).filter(|_| ended > ENDED_WORKERS);
+        if let Some(oldest) = oldest {
+            self.forgotten += self.workers.remove(oldest).events();
+        }
+    }
+
+    /// Called once in this many seconds.
+    pub(super) fn tick(&mut self, seconds: f64) {
+        self.workers.iter_mut().for_each(|worker| worker.tick(seconds));
+        self.rates.tick(&self.digest, seconds);
+        let rate = self.rate();
+        self.window.add_rate(rate);
+    }
+
+    /// The workers that have not ended.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Worker> {
+        self.workers.iter().filter(|worker| !worker.has_ended())
+    }
+
+    /// The events of all workers each second.
+    pub(super) fn rate(&self) -> f64 {
+        let shown = self.workers.iter().filter(|worker| worker.joined.is_recording || !worker.has_ended());
+        shown.filter_map(Worker::rate).sum()
+    }
+
+    /// The events of all workers since their start.
+    pub(super) fn events(&self) -> u64 {
+        self.forgotten + self.workers.iter().map(Worker::events).sum::<u64>()
+    }
+
+    pub(super) fn errors(&self) -> u64 {
+        let operations = self.digest.operations().iter().chain(self.digest.other());
+        operations.map(|operation| operation.errors).sum()
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.workers.iter().map(|worker| worker.lost).sum()
+    }
+
+    /// The length of the recordings together in seconds, if all that is shown are recordings.
+    pub(super) fn length(&self) -> Option<f64> {
+        let lengths: Vec<_> = self.workers.iter().map(Worker::length).collect();
+        lengths.into_iter().collect::<Option<Vec<f64>>>().map(|lengths| lengths.into_iter().sum())
+    }
+}

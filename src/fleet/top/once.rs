@@ -1,0 +1,71 @@
+//! `top --once`: the tables as text.
+
+use super::{
+    model::{Model, Update},
+    panes,
+    worker::Worker,
+};
+use crate::{
+    exporter::digest::table::{self, Order},
+    terminal::screen::Screen,
+};
+use ratatui::text::Line;
+use std::time::Duration;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
+
+/// Looks for this long, or until all recordings are read, if there is nothing else.
+pub(super) async fn look(mut updates: mpsc::Receiver<Update>, interval: Option<Duration>) -> Model {
+    let mut model = Model::new();
+    let start = Instant::now();
+    let end = async {
+        match interval {
+            Some(interval) => sleep_until(start + interval).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut end = std::pin::pin!(end);
+    let mut second = start;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut end => break,
+            update = updates.recv() => match update {
+                Some(update) => model.apply(update),
+                None => break,
+            },
+            // From the first counters on there are rates.
+            () = sleep_until(second + Duration::from_millis(500)) => {
+                model.tick((Instant::now() - second).as_secs_f64());
+                second = Instant::now();
+            }
+        }
+    }
+    model
+}
+
+/// The tables.
+pub(super) fn lines(model: &Model, screen: &Screen) -> Vec<Line<'static>> {
+    let mut lines = vec![panes::summary(model), Line::default()];
+    let workers: Vec<&Worker> = model.workers.iter().collect();
+    lines.extend(panes::workers(&workers, screen).0.lines(screen));
+    let length = model.length();
+    let rows = panes::operations(&model.digest, Order::default()).into_iter();
+    let rows = rows
+        .map(|operation| (operation, panes::operation_rate(&model.digest, &model.rates, length, operation)));
+    let operations = table::operations(rows);
+    let measurements = table::measurements(model.digest.measurements(), model.digest.other_values(), screen);
+    for table in [operations, measurements] {
+        if !table.is_empty() {
+            lines.push(Line::default());
+            lines.extend(table.lines(screen));
+        }
+    }
+    if let Some(left_out) = &model.left_out {
+        lines.push(Line::default());
+        lines.push(Line::from(left_out.clone()));
+    }
+    lines
+}

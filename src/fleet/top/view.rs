@@ -1,0 +1,352 @@
+//! What the user has chosen to see, and how keys change it.
+
+use super::{
+    model::Model,
+    panes::{WorkerOrder, next_order},
+    worker::Id,
+};
+use crate::{control::glob::Glob, exporter::digest::table::Order};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::rc::Rc;
+
+/// A part of the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pane {
+    Workers,
+    Operations,
+    Measurements,
+    Events,
+}
+
+impl Pane {
+    pub(super) const ALL: [Self; 4] = [Self::Workers, Self::Operations, Self::Measurements, Self::Events];
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Workers => "WORKERS",
+            Self::Operations => "OPERATIONS",
+            Self::Measurements => "MEASUREMENTS",
+            Self::Events => "EVENTS",
+        }
+    }
+}
+
+/// What a key asks for beyond the view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    Draw,
+    Redraw,
+    Quit,
+    Interrupt,
+    Suspend,
+}
+
+/// The state of one pane.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PaneState {
+    /// The row that is selected, by its key.
+    pub(super) selected: Option<String>,
+    /// The keys of the rows that were drawn last, in their order.
+    pub(super) keys: Vec<String>,
+    pub(super) filter: Filter,
+    /// How many rows fit.
+    pub(super) page: usize,
+}
+
+impl PaneState {
+    /// The position of the selected row.
+    pub(super) fn at(&self) -> usize {
+        let selected = self.selected.as_ref();
+        selected.and_then(|selected| self.keys.iter().position(|key| key == selected)).unwrap_or(0)
+    }
+
+    fn go(&mut self, by: isize) {
+        let last = self.keys.len().saturating_sub(1);
+        self.selected = self.keys.get(self.at().saturating_add_signed(by).min(last)).cloned();
+    }
+}
+
+/// Selects rows by their text.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Filter {
+    pub(super) text: String,
+    glob: Option<Glob>,
+}
+
+impl Filter {
+    fn set(&mut self, text: String) {
+        self.glob = text.contains(['*', '?', '[']).then(|| Glob::new(&text));
+        self.text = text;
+    }
+
+    /// A text with `*`, `?` or `[` is a glob for the whole; any other one is a part, in any case.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        match &self.glob {
+            Some(glob) => glob.matches(text),
+            None => self.text.is_empty() || text.to_lowercase().contains(&self.text.to_lowercase()),
+        }
+    }
+}
+
+/// What is shown.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) focus: Pane,
+    panes: [PaneState; 4],
+    /// The worker that everything else is of.
+    pub(super) worker: Option<Id>,
+    /// The operation that measurements and events are of.
+    pub(super) operation: Option<String>,
+    pub(super) worker_order: WorkerOrder,
+    pub(super) order: Order,
+    /// What there was when it was paused.
+    pub(super) paused: Option<Rc<Model>>,
+    /// Whether only events are shown.
+    pub(super) only_events: bool,
+    pub(super) help: bool,
+    /// The filter that is typed, and what it was before.
+    pub(super) typing: Option<String>,
+    /// How many of the newest events are skipped.
+    pub(super) back: usize,
+}
+
+impl View {
+    pub(super) fn new() -> Self {
+        Self {
+            focus: Pane::Workers,
+            panes: Default::default(),
+            worker: None,
+            operation: None,
+            worker_order: WorkerOrder::default(),
+            order: Order::default(),
+            paused: None,
+            only_events: false,
+            help: false,
+            typing: None,
+            back: 0,
+        }
+    }
+
+    pub(super) fn pane(&self, pane: Pane) -> &PaneState {
+        let [workers, operations, measurements, events] = &self.panes;
+        match pane {
+            Pane::Workers => workers,
+            Pane::Operations => operations,
+            Pane::Measurements => measurements,
+            Pane::Events => events,
+        }
+    }
+
+    pub(super) fn pane_mut(&mut self, pane: Pane) -> &mut PaneState {
+        let [workers, operations, measurements, events] = &mut self.panes;
+        match pane {
+            Pane::Workers => workers,
+            Pane::Operations => operations,
+            Pane::Measurements => measurements,
+            Pane::Events => events,
+        }
+    }
+
+    /// Whether Esc goes back from something.
+    pub(super) fn can_go_back(&self) -> bool {
+        self.worker.is_some() || self.operation.is_some() || self.only_events
+    }
+
+    /// Changes what is shown by a key.
+    pub(super) fn key(&mut self, key: KeyEvent, model: &Model) -> Action {
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return match key.code {
+                KeyCode::Char('c') => Action::Interrupt,
+                KeyCode::Char('z') => Action::Suspend,
+                KeyCode::Char('l') => Action::Redraw,
+                _ => Action::Draw,
+            };
+        }
+        if self.typing.is_some() {
+            self.type_filter(key.code);
+            return Action::Draw;
+        }
+        if self.help {
+            self.help = false;
+            return if key.code == KeyCode::Char('q') { Action::Quit } else { Action::Draw };
+        }
+        let page = self.pane(self.focus).page.max(1).cast_signed();
+        match key.code {
+            KeyCode::Char('q') => return Action::Quit,
+            KeyCode::Char('?' | 'h') | KeyCode::F(1) => self.help = true,
+            KeyCode::Up | KeyCode::Char('k') => self.go(-1),
+            KeyCode::Down | KeyCode::Char('j') => self.go(1),
+            KeyCode::PageUp => self.go(-page),
+            KeyCode::PageDown => self.go(page),
+            KeyCode::Home | KeyCode::Char('g') => self.go(isize::MIN),
+            KeyCode::End | KeyCode::Char('G') => self.go(isize::MAX),
+            KeyCode::Tab => self.focus_next(1),
+            KeyCode::BackTab => self.focus_next(Pane::ALL.len() - 1),
+            KeyCode::Enter => self.open(),
+            KeyCode::Esc | KeyCode::Backspace => self.go_back(),
+            KeyCode::Char('/') => {
+                let filter = &mut self.pane_mut(self.focus).filter;
+                let before = std::mem::take(filter).text;
+                self.typing = Some(before);
+            }
+            KeyCode::Char('s') => match self.focus {
+                Pane::Workers => self.worker_order = self.worker_order.next(),
+                _ => self.order = next_order(self.order),
+            },
+            KeyCode::Char(' ' | 'p') => {
+                let paused = self.paused.take();
+                self.paused = paused.is_none().then(|| Rc::new(model.clone()));
+            }
+            KeyCode::Char('e') => {
+                self.only_events = !self.only_events;
+                self.focus = if self.only_events { Pane::Events } else { Pane::Workers };
+                self.back = 0;
+            }
+            _ => {}
+        }
+        Action::Draw
+    }
+
+    fn type_filter(&mut self, code: KeyCode) {
+        let filter = &mut self.pane_mut(self.focus).filter;
+        let mut text = filter.text.clone();
+        match code {
+            KeyCode::Enter => self.typing = None,
+            KeyCode::Esc => {
+                filter.set(String::new());
+                self.typing = None;
+            }
+            KeyCode::Backspace => {
+                text.pop();
+                filter.set(text);
+            }
+            KeyCode::Char(char) if !char.is_control() => {
+                text.push(char);
+                filter.set(text);
+            }
+            _ => {}
+        }
+    }
+
+    fn go(&mut self, by: isize) {
+        if self.focus == Pane::Events {
+            let rows = self.pane(Pane::Events).keys.len();
+            self.back = self.back.saturating_add_signed(by.saturating_neg()).min(rows.saturating_sub(1));
+        } else {
+            self.pane_mut(self.focus).go(by);
+        }
+    }
+
+    fn focus_next(&mut self, by: usize) {
+        let at = Pane::ALL.iter().position(|pane| *pane == self.focus).unwrap_or(0);
+        if let Some(next) = Pane::ALL.get((at + by) % Pane::ALL.len()) {
+            self.focus = *next;
+            self.only_events = false;
+        }
+    }
+
+    fn open(&mut self) {
+        let state = self.pane(self.focus);
+        let selected = state.keys.get(state.at()).cloned();
+        match self.focus {
+            Pane::Workers => {
+                self.worker = selected.and_then(|key| key.parse().ok());
+                self.operation = None;
+                if self.worker.is_some() {
+                    self.focus = Pane::Operations;
+                }
+            }
+            Pane::Operations => {
+                self.operation = selected;
+                if self.operation.is_some() {
+                    self.focus = Pane::Events;
+                }
+            }
+            Pane::Measurements => {}
+            Pane::Events => self.only_events = !self.only_events,
+        }
+        self.back = 0;
+    }
+
+    /// Goes back from the last thing that was opened.
+    fn go_back(&mut self) {
+        self.back = 0;
+        if self.only_events {
+            self.only_events = false;
+        } else if self.operation.take().is_some() {
+            self.focus = Pane::Operations;
+        } else {
+            self.worker = None;
+            self.focus = Pane::Workers;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn press(view: &mut View, keys: &str) {
+        for key in keys.chars() {
+            let code = match key {
+                '\n' => KeyCode::Enter,
+                '\t' => KeyCode::Tab,
+                '\u{1b}' => KeyCode::Esc,
+                char => KeyCode::Char(char),
+            };
+            view.key(KeyEvent::from(code), &Model::new());
+        }
+    }
+
+    #[test]
+    fn a_filter_is_a_part_of_the_text_or_a_glob() {
+        let mut view = View::new();
+        press(&mut view, "/Tool\n");
+        let filter = &view.pane(Pane::Workers).filter;
+        assert!(filter.matches("my tool") && filter.matches("TOOLS") && !filter.matches("too"));
+        press(&mut view, "/q*p\n");
+        let filter = &view.pane(Pane::Workers).filter;
+        assert!(filter.matches("q.stop") && !filter.matches("aq.stop") && view.typing.is_none());
+        press(&mut view, "/x\u{1b}");
+        assert!(view.pane(Pane::Workers).filter.matches(""));
+    }
+
+    #[test]
+    fn rows_are_opened_and_left_one_by_one() {
+        let mut view = View::new();
+        view.pane_mut(Pane::Workers).keys = vec!["7".into(), "8".into()];
+        view.pane_mut(Pane::Operations).keys = vec!["a".into()];
+        press(&mut view, "jj\n");
+        assert_eq!((view.worker, view.focus), (Some(8), Pane::Operations));
+        press(&mut view, "\n");
+        assert_eq!((view.operation.as_deref(), view.focus), (Some("a"), Pane::Events));
+        press(&mut view, "\u{1b}");
+        assert_eq!((view.operation.as_deref(), view.worker), (None, Some(8)));
+        press(&mut view, "\u{1b}");
+        assert_eq!((view.worker, view.focus, view.can_go_back()), (None, Pane::Workers, false));
+    }
+
+    #[test]
+    fn the_selection_stays_at_its_row_when_rows_move() {
+        let mut pane = PaneState { keys: vec!["a".into(), "b".into()], ..PaneState::default() };
+        pane.go(1);
+        pane.keys = vec!["b".into(), "c".into(), "a".into()];
+        assert_eq!((pane.selected.as_deref(), pane.at()), (Some("b"), 0));
+        pane.go(isize::MAX);
+        assert_eq!(pane.selected.as_deref(), Some("a"));
+        pane.keys.clear();
+        pane.go(1);
+        assert_eq!(pane.selected, None);
+    }
+
+    #[test]
+    fn keys_that_end_or_stop_it_work_while_typing() {
+        let mut view = View::new();
+        press(&mut view, "/q");
+        assert_eq!(view.pane(Pane::Workers).filter.text, "q");
+        for (char, action) in [('c', Action::Interrupt), ('z', Action::Suspend), ('l', Action::Redraw)] {
+            let key = KeyEvent::new(KeyCode::Char(char), KeyModifiers::CONTROL);
+            assert_eq!(view.key(key, &Model::new()), action);
+        }
+    }
+}

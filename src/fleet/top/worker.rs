@@ -1,0 +1,187 @@
+//! What is known about one worker, or one recording.
+
+use super::{recent::Recent, window::Window};
+use crate::{
+    event::proto::sidecar::GetStatusResponse,
+    exporter::digest::{Digest, Limits, Operation},
+};
+use bytes::Bytes;
+use std::time::{Duration, SystemTime};
+
+/// Names of one worker. There may be hundreds of workers.
+const LIMITS: Limits = Limits { operations: 64, measurements: 64 };
+
+/// Identifies a worker or a recording.
+pub(super) type Id = usize;
+
+/// What is known about a worker when it is found.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Joined {
+    /// The process id of the worker, or of a sidecar without one.
+    pub(super) pid: Option<u32>,
+    /// Its command line, its address or its file, in one line.
+    pub(super) name: String,
+    pub(super) started: Option<SystemTime>,
+    pub(super) is_recording: bool,
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum State {
+    /// It is being connected to.
+    Connecting,
+    /// Its events are received from now on, or read.
+    Running,
+    /// It cannot be connected to, or its stream has failed: in one line.
+    Problem(String),
+    /// It has ended, in this way.
+    Ended(String),
+}
+
+/// A worker or a recording.
+#[derive(Debug, Clone)]
+pub(super) struct Worker {
+    pub(super) id: Id,
+    pub(super) joined: Joined,
+    pub(super) state: State,
+    pub(super) digest: Digest,
+    /// All events since its start. A recording's are those of the digest.
+    counted: Option<u64>,
+    pub(super) subscribers: usize,
+    /// Events that a subscriber or an exporter did not get.
+    pub(super) lost: u64,
+    /// How long it had run when it ended.
+    pub(super) ran: Option<Duration>,
+    /// The first and the last timestamp of a recording, in nanoseconds.
+    pub(super) span: Option<(i64, i64)>,
+    pub(super) window: Window,
+    pub(super) rates: Rates,
+    pub(super) recent: Recent<()>,
+}
+
+impl Worker {
+    pub(super) fn new(id: Id, joined: Joined) -> Self {
+        Self {
+            id,
+            joined,
+            state: State::Connecting,
+            digest: Digest::new(LIMITS),
+            counted: None,
+            subscribers: 0,
+            lost: 0,
+            ran: None,
+            span: None,
+            window: Window::default(),
+            rates: Rates::default(),
+            recent: Recent::default(),
+        }
+    }
+
+    pub(super) fn add_status(&mut self, status: &GetStatusResponse) {
+        if let Some(worker) = status.worker.filter(|worker| worker.pid > 0) {
+            self.joined.pid = Some(worker.pid);
+        }
+        self.counted = Some(status.events);
+        self.subscribers = status.subscribers.len();
+        let consumers = status.subscribers.iter().chain(&status.departed).chain(&status.exporters);
+        self.lost = consumers.map(|consumer| consumer.dropped).sum();
+    }
+
+    pub(super) fn add_events(&mut self, frames: &Bytes) {
+        self.digest.add_frames(frames);
+        self.recent.add((), frames);
+    }
+
+    pub(super) fn end(&mut self, how: String) {
+        if !self.has_ended() {
+            self.ran = self.up();
+            self.state = State::Ended(how);
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+
+    /// The number of events since its start.
+    pub(super) fn events(&self) -> u64 {
+        self.counted.unwrap_or_default().max(self.digest.events())
+    }
+
+    /// The number of operations that failed while it was looked at.
+    pub(super) fn errors(&self) -> u64 {
+        let operations = self.digest.operations().iter().chain(self.digest.other());
+        operations.map(|operation| operation.errors).sum()
+    }
+
+    /// How long it has run.
+    pub(super) fn up(&self) -> Option<Duration> {
+        let length = |(first, last): (i64, i64)| Duration::from_nanos(last.abs_diff(first));
+        let running = || self.joined.started?.elapsed().ok();
+        self.ran.or_else(|| self.span.map(length)).or_else(running)
+    }
+
+    /// Events each second: the mean of a recording.
+    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+    pub(super) fn rate(&self) -> Option<f64> {
+        if self.has_ended() && !self.joined.is_recording {
+            return None;
+        }
+        match self.length() {
+            Some(seconds) => Some(self.events() as f64 / seconds),
+            None => self.window.rate(),
+        }
+    }
+
+    /// The length of a recording in seconds, if it is more than an instant.
+    pub(super) fn length(&self) -> Option<f64> {
+        let (first, last) = self.span?;
+        Some(Duration::from_nanos(last.abs_diff(first)).as_secs_f64()).filter(|seconds| *seconds > 0.0)
+    }
+
+    /// The latest value of a measurement of the worker's process.
+    pub(super) fn vital(&self, sampled: &str, key: &str) -> Option<f64> {
+        let named = |prefix: &str| self.digest.operation(&format!("{prefix}.{sampled}"));
+        let operation = named("worker").or_else(|| named("python"))?;
+        Some(operation.measurements.iter().find(|measurement| measurement.key == key)?.last)
+    }
+
+    pub(super) fn tick(&mut self, seconds: f64) {
+        if let (Some(count), false) = (self.counted, self.has_ended()) {
+            self.window.add(count, seconds);
+        }
+        self.rates.tick(&self.digest, seconds);
+    }
+}
+
+/// The rates of a digest's operations.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rates {
+    /// In the order of the operations, which a digest only adds to.
+    windows: Vec<Window>,
+}
+
+impl Rates {
+    pub(super) fn tick(&mut self, digest: &Digest, seconds: f64) {
+        let is_first = self.windows.is_empty();
+        for (at, operation) in digest.operations().iter().enumerate() {
+            if self.windows.len() <= at {
+                let mut window = Window::default();
+                // An operation that was not there before has started at 0.
+                if !is_first {
+                    window.add(0, seconds);
+                }
+                self.windows.push(window);
+            }
+            if let Some(window) = self.windows.get_mut(at) {
+                window.add(operation.count(), seconds);
+            }
+        }
+    }
+
+    /// The rate of an operation of this digest.
+    pub(super) fn of(&self, digest: &Digest, operation: &Operation) -> Option<f64> {
+        let at = digest.operations().iter().position(|known| std::ptr::eq(known, operation))?;
+        self.windows.get(at)?.rate()
+    }
+}
