@@ -105,7 +105,9 @@ impl Topics {
         if let Some(stream) = &status.stream {
             let dropped =
                 counted_bytes(stream.bytes_dropped) + " not written: it is closed, or its disk is full";
-            self.problem(stream.bytes_dropped > 0, "stderr failures", dropped);
+            // A replay may leave them out (--no-stderr).
+            let is_lost = stream.bytes_dropped > 0 && status.worker.is_some();
+            self.problem(is_lost, "stderr failures", dropped);
             let reasons = malformed(stream);
             self.problem(!reasons.is_empty(), "malformed lines", reasons);
         }

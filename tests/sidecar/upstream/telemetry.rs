@@ -109,7 +109,7 @@ async fn lines_and_messages_reach_every_subscriber_and_exporter_once() {
     let text = fs::read_to_string(jsonl).unwrap();
     assert_eq!(text.lines().count(), 150);
     let finished = sidecar.finish();
-    let summary = "events 150 = decoded 50 + embedded 0 + upstream 100;";
+    let summary = "telemetry-sidecar: events: 150 = 50 decoded + 100 upstream\n";
     assert!(finished.stderr().contains(summary), "{}", finished.describe());
     finished.expect_code(0);
 }
@@ -269,7 +269,7 @@ async fn messages_that_are_no_events_are_counted() {
     assert_eq!(count(&subscriber.next().await), 2);
     stream.end(Code::Ok).await;
     let finished = sidecar.finish();
-    let text = "upstream messages 6 = events 2 + malformed 3 + oversized 1;";
+    let text = "telemetry-sidecar: upstream: 6 messages = 2 decoded + 3 malformed + 1 too long\n";
     assert!(finished.stderr().contains(text), "{}", finished.describe());
 }
 
