@@ -2,6 +2,7 @@
 
 mod decode;
 mod ending;
+mod gather;
 mod losses;
 mod outputs;
 mod own_files;
@@ -77,6 +78,7 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
             status::run(targets, json, &access).map_err(|error| error.to_string())
         }
         Task::Top(settings) => top::run(&settings).map_err(|error| error.to_string()),
+        Task::Gather(settings, access) => gather::run(*settings, &access, ready_file),
         Task::Completions(shell) => {
             standard_output::printed(&standard_output::write(&reference::completions(shell)))?;
             Ok(Exit::Code(0))

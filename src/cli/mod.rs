@@ -21,6 +21,7 @@ use crate::{
     exporter::summary::args::joined,
     fleet::{
         args::{PsArgs, StatusArgs},
+        gather::args::GatherArgs,
         tail::args::TailArgs,
         top::args::TopArgs,
     },
@@ -37,10 +38,10 @@ use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
 
 /// The subcommands.
-const SUBCOMMANDS: [&str; 7] = ["replay", "decode", "tail", "top", "ps", "status", "completions"];
+const SUBCOMMANDS: [&str; 8] = ["replay", "decode", "tail", "top", "ps", "status", "gather", "completions"];
 
 /// The subcommands that do not read the environment.
-const WITHOUT_ENVIRONMENT: [&str; 6] = ["decode", "tail", "top", "ps", "status", "completions"];
+const WITHOUT_ENVIRONMENT: [&str; 7] = ["decode", "tail", "top", "ps", "status", "gather", "completions"];
 
 /// Values that may begin with a minus: an error about the value is better than one about an unknown option.
 const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
@@ -90,8 +91,7 @@ const STYLES: Styles = Styles::styled()
     after_help = "Examples:\n  \
         telemetry-sidecar -- python worker.py\n  \
         telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py\n  \
-        telemetry-sidecar tail\n  \
-        telemetry-sidecar decode run.log\n\n\
+        telemetry-sidecar tail\n\n\
         All options: telemetry-sidecar --help",
     after_long_help = "Every option of wrapping and of replay can also be set as an environment variable \
         TELEMETRY_SIDECAR_<NAME>, such as TELEMETRY_SIDECAR_READY_FILE: an empty value means unset, options \
@@ -131,6 +131,9 @@ impl Cli {
 
     /// The file that is to have the addresses of the listeners, as its option or variable and its path.
     pub fn ready_file(&self) -> Option<&Given<PathBuf>> {
+        if let Some(Sub::Gather(args)) = &self.subcommand {
+            return args.ready_file.as_ref();
+        }
         self.serves()?.serving.ready_file.as_ref()
     }
 
@@ -182,6 +185,13 @@ pub(crate) enum Sub {
     ///
     /// Rates, operations with their durations, measurements, errors, losses, and the last events.
     Top(Box<TopArgs>),
+
+    /// Serve one page of metrics for all sidecars of this host
+    ///
+    /// Sidecars that were started with --export-prometheus (port 0 is enough) are found without any
+    /// configuration. Their series have a label "worker": "0", "1" and so on. The counters of a worker that
+    /// has ended stay, and the next worker with its number adds to them, so sums never fall.
+    Gather(Box<GatherArgs>),
 
     /// Print completions for a shell
     Completions {

@@ -14,6 +14,7 @@ use crate::{
     exporter::summary,
     fleet::{
         client::ClientAccess,
+        gather,
         tail::{self, Wanted, args::TailArgs},
         target::Target,
         top::{Source, Top, args::TopArgs},
@@ -51,6 +52,8 @@ pub enum Task {
     Status(Vec<Target>, bool, Box<ClientAccess>),
     /// Show running sidecars or recordings.
     Top(Box<Top>),
+    /// Serve one page for all sidecars of this host.
+    Gather(Box<gather::Settings>, Box<ClientAccess>),
     /// Print completions.
     Completions(Shell),
 }
@@ -161,6 +164,10 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
             Ok(Task::Status(targets, args.json, Box::new(access)))
         }
         Some(Sub::Top(args)) => Ok(Task::Top(Box::new(top(*args)?))),
+        Some(Sub::Gather(args)) => {
+            let (settings, client) = args.settings()?;
+            Ok(Task::Gather(Box::new(settings), Box::new(access::client(client, &[])?)))
+        }
         Some(Sub::Completions { shell }) => Ok(Task::Completions(shell)),
     }
 }

@@ -51,6 +51,7 @@ pub struct ClientTls {
 }
 
 /// Connects to sidecars. The files are read once.
+#[derive(Debug)]
 pub struct Connector {
     tls: Option<Arc<ClientConfig>>,
     token: Option<MetadataValue<Ascii>>,
@@ -178,6 +179,7 @@ mod tests {
             worker: None,
             command: String::new(),
             started: SystemTime::now(),
+            start_ticks: 0,
             listeners,
         }
     }

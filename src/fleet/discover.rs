@@ -36,6 +36,8 @@ pub struct Sidecar {
     pub command: String,
     /// When it was started, to about 10 ms.
     pub started: SystemTime,
+    /// When it was started, in clock ticks after the boot: with the process id it names this one process.
+    pub start_ticks: u64,
     /// Where to connect, in the order in which the sockets were made, at least one. One of them may be its
     /// metrics page. A wildcard address is shown as that of the loopback interface.
     pub listeners: Vec<Address>,
@@ -155,6 +157,7 @@ pub fn sidecars() -> io::Result<Found> {
             worker: worker.map(|worker| worker.pid),
             command: command(worker, &words, cwd),
             started: clock.time(entry.start_ticks),
+            start_ticks: entry.start_ticks,
             listeners,
         });
     }

@@ -4,6 +4,7 @@ pub mod args;
 pub mod client;
 pub mod discover;
 pub mod error;
+pub mod gather;
 pub mod probe;
 pub mod ps;
 pub mod status;

@@ -234,10 +234,15 @@ fn short_help_fits_on_a_screen_and_shows_only_options_that_exist() {
         assert!(replay.get_arguments().any(|argument| argument.get_id() == id), "{id}");
     }
     let options = all_options();
-    let help =
-        [&["x", "--help"][..], &["x", "replay", "--help"], &["x", "tail", "--help"], &["x", "top", "--help"]]
-            .map(|words| command.clone().try_get_matches_from(words).unwrap_err().to_string())
-            .concat();
+    let help = [
+        &["x", "--help"][..],
+        &["x", "replay", "--help"],
+        &["x", "tail", "--help"],
+        &["x", "top", "--help"],
+        &["x", "gather", "--help"],
+    ]
+    .map(|words| command.clone().try_get_matches_from(words).unwrap_err().to_string())
+    .concat();
     for option in options.iter().filter_map(Arg::get_long) {
         assert!(help.contains(&format!("--{option}")), "{option}");
     }

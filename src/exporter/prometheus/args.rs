@@ -137,7 +137,8 @@ fn host_name(word: &str) -> Result<String, String> {
     }
 }
 
-fn address(word: &str) -> Result<HostPort, String> {
+/// The address of a page.
+pub(crate) fn address(word: &str) -> Result<HostPort, String> {
     if word.starts_with("unix:") {
         return Err("Prometheus scrapes HOST:PORT only".into());
     }

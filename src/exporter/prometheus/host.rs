@@ -83,7 +83,7 @@ fn is_number(text: &str) -> bool {
 }
 
 /// Whether this can be the name of a host.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || NAME_PUNCTUATION.contains(&byte);
     !text.is_empty() && text.bytes().all(is_allowed)
 }

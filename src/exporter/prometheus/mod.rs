@@ -11,7 +11,7 @@
 mod accept;
 pub mod args;
 mod exemplar;
-mod host;
+pub(crate) mod host;
 pub mod names;
 pub mod page;
 mod pages;
@@ -19,8 +19,8 @@ mod process;
 mod scrapers;
 pub mod self_metrics;
 pub mod series;
-mod server;
-mod targets;
+pub(crate) mod server;
+pub(crate) mod targets;
 
 pub use args::Settings;
 
@@ -31,13 +31,11 @@ use crate::{
     status::Status,
     system::option::Given,
 };
-use host::AllowedHosts;
 use page::{Format, Page};
-use pages::Pages;
-use scrapers::Scrapers;
 use self_metrics::SelfMetrics;
 use series::Metrics;
 pub use series::RejectReason;
+use server::{PLAIN, Server, Site};
 use std::{
     io::ErrorKind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -76,15 +74,10 @@ impl Output for Settings {
         let own = SelfMetrics::new(Status::new(hub, worker.cloned(), recording), self.all);
         let metrics = Metrics::new(self.measures, self.max_series, &self.prefix);
         let state = Mutex::new(State { metrics, own, ended: false });
-        let scrape = Scrape {
-            state,
-            hosts: self.allowed_hosts,
-            pages: Pages::default(),
-            scrapers: Scrapers::default(),
-        };
+        let server = Server::new(Scrape { state }, self.allowed_hosts);
         let running = spawn_async(NAME, move |done| async move {
             match Acceptor::new(listener) {
-                Ok(acceptor) => export(Arc::new(scrape), acceptor, feed, linger, drain_end, done).await,
+                Ok(acceptor) => export(Arc::new(server), acceptor, feed, linger, drain_end, done).await,
                 Err(error) => done.drained([Loss::Failed(format!("cannot accept connections: {error}"))]),
             }
         })?;
@@ -93,16 +86,17 @@ impl Output for Settings {
 }
 
 async fn export(
-    scrape: Arc<Scrape>,
+    server: Arc<Server<Scrape>>,
     acceptor: Acceptor,
     feed: Feed<RejectReason>,
     linger: Duration,
     drain_end: DrainEnd,
     done: Done,
 ) {
+    let scrape = &server.site;
     // Labels whose names collide.
     scrape.lock().metrics.rejected().into_iter().for_each(|(reason, count)| feed.count(reason, count));
-    let serving = tokio::spawn(server::serve(acceptor, Arc::clone(&scrape)));
+    let serving = tokio::spawn(server::serve(acceptor, Arc::clone(&server)));
     while let Some(events) = feed.next().await {
         let mut state = scrape.lock();
         let before = state.metrics.rejected();
@@ -118,7 +112,7 @@ async fn export(
     scrape.lock().ended = true;
     if !linger.is_zero() {
         tokio::select! {
-            () = scrape.scrapers.all_served() => {}
+            () = server.all_served() => {}
             () = sleep(linger) => {}
             _ = drain_end.ended() => {}
         }
@@ -133,10 +127,6 @@ async fn export(
 #[derive(Debug)]
 pub struct Scrape {
     state: Mutex<State>,
-    /// The host names that it is served for.
-    hosts: AllowedHosts,
-    pages: Pages,
-    scrapers: Scrapers,
 }
 
 #[derive(Debug)]
@@ -151,14 +141,31 @@ impl Scrape {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// The current page, and whether it is complete because the stream has ended.
-    pub fn page(&self, format: Format) -> (String, bool) {
+impl Site for Scrape {
+    const NAME: &'static str = NAME;
+    const ALLOWED_HOST: &'static str = "--prometheus-allowed-host";
+    const PATHS: &'static str = "there are /metrics and /healthz\n";
+
+    fn format(&self, preferred: Format) -> Format {
+        preferred
+    }
+
+    async fn refresh(&self) {}
+
+    /// Complete once the stream has ended.
+    fn page(&self, format: Format) -> (String, bool) {
         let mut state = self.lock();
         let State { metrics, own, ended } = &mut *state;
         let mut page = Page::new(format);
         metrics.write(&mut page);
         own.write(&mut page);
         (page.finish(), *ended)
+    }
+
+    /// `/healthz` does not check the worker.
+    fn resource(&self, path: &str) -> Option<(&'static str, String)> {
+        (path == "/healthz").then(|| (PLAIN, "ok\n".to_owned()))
     }
 }

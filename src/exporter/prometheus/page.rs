@@ -200,7 +200,7 @@ impl Family<'_> {
 }
 
 /// Formats a sample value. Prometheus' values are doubles; an integer has all its digits nevertheless.
-struct Shown(Number);
+pub(crate) struct Shown(pub(crate) Number);
 
 impl Display for Shown {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,7 +232,7 @@ impl Display for Timestamp {
 
 /// Formats a bucket's bound as OpenMetrics' canonical number, which other clients write as well: `0.0001`,
 /// `1e-05`, `100000.0`, `1e+06`. It is the same in both formats, so that both name the same series.
-struct Bound(f64);
+pub(crate) struct Bound(pub(crate) f64);
 
 impl Display for Bound {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

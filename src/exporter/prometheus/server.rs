@@ -1,6 +1,12 @@
-//! Serves the page over HTTP/1.1, with limits on connections and time.
+//! Serves a page of metrics over HTTP/1.1, with limits on connections and time.
 
-use super::{Scrape, accept, pages::Variant, scrapers::client};
+use super::{
+    accept,
+    host::AllowedHosts,
+    page::Format,
+    pages::{Pages, Variant},
+    scrapers::{Scrapers, client},
+};
 use crate::{
     net::{
         self,
@@ -46,27 +52,69 @@ const CONNECTION_TIME: Duration = Duration::from_secs(300);
 /// Timeout for finishing the last response then.
 const LAST_RESPONSE_TIME: Duration = Duration::from_secs(30);
 
-/// Content type of all responses except the page.
-const PLAIN: &str = "text/plain; charset=utf-8";
-
 /// The response to a request for a host that is not allowed.
-const WRONG_HOST: &str = "Host has to be an IP address, localhost or the name of this page's listener; \
-    --prometheus-allowed-host allows other names\n";
+const WRONG_HOST: &str = "Host has to be an IP address, localhost or the name of this page's listener";
 
-/// Serves scrapes until it is dropped.
-pub async fn serve(acceptor: Acceptor, scrape: Arc<Scrape>) {
+/// Content type of responses that are neither a page nor a resource.
+pub(crate) const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// What a server serves.
+pub(crate) trait Site: Send + Sync + 'static {
+    /// What the log calls the server.
+    const NAME: &'static str;
+    /// The option that allows another host name.
+    const ALLOWED_HOST: &'static str;
+    /// What the response to a request for anything else names.
+    const PATHS: &'static str;
+
+    /// The format of the page for a client that prefers this one.
+    fn format(&self, preferred: Format) -> Format;
+
+    /// Brings up to date what the page shows.
+    fn refresh(&self) -> impl Future<Output = ()> + Send;
+
+    /// `/metrics`, and whether nothing will change any more.
+    fn page(&self, format: Format) -> (String, bool);
+
+    /// The content type and the content at another path.
+    fn resource(&self, path: &str) -> Option<(&'static str, String)>;
+}
+
+/// A site and who visits it.
+#[derive(Debug)]
+pub(crate) struct Server<S> {
+    pub(crate) site: S,
+    hosts: AllowedHosts,
+    pages: Pages,
+    scrapers: Scrapers,
+}
+
+impl<S: Site> Server<S> {
+    /// Serves a site for these host names.
+    pub(crate) fn new(site: S, hosts: AllowedHosts) -> Self {
+        Self { site, hosts, pages: Pages::default(), scrapers: Scrapers::default() }
+    }
+
+    /// Waits until each regular scraper has a complete page, as [`Scrapers::all_served`].
+    pub(super) async fn all_served(&self) {
+        self.scrapers.all_served().await;
+    }
+}
+
+/// Serves until it is dropped.
+pub(crate) async fn serve<S: Site>(acceptor: Acceptor, server: Arc<Server<S>>) {
     let limit =
         ConnectionLimit { permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), above: AboveLimit::Wait };
     let serve = |socket, peer| {
-        let connection = Connection::new(Arc::clone(&scrape), peer);
+        let connection = Connection::new(Arc::clone(&server), peer);
         async move { connection.serve(socket).await }
     };
-    net::accept::accept("prometheus", acceptor, limit, pending(), serve).await;
+    net::accept::accept(S::NAME, acceptor, limit, pending(), serve).await;
 }
 
 /// A client's connection.
-struct Connection {
-    scrape: Arc<Scrape>,
+struct Connection<S: Site> {
+    server: Arc<Server<S>>,
     peer: String,
     id: u64,
     /// Cancelled when the client's page is to be given up.
@@ -75,17 +123,17 @@ struct Connection {
     completed: AtomicU64,
 }
 
-impl Connection {
-    fn new(scrape: Arc<Scrape>, peer: String) -> Self {
-        let id = scrape.scrapers.next_id();
-        Self { scrape, peer, id, stop: CancellationToken::new(), completed: AtomicU64::new(0) }
+impl<S: Site> Connection<S> {
+    fn new(server: Arc<Server<S>>, peer: String) -> Self {
+        let id = server.scrapers.next_id();
+        Self { server, peer, id, stop: CancellationToken::new(), completed: AtomicU64::new(0) }
     }
 
     async fn serve(&self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let result = tokio::select! {
             result = self.exchange(stream) => result,
             () = self.stop.cancelled() => {
-                log::limited!(DEBUG, "prometheus: connection closed: the client reads too slowly");
+                log::limited!(DEBUG, "{}: connection closed: the client reads too slowly", S::NAME);
                 return;
             }
         };
@@ -94,11 +142,11 @@ impl Connection {
             Ok(Ok(())) => {
                 let scraper = self.completed.load(Ordering::Relaxed);
                 if scraper != 0 {
-                    self.scrape.scrapers.served_completely(scraper);
+                    self.server.scrapers.served_completely(scraper);
                 }
             }
-            Ok(Err(error)) => log::limited!(DEBUG, "prometheus: connection failed: {error}"),
-            Err(_) => log::limited!(DEBUG, "prometheus: connection closed: the client does not read"),
+            Ok(Err(error)) => log::limited!(DEBUG, "{}: connection failed: {error}", S::NAME),
+            Err(_) => log::limited!(DEBUG, "{}: connection closed: the client does not read", S::NAME),
         }
     }
 
@@ -119,29 +167,36 @@ impl Connection {
         }
     }
 
-    /// Serves `/metrics`, and `/healthz`, which does not check the worker.
     async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        if let Err(status) = self.scrape.hosts.check(request.version(), request.uri(), request.headers()) {
-            return respond(status, PLAIN, WRONG_HOST);
+        if let Err(status) = self.server.hosts.check(request.version(), request.uri(), request.headers()) {
+            let option = S::ALLOWED_HOST;
+            return respond(status, PLAIN, format!("{WRONG_HOST}; {option} allows other names\n"));
         }
-        match (request.method(), request.uri().path()) {
-            (&Method::GET | &Method::HEAD, "/metrics") => self.page(request).await,
-            (&Method::GET | &Method::HEAD, "/healthz") => respond(StatusCode::OK, PLAIN, "ok\n"),
-            (_, "/metrics" | "/healthz") => {
+        let path = request.uri().path();
+        let is_page = path == "/metrics";
+        let resource = if is_page { None } else { self.server.site.resource(path) };
+        match (request.method(), resource) {
+            (&Method::GET | &Method::HEAD, None) if is_page => self.page(request).await,
+            (&Method::GET | &Method::HEAD, Some((content_type, content))) => {
+                respond(StatusCode::OK, content_type, content)
+            }
+            (_, None) if !is_page => respond(StatusCode::NOT_FOUND, PLAIN, S::PATHS),
+            _ => {
                 let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, PLAIN, "GET or HEAD\n");
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
                 response
             }
-            _ => respond(StatusCode::NOT_FOUND, PLAIN, "there are /metrics and /healthz\n"),
         }
     }
 
     async fn page(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let Scrape { pages, scrapers, .. } = &*self.scrape;
-        let (format, gzip) = (accept::format(request.headers()), accept::gzip(request.headers()));
+        let Server { site, pages, scrapers, .. } = &*self.server;
+        let format = site.format(accept::format(request.headers()));
+        let gzip = accept::gzip(request.headers());
         let scraper = (request.method() == Method::GET)
             .then(|| scrapers.scraped(client(&self.peer, request.headers()), self.id));
-        let render = || self.scrape.page(format);
+        site.refresh().await;
+        let render = || site.page(format);
         let (page, is_complete) = pages.get(Variant { format, gzip }, render, &self.stop).await;
         let mut response = respond(StatusCode::OK, format.content_type(), page);
         let headers = response.headers_mut();
@@ -157,9 +212,9 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl<S: Site> Drop for Connection<S> {
     fn drop(&mut self) {
-        self.scrape.scrapers.disconnected(self.id);
+        self.server.scrapers.disconnected(self.id);
     }
 }
 
@@ -173,7 +228,7 @@ fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{AllowedHosts, Metrics, Pages, Scrapers, SelfMetrics, State},
+        super::{Metrics, Scrape, SelfMetrics, State},
         *,
     };
     use crate::{
@@ -201,9 +256,8 @@ mod tests {
             State { metrics, own: SelfMetrics::new(Status::new(hub, None, None), false), ended: false };
         let address = Address::default().resolve().unwrap();
         let hosts = AllowedHosts::new(&address, vec!["a".into()]);
-        let (pages, scrapers) = (Pages::default(), Scrapers::default());
-        let scrape = Arc::new(Scrape { state: Mutex::new(state), hosts, pages, scrapers });
-        let connection = Connection::new(scrape, "127.0.0.1:1".into());
+        let server = Arc::new(Server::new(Scrape { state: Mutex::new(state) }, hosts));
+        let connection = Connection::new(server, "127.0.0.1:1".into());
         let (ours, theirs) = duplex(buffer_bytes);
         let start = Instant::now();
         tokio::select! {

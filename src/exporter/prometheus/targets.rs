@@ -20,6 +20,12 @@ use tempfile::Builder;
 
 const PREFIX: &str = "telemetry-sidecar-";
 
+/// The label that has the sidecar's process id.
+pub(crate) const PID: &str = "__meta_telemetry_sidecar_pid";
+
+/// The label that has the worker's command.
+pub(crate) const COMMAND: &str = "__meta_telemetry_sidecar_command";
+
 /// Prometheus usually runs as another user.
 const MODE: u32 = 0o644;
 
@@ -56,15 +62,15 @@ pub(super) fn write(directory: &Path, address: SocketAddr, command: Option<&str>
 /// Labels that start with `__meta_` are for relabelling; Prometheus does not store them. A stored process id
 /// would add nothing: the `instance` is another one for each sidecar already.
 fn content(target: &str, command: Option<&str>) -> String {
-    let mut labels = json!({ "__meta_telemetry_sidecar_pid": process::id().to_string() });
+    let mut labels = json!({ PID: process::id().to_string() });
     if let Some(command) = command {
-        labels["__meta_telemetry_sidecar_command"] = command.into();
+        labels[COMMAND] = command.into();
     }
     format!("{}\n", json!([{ "targets": [target], "labels": labels }]))
 }
 
 /// The address at which others reach the page: with this machine's name if it is served at every address.
-fn target(address: SocketAddr) -> String {
+pub(crate) fn target(address: SocketAddr) -> String {
     let name = address.ip().is_unspecified().then(gethostname).and_then(Result::ok);
     match name.and_then(|name| name.into_string().ok()) {
         Some(name) => format!("{name}:{}", address.port()),

@@ -85,6 +85,7 @@ mod tests {
             worker,
             command: command.into(),
             started: SystemTime::UNIX_EPOCH,
+            start_ticks: 0,
             listeners: Vec::new(),
         };
         assert_eq!(label(&sidecar("a", Some(8))), "a[8]");

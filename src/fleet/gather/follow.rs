@@ -1,0 +1,228 @@
+//! Finds sidecars again and again, and follows each from its first page to its end.
+
+use super::{
+    Gatherer, Shared,
+    family::Family,
+    fetch::{FetchError, Fetcher},
+    page::{LeftOut, Reason, command},
+};
+use crate::{
+    exporter::prometheus::server::Server,
+    fleet::{
+        discover::{self, Sidecar},
+        probe::{Answer, ask_all},
+    },
+    net::address::Address,
+    system::{log, value::counted},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How many sidecars are followed at a time.
+const MAX_SIDECARS: usize = 4096;
+
+/// One process.
+type Id = (u32, u64);
+
+fn id(sidecar: &Sidecar) -> Id {
+    (sidecar.pid, sidecar.start_ticks)
+}
+
+/// Follows the sidecars of this host for ever. After the first look it says that it serves at this address.
+///
+/// # Errors
+///
+/// If `/proc` cannot be read.
+pub(super) async fn follow(server: &Arc<Server<Gatherer>>, every: Duration, address: &str) -> io::Result<()> {
+    // Cancelled when the process has ended.
+    let mut known: HashMap<Id, CancellationToken> = HashMap::new();
+    let mut is_first = true;
+    let mut ticks = interval(every);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let found = spawn_blocking(discover::sidecars).await.map_err(io::Error::other)??;
+        let gatherer = &server.site;
+        let running: HashSet<Id> = found.sidecars.iter().map(id).collect();
+        known.retain(|id, ended| {
+            let is_running = running.contains(id);
+            if !is_running {
+                ended.cancel();
+            }
+            is_running
+        });
+        let is_unreachable = gatherer.lock().update(&found.sidecars, &running);
+        let mut asked = Vec::new();
+        for sidecar in found.sidecars.into_iter().take(MAX_SIDECARS) {
+            let id = id(&sidecar);
+            let is_new = !known.contains_key(&id);
+            let ended = known.entry(id).or_default();
+            if is_new || is_unreachable.contains(&id) {
+                asked.push((sidecar, ended.clone()));
+            }
+        }
+        let asking = ask(Arc::clone(server), asked);
+        if is_first {
+            is_first = false;
+            // So that slots do not depend on who answers first.
+            asking.await;
+            gatherer
+                .say(format_args!("gathering at http://{address}/metrics: {}", gatherer.lock().counted()));
+        } else {
+            tokio::spawn(asking);
+        }
+        gatherer.request();
+    }
+}
+
+/// Asks sidecars where their pages are, and starts to follow those that have one, in this order.
+async fn ask(server: Arc<Server<Gatherer>>, asked: Vec<(Sidecar, CancellationToken)>) {
+    let (sidecars, ended): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+    if sidecars.is_empty() {
+        return;
+    }
+    let answers = ask_all(&server.site.connector, &sidecars).await;
+    for ((sidecar, answer), ended) in answers.into_iter().zip(ended) {
+        match located(&sidecar, answer) {
+            Ok(Some((published, address))) => {
+                let Some(slot) = server.site.lock().begin(&sidecar, published) else { continue };
+                let (pid, command) = (sidecar.pid, command(&sidecar));
+                tracing::info!("worker {slot}: pid {pid} ({command}), {address}");
+                tokio::spawn(follow_one(Arc::clone(&server), slot, address, ended));
+            }
+            Ok(None) => server.site.leave_out(sidecar, &ended, Reason::NoPage, Reason::NoPage.text()),
+            Err(cause) => server.site.leave_out(sidecar, &ended, Reason::Unreachable, &cause),
+        }
+    }
+}
+
+/// Where the page of a sidecar is, as it says it and for this process; none if it has none. It has to be one
+/// of its own listeners: a process that pretends to be a sidecar must not choose what is connected to.
+fn located(sidecar: &Sidecar, answer: Answer) -> Result<Option<(SocketAddr, SocketAddr)>, String> {
+    let (_, status) = answer.map_err(|error| error.to_string())?;
+    if status.prometheus_address.is_empty() {
+        return Ok(None);
+    }
+    let published: SocketAddr =
+        status.prometheus_address.parse().map_err(|_| "its page has no address".to_owned())?;
+    let listener = sidecar.listeners.iter().find_map(|listener| match listener {
+        Address::Tcp(tcp) if tcp.port == published.port() => {
+            Some(SocketAddr::new(tcp.host.parse().ok()?, tcp.port))
+        }
+        _ => None,
+    });
+    let address = listener.ok_or_else(|| format!("it does not listen at {published}"))?;
+    Ok(Some((published, address)))
+}
+
+/// Fetches the pages of a worker until its sidecar has ended.
+async fn follow_one(
+    server: Arc<Server<Gatherer>>,
+    slot: usize,
+    address: SocketAddr,
+    ended: CancellationToken,
+) {
+    let gatherer = &server.site;
+    let mut wanted = gatherer.wanted.subscribe();
+    let mut fetcher = Fetcher::new(address);
+    loop {
+        let request = *wanted.borrow_and_update();
+        let (is_late, is_stopped) = match gatherer.lock().slots.worker(slot) {
+            Some(worker) => (worker.late.is_some(), worker.sidecar.is_stopped()),
+            None => return,
+        };
+        let permits = if is_late { &gatherer.late } else { &gatherer.prompt };
+        // They are never closed.
+        let permit = permits.acquire().await;
+        let page = if is_stopped { Err("it is stopped".into()) } else { page(&mut fetcher).await };
+        drop(permit);
+        gatherer.lock().fetched(slot, request, page);
+        // If nobody waits nobody has to be told.
+        let _ = gatherer.fetched.send(());
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => break,
+            _ = wanted.changed() => {}
+        }
+    }
+    let sidecar = gatherer.lock().slots.end(slot);
+    if let Some(sidecar) = sidecar {
+        tracing::info!("worker {slot}: pid {} has ended", sidecar.pid);
+    }
+}
+
+async fn page(fetcher: &mut Fetcher) -> Result<Vec<Family>, String> {
+    fetcher.fetch().await.map_err(|error: FetchError| error.to_string())
+}
+
+impl Gatherer {
+    /// Notes that a sidecar is not on the page, and says so once.
+    fn leave_out(&self, sidecar: Sidecar, ended: &CancellationToken, reason: Reason, cause: &str) {
+        if ended.is_cancelled() {
+            return;
+        }
+        let left_out = &mut self.lock().left_out;
+        let before = left_out.len();
+        left_out.retain(|one| id(&one.sidecar) != id(&sidecar));
+        if left_out.len() == before {
+            self.say(format_args!("not gathered: pid {} ({}): {cause}", sidecar.pid, command(&sidecar)));
+        }
+        left_out.push(LeftOut { sidecar, reason });
+    }
+}
+
+impl Shared {
+    /// Updates what is known of sidecars from a new look. Returns those that could not be reached before.
+    fn update(&mut self, sidecars: &[Sidecar], running: &HashSet<Id>) -> HashSet<Id> {
+        let by_id: HashMap<Id, &Sidecar> = sidecars.iter().map(|sidecar| (id(sidecar), sidecar)).collect();
+        for slot in &mut self.slots.all {
+            if let Some(worker) = &mut slot.worker
+                && let Some(sidecar) = by_id.get(&id(&worker.sidecar))
+            {
+                worker.sidecar = (*sidecar).clone();
+            }
+        }
+        self.left_out.retain(|one| running.contains(&id(&one.sidecar)));
+        let unreachable = self.left_out.iter().filter(|one| one.reason == Reason::Unreachable);
+        unreachable.map(|one| id(&one.sidecar)).collect()
+    }
+
+    /// Gives a worker a slot, unless it has one: if it did not answer in time it was asked again.
+    fn begin(&mut self, sidecar: &Sidecar, published: SocketAddr) -> Option<usize> {
+        self.left_out.retain(|one| id(&one.sidecar) != id(sidecar));
+        let has_one = self.slots.workers().any(|(_, worker)| id(&worker.sidecar) == id(sidecar));
+        (!has_one).then(|| self.slots.begin(sidecar.clone(), published))
+    }
+
+    /// What there is, as text.
+    fn counted(&self) -> String {
+        let workers = counted(self.slots.workers().count() as u64, "worker");
+        match self.left_out.len() {
+            0 => workers,
+            left_out => format!("{workers}, {left_out} without a page"),
+        }
+    }
+
+    /// Notes the answer to a request for a worker's page.
+    fn fetched(&mut self, slot: usize, request: u64, page: Result<Vec<Family>, String>) {
+        let updated = page.and_then(|page| self.slots.update(slot, page));
+        let count = if updated.is_ok() { &mut self.fetches.ok } else { &mut self.fetches.failed };
+        *count += 1;
+        let Some(worker) = self.slots.worker(slot) else { return };
+        worker.fetched = request;
+        if let Err(cause) = updated {
+            log::limited!(INFO, "worker {slot}: pid {}: {cause}", worker.sidecar.pid);
+            worker.late = Some(cause);
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The slots: the number of a worker on the page, `worker="0"`, `worker="1"` and so on.
+//!
+//! A worker gets the lowest free slot. What it has counted stays in its slot when it ends, and the next
+//! worker there adds to it. So there are never more slots than workers at a time, no counter falls, and a
+//! rate is right when one worker follows another.
+
+use super::{
+    family::{Base, Family, Value},
+    names::Names,
+};
+use crate::{exporter::number::Number, fleet::discover::Sidecar};
+use std::net::SocketAddr;
+
+/// How much memory pages and counters of ended workers may use together, about, in bytes. 200 workers of
+/// 1,000 series have a tenth of it.
+const MAX_BYTES: usize = 512 * 1024 * 1024;
+
+/// The signal that supervisors stop workers with; a worker that it ends has not failed.
+const SIGTERM: i64 = 15;
+
+/// The gauge that says how the worker has ended.
+const EXIT_STATUS: &str = "telemetry_sidecar_worker_exit_status";
+
+/// A slot.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub(super) base: Base,
+    pub(super) worker: Option<Worker>,
+}
+
+/// A worker that has a slot.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) sidecar: Sidecar,
+    /// Where its sidecar serves its page, as the sidecar says it.
+    pub(super) published: SocketAddr,
+    /// Its last page, by the names of families; none before the first.
+    pub(super) page: Vec<Family>,
+    /// Why the page is not current.
+    pub(super) late: Option<String>,
+    /// The latest request for its page that was followed.
+    pub(super) fetched: u64,
+    bytes: usize,
+}
+
+/// How workers have ended, by the exit status of their last page.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ended {
+    pub(super) ok: u64,
+    pub(super) failed: u64,
+    /// The last page was of a worker that was running.
+    pub(super) unknown: u64,
+}
+
+/// All slots.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    pub(super) all: Vec<Slot>,
+    pub(super) names: Names,
+    pub(super) ended: Ended,
+    /// Series that were left out, because of the limits or because their names mean something else.
+    pub(super) refused: u64,
+}
+
+impl Slots {
+    /// Gives a worker the lowest free slot.
+    pub(super) fn begin(&mut self, sidecar: Sidecar, published: SocketAddr) -> usize {
+        let worker = Worker { sidecar, published, page: Vec::new(), late: None, fetched: 0, bytes: 0 };
+        let free = self.all.iter().position(|slot| slot.worker.is_none());
+        let number = free.unwrap_or(self.all.len());
+        if free.is_none() {
+            self.all.push(Slot::default());
+        }
+        if let Some(slot) = self.all.get_mut(number) {
+            slot.worker = Some(worker);
+        }
+        number
+    }
+
+    /// The worker in a slot.
+    pub(super) fn worker(&mut self, slot: usize) -> Option<&mut Worker> {
+        self.all.get_mut(slot)?.worker.as_mut()
+    }
+
+    /// The workers with the numbers of their slots.
+    pub(super) fn workers(&self) -> impl Iterator<Item = (usize, &Worker)> {
+        let slots = self.all.iter().enumerate();
+        slots.filter_map(|(number, slot)| Some((number, slot.worker.as_ref()?)))
+    }
+
+    /// Replaces a worker's page.
+    ///
+    /// # Errors
+    ///
+    /// If there is no room for it. Then the old one stays.
+    pub(super) fn update(&mut self, slot: usize, mut page: Vec<Family>) -> Result<(), String> {
+        let others = self.bytes() - self.worker(slot).map_or(0, |worker| worker.bytes);
+        let bytes = page.iter().flat_map(|family| &family.series).map(super::family::Series::bytes).sum();
+        if others.saturating_add(bytes) > MAX_BYTES {
+            return Err(format!("all pages together need more than {} MiB", MAX_BYTES >> 20));
+        }
+        page.retain(|family| {
+            let is_known = self.names.learn(family);
+            self.refused += if is_known { 0 } else { family.series.len() as u64 };
+            is_known
+        });
+        page.sort_by(|one, other| one.name.cmp(&other.name));
+        if let Some(worker) = self.worker(slot) {
+            worker.late = None;
+            (worker.page, worker.bytes) = (page, bytes);
+        }
+        Ok(())
+    }
+
+    /// Frees the slot of a worker that has ended; what it has counted stays.
+    pub(super) fn end(&mut self, slot: usize) -> Option<Sidecar> {
+        let room = MAX_BYTES.saturating_sub(self.bytes());
+        let slot = self.all.get_mut(slot)?;
+        let Worker { sidecar, page, .. } = slot.worker.take()?;
+        match exit_status(&page) {
+            None => self.ended.unknown += 1,
+            Some(("code", 0) | ("signal", SIGTERM)) => self.ended.ok += 1,
+            Some(_) => self.ended.failed += 1,
+        }
+        let max_bytes = slot.base.bytes() + room;
+        self.refused += slot.base.add(page, max_bytes);
+        Some(sidecar)
+    }
+
+    fn bytes(&self) -> usize {
+        let bytes = |slot: &Slot| slot.base.bytes() + slot.worker.as_ref().map_or(0, |worker| worker.bytes);
+        self.all.iter().map(bytes).sum()
+    }
+}
+
+impl Worker {
+    /// A family of its page.
+    pub(super) fn family(&self, name: &str) -> Option<&Family> {
+        find(&self.page, name)
+    }
+}
+
+fn find<'a>(page: &'a [Family], name: &str) -> Option<&'a Family> {
+    let at = page.binary_search_by(|family| family.name.as_str().cmp(name)).ok()?;
+    page.get(at)
+}
+
+/// Kind and number of the exit status on a page.
+fn exit_status(page: &[Family]) -> Option<(&str, i64)> {
+    let series = find(page, EXIT_STATUS)?.series.first()?;
+    let kind = series.labels.strip_prefix("kind=\"")?.strip_suffix('"')?;
+    match series.value {
+        Value::Number(Number::Int(number)) => Some((kind, number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
