@@ -57,6 +57,10 @@ counters! {
 const FLUSH_AFTER: Duration = Duration::from_millis(100);
 
 impl Output for Settings {
+    fn destination(&self) -> Option<(&'static str, String)> {
+        self.target.as_ref().map(|target| (NAME, target.to_string()))
+    }
+
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let Context { hub, drain, drain_end, .. } = context.clone();
         let Self { target, dialect, distributions, prefix, measures } = *self;
