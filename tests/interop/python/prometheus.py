@@ -23,18 +23,22 @@ scrape_configs:
     static_configs:
       - targets: {targets}
     file_sd_configs: {files}
+  - job_name: discovered
+    http_sd_configs: {urls}
 """
 
 
 class Prometheus(Server):
-    """Prometheus with these targets (HOST:PORT), files of targets (globs) and files of rules."""
+    """Prometheus with these targets (HOST:PORT), files and URLs of targets, and files of rules."""
 
-    def __init__(self, folder, targets, rules=(), interval="200ms", files=()):
+    def __init__(self, folder, targets, rules=(), interval="200ms", files=(), urls=()):
         super().__init__(folder)
         rules = [str(Path(rule).resolve()) for rule in rules]
         files = [{"files": [str(one) for one in files]}] if files else []
+        urls = [{"url": url, "refresh_interval": "1s"} for url in urls]
         self._config = CONFIG.format(
-            targets=json.dumps(targets), files=json.dumps(files), rules=json.dumps(rules), interval=interval
+            targets=json.dumps(targets), files=json.dumps(files), urls=json.dumps(urls), rules=json.dumps(rules),
+            interval=interval,
         )
 
     def command(self):
