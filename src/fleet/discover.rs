@@ -183,6 +183,10 @@ fn worker<'a>(children: &[&'a Entry]) -> Option<&'a Entry> {
 /// What the worker runs, or the words of the sidecar's own command line that say it.
 fn command(worker: Option<&Entry>, sidecar: &[String], cwd: &dyn Fn() -> Option<PathBuf>) -> String {
     let mut words = worker.map(|worker| command_line(worker.pid)).unwrap_or_default();
+    // A fork that has not executed the worker yet has the sidecar's.
+    if words == sidecar {
+        words.clear();
+    }
     if words.is_empty() {
         let given = sidecar.get(1..).unwrap_or_default();
         words = match given.iter().position(|word| word == "--") {

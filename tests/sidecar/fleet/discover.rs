@@ -1,6 +1,6 @@
 //! Which processes are sidecars, and where they listen.
 
-use super::{row, wait_until};
+use super::{row, row_of_worker, wait_until};
 use crate::support::{Sidecar, certificates::Authority};
 use nix::sys::signal::Signal;
 use std::{fs, os::unix::fs::PermissionsExt as _};
@@ -9,10 +9,10 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 fn several_listeners_are_one_sidecar_without_its_metrics_page() {
     let words = ["-q", "--ready-file", "ready", "--listen", "127.0.0.1:0", "--listen", "unix:s"];
     let rest = ["--listen", "unix:{dir}/absolute", "--export-prometheus", "127.0.0.1:0"];
-    let worker = ["--", "sh", "-c", "exec sleep 600", "{dir}"];
+    let worker = ["--", "sleep", "600"];
     let sidecar = Sidecar::command(&[&words[..], &rest, &worker].concat()).in_its_directory().start();
     let lines = sidecar.ready_lines();
-    let row = row(&sidecar, &[]);
+    let row = row_of_worker(&sidecar, "sleep");
     let tcp = format!("127.0.0.1:{}", lines[0]);
     let unix = |name| format!("unix:{}", fs::canonicalize(sidecar.path("")).unwrap().join(name).display());
     let addresses: Vec<_> = row["addresses"].as_array().unwrap().iter().collect();
@@ -22,10 +22,6 @@ fn several_listeners_are_one_sidecar_without_its_metrics_page() {
     assert!(
         page.starts_with("127.0.0.1:") && row["addresses"].as_array().unwrap().iter().all(|it| it != page)
     );
-    // The worker, and not the witness, which is older.
-    let worker = row["worker_pid"].as_u64().unwrap();
-    let name = fs::read_to_string(format!("/proc/{worker}/comm")).unwrap();
-    assert_eq!(name, "sleep\n", "{row}");
     assert_eq!(row["command"], "sleep 600");
     sidecar.signal(Signal::SIGTERM);
     sidecar.finish().expect_signal(15);
@@ -92,8 +88,8 @@ fn tls_and_tokens_are_used_where_they_are_needed() {
 fn a_stopped_sidecar_is_found_and_delays_no_other() {
     let stopped = Sidecar::wrap_echo(&[]);
     let running = Sidecar::wrap_echo(&[]);
-    stopped.port();
-    running.port();
+    row_of_worker(&stopped, "cat");
+    row_of_worker(&running, "cat");
     stopped.signal(Signal::SIGSTOP);
     let stat = format!("/proc/{}/stat", stopped.pid());
     wait_until("the stop", || fs::read_to_string(&stat).unwrap().contains(") T "));

@@ -8,7 +8,7 @@ use super::support::{BINARY, Finished, Sidecar, Status, run, wait_for, wait_unti
 use nix::{pty::Winsize, pty::openpty};
 use serde_json::Value;
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Read as _,
     process::{Command, Stdio},
 };
@@ -22,6 +22,24 @@ fn row(sidecar: &Sidecar, options: &[&str]) -> Value {
     let row = rows.next().unwrap_or_else(|| panic!("not found: {}", finished.describe()));
     assert!(rows.next().is_none(), "{}", finished.describe());
     row
+}
+
+/// The same, once it has started its worker, which has this name: the witness, which is older, is none.
+fn row_of_worker(sidecar: &Sidecar, name: &str) -> Value {
+    sidecar.ready_lines();
+    let mut found = Value::Null;
+    wait_until("the worker", || {
+        found = row(sidecar, &[]);
+        let worker = found["worker_pid"].as_u64().unwrap_or(0);
+        fs::read_to_string(format!("/proc/{worker}/comm")).is_ok_and(|comm| comm.trim() == name)
+    });
+    found
+}
+
+/// Waits until the exporter has dropped so many events.
+async fn with_dropped(sidecar: &Sidecar, count: u64) {
+    let dropped = |status: &Status| status.exporters[0].dropped == count;
+    wait_for("the exporter", async || sidecar.status().await, dropped).await;
 }
 
 /// Waits until the worker has printed so many events.

@@ -1,6 +1,6 @@
 //! `status`: the counters of a sidecar as text and as JSON.
 
-use super::{Finished, on_terminal, run, with_events};
+use super::{Finished, on_terminal, run, with_dropped, with_events};
 use crate::support::{Sidecar, line, refusal::expect_words};
 use serde_json::Value;
 
@@ -11,8 +11,8 @@ fn status(arguments: &[&str]) -> Finished {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_comes_first_and_zeros_are_left_out() {
     let mut sidecar = Sidecar::wrap_echo(&["--export-jsonl", "/dev/full"]);
-    sidecar.write([line("a", 1, ""), line("b", 2, ""), "TELEMETRY:{\n".into()].concat());
-    with_events(&sidecar, 2).await;
+    sidecar.write(["TELEMETRY:{\n".to_owned(), line("a", 1, ""), line("b", 2, "")].concat());
+    with_dropped(&sidecar, 2).await;
     let pid = sidecar.pid().to_string();
     let printed = status(&[&pid]).expect_code(0).stdout();
     let mut lines = printed.lines();
