@@ -1,6 +1,6 @@
 """Prometheus scrapes a pool of ten workers through `gather`, while workers end and others take their places.
 
-Other sidecars may run on this host, and they are on the page, too. So sums are those of an event of this test.
+Other sidecars may run on this host, and they are on the page, too: sums are those of an event of this test.
 """
 
 import random
@@ -29,7 +29,9 @@ class Worker:
     def __init__(self, folder):
         words = ["-q", "--ready-file", f"{folder}/{{pid}}.ready", "--export-prometheus", "127.0.0.1:0"]
         self.process = subprocess.Popen(
-            [BINARY, *words, "--linger", LINGER, "--", *ECHO], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [BINARY, *words, "--linger", LINGER, "--", *ECHO],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         ready = folder / f"{self.process.pid}.ready"
         wait_until("the ready file", ready.exists)
@@ -103,16 +105,20 @@ def test_sums_never_fall_and_are_exact_in_the_end(tmp_path):
                 worker.process.stdin.close()
                 assert worker.process.wait(TIMEOUT) == 0
             assert page_sum() == printed
-            total = f'sum(snakepit_events_total{{event="{EVENT}",worker!=""}})'
-            wait_until("the last scrape", lambda: [value for _, value in prometheus.query(total)] == [printed])
+            counter = f'snakepit_events_total{{event="{EVENT}",worker!=""}}'
+
+            def scraped():
+                return [value for _, value in prometheus.query(f"sum({counter})")] == [printed]
+
+            wait_until("the last scrape", scraped)
 
             # Every scrape, and what rates are made of: no series has ever fallen.
             window = f"{int(time.time() - began) + 10}s"
-            assert prometheus.query(f'resets(snakepit_events_total{{event="{EVENT}",worker!=""}}[{window}]) > 0') == []
-            [(_, series)] = prometheus.query(f'count(snakepit_events_total{{event="{EVENT}",worker!=""}})')
+            assert prometheus.query(f"resets({counter}[{window}]) > 0") == []
+            [(_, series)] = prometheus.query(f"count({counter})")
             # There may have been ten that run and those that linger.
             assert WORKERS <= series <= WORKERS + len(ended)
-            scrapes = prometheus.api("query", query=f'snakepit_events_total{{event="{EVENT}",worker!=""}}[{window}]')
+            scrapes = prometheus.api("query", query=f"{counter}[{window}]")
             for one in scrapes["result"]:
                 values = [float(value) for _, value in one["values"]]
                 assert values == sorted(values), one["metric"]
