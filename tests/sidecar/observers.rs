@@ -143,3 +143,17 @@ async fn an_interval_that_is_none_is_refused() {
     }
     sidecar.finish().expect_code(0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_trailers_say_how_the_worker_ended() {
+    for (script, expected) in [("cat >&2; exit 3", "exit 3"), ("cat >&2; kill -9 $$", "signal 9")] {
+        let mut sidecar = Sidecar::wrap(&[], script);
+        let mut observer = observe(&sidecar, INTERVAL).await;
+        sidecar.close_stdin();
+        assert!(observer.rest().await.is_empty());
+        let trailers = observer.events.trailers().await.unwrap().unwrap();
+        assert_eq!(trailers.get("telemetry-sidecar-worker-exit").unwrap(), expected);
+        drop(observer);
+        sidecar.finish();
+    }
+}

@@ -12,6 +12,7 @@ use crate::{
         digest::{Digest, table},
         event::Event,
     },
+    system::visible::one_line,
     terminal::{
         event_line::EventLines,
         screen::{Charset, Screen},
@@ -92,7 +93,7 @@ pub(super) fn draw(frame: &mut Frame, model: &Model, view: &mut View, screen: &S
     } else {
         body_panes(frame, model, view, &screen, lines, body);
     }
-    footer(frame, view, &screen);
+    footer(frame, view);
     if view.help {
         help(frame, body);
     }
@@ -214,8 +215,7 @@ fn measurements(model: &Model, worker: Option<&Worker>, view: &View, screen: &Sc
     shown.retain(|row| of.is_none_or(|of| of == row.0.name) && filter.matches(&panes::measurement_name(row)));
     let keys = shown.iter().map(panes::measurement_name).collect();
     let others = if of.is_none() && filter.text.is_empty() { digest.other_values() } else { 0 };
-    let note =
-        of.map_or_else(|| of_worker(worker), |of| format!("of {}", crate::system::visible::one_line(of)));
+    let note = of.map_or_else(|| of_worker(worker), |of| format!("of {}", one_line(of)));
     Rows { note, lines: table::measurements(shown, others, screen).lines(screen), keys }
 }
 
@@ -258,7 +258,7 @@ fn events(
     shown.truncate(rows);
     shown.reverse();
     let note = match (&view.operation, worker) {
-        (Some(operation), _) => format!("of {}", crate::system::visible::one_line(operation)),
+        (Some(operation), _) => format!("of {}", one_line(operation)),
         (None, worker) => of_worker(worker),
     };
     let note = if view.back > 0 { format!("{note} {} newer below", view.back) } else { note };
@@ -331,7 +331,7 @@ fn title(frame: &mut Frame, pane: Pane, note: &str, view: &View, screen: &Screen
     frame.render_widget(Line::styled(text, style), area);
 }
 
-fn footer(frame: &mut Frame, view: &View, screen: &Screen) {
+fn footer(frame: &mut Frame, view: &View) {
     let all = frame.area();
     let area = Rect { y: all.y + all.height - 1, height: 1, ..all };
     if view.typing.is_some() {
@@ -350,7 +350,6 @@ fn footer(frame: &mut Frame, view: &View, screen: &Screen) {
         left = rest;
         spans.extend([Span::from(key).bold(), Span::from(format!(" {what}  "))]);
     }
-    let _ = screen;
     frame.render_widget(Line::from(spans), area);
 }
 

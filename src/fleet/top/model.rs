@@ -124,7 +124,8 @@ impl Model {
     /// The events of all workers each second.
     pub(super) fn rate(&self) -> f64 {
         let shown = self.workers.iter().filter(|worker| worker.joined.is_recording || !worker.has_ended());
-        shown.filter_map(Worker::rate).sum()
+        // The sum of nothing is -0.
+        shown.filter_map(Worker::rate).sum::<f64>() + 0.0
     }
 
     /// The events of all workers since their start.

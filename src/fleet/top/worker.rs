@@ -6,7 +6,7 @@ use crate::{
     exporter::digest::{Digest, Limits, Operation},
 };
 use bytes::Bytes;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Names of one worker. There may be hundreds of workers.
 const LIMITS: Limits = Limits { operations: 64, measurements: 64 };
@@ -45,8 +45,8 @@ pub(super) struct Worker {
     pub(super) joined: Joined,
     pub(super) state: State,
     pub(super) digest: Digest,
-    /// All events since its start. A recording's are those of the digest.
-    counted: Option<u64>,
+    /// All events since its start, and when they were counted. A recording's are those of the digest.
+    counted: Option<(u64, Instant)>,
     pub(super) subscribers: usize,
     /// Events that a subscriber or an exporter did not get.
     pub(super) lost: u64,
@@ -81,7 +81,10 @@ impl Worker {
         if let Some(worker) = status.worker.filter(|worker| worker.pid > 0) {
             self.joined.pid = Some(worker.pid);
         }
-        self.counted = Some(status.events);
+        let now = Instant::now();
+        let seconds = self.counted.map_or(0.0, |(_, last)| (now - last).as_secs_f64());
+        self.counted = Some((status.events, now));
+        self.window.add(status.events, seconds);
         self.subscribers = status.subscribers.len();
         let consumers = status.subscribers.iter().chain(&status.departed).chain(&status.exporters);
         self.lost = consumers.map(|consumer| consumer.dropped).sum();
@@ -105,7 +108,7 @@ impl Worker {
 
     /// The number of events since its start.
     pub(super) fn events(&self) -> u64 {
-        self.counted.unwrap_or_default().max(self.digest.events())
+        self.counted.map_or(0, |(count, _)| count).max(self.digest.events())
     }
 
     /// The number of operations that failed while it was looked at.
@@ -124,7 +127,7 @@ impl Worker {
     /// Events each second: the mean of a recording.
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
     pub(super) fn rate(&self) -> Option<f64> {
-        if self.has_ended() && !self.joined.is_recording {
+        if !(self.joined.is_recording || self.state == State::Running) {
             return None;
         }
         match self.length() {
@@ -147,9 +150,6 @@ impl Worker {
     }
 
     pub(super) fn tick(&mut self, seconds: f64) {
-        if let (Some(count), false) = (self.counted, self.has_ended()) {
-            self.window.add(count, seconds);
-        }
         self.rates.tick(&self.digest, seconds);
     }
 }
