@@ -65,7 +65,7 @@ const HELP: [&str; 15] = [
     "Ctrl-L             draw the screen again",
     "q                  quit",
     "",
-    "EVENTS are counted since the worker's start, ERRORS while you look.",
+    "EVENTS are counted since the start of the worker, ERRORS while you look.",
     "LOST are events that a subscriber or an exporter did not get.",
     "RATE is the mean of the last five seconds.",
 ];

@@ -49,7 +49,8 @@ pub(super) async fn look(mut updates: mpsc::Receiver<Update>, interval: Option<D
 /// The tables.
 pub(super) fn lines(model: &Model, screen: &Screen) -> Vec<Line<'static>> {
     let mut lines = vec![panes::summary(model), Line::default()];
-    let workers: Vec<&Worker> = model.workers.iter().collect();
+    let mut workers: Vec<&Worker> = model.workers.iter().collect();
+    panes::WorkerOrder::default().sort(&mut workers);
     lines.extend(panes::workers(&workers, screen).0.lines(screen));
     let length = model.length();
     let rows = panes::operations(&model.digest, Order::default()).into_iter();

@@ -51,7 +51,7 @@ impl WorkerOrder {
         }
     }
 
-    /// Sorts workers. Equal ones are in the order in which they joined.
+    /// Sorts workers; those that have ended are last. Equal ones are in the order in which they joined.
     pub(super) fn sort(self, workers: &mut [&Worker]) {
         let rate = |worker: &Worker| worker.rate().unwrap_or(-1.0);
         match self {
@@ -61,6 +61,7 @@ impl WorkerOrder {
             Self::Lost => workers.sort_by_key(|worker| std::cmp::Reverse(worker.lost)),
             Self::Name => workers.sort_by(|one, other| one.joined.name.cmp(&other.joined.name)),
         }
+        workers.sort_by_key(|worker| worker.has_ended() && !worker.joined.is_recording);
     }
 }
 
@@ -121,8 +122,8 @@ pub(super) fn summary(model: &Model) -> Line<'static> {
 pub(super) fn workers(workers: &[&Worker], screen: &Screen) -> (Table, Vec<Id>) {
     let mut table = Table::new([
         Column::number("PID"),
-        Column::text("COMMAND").cut_to(12),
-        Column::text("STATE").cut_to(12),
+        Column::text("COMMAND").cut_to(20),
+        Column::text("STATE").cut_to(8),
         Column::number("UP").dropped(2),
         Column::number("EVENTS"),
         Column::number("RATE"),

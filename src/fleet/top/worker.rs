@@ -4,6 +4,7 @@ use super::{recent::Recent, window::Window};
 use crate::{
     event::proto::sidecar::GetStatusResponse,
     exporter::digest::{Digest, Limits, Operation},
+    status::account::lost_events,
 };
 use bytes::Bytes;
 use std::time::{Duration, Instant, SystemTime};
@@ -86,8 +87,7 @@ impl Worker {
         self.counted = Some((status.events, now));
         self.window.add(status.events, seconds);
         self.subscribers = status.subscribers.len();
-        let consumers = status.subscribers.iter().chain(&status.departed).chain(&status.exporters);
-        self.lost = consumers.map(|consumer| consumer.dropped).sum();
+        self.lost = lost_events(status);
     }
 
     pub(super) fn add_events(&mut self, frames: &Bytes) {
