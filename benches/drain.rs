@@ -17,11 +17,12 @@ use std::{
 };
 use telemetry_sidecar::event::{
     frame::{PREFIX_BYTES, Prefix},
-    proto::bridge::{TelemetryControl, TelemetryEvent, TelemetryEventFilter, telemetry_control::Control},
+    proto::bridge::{
+        STREAM_TELEMETRY, TelemetryControl, TelemetryEvent, TelemetryEventFilter, telemetry_control::Control,
+    },
 };
 use tokio::net::TcpStream;
 
-const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
 /// As in Snakepit's client.
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 

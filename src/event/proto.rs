@@ -12,6 +12,9 @@ pub mod bridge {
 
     /// The file descriptor set of this package.
     pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/snakepit_bridge.bin"));
+
+    /// The path of the method that streams events.
+    pub const STREAM_TELEMETRY: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
 }
 
 /// The sidecar's own service: `proto/telemetry_sidecar.proto`.

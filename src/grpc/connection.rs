@@ -5,7 +5,8 @@ use super::{
     closing::{Closing, close_unused},
     limits::ClientLimits,
     router::{Router, Services},
-    service::{observer::OBSERVER_END, telemetry::StreamTracker},
+    service::observer::OBSERVER_END,
+    stream_tracker::StreamTracker,
     wire::Wire,
 };
 use crate::{net::socket::Socket, system::log, upstream};

@@ -5,7 +5,7 @@
 //! together with the process. So no heartbeat may fail, and no connection of a pool may close, before the
 //! sidecar exits.
 
-use super::service::telemetry::StreamTracker;
+use super::stream_tracker::StreamTracker;
 use crate::worker::state::WorkerState;
 use std::{future::pending, sync::Arc, time::Duration};
 use tokio::time::{sleep, timeout};

@@ -23,6 +23,7 @@ pub mod rate_limit;
 mod router;
 pub mod server;
 pub mod service;
+mod stream_tracker;
 mod unary;
 mod until_end;
 mod wire;

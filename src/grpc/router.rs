@@ -8,12 +8,13 @@ use super::{
         builtin::{BRIDGE_SERVICE, Handler, handlers},
         pool_calls::{Method as PoolMethod, PoolCalls, takes_no_calls},
         status::StatusService,
-        telemetry::{STREAM_TELEMETRY, StreamTracker, Telemetry},
+        telemetry::Telemetry,
     },
+    stream_tracker::StreamTracker,
     unary::Requests,
 };
 use crate::{
-    event::proto::sidecar::sidecar_server,
+    event::proto::{bridge::STREAM_TELEMETRY, sidecar::sidecar_server},
     system::log,
     upstream::{Connection, RelayError, Relayed, Upstream},
 };

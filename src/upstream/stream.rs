@@ -5,7 +5,7 @@ use crate::{
     event::{
         batch::MAX_MESSAGE_BYTES,
         frame::{Deframer, Prefix},
-        proto::bridge::{TelemetryControl, TelemetryToggle, telemetry_control::Control},
+        proto::bridge::{STREAM_TELEMETRY, TelemetryControl, TelemetryToggle, telemetry_control::Control},
     },
     hub::Hub,
     system::clock::now_ns,
@@ -26,8 +26,6 @@ use tonic::{Code, Status};
 
 /// Events that arrive together are published together, up to about this many bytes.
 const BATCH_BYTES: usize = 64 * 1024;
-
-const PATH: &str = "/snakepit.bridge.BridgeService/StreamTelemetry";
 
 /// A way to send requests to the worker.
 pub trait Transport {
@@ -129,7 +127,7 @@ impl From<Status> for End {
 /// Opens a stream and publishes its events until it ends. This may be dropped at any time: every message that
 /// was read is published.
 pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub: &Hub) -> End {
-    let answer = match transport.send(own_request(PATH, Controls::switching_on())).await {
+    let answer = match transport.send(own_request(STREAM_TELEMETRY, Controls::switching_on())).await {
         Ok(answer) => answer,
         Err(error) => return error.into(),
     };

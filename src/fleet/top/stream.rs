@@ -2,12 +2,9 @@
 
 use super::{model::Update, worker::Id};
 use crate::{
-    event::frame::Prefix,
+    event::{frame::Prefix, proto::bridge::STREAM_TELEMETRY},
     fleet::client::{ClientError, Connection},
-    grpc::service::{
-        observer::{OBSERVE, WORKER_EXIT},
-        telemetry::STREAM_TELEMETRY,
-    },
+    grpc::service::observer::{OBSERVE, WORKER_EXIT},
 };
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Request, Version, header};

@@ -14,9 +14,11 @@ use crate::{
     hub::{Limits, WhenFull},
 };
 use bytes::Buf as _;
+use http_body::Frame;
 use http_body_util::StreamBody;
 use prost::Message as _;
-use tokio::sync::mpsc;
+use std::time::Duration;
+use tokio::{sync::mpsc, time::sleep};
 use tokio_stream::wrappers::ReceiverStream;
 
 /// A client's side of a stream.
