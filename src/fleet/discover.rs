@@ -44,6 +44,16 @@ pub struct Sidecar {
 }
 
 impl Sidecar {
+    /// The command line without the directory of its program, which says least and stands first.
+    pub fn short_command(&self) -> String {
+        let (program, arguments) = match self.command.split_once(' ') {
+            Some((program, arguments)) => (program, Some(arguments)),
+            None => (self.command.as_str(), None),
+        };
+        let name = program.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(program);
+        arguments.map_or_else(|| name.to_owned(), |arguments| format!("{name} {arguments}"))
+    }
+
     /// How long it has been running.
     pub fn uptime(&self) -> Duration {
         self.started.elapsed().unwrap_or_default()
@@ -260,6 +270,17 @@ mod tests {
         assert_eq!(left_out(0, 1), "1 more runs in a container");
         assert_eq!(left_out(0, 3), "3 more run in containers");
         assert_eq!(left_out(1, 1), "2 more run in containers or belong to other users");
+    }
+
+    #[test]
+    fn a_short_command_has_no_directory() {
+        let short = |command: &str| {
+            let started = SystemTime::UNIX_EPOCH;
+            let (worker, listeners, command) = (None, Vec::new(), command.into());
+            Sidecar { pid: 1, uid: 0, worker, command, started, start_ticks: 0, listeners }.short_command()
+        };
+        assert_eq!(short("/usr/bin/python3 /srv/w.py -v"), "python3 /srv/w.py -v");
+        assert_eq!((short("sh"), short("/bin/"), short("")), ("sh".into(), "/bin/".into(), String::new()));
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn cells(Row { sidecar, answer }: &Row) -> [Span<'static>; 10] {
     [
         Span::from(sidecar.pid.to_string()),
         Span::from(worker(sidecar, status).map(|pid| pid.to_string()).unwrap_or_default()),
-        Span::from(sidecar.command.clone()),
+        Span::from(sidecar.short_command()),
         Span::from(listeners.join(", ")),
         Span::from(number::uptime(sidecar.uptime())),
         count(status.map(|status| status.events)),

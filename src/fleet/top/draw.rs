@@ -300,7 +300,8 @@ fn table_pane(frame: &mut Frame, pane: Pane, rows: &Rows, view: &View, screen: &
             "  "
         };
         let row = Rect { y, height: 1, ..area };
-        frame.render_widget(Line::from(mark).bold(), row);
+        // A line would make the whole row bold.
+        frame.render_widget(mark.bold(), row);
         let text = Rect { x: row.x + MARK_COLUMNS, width: row.width - MARK_COLUMNS, ..row };
         frame.render_widget(line, text);
         if is_selected {

@@ -90,7 +90,7 @@ impl Follower {
                 if let Some(known) = known_one {
                     // A shell has executed the worker, or a replay reads another file.
                     if sidecar.worker.is_some() && known.command != sidecar.command {
-                        self.send(Update::Named(known.id, short_name(&sidecar.command))).await;
+                        self.send(Update::Named(known.id, sidecar.short_command())).await;
                         known.command = sidecar.command;
                     }
                 } else {
@@ -108,7 +108,7 @@ impl Follower {
     async fn follow_found(self, id: Id, sidecar: Sidecar) {
         let joined = Joined {
             pid: Some(sidecar.worker.unwrap_or(sidecar.pid)),
-            name: short_name(&sidecar.command),
+            name: sidecar.short_command(),
             started: Some(sidecar.started),
             is_recording: false,
         };
@@ -209,13 +209,6 @@ impl Followed {
     }
 }
 
-/// A command line without the directory of its program, which says least and stands first.
-fn short_name(command: &str) -> String {
-    let (program, arguments) = command.split_once(' ').map_or((command, None), |(a, b)| (a, Some(b)));
-    let name = program.rsplit('/').find(|part| !part.is_empty()).unwrap_or(program);
-    arguments.map_or_else(|| name.to_owned(), |arguments| format!("{name} {arguments}"))
-}
-
 /// Reports the end of a worker however the task that follows it ends.
 struct EndOfTask {
     id: Id,
@@ -226,17 +219,5 @@ impl Drop for EndOfTask {
     fn drop(&mut self) {
         // A worker that has ended stays as it is. If there is no room now, others have more to say.
         let _ = self.updates.try_send(Update::Ended(self.id, UNKNOWN_END.into()));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::short_name;
-
-    #[test]
-    fn a_program_is_named_without_its_directory() {
-        assert_eq!(short_name("/usr/bin/python3 /srv/w.py -x"), "python3 /srv/w.py -x");
-        assert_eq!((short_name("/bin/true"), short_name("sh -c x"), short_name("/")).2, "/");
-        assert_eq!((short_name("/bin/true").as_str(), short_name("").as_str()), ("true", ""));
     }
 }
