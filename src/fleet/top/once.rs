@@ -2,7 +2,7 @@
 
 use super::{
     model::{Model, Update},
-    panes,
+    tables,
     worker::Worker,
 };
 use crate::{
@@ -48,14 +48,14 @@ pub(super) async fn look(mut updates: mpsc::Receiver<Update>, interval: Option<D
 
 /// The tables.
 pub(super) fn lines(model: &Model, screen: &Screen) -> Vec<Line<'static>> {
-    let mut lines = vec![panes::summary(model), Line::default()];
+    let mut lines = vec![tables::summary(model), Line::default()];
     let mut workers: Vec<&Worker> = model.workers.iter().collect();
-    panes::WorkerOrder::default().sort(&mut workers);
-    lines.extend(panes::workers(&workers, screen).0.lines(screen));
+    tables::WorkerOrder::default().sort(&mut workers);
+    lines.extend(tables::workers(&workers, screen).0.lines(screen));
     let length = model.length();
-    let rows = panes::operations(&model.digest, Order::default()).into_iter();
+    let rows = tables::operations(&model.digest, Order::default()).into_iter();
     let rows = rows
-        .map(|operation| (operation, panes::operation_rate(&model.digest, &model.rates, length, operation)));
+        .map(|operation| (operation, tables::operation_rate(&model.digest, &model.rates, length, operation)));
     let operations = table::operations(rows);
     let measurements = table::measurements(model.digest.measurements(), model.digest.other_values(), screen);
     for table in [operations, measurements] {

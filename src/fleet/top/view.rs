@@ -2,34 +2,13 @@
 
 use super::{
     model::Model,
-    panes::{WorkerOrder, next_order},
+    pane::{Pane, PaneState},
+    tables::{WorkerOrder, next_order},
     worker::Id,
 };
-use crate::{control::glob::Glob, exporter::digest::table::Order};
+use crate::exporter::digest::table::Order;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::rc::Rc;
-
-/// A part of the screen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pane {
-    Workers,
-    Operations,
-    Measurements,
-    Events,
-}
-
-impl Pane {
-    pub(super) const ALL: [Self; 4] = [Self::Workers, Self::Operations, Self::Measurements, Self::Events];
-
-    pub(super) fn title(self) -> &'static str {
-        match self {
-            Self::Workers => "WORKERS",
-            Self::Operations => "OPERATIONS",
-            Self::Measurements => "MEASUREMENTS",
-            Self::Events => "EVENTS",
-        }
-    }
-}
 
 /// What a key asks for beyond the view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,53 +18,6 @@ pub(super) enum Action {
     Quit,
     Interrupt,
     Suspend,
-}
-
-/// The state of one pane.
-#[derive(Debug, Clone, Default)]
-pub(super) struct PaneState {
-    /// The row that is selected, by its key.
-    pub(super) selected: Option<String>,
-    /// The keys of the rows that were drawn last, in their order.
-    pub(super) keys: Vec<String>,
-    pub(super) filter: Filter,
-    /// How many rows fit.
-    pub(super) page: usize,
-}
-
-impl PaneState {
-    /// The position of the selected row.
-    pub(super) fn at(&self) -> usize {
-        let selected = self.selected.as_ref();
-        selected.and_then(|selected| self.keys.iter().position(|key| key == selected)).unwrap_or(0)
-    }
-
-    fn go(&mut self, by: isize) {
-        let last = self.keys.len().saturating_sub(1);
-        self.selected = self.keys.get(self.at().saturating_add_signed(by).min(last)).cloned();
-    }
-}
-
-/// Selects rows by their text.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Filter {
-    pub(super) text: String,
-    glob: Option<Glob>,
-}
-
-impl Filter {
-    fn set(&mut self, text: String) {
-        self.glob = text.contains(['*', '?', '[']).then(|| Glob::new(&text));
-        self.text = text;
-    }
-
-    /// A text with `*`, `?` or `[` is a glob for the whole; any other one is a part, in any case.
-    pub(super) fn matches(&self, text: &str) -> bool {
-        match &self.glob {
-            Some(glob) => glob.matches(text),
-            None => self.text.is_empty() || text.to_lowercase().contains(&self.text.to_lowercase()),
-        }
-    }
 }
 
 /// What is shown.
@@ -283,70 +215,4 @@ impl View {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn press(view: &mut View, keys: &str) {
-        for key in keys.chars() {
-            let code = match key {
-                '\n' => KeyCode::Enter,
-                '\t' => KeyCode::Tab,
-                '\u{1b}' => KeyCode::Esc,
-                char => KeyCode::Char(char),
-            };
-            view.key(KeyEvent::from(code), &Model::new());
-        }
-    }
-
-    #[test]
-    fn a_filter_is_a_part_of_the_text_or_a_glob() {
-        let mut view = View::new();
-        press(&mut view, "/Tool\n");
-        let filter = &view.pane(Pane::Workers).filter;
-        assert!(filter.matches("my tool") && filter.matches("TOOLS") && !filter.matches("too"));
-        press(&mut view, "/q*p\n");
-        let filter = &view.pane(Pane::Workers).filter;
-        assert!(filter.matches("q.stop") && !filter.matches("aq.stop") && view.typing.is_none());
-        press(&mut view, "/x\u{1b}");
-        assert!(view.pane(Pane::Workers).filter.matches(""));
-    }
-
-    #[test]
-    fn rows_are_opened_and_left_one_by_one() {
-        let mut view = View::new();
-        view.pane_mut(Pane::Workers).keys = vec!["7".into(), "8".into()];
-        view.pane_mut(Pane::Operations).keys = vec!["a".into()];
-        press(&mut view, "jj\n");
-        assert_eq!((view.worker, view.focus), (Some(8), Pane::Operations));
-        press(&mut view, "\n");
-        assert_eq!((view.operation.as_deref(), view.focus), (Some("a"), Pane::Events));
-        press(&mut view, "\u{1b}");
-        assert_eq!((view.operation.as_deref(), view.worker), (None, Some(8)));
-        press(&mut view, "\u{1b}");
-        assert_eq!((view.worker, view.focus, view.can_go_back()), (None, Pane::Workers, false));
-    }
-
-    #[test]
-    fn the_selection_stays_at_its_row_when_rows_move() {
-        let mut pane = PaneState { keys: vec!["a".into(), "b".into()], ..PaneState::default() };
-        pane.go(1);
-        pane.keys = vec!["b".into(), "c".into(), "a".into()];
-        assert_eq!((pane.selected.as_deref(), pane.at()), (Some("b"), 0));
-        pane.go(isize::MAX);
-        assert_eq!(pane.selected.as_deref(), Some("a"));
-        pane.keys.clear();
-        pane.go(1);
-        assert_eq!(pane.selected, None);
-    }
-
-    #[test]
-    fn keys_that_end_or_stop_it_work_while_typing() {
-        let mut view = View::new();
-        press(&mut view, "/q");
-        assert_eq!(view.pane(Pane::Workers).filter.text, "q");
-        for (char, action) in [('c', Action::Interrupt), ('z', Action::Suspend), ('l', Action::Redraw)] {
-            let key = KeyEvent::new(KeyCode::Char(char), KeyModifiers::CONTROL);
-            assert_eq!(view.key(key, &Model::new()), action);
-        }
-    }
-}
+mod tests;

@@ -1,0 +1,75 @@
+//! What the screen says about keys: the footer and the help.
+
+use super::super::view::View;
+use ratatui::{
+    Frame,
+    layout::Rect,
+    style::Stylize as _,
+    text::{Line, Span},
+    widgets::{Clear, Paragraph, Widget as _},
+};
+
+/// The keys, as the footer shows them.
+const KEYS: [(&str, &str); 10] = [
+    ("q", "quit"),
+    ("?", "help"),
+    ("Tab", "pane"),
+    ("Enter", "open"),
+    ("Esc", "back"),
+    ("/", "filter"),
+    ("s", "sort"),
+    ("p", "pause"),
+    ("e", "events"),
+    ("j/k", "move"),
+];
+
+const HELP: [&str; 15] = [
+    "up, down, j, k     select a row; PgUp, PgDn, g, G go further",
+    "Tab, Shift-Tab     go to another part of the screen",
+    "Enter              open the worker or the operation that is selected:",
+    "                   what stands below is of it alone",
+    "Esc                go back",
+    "/                  filter the rows: a part of the name, or a glob (tool.*)",
+    "s                  sort the rows in another order",
+    "p, Space           pause, and go on",
+    "e                  only events, and back",
+    "Ctrl-L             draw the screen again",
+    "q                  quit",
+    "",
+    "EVENTS are counted since the start of the worker, ERRORS while you look.",
+    "LOST are events that a subscriber or an exporter did not get.",
+    "RATE is the mean of the last five seconds.",
+];
+
+/// The last row: the keys that fit, or the filter that is typed.
+pub(super) fn footer(frame: &mut Frame, view: &View) {
+    let all = frame.area();
+    let area = Rect { y: all.y + all.height - 1, height: 1, ..all };
+    if view.typing.is_some() {
+        let filter = &view.pane(view.focus).filter.text;
+        let what = view.focus.title().to_lowercase();
+        let text = format!("filter {what}: {filter}_   Enter keeps it, Esc removes it");
+        frame.render_widget(Line::from(text).bold(), area);
+        return;
+    }
+    let mut spans = Vec::new();
+    let mut left = usize::from(area.width);
+    let can_go_back = view.can_go_back();
+    for (key, what) in KEYS.into_iter().filter(|(key, _)| *key != "Esc" || can_go_back) {
+        let needed = key.len() + 1 + what.len() + 2;
+        let Some(rest) = left.checked_sub(needed) else { break };
+        left = rest;
+        spans.extend([Span::from(key).bold(), Span::from(format!(" {what}  "))]);
+    }
+    frame.render_widget(Line::from(spans), area);
+}
+
+/// Explains the keys, on top of the panes.
+pub(super) fn help(frame: &mut Frame, area: Rect) {
+    let height = u16::try_from(HELP.len() + 2).unwrap_or(u16::MAX).min(area.height);
+    let area = Rect { height, ..area };
+    Clear.render(area, frame.buffer_mut());
+    let lines = HELP.iter().map(|line| Line::from(format!("  {line}")));
+    let title = Line::from(" Keys, any key closes this").bold();
+    frame.render_widget(Paragraph::new(std::iter::once(title).chain(lines).collect::<Vec<_>>()), area);
+}
