@@ -96,14 +96,14 @@ pub struct ServingArgs {
     )]
     pub ready_file: Option<Given<PathBuf>>,
 
-    /// Print neither GRPC_READY:PORT nor lines about losses
+    /// Print neither GRPC_READY:PORT nor losses and a summary
     #[arg(
         short,
         long,
         env = "TELEMETRY_SIDECAR_QUIET",
         value_parser = value(switch),
-        long_help = "Do not print the line GRPC_READY:PORT on stderr, nor, at the exit, what was lost and \
-            which lines are no telemetry"
+        long_help = "Do not print the line GRPC_READY:PORT on stderr, nor, at the exit, what was lost, \
+            which lines are no telemetry, and the summary"
     )]
     pub quiet: bool,
 
@@ -127,9 +127,9 @@ pub struct ServingArgs {
         default_value_t = LINGER,
         env = "TELEMETRY_SIDECAR_LINGER",
         value_parser = value(duration),
-        long_help = "Time to wait after the worker's end until a gRPC subscriber has come, if there never \
-            was one, and until the page of --export-prometheus was scraped a last time; without gRPC clients \
-            all of it elapses. SIGTERM ends it"
+        long_help = "How long to stay after the worker's exit: until a first gRPC subscriber has come, and \
+            until the page of --export-prometheus was scraped once more. If no gRPC client ever connects, \
+            the whole time passes. SIGTERM ends it"
     )]
     pub linger: Period,
 
@@ -268,25 +268,25 @@ pub struct SourceArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Subscriptions")]
 pub struct SubscriptionArgs {
-    /// Events that subscriptions start with; repeatable [default: all]
+    /// Default filter: events to send; repeatable [default: all]
     #[arg(
         long,
         value_name = "GLOB",
         env = "TELEMETRY_SIDECAR_ALLOW",
         value_parser = repeated(PatternLimits::glob),
-        long_help = "Events that a subscription starts with: a glob over the name; repeatable. Exporters get \
-            these only, too [default: all]"
+        long_help = "Default filter of subscriptions: events to send, as a glob over the name; repeatable. \
+            Exporters get only these, too [default: all]"
     )]
     pub allow: Vec<Several<String>>,
 
-    /// Events that subscriptions start without; repeatable
+    /// Default filter: events to leave out; repeatable
     #[arg(
         long,
         value_name = "GLOB",
         env = "TELEMETRY_SIDECAR_DENY",
         value_parser = repeated(PatternLimits::glob),
-        long_help = "Events that a subscription starts without: a glob over the name; repeatable. Exporters \
-            do not get these either"
+        long_help = "Default filter of subscriptions: events to leave out, as a glob over the name; \
+            repeatable. Exporters do not get these either"
     )]
     pub deny: Vec<Several<String>>,
 
@@ -302,7 +302,7 @@ pub struct SubscriptionArgs {
     )]
     pub sampling_rate: f64,
 
-    /// Start subscriptions disabled; exporters stay disabled
+    /// Subscribers get nothing until they enable their stream; exporters get nothing
     #[arg(long, env = "TELEMETRY_SIDECAR_DISABLED", value_parser = value(switch))]
     pub disabled: bool,
 

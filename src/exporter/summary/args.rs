@@ -49,7 +49,8 @@ pub struct SummaryArgs {
         value_parser = named_template(form),
         long_help = "When to print a summary of operations, measurements and losses at the end: auto (if \
             stderr is a terminal and there were events, and not with --quiet), always, or never. json FILE \
-            (or json:FILE, the only form of the variable) also writes it to this file as one JSON object. \
+            (or json:FILE, the only form of the variable) prints it as auto does, and writes it to this \
+            file as one JSON object. \
             An older summary there is removed at the start; any other file is an error. {pid}, {ppid} and \
             {env:NAME} in the path are replaced as in --listen"
     )]

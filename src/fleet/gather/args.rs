@@ -75,7 +75,7 @@ pub struct GatherArgs {
     #[arg(short, long)]
     pub quiet: bool,
 
-    /// Log workers that come and go to stderr; -vv for more
+    /// Log to stderr when workers start and end; -vv for more
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 

@@ -33,12 +33,12 @@ pub struct TopArgs {
     /// Print the tables once, as text
     #[arg(
         long,
-        long_help = "Print the tables once, as text, after looking for --interval. This is also done if \
+        long_help = "Print the tables once, as text, after observing for --interval. This is also done if \
             standard output is not a terminal"
     )]
     pub once: bool,
 
-    /// How long to look before the tables are printed, with --once
+    /// With --once: how long to observe
     #[arg(
         long,
         value_name = "DURATION",
