@@ -8,6 +8,7 @@
 //! options that can be repeated have one value on each line, and only wrapping and `replay` read it.
 
 pub mod args;
+mod command;
 mod environment;
 mod error;
 mod hint;
@@ -15,33 +16,14 @@ mod needs;
 #[doc(hidden)]
 pub mod reference;
 
+pub use command::Cli;
+pub(crate) use command::Sub;
 pub use error::UsageError;
 
-use crate::{
-    exporter::summary::args::joined,
-    fleet::{
-        args::{PsArgs, StatusArgs},
-        gather::args::GatherArgs,
-        tail::args::TailArgs,
-        top::args::TopArgs,
-    },
-    system::option::Given,
-    upstream::args::UpstreamArgs,
-};
-use args::{DecodeArgs, ReplayArgs, ServeArgs};
-use clap::{
-    Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
-    builder::styling::{AnsiColor, Styles},
-    error::ErrorKind,
-};
-use clap_complete::Shell;
+use crate::{exporter::summary::args::joined, system::option::Given};
+use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, error::ErrorKind};
+use command::{SUBCOMMANDS, WITHOUT_ENVIRONMENT};
 use std::{ffi::OsString, path::PathBuf};
-
-/// The subcommands.
-const SUBCOMMANDS: [&str; 8] = ["replay", "decode", "tail", "top", "ps", "status", "gather", "completions"];
-
-/// The subcommands that do not read the environment.
-const WITHOUT_ENVIRONMENT: [&str; 7] = ["decode", "tail", "top", "ps", "status", "gather", "completions"];
 
 /// Values that may begin with a minus: an error about the value is better than one about an unknown option.
 const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
@@ -70,135 +52,6 @@ const COMMON: [&str; 19] = [
 ];
 
 const READY_FILE: &str = "ready_file";
-
-const STYLES: Styles = Styles::styled()
-    .header(AnsiColor::Green.on_default().bold())
-    .usage(AnsiColor::Green.on_default().bold())
-    .literal(AnsiColor::Cyan.on_default());
-
-/// Run a worker and stream the telemetry that it prints.
-///
-/// Takes the lines `TELEMETRY:{"event": …}` out of the worker's stderr, passes everything else through, and
-/// serves the events on the gRPC stream snakepit.bridge.BridgeService/StreamTelemetry.
-#[derive(Debug, Parser)]
-#[command(
-    name = crate::system::log::PROGRAM,
-    version,
-    styles = STYLES,
-    max_term_width = 100,
-    override_usage = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...\n       \
-        telemetry-sidecar SUBCOMMAND [OPTIONS] [ARGS]...",
-    after_help = "Examples:\n  \
-        telemetry-sidecar -- python worker.py\n  \
-        telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py\n  \
-        telemetry-sidecar tail\n\n\
-        All options: telemetry-sidecar --help",
-    after_long_help = "Every option of wrapping and of replay can also be set as an environment variable \
-        TELEMETRY_SIDECAR_<NAME>, such as TELEMETRY_SIDECAR_READY_FILE: an empty value means unset, options \
-        without a \
-        value take 0, 1, true or false, options that can be repeated take one value on each line. The \
-        command line \
-        overrides the environment, and the worker does not inherit these variables.\n\n\
-        A duration has a unit: 500ms, 20s, 1h 30m.\n\n\
-        Exit status: the worker's, and a worker's death by a signal is passed on. 127 if the command is not \
-        found, 126 \
-        if it cannot be run, 125 if the sidecar fails or its options are wrong.",
-    args_conflicts_with_subcommands = true,
-    args_override_self = true,
-    disable_help_subcommand = true
-)]
-pub struct Cli {
-    #[command(subcommand)]
-    pub(crate) subcommand: Option<Sub>,
-
-    /// The worker's command line
-    #[arg(last = true, value_name = "COMMAND")]
-    pub(crate) command: Vec<OsString>,
-
-    #[command(flatten)]
-    pub(crate) serve: ServeArgs,
-
-    #[command(flatten)]
-    pub(crate) upstream: UpstreamArgs,
-}
-
-impl Cli {
-    /// Program and arguments of what a Snakepit pool starts, if the options say that it does.
-    pub fn command_of_pool(&self) -> Option<(&OsString, &[OsString])> {
-        let is_one = self.subcommand.is_none() && self.upstream.snakepit().is_some();
-        self.command.split_first().filter(|_| is_one)
-    }
-
-    /// The file that is to have the addresses of the listeners, as its option or variable and its path.
-    pub fn ready_file(&self) -> Option<&Given<PathBuf>> {
-        if let Some(Sub::Gather(args)) = &self.subcommand {
-            return args.ready_file.as_ref();
-        }
-        self.serves()?.serving.ready_file.as_ref()
-    }
-
-    /// The file that is to have the summary.
-    pub fn summary_file(&self) -> Option<Given<PathBuf>> {
-        self.serves()?.summary.settings().file
-    }
-
-    /// The options of serving, if it is to serve.
-    fn serves(&self) -> Option<&ServeArgs> {
-        match &self.subcommand {
-            None => Some(&self.serve),
-            Some(Sub::Replay(args)) => Some(&args.serve),
-            Some(_) => None,
-        }
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Sub {
-    /// Serve recorded stderr as if a worker wrote it
-    ///
-    /// Every event is delivered: a full queue is waited for. Ordinary lines go to stderr as they would live.
-    Replay(Box<ReplayArgs>),
-
-    /// Print the events of recorded stderr as JSON lines
-    Decode(DecodeArgs),
-
-    /// Print the events of running sidecars
-    ///
-    /// On a terminal each event is a line for people, otherwise a JSON line. `tail` ends when all sidecars
-    /// have ended. Exit status: 125 if one of them cannot be followed to its end.
-    Tail(Box<TailArgs>),
-
-    /// List the sidecars that run on this host
-    ///
-    /// Sidecars of other users (unless you are root) and in containers are left out. RATE is the number of
-    /// events each second, over half a second. LOST counts events that were dropped. Exit status: 0, even if
-    /// there are none.
-    Ps(PsArgs),
-
-    /// Print the counters of running sidecars
-    ///
-    /// What is wrong comes first, and zeros are left out. Exit status: 125 if one of them does not answer, or
-    /// there are none.
-    Status(StatusArgs),
-
-    /// Show workers live, or print the tables once
-    ///
-    /// Rates, operations with their durations, measurements, errors, losses, and the last events.
-    Top(Box<TopArgs>),
-
-    /// Serve one page of metrics for all sidecars of this host
-    ///
-    /// Sidecars that were started with --export-prometheus (port 0 is enough) are found without any
-    /// configuration. Their series have a label "worker": "0", "1" and so on. The counters of a worker that
-    /// has ended stay, and the next worker with its number adds to them, so sums never fall.
-    Gather(Box<GatherArgs>),
-
-    /// Print completions for a shell
-    Completions {
-        /// The shell
-        shell: Shell,
-    },
-}
 
 /// The outcome of parsing.
 #[derive(Debug)]

@@ -1,0 +1,175 @@
+//! Which sidecars are followed, and until when.
+
+use super::{
+    TailError, Wanted,
+    label::label,
+    printer::{Printer, Source},
+    stream,
+};
+use crate::{
+    fleet::{
+        client::{ClientError, Connection, Connector},
+        discover::{self, Sidecar},
+    },
+    net::address::Address,
+    system::{log::error_line, value::Period},
+    worker::{Exit, exit::FAILED},
+};
+use std::{collections::HashSet, io, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+use tokio::{
+    task::{JoinError, JoinSet, spawn_blocking},
+    time::{Instant, sleep, timeout_at},
+};
+
+/// How often sidecars are looked for, at most and at least.
+const LOOK_EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(2);
+
+/// The share of the time that may be spent on that: one in so many. It takes longer with more processes.
+const LOOK_SHARE: u32 = 50;
+
+/// How often connecting is tried while there is no sidecar.
+const RETRY_EVERY: Duration = Duration::from_millis(100);
+
+/// Follows sidecars.
+pub(super) struct Tail {
+    pub(super) printer: Printer,
+    pub(super) connector: Connector,
+    pub(super) wanted: Wanted,
+    /// Until when sidecars that are not there yet are waited for, and how long that is.
+    pub(super) wait: Option<(Instant, Period)>,
+}
+
+impl Tail {
+    /// Follows the only sidecar.
+    pub(super) async fn follow_one(&self, address: &Address) -> Result<Exit, TailError> {
+        let source = self.printer.add(&address.to_string());
+        let connection = self.connect(address).await?;
+        stream::follow(&connection, &self.wanted, &source, &self.printer).await?;
+        Ok(Exit::Code(0))
+    }
+
+    /// Follows these until all streams have ended, and returns the highest exit code.
+    pub(super) async fn follow_several(self: &Arc<Self>, addresses: Vec<Address>) -> Exit {
+        let mut streams = JoinSet::new();
+        for address in addresses {
+            let source = self.printer.add(&address.to_string());
+            let tail = Arc::clone(self);
+            streams.spawn(async move {
+                let followed = async {
+                    let connection = tail.connect(&address).await?;
+                    Ok(stream::follow(&connection, &tail.wanted, &source, &tail.printer).await?)
+                };
+                let followed = followed.await;
+                tail.report_end(&source, followed).await
+            });
+        }
+        let mut code = 0;
+        while let Some(ended) = streams.join_next().await {
+            code = code.max(exit_code(ended));
+        }
+        Exit::Code(code)
+    }
+
+    /// Follows all sidecars of this host, and those that start while there is one.
+    pub(super) async fn follow_all(self: &Arc<Self>) -> Result<Exit, TailError> {
+        let mut streams = JoinSet::new();
+        let mut known = HashSet::new();
+        let (mut code, mut any) = (0, false);
+        loop {
+            let started = Instant::now();
+            // It reads many files.
+            let found = spawn_blocking(discover::sidecars).await.map_err(io::Error::from);
+            let found = found.flatten().map_err(TailError::Find)?;
+            let interval = (started.elapsed() * LOOK_SHARE).clamp(*LOOK_EVERY.start(), *LOOK_EVERY.end());
+            let left_out = found.left_out();
+            let new: Vec<_> = found.sidecars.iter().filter(|sidecar| !known.contains(&sidecar.pid)).collect();
+            for sidecar in new.into_iter().cloned() {
+                streams.spawn(Arc::clone(self).follow_found(sidecar));
+            }
+            // A process id may be given to another process.
+            known = found.sidecars.iter().map(|sidecar| sidecar.pid).collect();
+            if !any && !streams.is_empty() {
+                any = true;
+                left_out.iter().for_each(error_line);
+            }
+            if streams.is_empty() {
+                if any {
+                    return Ok(Exit::Code(code));
+                }
+                if self.wait.is_none_or(|(deadline, _)| Instant::now() >= deadline) {
+                    return Err(TailError::NoneFound(self.none_found(left_out)));
+                }
+                sleep(interval).await;
+                continue;
+            }
+            let next_look = Instant::now() + interval;
+            // When the last one has ended, one that replaces it may be there.
+            while let Ok(Some(ended)) = timeout_at(next_look, streams.join_next()).await {
+                code = code.max(exit_code(ended));
+            }
+        }
+    }
+
+    async fn follow_found(self: Arc<Self>, sidecar: Sidecar) -> i32 {
+        let source = self.printer.add(&label(&sidecar));
+        let followed = async {
+            let (connection, _) = self.connector.found(&sidecar).await?;
+            stream::follow(&connection, &self.wanted, &source, &self.printer).await
+        };
+        let mut followed = followed.await;
+        if matches!(followed, Err(ClientError::Connect { .. })) && !is_running(sidecar.pid) {
+            // It has ended since it was found.
+            followed = Ok(());
+        }
+        self.report_end(&source, followed.map_err(TailError::from)).await
+    }
+
+    /// Connects. What is not there yet is waited for.
+    async fn connect(&self, address: &Address) -> Result<Connection, TailError> {
+        let Some((deadline, wait)) = self.wait else { return Ok(self.connector.given(address).await?) };
+        loop {
+            let no_answer = ClientError::NoAnswer { address: address.clone() };
+            match timeout_at(deadline, self.connector.given(address)).await.unwrap_or(Err(no_answer)) {
+                Err(error) if Instant::now() + RETRY_EVERY > deadline => {
+                    return Err(TailError::Absent(error, wait));
+                }
+                Err(error) if error.is_absent() => sleep(RETRY_EVERY).await,
+                connected => return Ok(connected?),
+            }
+        }
+    }
+
+    /// What the error says behind "no sidecar found".
+    fn none_found(&self, left_out: Option<String>) -> String {
+        let none = match self.wait {
+            Some((_, wait)) => format!(" within {wait}"),
+            None => ", --wait DURATION waits for one".into(),
+        };
+        // There is none that they are more than.
+        let left_out = left_out.map(|left_out| format!(" ({})", left_out.replace(" more ", " ")));
+        none + &left_out.unwrap_or_default()
+    }
+
+    /// Reports how a stream has ended, if there are several, and returns the exit code.
+    async fn report_end(&self, source: &Source, ended: Result<(), TailError>) -> i32 {
+        match ended {
+            Ok(()) if self.printer.has_several() => {
+                self.printer.report(source, "the stream has ended").await;
+                0
+            }
+            Ok(()) => 0,
+            Err(error) => {
+                self.printer.report_error(source, &error).await;
+                FAILED
+            }
+        }
+    }
+}
+
+fn exit_code(ended: Result<i32, JoinError>) -> i32 {
+    ended.unwrap_or(FAILED)
+}
+
+fn is_running(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}/stat")).exists()
+}
