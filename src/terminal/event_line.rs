@@ -39,7 +39,7 @@ impl EventLines {
         Self { zone: TimeZone::system(), charset }
     }
 
-    /// The line of an event. It has the date only if that is not today.
+    /// The line of an event. It has the date only if that is not today, and no time if the event has none.
     pub fn line(&self, event: &TelemetryEvent) -> Line<'static> {
         self.line_at(event, Timestamp::now())
     }
@@ -47,12 +47,15 @@ impl EventLines {
     fn line_at(&self, event: &TelemetryEvent, now: Timestamp) -> Line<'static> {
         let phase = event.event_parts.last().filter(|_| event.event_parts.len() > 1);
         let phase = phase.map_or("", String::as_str);
-        let (ends, failed) = (matches!(phase, "stop" | "exception"), phase == "exception");
-        let mut spans = vec![Span::from(self.time(event.timestamp_ns, now)).dim(), Span::from(" ")];
+        let failed = phase == "exception";
+        let mut spans = Vec::new();
+        if event.timestamp_ns != 0 {
+            spans.extend([Span::from(self.time(event.timestamp_ns, now)).dim(), Span::from(" ")]);
+        }
         spans.extend(self.name(event, phase));
         for (key, value) in &event.measurements {
             spans.push(Span::from(format!(" {}=", self.text(key))));
-            spans.push(Span::from(self.measurement(key, value, ends)).cyan());
+            spans.push(Span::from(self.measurement(key, value)).cyan());
         }
         let style = if failed { Style::new().red() } else { Style::new().dim() };
         for (key, value) in &event.metadata {
@@ -91,9 +94,8 @@ impl EventLines {
         }
     }
 
-    /// A value, in the unit that its key names. What an event with `ends` calls a duration is one, in
-    /// nanoseconds.
-    fn measurement(&self, key: &str, value: &TelemetryValue, ends: bool) -> String {
+    /// A value, with the unit that its key names.
+    fn measurement(&self, key: &str, value: &TelemetryValue) -> String {
         #[allow(clippy::cast_precision_loss, reason = "few digits are shown")]
         let (number, text) = match &value.value {
             None => return "null".into(),
@@ -104,15 +106,7 @@ impl EventLines {
                 (*int as f64, sign.to_owned() + &number::grouped(int.unsigned_abs()))
             }
         };
-        let text = match (key, &value.value) {
-            ("duration", _) if ends => number::seconds(number / 1e9),
-            ("duration_ms", _) if ends => number::seconds(number / 1e3),
-            (_, Some(Value::IntValue(int))) if key == "bytes" || key.ends_with("_bytes") => {
-                u64::try_from(*int).map_or(text, number::bytes)
-            }
-            _ => text,
-        };
-        let text = text.replace(' ', "");
+        let text = number::with_unit_of(key, number).unwrap_or(text).replace(' ', "");
         if self.charset == Charset::Ascii { text.replace('µ', "u") } else { text }
     }
 

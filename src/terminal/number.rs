@@ -2,6 +2,12 @@
 
 use std::time::Duration;
 
+/// More are no bytes, whatever the key says.
+const MAX_BYTES: f64 = 1e21;
+
+/// Ten years: more are no duration but a point in time, whatever the key says.
+const MAX_SECONDS: f64 = 10.0 * 365.25 * 86400.0;
+
 /// A count with thousands separators: `1,234,567`.
 pub fn grouped(count: u64) -> String {
     let digits = count.to_string();
@@ -26,9 +32,13 @@ pub fn short(count: u64) -> String {
 }
 
 /// Bytes: `512 B`, `1.23 MiB`.
+#[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub fn bytes(count: u64) -> String {
-    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
-    scaled(count as f64, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"])
+    scaled_bytes(count as f64)
+}
+
+fn scaled_bytes(count: f64) -> String {
+    scaled(count, 1024.0, &[" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"])
 }
 
 /// A number each second: `0.25/s`, `1.23k/s`.
@@ -51,6 +61,29 @@ pub fn measured(value: f64) -> String {
         return sign.to_owned() + &grouped(size.round() as u64);
     }
     trimmed(value, 4)
+}
+
+/// A measured number with the unit that its key names, if it names one: its last word is `bytes`, `ns`, `us`,
+/// `ms` or `seconds`, or the key is `duration`, which is in nanoseconds. Rates such as `rows_per_ms`, and
+/// points in time such as `created_ms`, which are more than ten years, have no unit.
+pub fn with_unit_of(key: &str, value: f64) -> Option<String> {
+    let (rest, unit) = key.rsplit_once(['_', '.']).unwrap_or(("", key));
+    if !value.is_finite() || rest == "per" || rest.ends_with("_per") {
+        return None;
+    }
+    let factor = match unit {
+        "bytes" => {
+            let sign = if value < 0.0 { "-" } else { "" };
+            return (value.abs() < MAX_BYTES).then(|| sign.to_owned() + &scaled_bytes(value.abs()));
+        }
+        "duration" if rest.is_empty() => 1e-9,
+        "ns" => 1e-9,
+        "us" => 1e-6,
+        "ms" => 1e-3,
+        "seconds" => 1.0,
+        _ => return None,
+    };
+    Some(value * factor).filter(|value| value.abs() < MAX_SECONDS).map(seconds)
 }
 
 /// A time in seconds: `850 ns`, `12.3 µs`, `5.2 ms`, `1.25 s`, and from two minutes on as [`uptime`].
@@ -124,6 +157,28 @@ mod tests {
         let texts = [0.0, 3.0, -2.5, 0.012_345, 1234.0, 12_345.6, 1.234e-7, 2e12, -0.5].map(measured);
         assert_eq!(texts, ["0", "3", "-2.5", "0.01235", "1,234", "12,346", "1.23e-7", "2.00e12", "-0.5"]);
         assert_eq!([f64::NAN, f64::INFINITY].map(measured), ["NaN", "inf"]);
+    }
+
+    #[test]
+    fn keys_name_units() {
+        for (key, value, expected) in [
+            ("rss_bytes", 13_991_936.0, Some("13.3 MiB")),
+            ("bytes", -5.0, Some("-5 B")),
+            ("gpu.bytes", 7e9, Some("6.52 GiB")),
+            ("latency_ms", 3.5, Some("3.5 ms")),
+            ("wait_seconds", 0.25, Some("250 ms")),
+            ("duration", 1500.0, Some("1.5 µs")),
+            ("poll_us", 0.0, Some("0 s")),
+            ("created_ms", 1_698_234_567_890.0, None),
+            ("rows_per_ms", 5.0, None),
+            ("bytes_per_seconds", 5.0, None),
+            ("items", 3.0, None),
+            ("ms", f64::NAN, None),
+            ("x_bytes", 1e300, None),
+            ("my_duration", 1.0, None),
+        ] {
+            assert_eq!(with_unit_of(key, value).as_deref(), expected, "{key}");
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Column {
     align: Align,
     /// Its cells may be cut to this width.
     min: Option<usize>,
+    /// The end of a text that is cut matters more than its start.
+    keeps_end: bool,
     /// Which columns go first where not all fit: the highest. 0 stays.
     drops: u8,
 }
@@ -33,18 +35,24 @@ pub struct Column {
 impl Column {
     /// A column of text.
     pub const fn text(title: &'static str) -> Self {
-        Self { title, align: Align::Left, min: None, drops: 0 }
+        Self { title, align: Align::Left, min: None, keeps_end: false, drops: 0 }
     }
 
     /// A column of numbers.
     pub const fn number(title: &'static str) -> Self {
-        Self { title, align: Align::Right, min: None, drops: 0 }
+        Self { title, align: Align::Right, min: None, keeps_end: false, drops: 0 }
     }
 
     /// The same. Its cells may be cut to this width.
     #[must_use]
     pub const fn cut_to(self, min: usize) -> Self {
         Self { min: Some(min), ..self }
+    }
+
+    /// The same. Of cells that are cut the end is kept, not the start.
+    #[must_use]
+    pub const fn keeps_end(self) -> Self {
+        Self { keeps_end: true, ..self }
     }
 
     /// The same. Where not all columns fit, those with a higher order are left out before it.
@@ -131,6 +139,7 @@ impl Table {
         let mut padding = 0;
         for ((cell, column), width) in cells.iter().zip(&self.columns).zip(widths) {
             let Some(width) = *width else { continue };
+            let cut = if column.keeps_end { cut_start } else { cut };
             let content = cut(&cell.content, width, ellipsis);
             let rest = width.saturating_sub(content.width());
             let (before, after) = if column.align == Align::Right { (rest, 0) } else { (0, rest) };
@@ -152,6 +161,15 @@ pub fn cut(text: &str, width: usize, ellipsis: char) -> String {
     }
     let (kept, _) = text.unicode_truncate(width.saturating_sub(1));
     if width == 0 { String::new() } else { format!("{kept}{ellipsis}") }
+}
+
+/// A text cut to a width, of which the end is kept.
+fn cut_start(text: &str, width: usize, ellipsis: char) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let (kept, _) = text.unicode_truncate_start(width.saturating_sub(1));
+    if width == 0 { String::new() } else { format!("{ellipsis}{kept}") }
 }
 
 #[cfg(test)]
@@ -209,6 +227,8 @@ mod tests {
         assert_eq!(cut("写写", 4, '…'), "写写");
         assert_eq!(cut("写写", 3, '…'), "写…");
         assert_eq!(cut("写写", 2, '~'), "~");
+        assert_eq!((cut_start("python.rss_bytes", 10, '…').as_str()), "…rss_bytes");
+        assert_eq!((cut_start("写写", 3, '…').as_str(), cut_start("写写", 2, '…').as_str()), ("…写", "…"));
         assert_eq!((cut("ab", 1, '…').as_str(), cut("ab", 0, '…').as_str()), ("…", ""));
     }
 

@@ -10,15 +10,19 @@ pub struct Course {
     points: Vec<f64>,
     /// How many values each point is the mean of: a power of two.
     stride: u64,
-    /// The values since the last point, of which `finite` have this sum.
+    /// The values since the last point, of which `finite` have this sum and this range.
     pending: u64,
     finite: u64,
     sum: f64,
+    range: (f64, f64),
 }
+
+/// The range of no values.
+const NO_RANGE: (f64, f64) = (f64::INFINITY, f64::NEG_INFINITY);
 
 impl Default for Course {
     fn default() -> Self {
-        Self { points: Vec::new(), stride: 1, pending: 0, finite: 0, sum: 0.0 }
+        Self { points: Vec::new(), stride: 1, pending: 0, finite: 0, sum: 0.0, range: NO_RANGE }
     }
 }
 
@@ -29,6 +33,7 @@ impl Course {
         if value.is_finite() {
             self.finite += 1;
             self.sum += value;
+            self.range = (self.range.0.min(value), self.range.1.max(value));
         }
         if self.pending < self.stride {
             return;
@@ -39,7 +44,7 @@ impl Course {
             return;
         }
         self.points.extend(self.unfinished());
-        (self.pending, self.finite, self.sum) = (0, 0, 0.0);
+        (self.pending, self.finite, self.sum, self.range) = (0, 0, 0.0, NO_RANGE);
     }
 
     /// The series, oldest first; NaN where no value was finite. The last point may be the mean of fewer
@@ -48,10 +53,11 @@ impl Course {
         self.points.iter().copied().chain(self.unfinished()).collect()
     }
 
-    /// The mean of the values since the last point.
+    /// The mean of the values since the last point. Rounding does not take it out of their range.
     #[allow(clippy::cast_precision_loss, reason = "2^53 values are not measured in a lifetime")]
     fn unfinished(&self) -> Option<f64> {
-        let mean = if self.finite == 0 { f64::NAN } else { self.sum / self.finite as f64 };
+        let (min, max) = self.range;
+        let mean = if self.finite == 0 { f64::NAN } else { (self.sum / self.finite as f64).clamp(min, max) };
         (self.pending > 0).then_some(mean)
     }
 }
@@ -92,6 +98,14 @@ mod tests {
         }
         assert_eq!(course((0..130_u8).map(f64::from))[..3], [0.5, 2.5, 4.5]);
         assert_eq!(course((0..129_u8).map(f64::from)).last(), Some(&128.0));
+    }
+
+    #[test]
+    fn a_constant_stays_constant() {
+        for value in [0.0001, 1e300, -0.1, 13_991_936.0] {
+            let points = course([value; 1000]);
+            assert_eq!(points, vec![value; points.len()]);
+        }
     }
 
     #[test]

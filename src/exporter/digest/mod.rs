@@ -14,7 +14,7 @@ mod tests;
 
 pub use self::operation::{Measurement, Operation};
 
-use self::scan::Scanner;
+use self::{scan::Scanner, sketch::Sketch};
 use super::{
     event::{Event, Phase, cut},
     metrics::sample::ABSOLUTE_TIME,
@@ -57,6 +57,7 @@ pub struct Digest {
     /// The number of measurements of all operations.
     measurements: usize,
     other: Operation,
+    durations: Sketch,
     other_values: u64,
     events: u64,
     scanner: Scanner,
@@ -72,6 +73,7 @@ impl Digest {
             latest: 0,
             measurements: 0,
             other: Operation { name: OTHER.into(), ..Operation::default() },
+            durations: Sketch::default(),
             other_values: 0,
             events: 0,
             scanner: Scanner::default(),
@@ -139,6 +141,11 @@ impl Digest {
         (starts + stops + errors + points > 0).then_some(&self.other)
     }
 
+    /// The durations of all operations.
+    pub fn durations(&self) -> &Sketch {
+        &self.durations
+    }
+
     /// How many values have measurements beyond the limit.
     pub fn other_values(&self) -> u64 {
         self.other_values
@@ -173,6 +180,7 @@ impl Digest {
         operation.add(phase, timestamp_ns);
         if let Some(seconds) = duration.0.or(duration.1) {
             operation.durations.add(seconds);
+            self.durations.add(seconds);
         }
         let is_measurement = |key: &str| key != ABSOLUTE_TIME && (used.is_empty() || key != used);
         // Events of one operation mostly have the same keys in the same order.

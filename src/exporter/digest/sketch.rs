@@ -13,10 +13,15 @@ const SCALE: i32 = 5;
 /// tenth of that.
 const RANGE: (f64, f64) = (1e-9, 1e9);
 
+/// As long as there are no more durations than this, they are kept, and quantiles are exact.
+const MAX_EXACT: usize = 32;
+
 /// A distribution of durations.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sketch {
     buckets: Buckets,
+    /// All durations; empty once there are more than [`MAX_EXACT`].
+    exact: Vec<f64>,
     /// Durations of 0, and negative ones.
     zeros: u64,
     count: u64,
@@ -28,7 +33,7 @@ pub struct Sketch {
 impl Default for Sketch {
     fn default() -> Self {
         let (min, max) = (f64::INFINITY, f64::NEG_INFINITY);
-        Self { buckets: Buckets::default(), zeros: 0, count: 0, sum: 0.0, min, max }
+        Self { buckets: Buckets::default(), exact: Vec::new(), zeros: 0, count: 0, sum: 0.0, min, max }
     }
 }
 
@@ -42,6 +47,11 @@ impl Sketch {
             self.buckets.add(index(seconds.clamp(RANGE.0, RANGE.1), SCALE), 1);
         } else {
             self.zeros += 1;
+        }
+        if self.exact.len() as u64 == self.count && self.exact.len() < MAX_EXACT {
+            self.exact.push(seconds);
+        } else {
+            self.exact = Vec::new();
         }
         self.count += 1;
         self.sum += seconds;
@@ -64,13 +74,19 @@ impl Sketch {
         (self.count > 0).then_some((self.min, self.max))
     }
 
-    /// The duration in seconds that a ratio from 0 to 1 of all are not above, within 1.1 %; none if there are
-    /// none.
+    /// The duration in seconds that a ratio from 0 to 1 of all are not above; none if there are none. It is
+    /// exact of up to 32 durations, and within 1.1 % of more.
     pub fn quantile(&self, ratio: f64) -> Option<f64> {
         let (min, max) = self.range()?;
         #[allow(clippy::cast_precision_loss, reason = "a rank beyond 2^53 is near enough")]
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
         let rank = ((self.count as f64 * ratio).ceil() as u64).max(1);
+        if self.exact.len() as u64 == self.count {
+            let mut sorted = self.exact.clone();
+            sorted.sort_by(f64::total_cmp);
+            let at = usize::try_from(rank).unwrap_or(usize::MAX).min(sorted.len());
+            return at.checked_sub(1).and_then(|at| sorted.get(at)).copied();
+        }
         let mut seen = self.zeros;
         if seen >= rank {
             return Some(0.0_f64.clamp(min, max));
@@ -118,17 +134,26 @@ mod tests {
     }
 
     #[test]
-    fn a_single_duration_is_exact() {
+    fn few_durations_are_exact() {
         assert_eq!(sketch(&[0.123]).quantile(0.5), Some(0.123));
+        let few = sketch(&[0.31, 0.18, 0.31]);
+        let ratios = [0.0, 0.5, 0.95, 0.99].into_iter();
+        let quantiles: Vec<_> = ratios.filter_map(|ratio| few.quantile(ratio)).collect();
+        assert_eq!(quantiles, [0.18, 0.31, 0.31, 0.31]);
+        assert_eq!(sketch(&[-1.0, 2.0]).quantile(0.5), Some(-1.0));
         assert_eq!(sketch(&[]).quantile(0.5), None);
         assert_eq!(sketch(&[f64::NAN, f64::INFINITY]).quantile(0.5), None);
     }
 
     #[test]
     fn memory_is_bounded_whatever_the_durations() {
-        let extreme = sketch(&[f64::MAX, f64::MIN_POSITIVE, -1.0, 0.0, 1.0, f64::MAX]);
-        assert!(extreme.buckets.counts.len() < 1950, "{}", extreme.buckets.counts.len());
-        assert_eq!((extreme.count(), extreme.quantile(0.0)), (6, Some(0.0)));
+        let extreme = sketch(&[f64::MAX, f64::MIN_POSITIVE, -1.0, 0.0, 1.0, f64::MAX].repeat(7));
+        assert!(
+            extreme.exact.is_empty() && extreme.buckets.counts.len() < 1950,
+            "{}",
+            extreme.buckets.counts.len()
+        );
+        assert_eq!((extreme.count(), extreme.quantile(0.0)), (42, Some(0.0)));
         assert!(extreme.quantile(1.0).unwrap() > 9e8);
     }
 }

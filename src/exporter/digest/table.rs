@@ -4,7 +4,7 @@ use super::{Digest, Measurement, OTHER, Operation};
 use crate::{
     system::visible::one_line,
     terminal::{
-        number::{grouped, measured, rate, seconds, short},
+        number::{grouped, measured, rate, seconds, short, with_unit_of},
         screen::Screen,
         sparkline::sparkline,
         table::{Column, Table},
@@ -119,7 +119,7 @@ pub fn measurements<'a>(
     screen: &Screen,
 ) -> Table {
     let mut table = Table::new([
-        Column::text("MEASUREMENT").cut_to(16),
+        Column::text("MEASUREMENT").cut_to(16).keeps_end(),
         Column::number("COUNT").dropped(3),
         Column::number("FIRST").dropped(1),
         Column::number("LAST"),
@@ -134,7 +134,8 @@ pub fn measurements<'a>(
         _ => 32,
     };
     for (operation, measurement) in rows {
-        let number = |value: f64| Span::from(measured(value));
+        let number =
+            |value: f64| Span::from(with_unit_of(&measurement.key, value).unwrap_or_else(|| measured(value)));
         let course = sparkline(&measurement.course.points(), course_width, screen.charset);
         table.row([
             one_line(&format!("{}.{}", operation.name, measurement.key)).into(),
