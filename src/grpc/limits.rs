@@ -49,7 +49,7 @@ pub struct ClientLimits {
     )]
     pub connections: u32,
 
-    /// Telemetry streams at a time; further ones are refused with RESOURCE_EXHAUSTED
+    /// Subscribers at a time, and as many observers; further ones are refused with RESOURCE_EXHAUSTED
     #[arg(
         long = "max-subscribers",
         value_name = "N",

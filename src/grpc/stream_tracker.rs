@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Default)]
 pub struct StreamTracker {
     open: AtomicUsize,
-    /// Whether there was a stream of a subscriber, and not only of observers.
-    subscribed: AtomicBool,
+    /// Those of subscribers that are open or that the sidecar has ended, and not those of observers.
+    subscribed: AtomicUsize,
     /// Cancelled when the sidecar has ended the last open stream with status OK.
     ended: CancellationToken,
     /// Whether the sidecar has ended a stream with an error.
@@ -56,11 +56,14 @@ impl StreamTracker {
     /// Records that a stream of events opens, for a subscriber or for an observer.
     pub fn open_stream(&self, is_observer: bool) {
         self.open.fetch_add(1, Ordering::Relaxed);
-        self.subscribed.fetch_or(!is_observer, Ordering::Relaxed);
+        self.subscribed.fetch_add(usize::from(!is_observer), Ordering::Relaxed);
     }
 
     /// Records that a stream of events is over; `end` is none if the client has ended it.
-    pub fn close_stream(&self, end: Option<StreamEnd>) {
+    pub fn close_stream(&self, is_observer: bool, end: Option<StreamEnd>) {
+        if end.is_none() {
+            self.subscribed.fetch_sub(usize::from(!is_observer), Ordering::Relaxed);
+        }
         let was_last = self.open.fetch_sub(1, Ordering::Relaxed) == 1;
         match end {
             Some(StreamEnd::Complete) if was_last => self.ended.cancel(),
@@ -78,13 +81,32 @@ impl StreamTracker {
             || self.relayed.load(Ordering::Relaxed)
     }
 
-    /// Whether all streams, if there were any, were those of observers.
+    /// Whether no peer but observers has anything to read.
     pub fn only_observed(&self) -> bool {
-        !self.subscribed.load(Ordering::Relaxed) && !self.relayed.load(Ordering::Relaxed)
+        self.subscribed.load(Ordering::Relaxed) == 0 && !self.relayed.load(Ordering::Relaxed)
     }
 
     /// Waits until the sidecar has ended the last open stream. After an error the client may try again.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subscription_that_its_client_has_cancelled_is_not_waited_for() {
+        let streams = StreamTracker::default();
+        streams.open_stream(false);
+        assert!(!streams.only_observed());
+        streams.close_stream(false, None);
+        streams.open_stream(true);
+        assert!(streams.only_observed() && streams.need_graceful_close());
+        streams.open_stream(false);
+        streams.close_stream(false, Some(StreamEnd::Complete));
+        streams.close_stream(true, Some(StreamEnd::Complete));
+        assert!(!streams.only_observed() && streams.need_graceful_close());
     }
 }

@@ -16,11 +16,17 @@ use crate::{
 };
 use std::{mem, ops::Range, sync::Arc, task::Waker};
 
+/// Observers together may keep one of so many parts of the memory: those that do not read must not make the
+/// queues of subscribers drop events.
+const OBSERVERS_PART: usize = 8;
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) sources: SourceStats,
     /// The memory of the backlog and all queues.
     pool: Arc<Pool>,
+    /// The part of it that observers may keep.
+    observers_pool: Arc<Pool>,
     backlog_limits: Limits,
     backlog: Queue<Batch>,
     backlog_stats: BacklogStats,
@@ -53,6 +59,7 @@ impl State {
             sources: SourceStats::default(),
             backlog_limits,
             backlog: Queue::new(backlog_limits, &pool),
+            observers_pool: Pool::part(&pool, OBSERVERS_PART),
             pool,
             backlog_stats: BacklogStats::default(),
             backlog_missing: 0,
@@ -97,7 +104,8 @@ impl State {
             self.backlog_missing = 0;
             backlog = Some(mem::replace(&mut self.backlog, Queue::new(self.backlog_limits, &self.pool)));
         }
-        self.consumers.push(Consumer::new(self.registered, id, registration, &self.pool));
+        let pool = if registration.options.is_observer() { &self.observers_pool } else { &self.pool };
+        self.consumers.push(Consumer::new(self.registered, id, registration, pool));
         (self.registered, backlog)
     }
 

@@ -462,3 +462,18 @@ fn an_observer_leaves_the_backlog_and_is_not_waited_for() {
     assert!(snapshot.balances() && snapshot.observers.is_empty(), "{snapshot:#?}");
     assert_eq!((snapshot.disconnected_count, snapshot.disconnected.offered), (1, 4));
 }
+
+#[test]
+fn observers_that_do_not_read_leave_memory_to_subscribers() {
+    let hub = Hub::bounded(Controls::default(), limits(10_000), 1_000_000);
+    let observers: Vec<_> = (0..20).map(|_| hub.observe("observer").begin()).collect();
+    let subscriber = hub.subscribe("");
+    for _ in 0..1000 {
+        hub.publish(batch(&["a"; 10]), &StreamStats::default());
+    }
+    let snapshot = hub.snapshot();
+    assert!(snapshot.balances(), "{snapshot:#?}");
+    assert!(snapshot.observers.iter().any(|observer| observer.stats.dropped > 0));
+    assert_eq!(snapshot.subscribers[0].stats.dropped, 0);
+    drop((observers, subscriber));
+}

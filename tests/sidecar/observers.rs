@@ -113,11 +113,11 @@ async fn a_replay_waits_for_a_subscriber_and_not_for_an_observer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn it_is_no_first_subscriber_and_counts_towards_the_limit() {
+async fn it_is_no_first_subscriber_and_leaves_the_permits_to_subscribers() {
     let mut sidecar = Sidecar::wrap_echo(&["--linger", "60s", "--max-subscribers", "1"]);
     let mut observer = observe(&sidecar, INTERVAL).await;
-    let refused = Subscriber::try_open(sidecar.channel().await, None).await.map(|_| ()).unwrap_err();
-    assert_eq!(refused.code(), Code::ResourceExhausted);
+    let other = Subscriber::try_open(sidecar.channel().await, Some(INTERVAL)).await;
+    assert_eq!(other.map(|_| ()).unwrap_err().code(), Code::ResourceExhausted);
     sidecar.write(line("a", 1, ""));
     assert_eq!(observer.next().await.timestamp_ns, 1);
     drop(observer);

@@ -65,6 +65,8 @@ pub const BACKLOG_EVENTS: &str = "telemetry-sidecar-backlog-events";
 pub struct Telemetry {
     hub: Arc<Hub>,
     permits: Arc<Semaphore>,
+    /// Apart, so that observers do not keep subscribers out.
+    observer_permits: Arc<Semaphore>,
     latest: LatestBegin,
     /// The worker, whose end observers are told.
     pub worker: Option<Arc<WorkerState>>,
@@ -73,7 +75,8 @@ pub struct Telemetry {
 impl Telemetry {
     pub fn new(hub: Arc<Hub>, limits: &ClientLimits, shutdown: CancellationToken, drain: Drain) -> Self {
         let latest = LatestBegin { hub: Arc::clone(&hub), shutdown, drain };
-        Self { hub, permits: Arc::new(permits(limits.subscribers)), latest, worker: None }
+        let [permits, observer_permits] = [(); 2].map(|()| Arc::new(permits(limits.subscribers)));
+        Self { hub, permits, observer_permits, latest, worker: None }
     }
 
     /// Answers StreamTelemetry: opens a subscription, and reads controls beside the stream.
@@ -92,7 +95,8 @@ impl Telemetry {
             Err(status) => return status.into_http().map(without_events),
         };
         let request = request.into_body();
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+        let permits = if interval.is_some() { &self.observer_permits } else { &self.permits };
+        let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
             let status = Status::resource_exhausted("the limit of --max-subscribers is reached");
             return status.into_http().map(without_events);
         };

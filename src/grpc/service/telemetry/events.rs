@@ -108,7 +108,7 @@ impl Drop for Events {
         if self.end.is_some() {
             self.tasks.detach_all();
         }
-        self.streams.close_stream(self.end);
+        self.streams.close_stream(self.pause.is_some(), self.end);
     }
 }
 
