@@ -11,11 +11,13 @@ use crate::{
 /// Why the queue of a subscriber drops events.
 const QUEUE_FULL: &str = "a queue was full (--queue-capacity, --queue-bytes, --total-queue-bytes)";
 
-/// The lines, without the program's name.
-pub(super) fn lines(report: &Report, recording: Option<Loss>, drained: Drained) -> Vec<String> {
+/// The losses with the names of the outputs.
+pub(super) fn all(report: &Report, recording: Option<Loss>, drained: Drained) -> Vec<(String, Loss)> {
     let cut = drained.cut.unwrap_or("it ended early");
-    let mut losses: Vec<_> = recording.map(|loss| ("record", loss)).into_iter().collect();
-    let mut add_events = |name, count, reason| losses.extend(events(count, reason).map(|loss| (name, loss)));
+    let mut losses: Vec<_> = recording.map(|loss| ("record".to_owned(), loss)).into_iter().collect();
+    let mut add_events = |name: &str, count, reason| {
+        losses.extend(events(count, reason).map(|loss| (name.to_owned(), loss)));
+    };
     let subscribers = &report.subscribers;
     add_events("subscribers", subscribers.dropped, QUEUE_FULL);
     add_events("subscribers", subscribers.queued, cut);
@@ -23,8 +25,8 @@ pub(super) fn lines(report: &Report, recording: Option<Loss>, drained: Drained) 
         add_events(&exporter.name, exporter.stats.dropped - exporter.stats.unsent, "its queue was full");
         add_events(&exporter.name, exporter.stats.queued + exporter.stats.abandoned, cut);
     }
-    losses.extend(drained.losses);
-    losses.into_iter().map(|(name, loss)| format!("{name}: {loss}")).collect()
+    losses.extend(drained.losses.into_iter().map(|(name, loss)| (name.to_owned(), loss)));
+    losses
 }
 
 fn events(count: u64, reason: &str) -> Option<Loss> {

@@ -44,7 +44,8 @@ pub fn run(
     ready_file: Option<ReadyFile>,
     summary_file: Option<ReadyFile>,
 ) -> Result<Exit, String> {
-    let plan = Plan::new(&config.serve.summary, summary_file, config.serve.serving.quiet);
+    let words = config.files.iter().map(|file| file.as_os_str().to_owned()).collect();
+    let plan = Plan::new(&config.serve.summary, summary_file, config.serve.serving.quiet, words);
     let own_files = OwnFiles::default();
     end_on_signals(&own_files)?;
     let (wanted, status) = (config.wait_for_subscribers, Arc::new(OnceLock::new()));

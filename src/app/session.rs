@@ -20,7 +20,7 @@ use crate::{
     net::listener::Listener,
     pipeline::{
         Parts, Publisher,
-        output::{Context, Drain, DrainEnd, Mode, Output as _, StartError},
+        output::{Context, Drain, DrainEnd, Loss, Mode, Output as _, StartError},
         passthrough::Passthrough,
         record::Recorder,
     },
@@ -65,6 +65,8 @@ pub struct Session {
 pub struct Finished {
     /// What was lost: a line for each kind, to print.
     pub losses: Vec<String>,
+    /// The same, with the outputs' names.
+    pub undelivered: Vec<(String, Loss)>,
     /// All counters, a line for each topic, to print.
     pub account: Vec<String>,
     /// All counters.
@@ -232,8 +234,10 @@ impl Session {
             Some(worker) => worker.run_time(),
             None => self.started.elapsed(),
         };
+        let undelivered = losses::all(&report, recording, drained);
         Finished {
-            losses: losses::lines(&report, recording, drained),
+            losses: undelivered.iter().map(|(name, loss)| format!("{name}: {loss}")).collect(),
+            undelivered,
             account: account::topics(&report.clone().into()).iter().map(ToString::to_string).collect(),
             digest: self.summary.map(|summary| summary.digest()),
             destinations: self.destinations,

@@ -15,6 +15,7 @@ use crate::{
     worker::startup::was_closed,
 };
 use std::{
+    ffi::OsString,
     io::{self, IsTerminal as _},
     path::PathBuf,
 };
@@ -29,14 +30,22 @@ pub(super) fn prepare(file: &Given<PathBuf>) -> Result<ReadyFile, String> {
 pub(super) struct Plan {
     when: When,
     file: Option<ReadyFile>,
+    /// The worker's command line, or the recordings of a replay.
+    words: Vec<OsString>,
 }
 
 impl Plan {
-    /// What the options say, which depends on what stderr is.
-    pub(super) fn new(settings: &Settings, file: Option<ReadyFile>, is_quiet: bool) -> Self {
+    /// What the options say, which depends on what stderr is. The words are the worker's command line, or the
+    /// recordings of a replay.
+    pub(super) fn new(
+        settings: &Settings,
+        file: Option<ReadyFile>,
+        is_quiet: bool,
+        words: Vec<OsString>,
+    ) -> Self {
         let is_watched = !is_quiet && io::stderr().is_terminal() && !was_closed(2);
         let when = if settings.when == When::Auto && !is_watched { When::Never } else { settings.when };
-        Self { when, file }
+        Self { when, file, words }
     }
 
     /// Whether there is anything to do.
@@ -47,10 +56,10 @@ impl Plan {
     /// Writes the file, and returns the text to print, if it is to be printed, and the error, if there was
     /// one.
     pub(super) fn carry_out(self, program: Option<&str>, finished: &Finished) -> Printed {
-        let Finished { losses, report, digest: Some(digest), destinations, time, .. } = finished else {
-            return Printed::default();
-        };
-        let run = Run { program, time: *time, digest, report, destinations, losses };
+        let words = &self.words;
+        let Finished { losses, undelivered, report, digest, destinations, time, .. } = finished;
+        let Some(digest) = digest else { return Printed::default() };
+        let run = Run { program, words, time: *time, digest, report, destinations, losses, undelivered };
         let error = self.file.and_then(|file| file.write_text(&json::text(&run)).err());
         let has_events = report.hub.sources.events() > 0;
         let is_printed = self.when == When::Always || self.when == When::Auto && has_events;

@@ -54,7 +54,8 @@ const EXIT_MARGIN: Duration = Duration::from_secs(1);
 /// Runs a worker to its end.
 pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Result<Exit, String> {
     let Files { ready: ready_file, pool: pool_file, summary: summary_file } = files;
-    let plan = Plan::new(&config.serve.summary, summary_file, config.serve.serving.quiet);
+    let words = [&config.program].into_iter().chain(&config.arguments).cloned().collect();
+    let plan = Plan::new(&config.serve.summary, summary_file, config.serve.serving.quiet, words);
     let parent = config.serve.source.stop_with_parent.map(Parent::watch);
     let upstream = config.upstream.take();
     // A worker that serves no gRPC has no port to write.

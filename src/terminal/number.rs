@@ -21,6 +21,11 @@ pub fn grouped(count: u64) -> String {
     text
 }
 
+/// `1 event`, `1,234 events`.
+pub fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
 /// A count for a narrow cell: `12,345`, `1.23M`.
 pub fn short(count: u64) -> String {
     #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]

@@ -6,7 +6,7 @@ use nix::{
     sys::signal::Signal,
 };
 use serde_json::Value;
-use std::{fs, fs::File, io::Read as _, process::Stdio, thread};
+use std::{fs, fs::File, io::Read as _, process::Stdio, thread, time::Duration};
 
 /// Three steps, of which one fails, and what is no step.
 const STEPS: &str = r#"
@@ -141,6 +141,22 @@ telemetry-sidecar: jsonl: 3 events not delivered: No space left on device (os er
     assert!(stderr.ends_with(expected), "{stderr}");
 }
 
+#[test]
+fn spans_and_data_points_that_no_collector_has_accepted_are_lost() {
+    let options = [
+        "--summary",
+        "always",
+        "--export-otlp",
+        "--otlp-endpoint",
+        "http://127.0.0.1:1",
+        "--drain-timeout",
+        "1s",
+    ];
+    let stderr = wrap(&options, STEPS).start().finish().expect_code(3).stderr();
+    let row = stderr.lines().find(|line| line.starts_with("otlp http://127.0.0.1:1 ")).unwrap_or_default();
+    assert!(row.contains(" 0 ") && row.ends_with(" 4 spans, 5 data points"), "{stderr}");
+}
+
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
@@ -156,6 +172,12 @@ fn scripts_get_an_object_in_a_file() {
     assert_eq!(object["telemetry_sidecar"], env!("CARGO_PKG_VERSION"));
     assert_eq!((&object["worker"]["program"], &object["worker"]["exit_code"]), (&"sh".into(), &3.into()));
     assert_eq!((&object["events"], &object["worker"]["signal"]), (&4.into(), &Value::Null));
+    assert_eq!(
+        (&object["command"], &object["recordings"]),
+        (&serde_json::json!(["sh", "-c", STEPS]), &Value::Null)
+    );
+    let started = humantime::parse_rfc3339(object["started_at"].as_str().unwrap()).unwrap();
+    assert!(started.elapsed().unwrap() < Duration::from_secs(600), "{object}");
     let operation = &object["operations"][0];
     assert_eq!(
         (&operation["name"], &operation["count"], &operation["errors"]),

@@ -123,6 +123,15 @@ counters! {
 }
 
 impl Output for Settings {
+    fn destination(&self) -> Option<(&'static str, String)> {
+        let (environment, _) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));
+        let used = [environment.traces, environment.metrics].into_iter().filter(|signal| signal.enabled);
+        // An endpoint has no credentials.
+        let mut servers: Vec<_> = used.map(|destination| destination.server()).collect();
+        servers.dedup();
+        (!servers.is_empty()).then(|| (NAME, servers.join(", ")))
+    }
+
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let Context { hub, mode, drain, drain_end, .. } = context.clone();
         let (environment, warnings) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));

@@ -4,8 +4,10 @@ use super::{Run, text::signal};
 use crate::{
     event::stats::ConsumerStats,
     exporter::digest::{Measurement, Operation},
+    pipeline::output::Loss,
     worker::Exit,
 };
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// The key that every summary has: its value is the sidecar's version.
@@ -21,8 +23,12 @@ pub fn text(run: &Run<'_>) -> String {
     let measurements: Vec<_> =
         run.digest.measurements().map(|(operation, value)| measurement(operation, value)).collect();
     let summary = report.summary.unwrap_or_default();
+    let started = report.started.and_then(|started| Timestamp::try_from(started).ok());
     let object = json!({
         MARK: env!("CARGO_PKG_VERSION"),
+        "started_at": started.map(|at| at.to_string()),
+        "command": report.worker.map(|_| words(run)),
+        "recordings": report.worker.is_none().then(|| words(run)),
         "worker": worker(run),
         "seconds": run.time.as_secs_f64(),
         "events": report.hub.sources.events(),
@@ -44,6 +50,11 @@ pub fn text(run: &Run<'_>) -> String {
 /// Whether the content of a file is a summary.
 pub fn is_summary(content: &[u8]) -> bool {
     serde_json::from_slice::<Map<String, Value>>(content).is_ok_and(|object| object.contains_key(MARK))
+}
+
+/// The words of the command line. Bytes that are no UTF-8 are replaced.
+fn words(run: &Run<'_>) -> Vec<String> {
+    run.words.iter().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 fn worker(run: &Run<'_>) -> Value {
@@ -100,8 +111,16 @@ fn measurement(operation: &Operation, value: &Measurement) -> Value {
 }
 
 fn outputs(run: &Run<'_>) -> Vec<Value> {
-    let output = |name: &str, count: Option<u64>, stats: &ConsumerStats| {
+    let output = |name: &str, count: Option<u64>, stats: &ConsumerStats, counters: &[(&str, u64)]| {
         let known = run.destinations.iter().find(|(known, _)| *known == name);
+        let counters: Map<_, _> =
+            counters.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
+        let lost = run.undelivered.iter().filter(|(of, _)| of == name).filter_map(|(_, loss)| match loss {
+            Loss::Undelivered { what, count, reason } => {
+                Some(json!({ "count": count, "what": what, "reason": reason }))
+            }
+            Loss::Failed(_) => None,
+        });
         json!({
             "name": name,
             "destination": known.map(|(_, destination)| destination),
@@ -111,10 +130,14 @@ fn outputs(run: &Run<'_>) -> Vec<Value> {
             "dropped": stats.dropped,
             "abandoned": stats.abandoned,
             "queued": stats.queued,
+            "counters": counters,
+            "lost": lost.collect::<Vec<_>>(),
         })
     };
     let report = run.report;
-    let subscribers = output("subscribers", Some(report.subscriber_count), &report.subscribers);
-    let exporters = report.hub.exporters.iter().map(|exporter| output(&exporter.name, None, &exporter.stats));
+    let subscribers = output("subscribers", Some(report.subscriber_count), &report.subscribers, &[]);
+    let exporters = report.hub.exporters.iter();
+    let exporters =
+        exporters.map(|exporter| output(&exporter.name, None, &exporter.stats, &exporter.counters));
     std::iter::once(subscribers).chain(exporters).collect()
 }

@@ -15,10 +15,11 @@ use super::{
 };
 use crate::{
     hub::{Chunk, Subscription},
-    pipeline::output::{Context, Running, StartError, spawn},
+    pipeline::output::{Context, Loss, Running, StartError, spawn},
     status::{Report, SUMMARY},
 };
 use std::{
+    ffi::OsString,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context as TaskContext, Poll},
@@ -41,6 +42,8 @@ pub struct Summary {
 pub struct Run<'a> {
     /// The worker's program, without its path; none in a replay.
     pub program: Option<&'a str>,
+    /// The worker's command line, or the recordings of a replay.
+    pub words: &'a [OsString],
     /// How long it took.
     pub time: Duration,
     /// The operations and measurements.
@@ -51,6 +54,8 @@ pub struct Run<'a> {
     pub destinations: &'a [(&'static str, String)],
     /// What was lost, as lines.
     pub losses: &'a [String],
+    /// What outputs have lost, with their names.
+    pub undelivered: &'a [(String, Loss)],
 }
 
 impl Summary {

@@ -3,11 +3,17 @@
 use super::Run;
 use crate::{
     event::stats::ConsumerStats,
-    exporter::digest::table::{Order, measurements, operations},
+    exporter::{
+        counters::Counter as _,
+        digest::table::{Order, measurements, operations},
+        otlp,
+    },
+    hub::ConsumerAccount,
+    pipeline::output::Loss,
     status::text::subscribers,
     system::{log::PROGRAM, visible::one_line},
     terminal::{
-        number::{bytes, grouped, seconds},
+        number::{bytes, counted, grouped, seconds},
         screen::Screen,
         table::{Column, Table},
     },
@@ -54,7 +60,7 @@ fn add(lines: &mut Vec<Line<'static>>, table: &Table, left_out: usize, screen: &
 
 /// What ended, how, and after which time.
 fn heading(run: &Run<'_>) -> String {
-    let events = events(run.report.hub.sources.events());
+    let events = counted(run.report.hub.sources.events(), "event");
     let time = seconds(run.time.as_secs_f64());
     let end = match (run.program, run.report.worker.and_then(|worker| worker.exit)) {
         (None, _) => "replay ended".to_owned(),
@@ -65,11 +71,6 @@ fn heading(run: &Run<'_>) -> String {
         (Some(program), None) => format!("{} still runs", one_line(program)),
     };
     format!("{PROGRAM}: {end} after {time}, {events}")
-}
-
-/// `1 event`, `1,234 events`.
-fn events(count: u64) -> String {
-    format!("{} event{}", grouped(count), if count == 1 { "" } else { "s" })
 }
 
 /// The name of a signal, or its number.
@@ -85,20 +86,23 @@ fn destinations(run: &Run<'_>) -> Table {
         Column::number("NOT WANTED").dropped(1),
         Column::number("LOST"),
     ]);
-    let mut row = |name: String, stats: &ConsumerStats, lost: u64| {
-        let count = |count| if count > 0 { grouped(count) } else { String::new() };
-        table.row([
-            name.into(),
-            grouped(stats.delivered).into(),
-            count(stats.disabled + stats.filtered + stats.sampled_out).into(),
-            Span::from(count(lost)).red(),
-        ]);
+    let count = |count| if count > 0 { grouped(count) } else { String::new() };
+    let mut row = |name: String, stats: &ConsumerStats, delivered: String, lost: String| {
+        let not_wanted = stats.disabled + stats.filtered + stats.sampled_out;
+        table.row([name.into(), delivered.into(), count(not_wanted).into(), Span::from(lost).red()]);
     };
     let stats = &run.report.subscribers;
-    row(subscribers(run.report.subscriber_count), stats, stats.dropped + stats.queued);
+    let lost = count(stats.dropped + stats.queued);
+    row(subscribers(run.report.subscriber_count), stats, grouped(stats.delivered), lost);
     for exporter in &run.report.hub.exporters {
         let stats = &exporter.stats;
-        row(destination(run, &exporter.name), stats, stats.dropped + stats.queued + stats.abandoned);
+        let lost = stats.dropped + stats.queued + stats.abandoned;
+        let (delivered, lost) = if exporter.name == otlp::NAME {
+            (sent_by_otlp(exporter), lost_by_otlp(run, lost))
+        } else {
+            (grouped(stats.delivered), count(lost))
+        };
+        row(destination(run, &exporter.name), stats, delivered, lost);
     }
     if let Some(recording) = run.report.recording {
         let lost = if recording.bytes_lost > 0 { bytes(recording.bytes_lost) } else { String::new() };
@@ -106,6 +110,36 @@ fn destinations(run: &Run<'_>) -> Table {
         table.row([destination(run, "record").into(), written, Span::default(), Span::from(lost).red()]);
     }
     table
+}
+
+/// What a collector has accepted: the exporter makes spans and data points of events.
+fn sent_by_otlp(exporter: &ConsumerAccount) -> String {
+    let sent = |counter: otlp::Counter| {
+        let counters = exporter.counters.iter();
+        counters.filter(|(name, _)| *name == counter.name()).map(|(_, count)| *count).sum()
+    };
+    let spans = sent(otlp::Counter::SpansExported);
+    let text = list([(spans, "span"), (sent(otlp::Counter::PointsExported), "data point")]);
+    if text.is_empty() { "0".to_owned() } else { text }
+}
+
+/// What no collector has accepted, and the events that were lost before.
+fn lost_by_otlp(run: &Run<'_>, events: u64) -> String {
+    let lost = |unit| {
+        let counts = run.undelivered.iter().filter(|(name, _)| name == otlp::NAME);
+        let counts = counts.filter_map(|(_, loss)| match loss {
+            Loss::Undelivered { what, count, .. } if *what == unit => Some(*count),
+            _ => None,
+        });
+        (counts.sum(), unit)
+    };
+    list([lost("span"), lost("data point"), (events, "event")])
+}
+
+/// `31 spans, 7 data points`: only what there is.
+fn list<const N: usize>(counts: [(u64, &str); N]) -> String {
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, what)| counted(count, what)).collect::<Vec<_>>().join(", ")
 }
 
 /// An output with its file or address, if that is known.
@@ -125,6 +159,6 @@ fn not_summarized(run: &Run<'_>) -> Option<String> {
         (disabled, "left out by --disabled"),
     ];
     let reasons = reasons.into_iter().filter(|(count, _)| *count > 0);
-    let reasons: Vec<_> = reasons.map(|(count, why)| format!("{} {why}", events(count))).collect();
+    let reasons: Vec<_> = reasons.map(|(count, why)| counted(count, "event") + " " + why).collect();
     (!reasons.is_empty()).then(|| format!("Not in this summary: {}", reasons.join(", ")))
 }
