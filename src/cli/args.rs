@@ -5,7 +5,7 @@ use crate::{
     exporter::{args::ExportArgs, summary::args::SummaryArgs},
     grpc::{args::AccessArgs, limits::ClientLimits},
     hub::WhenFull,
-    input::splitter::Embedded,
+    input::splitter::{Embedded, MAX_LINE_BYTES},
     net::address::Address,
     system::{
         log::{self, Format, Level},
@@ -21,9 +21,6 @@ use std::{path::PathBuf, time::Duration};
 
 /// Any free port, which only this host can reach.
 const LISTEN: &str = "127.0.0.1:0";
-
-/// The largest message that gRPC clients accept by default; a telemetry line is about as long as its message.
-const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A second's worth of events of a busy worker.
 const QUEUE_CAPACITY: usize = 1024;

@@ -29,6 +29,16 @@ impl Prefix {
     }
 }
 
+/// The messages of the frames that are complete, borrowed. Ends at the first incomplete one.
+pub fn whole(mut frames: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (prefix, rest) = Prefix::split(frames)?;
+        let (message, rest) = rest.split_at_checked(prefix.length as usize)?;
+        frames = rest;
+        Some(message)
+    })
+}
+
 /// The messages of complete frames. Ends at the first incomplete one.
 pub fn messages(mut frames: Bytes) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || {

@@ -103,6 +103,19 @@ impl Found {
     }
 }
 
+/// The error message if there is no sidecar, but perhaps some that are [left out](Found::left_out). `how`
+/// says more about the search, or is empty.
+pub fn none_found(how: &str, left_out: Option<&str>) -> String {
+    // "2 more" would need others that were found.
+    let left_out = left_out.map(|left_out| format!(" ({})", left_out.replace(" more ", " ")));
+    format!("no sidecar found{how}{}", left_out.unwrap_or_default())
+}
+
+/// Whether there is a process with this id.
+pub fn is_running(pid: u32) -> bool {
+    Path::new("/proc").join(pid.to_string()).exists()
+}
+
 /// Whether a socket that is bound to this address was found at the other one: a wildcard address is found as
 /// one of the loopback interface, and the page may have one of each protocol.
 fn is_at(bound: SocketAddr, found: &Address) -> bool {

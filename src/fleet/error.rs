@@ -14,8 +14,8 @@ pub enum FleetError {
     Find(io::Error),
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("standard output: {0}")]
-    Output(io::Error),
+    #[error("{0}")]
+    Output(String),
 }
 
 impl From<SourceError> for FleetError {

@@ -15,7 +15,6 @@ pub mod top;
 use crate::{system::visible::escape_in_json, terminal::standard_output};
 use error::FleetError;
 use serde::Serialize;
-use std::io::ErrorKind;
 
 /// An object in one line that a terminal can show.
 fn json_line(object: &impl Serialize) -> String {
@@ -25,10 +24,7 @@ fn json_line(object: &impl Serialize) -> String {
     String::from_utf8(line).unwrap_or_default()
 }
 
-/// Prints a text. A reader that has closed the pipe has what it wants.
+/// Prints a text.
 fn printed(text: &str) -> Result<(), FleetError> {
-    match standard_output::write(text.as_bytes()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(FleetError::Output(error)),
-        _ => Ok(()),
-    }
+    standard_output::printed(&standard_output::write(text.as_bytes())).map_err(FleetError::Output)
 }

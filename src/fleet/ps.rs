@@ -46,9 +46,7 @@ pub fn run(json: bool, access: &ClientAccess) -> Result<Exit, FleetError> {
             printed(&if json { json_lines(&rows) } else { table(&rows) })?;
             left_out.iter().for_each(error_line);
         }
-        // There is none that they are more than.
-        Some(left_out) => error_line(format_args!("no sidecar found ({})", left_out.replace(" more ", " "))),
-        None => error_line("no sidecar found"),
+        _ => error_line(discover::none_found("", left_out.as_deref())),
     }
     Ok(Exit::Code(0))
 }

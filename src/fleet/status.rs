@@ -56,9 +56,7 @@ pub fn run(targets: Vec<Target>, json: bool, access: &ClientAccess) -> Result<Ex
         exit = Exit::Code(FAILED);
     }
     if answers.is_empty() {
-        // There is none that they are more than.
-        let left_out = left_out.map(|text| format!(" ({})", text.replace(" more ", " ")));
-        error_line(format_args!("no sidecar found{}", left_out.unwrap_or_default()));
+        error_line(discover::none_found("", left_out.as_deref()));
         exit = Exit::Code(FAILED);
     } else if is_all {
         left_out.iter().for_each(error_line);

@@ -20,7 +20,7 @@ use super::{
     metrics::sample::ABSOLUTE_TIME,
     number::Number,
 };
-use crate::event::frame::Prefix;
+use crate::event::frame;
 use std::collections::HashMap;
 
 /// The longest name of an operation or key of a measurement, in bytes. Longer ones are cut.
@@ -103,14 +103,8 @@ impl Digest {
     }
 
     /// Adds the events in gRPC frames. Returns how many there were.
-    pub fn add_frames(&mut self, mut frames: &[u8]) -> u64 {
-        let mut added = 0;
-        while let Some((prefix, rest)) = Prefix::split(frames) {
-            let Some((message, rest)) = rest.split_at_checked(prefix.length as usize) else { break };
-            added += u64::from(self.add_message(message));
-            frames = rest;
-        }
-        added
+    pub fn add_frames(&mut self, frames: &[u8]) -> u64 {
+        frame::whole(frames).map(|message| u64::from(self.add_message(message))).sum()
     }
 
     /// The number of events.
@@ -144,6 +138,11 @@ impl Digest {
     /// The durations of all operations.
     pub fn durations(&self) -> &Sketch {
         &self.durations
+    }
+
+    /// How many operations have failed.
+    pub fn errors(&self) -> u64 {
+        self.operations.iter().chain([&self.other]).map(|operation| operation.errors).sum()
     }
 
     /// How many values have measurements beyond the limit.

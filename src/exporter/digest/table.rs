@@ -14,7 +14,7 @@ use ratatui::{
     style::Stylize as _,
     text::{Line, Span},
 };
-use std::{cmp::Reverse, time::Duration};
+use std::cmp::Reverse;
 
 /// The order of operations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,8 +33,9 @@ pub enum Order {
 }
 
 impl Order {
-    /// Sorts operations. Equal ones are in the order of their names.
-    pub fn sort(self, operations: &mut [&Operation]) {
+    /// The operations of a digest. Equal ones are in the order of their names.
+    pub fn sorted(self, digest: &Digest) -> Vec<&Operation> {
+        let mut operations: Vec<_> = digest.operations().iter().collect();
         operations.sort_by(|one, other| one.name.cmp(&other.name));
         let count = |operation: &&Operation| Reverse(operation.count());
         match self {
@@ -50,26 +51,20 @@ impl Order {
                 operations.sort_by(|one, other| key(other).total_cmp(&key(one)));
             }
         }
+        operations
     }
 }
 
-/// Both tables of a digest with an empty line between them. With an interval there are rates: all events are
-/// from such a time.
+/// Both tables of a digest with an empty line between them. `rate` is how often an operation ends each
+/// second, if that is known.
 pub fn digest(
     digest: &Digest,
     order: Order,
-    interval: Option<Duration>,
+    rate: impl Fn(&Operation) -> Option<f64>,
     screen: &Screen,
 ) -> Vec<Line<'static>> {
-    let mut sorted: Vec<_> = digest.operations().iter().collect();
-    order.sort(&mut sorted);
-    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let rate = |operation: &Operation| {
-        let seconds = interval?.as_secs_f64();
-        (seconds > 0.0).then(|| operation.count() as f64 / seconds)
-    };
-    let rows = sorted.into_iter().chain(digest.other()).map(|operation| (operation, rate(operation)));
-    let operations = operations(rows);
+    let rows = order.sorted(digest).into_iter().chain(digest.other());
+    let operations = operations(rows.map(|operation| (operation, rate(operation))));
     let mut lines = if operations.is_empty() { Vec::new() } else { operations.lines(screen) };
     let measurements = measurements(digest.measurements(), digest.other_values(), screen);
     if !measurements.is_empty() {

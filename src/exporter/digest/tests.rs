@@ -8,7 +8,6 @@ use crate::{
 };
 use proptest::prelude::*;
 use prost::Message as _;
-use std::time::Duration;
 
 fn event(name: &str, measurements: &[(&str, Value)]) -> TelemetryEvent {
     let measurements = measurements.iter().cloned();
@@ -158,7 +157,7 @@ fn training() -> Digest {
 fn tables_fit_the_screen() {
     let digest_of = |width, charset| {
         let screen = Screen { width, colour: false, charset };
-        screen.text(&digest(&training(), Order::Time, None, &screen))
+        screen.text(&digest(&training(), Order::Time, |_| None, &screen))
     };
     let expected = concat!(
         "OPERATION              COUNT  ERRORS      P50    P95    P99  TOTAL\n",
@@ -190,7 +189,7 @@ fn what_is_beyond_the_limits_is_one_row() {
     let events =
         [event("a", &[value("x"), value("y")]), event("b", &[value("x")]), event("b.exception", &[])];
     let (digested, _) = both(Limits { operations: 1, measurements: 1 }, &events);
-    let text = Screen::FILE.text(&digest(&digested, Order::Time, None, &Screen::FILE));
+    let text = Screen::FILE.text(&digest(&digested, Order::Time, |_| None, &Screen::FILE));
     let expected = concat!(
         "OPERATION  COUNT  ERRORS\n",
         "a              1\n",
@@ -204,8 +203,8 @@ fn what_is_beyond_the_limits_is_one_row() {
 }
 
 #[test]
-fn rates_are_given_with_an_interval() {
-    let lines = digest(&training(), Order::Count, Some(Duration::from_secs(10)), &Screen::FILE);
+fn rates_are_shown_if_they_are_known() {
+    let lines = digest(&training(), Order::Count, |_| Some(20.0), &Screen::FILE);
     let text = Screen::FILE.text(&lines);
     assert!(text.contains("RATE") && text.contains("20/s"), "{text}");
 }

@@ -32,8 +32,7 @@ const MAX_ROWS: usize = 20;
 pub fn lines(run: &Run<'_>, screen: &Screen) -> Vec<Line<'static>> {
     // The empty line also ends what a terminal has echoed of Ctrl-C.
     let mut lines = vec![Line::default(), Line::from(heading(run)).bold()];
-    let mut sorted: Vec<_> = run.digest.operations().iter().collect();
-    Order::Time.sort(&mut sorted);
+    let sorted = Order::Time.sorted(run.digest);
     let left_out = sorted.len().saturating_sub(MAX_ROWS);
     let rows = sorted.into_iter().take(MAX_ROWS).chain(run.digest.other());
     add(&mut lines, &operations(rows.map(|operation| (operation, None))), left_out, screen);

@@ -15,7 +15,7 @@ use crate::{
     system::{log::error_line, value::Period},
     worker::{Exit, exit::FAILED},
 };
-use std::{collections::HashSet, io, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::{
     task::{JoinError, JoinSet, spawn_blocking},
     time::{Instant, sleep, timeout_at},
@@ -97,7 +97,7 @@ impl Tail {
                     return Ok(Exit::Code(code));
                 }
                 if self.wait.is_none_or(|(deadline, _)| Instant::now() >= deadline) {
-                    return Err(TailError::NoneFound(self.none_found(left_out)));
+                    return Err(self.none_found(left_out.as_deref()));
                 }
                 sleep(interval).await;
                 continue;
@@ -117,7 +117,7 @@ impl Tail {
             stream::follow(&connection, &self.wanted, &source, &self.printer).await
         };
         let mut followed = followed.await;
-        if matches!(followed, Err(ClientError::Connect { .. })) && !is_running(sidecar.pid) {
+        if matches!(followed, Err(ClientError::Connect { .. })) && !discover::is_running(sidecar.pid) {
             // It has ended since it was found.
             followed = Ok(());
         }
@@ -139,15 +139,13 @@ impl Tail {
         }
     }
 
-    /// What the error says behind "no sidecar found".
-    fn none_found(&self, left_out: Option<String>) -> String {
-        let none = match self.wait {
+    /// The error if no sidecar was found.
+    fn none_found(&self, left_out: Option<&str>) -> TailError {
+        let how = match self.wait {
             Some((_, wait)) => format!(" within {wait}"),
             None => ", --wait DURATION waits for one".into(),
         };
-        // There is none that they are more than.
-        let left_out = left_out.map(|left_out| format!(" ({})", left_out.replace(" more ", " ")));
-        none + &left_out.unwrap_or_default()
+        TailError::NoneFound(discover::none_found(&how, left_out))
     }
 
     /// Reports how a stream has ended, if there are several, and returns the exit code.
@@ -168,8 +166,4 @@ impl Tail {
 
 fn exit_code(ended: Result<i32, JoinError>) -> i32 {
     ended.unwrap_or(FAILED)
-}
-
-fn is_running(pid: u32) -> bool {
-    Path::new(&format!("/proc/{pid}/stat")).exists()
 }

@@ -53,7 +53,7 @@ pub enum TailError {
     Find(io::Error),
     #[error("{0} (waited {1})")]
     Absent(ClientError, Period),
-    #[error("no sidecar found{0}")]
+    #[error("{0}")]
     NoneFound(String),
 }
 

@@ -15,7 +15,6 @@ use crate::{
 };
 use std::{
     collections::HashMap,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -76,7 +75,7 @@ impl Follower {
                 _ => discover::Found::default(),
             };
             known.retain(|pid, followed| {
-                let is_there = Path::new("/proc").join(pid.to_string()).exists();
+                let is_there = discover::is_running(*pid);
                 if !is_there && !followed.task.is_finished() && followed.gone {
                     followed.task.abort();
                 }
@@ -124,7 +123,7 @@ impl Follower {
                 Ok(how) => return self.send(Update::Ended(id, how)).await,
                 Err(error) => self.send(Update::Problem(id, one_line(&error.to_string()))).await,
             }
-            if !Path::new("/proc").join(sidecar.pid.to_string()).exists() {
+            if !discover::is_running(sidecar.pid) {
                 break;
             }
             sleep(RETRY).await;

@@ -134,8 +134,7 @@ impl Model {
     }
 
     pub(super) fn errors(&self) -> u64 {
-        let operations = self.digest.operations().iter().chain(self.digest.other());
-        operations.map(|operation| operation.errors).sum()
+        self.digest.errors()
     }
 
     pub(super) fn lost(&self) -> u64 {

@@ -6,7 +6,10 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    exporter::digest::table::{self, Order},
+    exporter::digest::{
+        Operation,
+        table::{self, Order},
+    },
     terminal::screen::Screen,
 };
 use ratatui::text::Line;
@@ -53,16 +56,11 @@ pub(super) fn lines(model: &Model, screen: &Screen) -> Vec<Line<'static>> {
     tables::WorkerOrder::default().sort(&mut workers);
     lines.extend(tables::workers(&workers, screen).0.lines(screen));
     let length = model.length();
-    let rows = tables::operations(&model.digest, Order::default()).into_iter();
-    let rows = rows
-        .map(|operation| (operation, tables::operation_rate(&model.digest, &model.rates, length, operation)));
-    let operations = table::operations(rows);
-    let measurements = table::measurements(model.digest.measurements(), model.digest.other_values(), screen);
-    for table in [operations, measurements] {
-        if !table.is_empty() {
-            lines.push(Line::default());
-            lines.extend(table.lines(screen));
-        }
+    let rate = |operation: &Operation| tables::operation_rate(&model.digest, &model.rates, length, operation);
+    let digest = table::digest(&model.digest, Order::default(), rate, screen);
+    if !digest.is_empty() {
+        lines.push(Line::default());
+        lines.extend(digest);
     }
     if let Some(left_out) = &model.left_out {
         lines.push(Line::default());

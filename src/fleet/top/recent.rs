@@ -1,9 +1,6 @@
 //! The last events, as they were received.
 
-use crate::event::{
-    frame::{self, Prefix},
-    proto::bridge::TelemetryEvent,
-};
+use crate::event::{frame, proto::bridge::TelemetryEvent};
 use bytes::Bytes;
 use prost::Message as _;
 use std::collections::VecDeque;
@@ -31,7 +28,7 @@ impl<T> Default for Recent<T> {
 impl<T: Copy> Recent<T> {
     /// Adds whole gRPC frames.
     pub(super) fn add(&mut self, of: T, frames: &Bytes) {
-        let count = count(frames);
+        let count = frame::whole(frames).count();
         self.events += count;
         self.bytes += frames.len();
         self.chunks.push_back((of, frames.clone(), count));
@@ -55,20 +52,10 @@ impl<T: Copy> Recent<T> {
     }
 }
 
-/// The number of whole frames.
-fn count(mut frames: &[u8]) -> usize {
-    let mut count = 0;
-    while let Some((prefix, rest)) = Prefix::split(frames)
-        && let Some((_, rest)) = rest.split_at_checked(prefix.length as usize)
-    {
-        (frames, count) = (rest, count + 1);
-    }
-    count
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::frame::Prefix;
 
     fn frames(first: usize, count: usize, bytes: usize) -> Bytes {
         let mut frames = Vec::new();

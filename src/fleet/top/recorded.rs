@@ -9,7 +9,7 @@ use crate::{
     input::{
         decode::Decoder,
         dialect,
-        splitter::{Embedded, Splitter},
+        splitter::{Embedded, MAX_LINE_BYTES, Splitter},
     },
     pipeline::{
         Parts, Pipeline, Publisher,
@@ -21,12 +21,6 @@ use crate::{
 use bytes::Bytes;
 use std::fs::File;
 use tokio::sync::mpsc;
-
-/// How a line starts that a worker has printed, which JSON lines lack.
-const MARKER: &[u8] = b"TELEMETRY:";
-
-/// The default of --max-line-bytes.
-const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Reads a recording to its end, or until nobody receives its events.
 pub(super) fn read(id: Id, recording: Recording, updates: &mpsc::Sender<Update>) {
@@ -96,7 +90,7 @@ impl Publisher for Sender<'_> {
     fn account(&mut self, _: &StreamStats) {}
 }
 
-/// Makes JSON lines what a worker has printed: the first byte says whether they are some.
+/// Puts the prefix in front of JSON lines, which lack it: the first byte says whether they are some.
 #[derive(Default)]
 struct Lines {
     /// Known from the first byte on.
@@ -115,7 +109,7 @@ impl Lines {
         }
         for line in bytes.split_inclusive(|byte| *byte == b'\n') {
             if !self.in_line {
-                out.extend_from_slice(MARKER);
+                out.extend_from_slice(dialect::SNAKEPIT.prefix);
             }
             out.extend_from_slice(line);
             self.in_line = !line.ends_with(b"\n");

@@ -2,7 +2,11 @@
 
 use super::{model::Update, worker::Id};
 use crate::{
-    event::{frame::Prefix, proto::bridge::STREAM_TELEMETRY},
+    event::{
+        batch::MAX_MESSAGE_BYTES,
+        frame::{self, PREFIX_BYTES},
+        proto::bridge::STREAM_TELEMETRY,
+    },
     fleet::client::{ClientError, Connection},
     grpc::service::observer::{OBSERVE, WORKER_EXIT},
 };
@@ -16,9 +20,6 @@ use tower_service::Service as _;
 
 /// How often events come. The screen is drawn about as often.
 const INTERVAL: HeaderValue = HeaderValue::from_static("200ms");
-
-/// The longest message that is read: a sidecar sends none that is longer.
-const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Receives events until the worker has ended, and returns how that was, as far as the sidecar says it.
 /// Updates have whole gRPC frames.
@@ -95,13 +96,7 @@ fn ended(trailers: &HeaderMap, status: Status) -> Result<Option<String>, Status>
 
 /// The length of the whole frames at the start.
 fn complete(frames: &[u8]) -> usize {
-    let mut rest = frames;
-    while let Some((prefix, behind)) = Prefix::split(rest)
-        && let Some((_, behind)) = behind.split_at_checked(prefix.length as usize)
-    {
-        rest = behind;
-    }
-    frames.len() - rest.len()
+    frame::whole(frames).map(|message| PREFIX_BYTES + message.len()).sum()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     exporter::digest::{Digest, Measurement, Operation, table::Order},
+    system::value::counted,
     terminal::{
         number::{bytes, grouped, rate, short, uptime},
         screen::Screen,
@@ -97,13 +98,12 @@ pub(super) fn summary(model: &Model) -> Line<'static> {
         }
         spans.push(Span::styled(text, style));
     };
-    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     if recordings > 0 {
-        add(plural(recordings, "recording"), Style::new().bold());
+        add(counted(recordings as u64, "recording"), Style::new().bold());
     }
     if recordings < all || all == 0 {
         let running = running - model.running().filter(|worker| worker.joined.is_recording).count();
-        add(plural(running, "worker"), Style::new().bold());
+        add(counted(running as u64, "worker"), Style::new().bold());
         let ended = all - recordings - running;
         if ended > 0 {
             add(format!("{ended} ended"), Style::new());
@@ -182,14 +182,6 @@ pub(super) fn workers(workers: &[&Worker], screen: &Screen) -> (Table, Vec<Id>) 
         table.row(cells.map(dimmed));
     }
     (table, workers.iter().map(|worker| worker.id).collect())
-}
-
-/// The operations of a digest, sorted, with those beyond the limit last.
-pub(super) fn operations(digest: &Digest, order: Order) -> Vec<&Operation> {
-    let mut sorted: Vec<_> = digest.operations().iter().collect();
-    order.sort(&mut sorted);
-    sorted.extend(digest.other());
-    sorted
 }
 
 /// The rate at which an operation ends: the mean of recordings of this length in seconds.

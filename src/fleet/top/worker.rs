@@ -113,8 +113,7 @@ impl Worker {
 
     /// The number of operations that failed while it was looked at.
     pub(super) fn errors(&self) -> u64 {
-        let operations = self.digest.operations().iter().chain(self.digest.other());
-        operations.map(|operation| operation.errors).sum()
+        self.digest.errors()
     }
 
     /// How long it has run.

@@ -24,9 +24,13 @@ use super::{
     dialect::{Dialect, Marker},
     escape_sequence::{self, ESCAPE, Start},
 };
+use crate::event::batch::MAX_MESSAGE_BYTES;
 use line::Line;
 use memchr::{memchr, memmem, memrchr};
 use std::ops::Range;
+
+/// The longest telemetry line by default, in bytes: it is about as long as its message.
+pub const MAX_LINE_BYTES: usize = MAX_MESSAGE_BYTES;
 
 /// What to do with an event that starts in mid-line. The comments are the values' help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

@@ -49,7 +49,8 @@ pub(super) fn operations(model: &Model, worker: Option<&Worker>, view: &View, sc
         Some(worker) => (&worker.rates, worker.length()),
         None => (&model.rates, model.length()),
     };
-    let mut shown = tables::operations(digest, view.order);
+    let mut shown = view.order.sorted(digest);
+    shown.extend(digest.other());
     shown.retain(|operation| filter.matches(&operation.name));
     let keys = shown.iter().map(|operation| operation.name.clone()).collect();
     let rows = shown.into_iter();
