@@ -114,6 +114,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     starting.end();
     let program = &config.program;
     let command = Command { program, arguments: &config.arguments, stderr: writer };
+    worker_state.starting();
     let mut supervisor = match Supervisor::start(command, &signals, witness) {
         Ok(supervisor) => supervisor,
         Err(error) => {

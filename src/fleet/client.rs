@@ -20,6 +20,7 @@ use crate::{
 };
 use channel::{channel, tls_config};
 use error::{is_about_access, is_other_name, is_plain};
+use nix::unistd::geteuid;
 use rustls::ClientConfig;
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -82,7 +83,8 @@ impl Connector {
     }
 
     /// Connects to a sidecar that was found, and gets its counters. TLS is used if the sidecar speaks it, and
-    /// the token is sent if it requires one, but never unencrypted beyond this host.
+    /// the token is sent if it requires one: encrypted, or to a process of the same user on this host. Any
+    /// user can run a program of this name that asks for a token.
     ///
     /// # Errors
     ///
@@ -96,7 +98,7 @@ impl Connector {
         listeners.sort_by_key(|address| matches!(address, Address::Tcp(_)));
         let mut failed = None;
         for address in listeners {
-            let asked = timeout(ANSWER_TIMEOUT, self.ask(address)).await;
+            let asked = timeout(ANSWER_TIMEOUT, self.ask(address, sidecar.uid)).await;
             let error = match asked {
                 Ok(Ok(answered)) => return Ok(answered),
                 Ok(Err(error)) => error,
@@ -111,13 +113,17 @@ impl Connector {
         Err(failed.unwrap_or(ClientError::Stopped { pid: sidecar.pid }))
     }
 
-    async fn ask(&self, address: &Address) -> Result<(Connection, GetStatusResponse), ClientError> {
+    async fn ask(&self, address: &Address, uid: u32) -> Result<(Connection, GetStatusResponse), ClientError> {
         let (channel, encrypted) = self.as_needed(address).await?;
         let mut connection = Connection { address: address.clone(), channel, token: None };
         match connection.status().await {
             Err(ClientError::Call { status, address }) if status.code() == Code::Unauthenticated => {
-                if self.token.is_none() || !encrypted && !is_of_this_host(&address) {
+                if self.token.is_none() {
                     return Err(ClientError::Call { status, address });
+                }
+                let is_own = is_of_this_host(&address) && uid == geteuid().as_raw();
+                if !encrypted && !is_own {
+                    return Err(ClientError::Untrusted { address, uid });
                 }
                 connection.token.clone_from(&self.token);
             }
@@ -169,8 +175,20 @@ pub fn bearer(tokens: &TokenFile) -> Result<MetadataValue<Ascii>, SourceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::SystemTime;
-    use tokio::{net::UnixListener, time::Instant};
+    use hyper::{server::conn::http2, service::service_fn};
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::SystemTime,
+    };
+    use tokio::{
+        net::{TcpListener, UnixListener},
+        time::Instant,
+    };
 
     fn sidecar(listeners: Vec<Address>) -> Sidecar {
         Sidecar {
@@ -196,6 +214,40 @@ mod tests {
         assert_eq!(error.brief(), "does not answer");
         assert_eq!(start.elapsed(), ANSWER_TIMEOUT);
         drop(listener);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_not_sent_to_a_process_of_another_user() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::localhost(listener.local_addr().unwrap().port());
+        let seen = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::clone(&seen);
+        let serving = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let requests = Arc::clone(&requests);
+                let refuse = service_fn(move |request: http::Request<hyper::body::Incoming>| {
+                    if request.headers().contains_key("authorization") {
+                        requests.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let refusal = tonic::Status::unauthenticated("a token is required").into_http::<String>();
+                    async move { Ok::<_, Infallible>(refusal) }
+                });
+                let connection = http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(connection.serve_connection(TokioIo::new(stream), refuse));
+            }
+        });
+        let token = Some(MetadataValue::from_static("Bearer secret"));
+        let connector = Connector { tls: None, token };
+        let own = geteuid().as_raw();
+        let mut found = Sidecar { uid: own + 1, ..sidecar(vec![address]) };
+        let error = connector.found(&found).await.unwrap_err();
+        assert!(error.brief().contains("another user"), "{error}");
+        assert_eq!(seen.load(Ordering::Relaxed), 0);
+        found.uid = own;
+        assert!(connector.found(&found).await.is_err());
+        assert_eq!(seen.load(Ordering::Relaxed), 1);
+        serving.abort();
     }
 
     #[test]

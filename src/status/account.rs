@@ -37,7 +37,12 @@ impl fmt::Display for Topic {
 /// of them.
 pub fn lost_events(status: &GetStatusResponse) -> u64 {
     let consumers = status.subscribers.iter().chain(&status.departed).chain(&status.exporters);
-    consumers.map(|consumer| consumer.dropped).sum()
+    total(consumers.map(|consumer| consumer.dropped))
+}
+
+/// The sum of counters that a peer has sent, which may be any numbers.
+pub fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
 }
 
 /// The topics that there is something to say about.
@@ -83,9 +88,8 @@ impl Topics {
 
     fn problems(&mut self, status: &GetStatusResponse) {
         let subscribers = status.subscribers.iter().chain(&status.departed);
-        let (dropped, rejected) = subscribers.fold((0, 0), |(dropped, rejected), subscriber| {
-            (dropped + subscriber.dropped, rejected + subscriber.controls_refused)
-        });
+        let dropped = total(subscribers.clone().map(|subscriber| subscriber.dropped));
+        let rejected = total(subscribers.map(|subscriber| subscriber.controls_refused));
         let lost = counted(dropped, "event") + " of subscribers dropped: a queue was full";
         self.problem(dropped > 0, "lost", lost);
         for exporter in &status.exporters {
@@ -145,7 +149,7 @@ impl Topics {
         let Malformed { json, not_object, event, shape } = stream.malformed.unwrap_or_default();
         let lines = [
             (stream.decoded, "decoded"),
-            (json + not_object + event + shape, "malformed"),
+            (total([json, not_object, event, shape]), "malformed"),
             (stream.oversized, "too long"),
         ];
         let lines = sum(&grouped(stream.telemetry_lines), &lines);

@@ -48,6 +48,10 @@ fn scaled_bytes(count: f64) -> String {
 
 /// A number each second: `0.25/s`, `1.23k/s`.
 pub fn rate(per_second: f64) -> String {
+    // Of less than one in a hundred seconds more digits say nothing.
+    if per_second > 0.0 && per_second < 0.01 {
+        return "<0.01/s".into();
+    }
     scaled(per_second, 1000.0, &["", "k", "M", "G"]) + "/s"
 }
 
@@ -100,8 +104,12 @@ pub fn seconds(seconds: f64) -> String {
         _ if size < 0.999_5e-6 => (1e9, "ns"),
         _ if size < 0.999_5e-3 => (1e6, "µs"),
         _ if size < 0.999_5 => (1e3, "ms"),
-        _ if size < 120.0 || seconds < 0.0 => (1.0, "s"),
-        _ => return Duration::try_from_secs_f64(seconds).map_or_else(|_| measured(seconds), uptime),
+        _ if size < 120.0 => (1.0, "s"),
+        _ if size < MAX_SECONDS => {
+            let sign = if seconds < 0.0 { "-" } else { "" };
+            return sign.to_owned() + &uptime(Duration::from_secs_f64(size));
+        }
+        _ => return measured(seconds) + " s",
     };
     format!("{} {unit}", trimmed(seconds * factor, 3))
 }
@@ -155,6 +163,7 @@ mod tests {
     fn sizes_and_rates_have_three_digits() {
         assert_eq!([0, 1023, 1024, 1536, 1 << 30].map(bytes), ["0 B", "1023 B", "1 KiB", "1.5 KiB", "1 GiB"]);
         assert_eq!([0.0, 0.25, 12.34, 1234.5, 2e6].map(rate), ["0/s", "0.25/s", "12.3/s", "1.23k/s", "2M/s"]);
+        assert_eq!([1e-300, 0.01].map(rate), ["<0.01/s", "0.01/s"]);
     }
 
     #[test]
@@ -191,7 +200,10 @@ mod tests {
         let texts = [0.0, 8.5e-7, 1.23e-5, 0.0052, 0.999_9, 1.25, 119.0, 125.0, 7620.0].map(seconds);
         let expected = ["0 s", "850 ns", "12.3 µs", "5.2 ms", "1 s", "1.25 s", "119 s", "2m 05s", "2h 07m"];
         assert_eq!(texts, expected);
-        assert_eq!(seconds(-0.5), "-500 ms");
+        assert_eq!(
+            [-0.5, -7620.0, 1e308, -1e308].map(seconds),
+            ["-500 ms", "-2h 07m", "1.00e308 s", "-1.00e308 s"]
+        );
         assert_eq!(uptime(Duration::from_secs(4 * 86400 + 3 * 3600)), "4d 03h");
         assert_eq!(uptime(Duration::from_millis(42_900)), "42s");
     }

@@ -44,9 +44,13 @@ impl WorkerState {
         Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
     }
 
+    /// Records that the worker is being started: it may end before its start returns here.
+    pub fn starting(&self) {
+        let _ = self.start.set(Instant::now());
+    }
+
     /// Records that the worker has been started.
     pub fn started(&self, pid: u32) {
-        let _ = self.start.set(Instant::now());
         self.pid.store(pid, Ordering::Relaxed);
     }
 

@@ -19,6 +19,8 @@ pub enum ClientError {
     Call { address: Address, status: Status },
     #[error("{address}: does not answer")]
     NoAnswer { address: Address },
+    #[error("{address}: belongs to another user (uid {uid}), gets the token only if its address is given")]
+    Untrusted { address: Address, uid: u32 },
     #[error("sidecar {pid} is stopped: `kill -CONT {pid}` continues it")]
     Stopped { pid: u32 },
 }
@@ -34,6 +36,7 @@ impl ClientError {
         match self {
             Self::NoAnswer { .. } => "does not answer".into(),
             Self::Stopped { .. } => "stopped".into(),
+            Self::Untrusted { .. } => "another user's: gets the token only if its address is given".into(),
             Self::Call { status, .. } if status.code() == Code::Unauthenticated => {
                 // What the server says depends on whether it got one.
                 if status.message().starts_with("a token") {
@@ -90,6 +93,7 @@ pub(super) fn is_plain(error: &ClientError) -> bool {
 pub(super) fn is_about_access(error: &ClientError) -> bool {
     match error {
         ClientError::Connect { cause, .. } => tls_error(cause).is_some(),
+        ClientError::Untrusted { .. } => true,
         ClientError::Call { status, .. } => {
             status.code() == Code::Unauthenticated || status.source().is_some_and(is_tls_alert)
         }

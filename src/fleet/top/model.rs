@@ -8,6 +8,7 @@ use super::{
 use crate::{
     event::proto::sidecar::GetStatusResponse,
     exporter::digest::{Digest, Limits},
+    status::account::total,
 };
 use bytes::Bytes;
 
@@ -130,7 +131,7 @@ impl Model {
 
     /// The events of all workers since their start.
     pub(super) fn events(&self) -> u64 {
-        self.forgotten + self.workers.iter().map(Worker::events).sum::<u64>()
+        total(self.workers.iter().map(Worker::events).chain([self.forgotten]))
     }
 
     pub(super) fn errors(&self) -> u64 {
@@ -138,7 +139,7 @@ impl Model {
     }
 
     pub(super) fn lost(&self) -> u64 {
-        self.workers.iter().map(|worker| worker.lost).sum()
+        total(self.workers.iter().map(|worker| worker.lost))
     }
 
     /// The length of the recordings together in seconds, if all that is shown are recordings.
