@@ -66,6 +66,12 @@ impl Sidecar {
         self.listeners.iter().filter(|address| !is_page(address)).collect()
     }
 
+    /// Whether it has ended, even if its parent has not waited for it yet. If `/proc` cannot be read now it
+    /// has not.
+    pub fn has_ended(&self) -> bool {
+        process::has_ended(self.pid, self.start_ticks)
+    }
+
     /// Whether it is stopped now, as by Ctrl-Z, and so cannot answer.
     pub fn is_stopped(&self) -> bool {
         Entry::read(self.pid).is_some_and(|entry| entry.stopped)

@@ -27,7 +27,11 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// A gatherer, and its address.
 fn gather(options: &[&str]) -> (Sidecar, String) {
-    let start = ["gather", "--listen", "127.0.0.1:0", "--ready-file", "{dir}/ready", "--interval", "100ms"];
+    gather_every("100ms", options)
+}
+
+fn gather_every(interval: &str, options: &[&str]) -> (Sidecar, String) {
+    let start = ["gather", "--listen", "127.0.0.1:0", "--ready-file", "{dir}/ready", "--interval", interval];
     let gatherer = Sidecar::command(&[&start[..], options].concat()).start();
     let address = format!("127.0.0.1:{}", gatherer.port());
     (gatherer, address)
@@ -125,6 +129,32 @@ fn counters_stay_when_workers_end_and_the_last_page_is_waited_for() {
     third.finish().expect_code(0);
     gatherer.signal(Signal::SIGINT);
     gatherer.finish().expect_code(0);
+}
+
+#[test]
+fn a_worker_that_follows_at_the_same_port_is_another_one() {
+    let _alone = alone();
+    // Pages are fetched by the requests of this test long before the next look for sidecars.
+    let (_gatherer, address) = gather_every("2s", &[]);
+    let mut first = worker(&[]);
+    let port = first.ready_lines()[1].replace("prometheus ", "127.0.0.1:");
+    first.write(events("gather.port", 7));
+    wait_for_sum(&address, "gather.port", 7);
+    first.signal(Signal::SIGKILL);
+    first.wait();
+    let mut second = Sidecar::wrap_echo(&["-q", "--export-prometheus", &port]);
+    second.write(events("gather.port", 2));
+    let expected = "snakepit_events_total{event=\"gather.port\"} 2\n";
+    wait_until("its page", || get(&port, "/metrics", "").body.contains(expected));
+    let mut last = 7;
+    wait_until("both", || {
+        let sum = counts(&page(&address), "gather.port").values().sum::<u64>();
+        assert!((last..=9).contains(&sum), "{last}, then {sum}");
+        last = sum;
+        sum == 9
+    });
+    second.finish().expect_code(0);
+    wait_for_sum(&address, "gather.port", 9);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What `/proc/PID` says about a process.
 
 use crate::system::log::PROGRAM;
-use nix::unistd::{SysconfVar, sysconf};
+use nix::{
+    libc::ESRCH,
+    unistd::{SysconfVar, sysconf},
+};
 use std::{
     ffi::OsStr,
     fs, io,
@@ -26,6 +29,8 @@ pub(super) struct Entry {
     pub(super) start_ticks: u64,
     /// Whether it is stopped by a signal.
     pub(super) stopped: bool,
+    /// Whether it has ended, and its parent has not waited for it yet.
+    pub(super) ended: bool,
 }
 
 impl Entry {
@@ -40,16 +45,25 @@ impl Entry {
         let (head, rest) = stat.rsplit_once(')')?;
         let (_, name) = head.split_once('(')?;
         let mut fields = rest.split_ascii_whitespace();
-        let stopped = fields.next()? == "T";
+        let state = fields.next()?;
+        let (stopped, ended) = (state == "T", ["Z", "X"].contains(&state));
         let parent = fields.next()?.parse().ok()?;
         // The state is field 3, the start time field 22.
         let start_ticks = fields.nth(17)?.parse().ok()?;
-        Some(Self { pid, parent, name: name.to_owned(), start_ticks, stopped })
+        Some(Self { pid, parent, name: name.to_owned(), start_ticks, stopped, ended })
     }
 
     /// Whether it is a process that a sidecar has forked besides its worker.
     pub(super) fn is_helper(&self) -> bool {
         HELPERS.contains(&self.name.as_str())
+    }
+}
+
+/// Whether the process that started then has ended. If `/proc` cannot be read now it has not.
+pub(super) fn has_ended(pid: u32, start_ticks: u64) -> bool {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => Entry::parse(pid, &stat).is_some_and(|it| it.ended || it.start_ticks != start_ticks),
+        Err(error) => error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ESRCH),
     }
 }
 
@@ -157,9 +171,16 @@ mod tests {
     fn the_name_of_a_process_may_have_parentheses_and_spaces() {
         let rest = "S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 98765 12345 1 18446744073709551615";
         let entry = Entry::parse(42, format!("42 (a) S (b) {rest}").as_bytes()).unwrap();
-        let expected =
-            Entry { pid: 42, parent: 7, name: "a) S (b".into(), start_ticks: 98765, stopped: false };
+        let expected = Entry {
+            pid: 42,
+            parent: 7,
+            name: "a) S (b".into(),
+            start_ticks: 98765,
+            stopped: false,
+            ended: false,
+        };
         assert_eq!(entry, expected);
+        assert!(Entry::parse(42, format!("42 (a) {}", rest.replacen('S', "Z", 1)).as_bytes()).unwrap().ended);
         assert!(
             Entry::parse(42, format!("42 (a) {}", rest.replacen('S', "T", 1)).as_bytes()).unwrap().stopped
         );
@@ -194,5 +215,21 @@ mod tests {
         assert_eq!(working_directory(pid), std::env::current_dir().ok());
         assert!(!sockets(pid).unwrap().is_empty());
         drop(listener);
+    }
+
+    #[test]
+    fn a_process_has_ended_before_its_parent_waits_for_it_and_when_another_has_its_id() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id();
+        let start_ticks = Entry::read(pid).unwrap().start_ticks;
+        assert!(!has_ended(pid, start_ticks) && has_ended(pid, start_ticks + 1));
+        child.kill().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !has_ended(pid, start_ticks) {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(has_ended(pid, start_ticks));
     }
 }

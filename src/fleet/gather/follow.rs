@@ -3,16 +3,16 @@
 use super::{
     Gatherer, Shared,
     family::Family,
-    fetch::{FetchError, Fetcher},
+    fetch::Fetcher,
+    origin::{Origin, is_of},
     page::{LeftOut, Reason, command},
 };
 use crate::{
     exporter::prometheus::server::Server,
     fleet::{
         discover::{self, Sidecar},
-        probe::{Answer, ask_all},
+        probe::ask_all,
     },
-    net::address::Address,
     system::{log, value::counted},
 };
 use std::{
@@ -93,12 +93,12 @@ async fn ask(server: Arc<Server<Gatherer>>, asked: Vec<(Sidecar, CancellationTok
     }
     let answers = ask_all(&server.site.connector, &sidecars).await;
     for ((sidecar, answer), ended) in answers.into_iter().zip(ended) {
-        match located(&sidecar, answer) {
-            Ok(Some((published, address))) => {
+        match Origin::of(&sidecar, answer) {
+            Ok(Some(Origin { published, address, started })) => {
                 let Some(slot) = server.site.lock().begin(&sidecar, published) else { continue };
                 let (pid, command) = (sidecar.pid, command(&sidecar));
                 tracing::info!("worker {slot}: pid {pid} ({command}), {address}");
-                tokio::spawn(follow_one(Arc::clone(&server), slot, address, ended));
+                tokio::spawn(follow_one(Arc::clone(&server), slot, (address, started), ended));
             }
             Ok(None) => server.site.leave_out(sidecar, &ended, Reason::NoPage, Reason::NoPage.text()),
             Err(cause) => server.site.leave_out(sidecar, &ended, Reason::Unreachable, &cause),
@@ -106,30 +106,11 @@ async fn ask(server: Arc<Server<Gatherer>>, asked: Vec<(Sidecar, CancellationTok
     }
 }
 
-/// Where the page of a sidecar is, as it says it and for this process; none if it has none. It has to be one
-/// of its own listeners: a process that pretends to be a sidecar must not choose what is connected to.
-fn located(sidecar: &Sidecar, answer: Answer) -> Result<Option<(SocketAddr, SocketAddr)>, String> {
-    let (_, status) = answer.map_err(|error| error.to_string())?;
-    if status.prometheus_address.is_empty() {
-        return Ok(None);
-    }
-    let published: SocketAddr =
-        status.prometheus_address.parse().map_err(|_| "its page has no address".to_owned())?;
-    let listener = sidecar.listeners.iter().find_map(|listener| match listener {
-        Address::Tcp(tcp) if tcp.port == published.port() => {
-            Some(SocketAddr::new(tcp.host.parse().ok()?, tcp.port))
-        }
-        _ => None,
-    });
-    let address = listener.ok_or_else(|| format!("it does not listen at {published}"))?;
-    Ok(Some((published, address)))
-}
-
 /// Fetches the pages of a worker until its sidecar has ended.
 async fn follow_one(
     server: Arc<Server<Gatherer>>,
     slot: usize,
-    address: SocketAddr,
+    (address, started): (SocketAddr, Option<f64>),
     ended: CancellationToken,
 ) {
     let gatherer = &server.site;
@@ -137,15 +118,18 @@ async fn follow_one(
     let mut fetcher = Fetcher::new(address);
     loop {
         let request = *wanted.borrow_and_update();
-        let (is_late, is_stopped) = match gatherer.lock().slots.worker(slot) {
-            Some(worker) => (worker.late.is_some(), worker.sidecar.is_stopped()),
+        let (is_late, sidecar) = match gatherer.lock().slots.worker(slot) {
+            Some(worker) => (worker.late.is_some(), worker.sidecar.clone()),
             None => return,
         };
         let permits = if is_late { &gatherer.late } else { &gatherer.prompt };
         // They are never closed.
         let permit = permits.acquire().await;
-        let page = if is_stopped { Err("it is stopped".into()) } else { page(&mut fetcher).await };
+        let page = page(&mut fetcher, &sidecar, started).await;
         drop(permit);
+        if page.is_err() && sidecar.has_ended() {
+            break;
+        }
         gatherer.lock().fetched(slot, request, page);
         // If nobody waits nobody has to be told.
         let _ = gatherer.fetched.send(());
@@ -161,8 +145,13 @@ async fn follow_one(
     }
 }
 
-async fn page(fetcher: &mut Fetcher) -> Result<Vec<Family>, String> {
-    fetcher.fetch().await.map_err(|error: FetchError| error.to_string())
+/// The current page of a sidecar.
+async fn page(fetcher: &mut Fetcher, sidecar: &Sidecar, started: Option<f64>) -> Result<Vec<Family>, String> {
+    if sidecar.is_stopped() {
+        return Err("it is stopped".into());
+    }
+    let page = fetcher.fetch().await.map_err(|error| error.to_string())?;
+    if is_of(&page, sidecar, started) { Ok(page) } else { Err("another process has its port".into()) }
 }
 
 impl Gatherer {

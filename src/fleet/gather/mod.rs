@@ -8,6 +8,7 @@ mod family;
 mod fetch;
 mod follow;
 mod names;
+mod origin;
 mod page;
 mod parse;
 mod sd;
