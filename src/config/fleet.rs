@@ -18,14 +18,17 @@ pub(super) fn ps(args: PsArgs) -> Result<Task, UsageError> {
 
 pub(super) fn status(args: StatusArgs) -> Result<Task, UsageError> {
     let targets: Vec<_> = args.targets.into_iter().map(|given| given.value).collect();
-    let addresses = targets.iter().map(|target| match target {
+    let access = access::client(args.client, &addresses(&targets))?;
+    Ok(Task::Status(targets, args.json, Box::new(access)))
+}
+
+/// The addresses, if there are no processes: of these it is not known yet whether they have a use for TLS.
+fn addresses<'a>(targets: impl IntoIterator<Item = &'a Target>) -> Vec<Address> {
+    let addresses = targets.into_iter().map(|target| match target {
         Target::Address(address) => Some(address.clone()),
         Target::Process(_) => None,
     });
-    // Of a process it is not known yet whether it has a use for TLS.
-    let addresses: Vec<_> = addresses.collect::<Option<_>>().unwrap_or_default();
-    let access = access::client(args.client, &addresses)?;
-    Ok(Task::Status(targets, args.json, Box::new(access)))
+    addresses.collect::<Option<_>>().unwrap_or_default()
 }
 
 pub(super) fn gather(args: GatherArgs) -> Result<Task, UsageError> {
@@ -35,8 +38,11 @@ pub(super) fn gather(args: GatherArgs) -> Result<Task, UsageError> {
 
 pub(super) fn top(args: TopArgs) -> Result<Task, UsageError> {
     let from = args.sources()?;
-    let addresses: Vec<Address> = from.iter().filter_map(Source::address).cloned().collect();
-    let access = access::client(args.client, &addresses)?;
+    let targets = from.iter().filter_map(|source| match source {
+        Source::Sidecar(target) => Some(target),
+        Source::Recording(_) => None,
+    });
+    let access = access::client(args.client, &addresses(targets))?;
     Ok(Task::Top(Box::new(Top { from, access, once: args.once, interval: args.interval.0 })))
 }
 

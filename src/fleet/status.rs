@@ -8,7 +8,7 @@ use super::{
     error::FleetError,
     json_line, printed,
     probe::each,
-    target::Target,
+    target::{Target, of_process},
 };
 use crate::{
     event::proto::sidecar::GetStatusResponse,
@@ -88,8 +88,7 @@ struct Failure {
 }
 
 impl Failure {
-    fn no_sidecar(pid: u32) -> Self {
-        let message = format!("{pid}: no sidecar, and no worker of one, has this process id");
+    fn no_sidecar(pid: u32, message: String) -> Self {
         Self { pid: Some(pid), message, ..Self::default() }
     }
 
@@ -125,11 +124,10 @@ fn subjects(targets: Vec<Target>) -> Result<(Subjects, Option<String>), FleetErr
     }
     let subject = |target| match target {
         Target::Address(address) => Ok(Subject::Given(address)),
-        Target::Process(pid) => {
-            let is_it = |sidecar: &&Sidecar| sidecar.pid == pid || sidecar.worker == Some(pid);
-            let sidecar = found.sidecars.iter().find(is_it);
-            sidecar.cloned().map(Subject::Found).ok_or_else(|| Failure::no_sidecar(pid))
-        }
+        Target::Process(pid) => match of_process(pid, &found) {
+            Ok(sidecar) => Ok(Subject::Found(sidecar.clone())),
+            Err(message) => Err(Failure::no_sidecar(pid, message)),
+        },
     };
     Ok((targets.into_iter().map(subject).collect(), left_out))
 }

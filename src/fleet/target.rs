@@ -1,5 +1,6 @@
 //! What a command line names: a sidecar's address, or a process.
 
+use super::discover::{Found, Sidecar};
 use crate::net::address::{Address, AddressError};
 use std::{fmt, str::FromStr};
 
@@ -30,6 +31,16 @@ impl fmt::Display for Target {
             Self::Address(address) => address.fmt(formatter),
         }
     }
+}
+
+/// The sidecar with this process id, or whose worker has it.
+///
+/// # Errors
+///
+/// If none of those that were found has it: a message.
+pub fn of_process(pid: u32, found: &Found) -> Result<&Sidecar, String> {
+    let sidecar = found.sidecars.iter().find(|sidecar| sidecar.pid == pid || sidecar.worker == Some(pid));
+    sidecar.ok_or_else(|| format!("{pid}: no sidecar, and no worker of one, has this process id"))
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ def test_colours(worker):
             screen.run(f"$SIDECAR top {worker.address}")
             screen.wait("1 worker", without=["connecting"])
             worker.emit("call.exception", {"duration": 1})
-            screen.wait("call.exception", "1 errors")
+            screen.wait("call.exception", "1 error")
             assert (COLOUR.search(screen.coloured()) is not None) == coloured, screen.coloured()
 
 

@@ -45,7 +45,7 @@ def test_all_parts_are_shown(two, width, height):
         one.emit("train.step", {"loss": 2.0})
         one.emit("train.step", {"loss": 1.5})
         other.emit("tool.execution.exception", {"duration": 1_000_000}, {"message": "out of memory"})
-        screen.wait("1 errors", "train.step.loss", "out of memory", "duration=5.2ms")
+        screen.wait("1 error", "train.step.loss", "out of memory", "duration=5.2ms")
         text = screen.wait_for(r"^ +tool\.execution +2 .* 1 ").string
         lines = text.split("\n")
         assert len(lines) == height and all(len(line) <= width for line in lines)
@@ -256,7 +256,7 @@ def test_a_recording(tmp_path, form):
 def test_what_is_neither_a_file_nor_an_address():
     with Screen() as screen:
         screen.run("$SIDECAR top missing.log; echo status $?")
-        screen.wait("'missing.log': neither a file nor an address", "status 125")
+        screen.wait("'missing.log': neither a file nor a sidecar", "status 125")
         screen.run("clear; $SIDECAR top -; echo status $?")
         screen.wait("standard input is the terminal", "status 125")
 

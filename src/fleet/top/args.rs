@@ -2,7 +2,7 @@
 
 use super::Source;
 use crate::{
-    fleet::args::ClientArgs,
+    fleet::{args::ClientArgs, target::Target},
     system::{
         option::value,
         value::{Period, nonzero_duration},
@@ -23,10 +23,11 @@ const INTERVAL: Period = Period(Duration::from_secs(2));
 pub struct TopArgs {
     /// Sidecars to look at, or files with recorded stderr or decoded events; none is all that run here
     #[arg(
-        value_name = "ADDRESS|FILE",
-        long_help = "What to look at: sidecars (HOST:PORT, unix:PATH or unix:@NAME), files with recorded \
-            stderr, compressed or not, or with the events that decode has printed; \"-\" is standard input. \
-            Without one, all sidecars of this user that run on this host, and those that start meanwhile"
+        value_name = "SIDECAR|FILE",
+        long_help = "What to look at: sidecars (HOST:PORT, unix:PATH or unix:@NAME, or the process id of \
+            one of this host or of its worker), files with recorded stderr, compressed or not, or with the \
+            events that decode has printed; \"-\" is standard input. Without one, all sidecars of this user \
+            that run on this host, and those that start meanwhile"
     )]
     pub from: Vec<OsString>,
 
@@ -66,9 +67,9 @@ fn source(word: &OsStr) -> Result<Source, String> {
     if word == "-" || Path::new(word).exists() {
         return Ok(Source::Recording(word.into()));
     }
-    let expected = "neither a file nor an address: HOST:PORT, unix:PATH or unix:@NAME";
-    let address = word.to_str().and_then(|word| word.parse().ok()).map(Source::Sidecar);
-    address.ok_or_else(|| format!("ADDRESS|FILE: '{}': {expected}", word.display()))
+    let expected = "neither a file nor a sidecar: HOST:PORT, unix:PATH, unix:@NAME or PID";
+    let target = word.to_str().and_then(|word| word.parse::<Target>().ok()).map(Source::Sidecar);
+    target.ok_or_else(|| format!("SIDECAR|FILE: '{}': {expected}", word.display()))
 }
 
 #[cfg(test)]
@@ -81,6 +82,7 @@ mod tests {
         assert_eq!(source("/dev/null".as_ref()), Ok(Source::Recording("/dev/null".into())));
         assert!(matches!(source("127.0.0.1:4400".as_ref()), Ok(Source::Sidecar(_))));
         assert!(matches!(source("unix:/run/x.sock".as_ref()), Ok(Source::Sidecar(_))));
+        assert_eq!(source("4711".as_ref()), Ok(Source::Sidecar(Target::Process(4711))));
         assert!(source("missing.log".as_ref()).unwrap_err().contains("'missing.log': neither"));
     }
 }

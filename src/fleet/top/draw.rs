@@ -8,7 +8,7 @@ use super::{layout::heights, model::Model, pane::Pane, tables, view::View};
 use crate::terminal::{
     event_line::EventLines,
     screen::{Charset, Screen},
-    sparkline::sparkline,
+    sparkline::bars,
     table::cut,
 };
 use ratatui::{
@@ -57,7 +57,7 @@ fn header(frame: &mut Frame, model: &Model, view: &View, screen: &Screen) {
     let right = if view.paused.is_some() {
         Line::from(" PAUSED ".reversed().bold())
     } else {
-        Line::from(sparkline(&model.window.course(), room.saturating_sub(3).min(40), screen.charset).cyan())
+        Line::from(bars(&model.window.course(), room.saturating_sub(3).min(40), screen.charset).cyan())
     };
     frame.render_widget(summary, area);
     if room > right.width() + 1 || view.paused.is_some() {

@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How often new sidecars are looked for, and counters are asked for.
+/// How often new sidecars are looked for, and those at an address are connected to again.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A look at all processes may take this part of the time.
@@ -48,11 +48,13 @@ pub(super) struct Follower {
     connector: Arc<Connector>,
     updates: mpsc::Sender<Update>,
     ids: Arc<AtomicUsize>,
+    /// How often counters are asked for.
+    sample: Duration,
 }
 
 impl Follower {
-    pub(super) fn new(connector: Connector, updates: mpsc::Sender<Update>) -> Self {
-        Self { connector: Arc::new(connector), updates, ids: Arc::default() }
+    pub(super) fn new(connector: Connector, updates: mpsc::Sender<Update>, sample: Duration) -> Self {
+        Self { connector: Arc::new(connector), updates, ids: Arc::default(), sample }
     }
 
     pub(super) fn next_id(&self) -> Id {
@@ -104,7 +106,8 @@ impl Follower {
         }
     }
 
-    async fn follow_found(self, id: Id, sidecar: Sidecar) {
+    /// Follows a sidecar that was found until its process has ended.
+    pub(super) async fn follow_found(self, id: Id, sidecar: Sidecar) {
         let joined = Joined {
             pid: Some(sidecar.worker.unwrap_or(sidecar.pid)),
             name: sidecar.short_command(),
@@ -121,7 +124,7 @@ impl Follower {
             };
             match watched.await {
                 Ok(how) => return self.send(Update::Ended(id, how)).await,
-                Err(error) => self.send(Update::Problem(id, one_line(&error.to_string()))).await,
+                Err(error) => self.send(Update::Problem(id, error.brief())).await,
             }
             if !discover::is_running(sidecar.pid) {
                 break;
@@ -150,14 +153,14 @@ impl Follower {
                     match self.watch(this, &connection).await {
                         Ok(how) => self.send(Update::Ended(this, how)).await,
                         Err(error) => {
-                            self.send(Update::Problem(this, one_line(&error.to_string()))).await;
+                            self.send(Update::Problem(this, error.brief())).await;
                             id = Some(this);
                         }
                     }
                 }
                 Err(error) => {
                     if let Some(id) = id {
-                        self.send(Update::Problem(id, one_line(&error.to_string()))).await;
+                        self.send(Update::Problem(id, error.brief())).await;
                     }
                 }
             }
@@ -177,7 +180,7 @@ impl Follower {
         let events = stream::receive(id, connection, &self.updates);
         let counters = async {
             loop {
-                sleep(INTERVAL).await;
+                sleep(self.sample).await;
                 // The stream says better what is wrong.
                 if let Ok(status) = connection.status().await {
                     self.send(Update::Status(id, Box::new(status))).await;

@@ -25,13 +25,17 @@ mod view;
 mod window;
 mod worker;
 
-use super::client::{ClientAccess, Connector};
+use super::{
+    client::{ClientAccess, Connector},
+    discover::{self, Found},
+    target::{Target, of_process},
+};
 use crate::{
-    net::{address::Address, source_file::SourceError},
+    net::source_file::SourceError,
     pipeline::recording::{self, RecordingError},
-    system::{thread, visible::one_line},
+    system::{log::error_line, thread, visible::one_line},
     terminal::{screen::Screen, standard_output},
-    worker::Exit,
+    worker::{Exit, exit::FAILED},
 };
 use follow::Follower;
 use ratatui::text::Line;
@@ -43,9 +47,13 @@ use std::{
 };
 use thiserror::Error;
 use tokio::sync::mpsc;
+use worker::Worker;
 
 /// How many updates may wait. What reads sidecars and recordings waits then.
 const MAX_UPDATES: usize = 256;
+
+/// How often counters are asked for by the live view.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What to show.
 #[derive(Debug)]
@@ -64,19 +72,9 @@ pub struct Top {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A sidecar.
-    Sidecar(Address),
+    Sidecar(Target),
     /// A recording; "-" is standard input.
     Recording(PathBuf),
-}
-
-impl Source {
-    /// The address of a sidecar.
-    pub fn address(&self) -> Option<&Address> {
-        match self {
-            Self::Sidecar(address) => Some(address),
-            Self::Recording(_) => None,
-        }
-    }
 }
 
 /// Why it cannot be shown, or not any more.
@@ -96,6 +94,10 @@ pub enum TopError {
     PlainTerminal(String),
     #[error("-: standard input is the terminal that keys come from, give a file or a pipe")]
     InputIsTerminal,
+    #[error("/proc: {0}")]
+    Find(io::Error),
+    #[error("{0}")]
+    NoSidecar(String),
     #[error("{0}")]
     Output(String),
 }
@@ -119,6 +121,12 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
         recording::open(&[path])?;
     }
     let connector = Connector::new(&top.access)?;
+    let has_process = |source: &Source| matches!(source, Source::Sidecar(Target::Process(_)));
+    let found = if top.from.iter().any(has_process) {
+        discover::sidecars().map_err(TopError::Find)?
+    } else {
+        Found::default()
+    };
     let mut inputs = None;
     if !once {
         let name = env::var("TERM").unwrap_or_default();
@@ -132,14 +140,21 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
         inputs = Some(tty::inputs().map_err(TopError::Start)?);
     }
     let screen = Screen::of(io::stdout());
+    let sample = once::sample(top.interval);
     let runtime = thread::runtime().enable_all().build().map_err(TopError::Start)?;
     let exit = runtime.block_on(async {
         let (updates, received) = mpsc::channel(MAX_UPDATES);
-        let follower = Follower::new(connector, updates.clone());
+        let follower = Follower::new(connector, updates.clone(), if once { sample } else { SECOND });
         let only_recordings = !top.from.is_empty() && recordings().count() == top.from.len();
         for source in top.from.clone() {
             match source {
-                Source::Sidecar(address) => drop(tokio::spawn(follower.clone().follow_address(address))),
+                Source::Sidecar(Target::Address(address)) => {
+                    drop(tokio::spawn(follower.clone().follow_address(address)));
+                }
+                Source::Sidecar(Target::Process(pid)) => {
+                    let sidecar = of_process(pid, &found).map_err(TopError::NoSidecar)?.clone();
+                    drop(tokio::spawn(follower.clone().follow_found(follower.next_id(), sidecar)));
+                }
                 Source::Recording(path) => {
                     let (id, updates) = (follower.next_id(), updates.clone());
                     let read = move || {
@@ -161,7 +176,10 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
         drop(updates);
         match inputs {
             Some(inputs) => live::run(received, inputs, screen).await,
-            None => print(received, (!only_recordings).then_some(top.interval), &screen).await,
+            None => {
+                print(received, (!only_recordings).then_some(top.interval), !top.from.is_empty(), &screen)
+                    .await
+            }
         }
     });
     // Threads that still read must not be waited for.
@@ -172,9 +190,19 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
 async fn print(
     updates: mpsc::Receiver<model::Update>,
     interval: Option<Duration>,
+    were_given: bool,
     screen: &Screen,
 ) -> Result<Exit, TopError> {
     let model = once::look(updates, interval).await;
+    let unreached: Vec<_> = model.workers.iter().filter_map(Worker::unreached).collect();
+    let is_nobody_reached = !model.workers.is_empty() && unreached.len() == model.workers.len();
+    let failed = were_given && !unreached.is_empty() || is_nobody_reached;
+    if failed {
+        unreached.iter().for_each(error_line);
+    }
+    if is_nobody_reached {
+        return Ok(Exit::Code(FAILED));
+    }
     let lines = if model.workers.is_empty() {
         let left_out = model.left_out.map(|left_out| format!(": {left_out}")).unwrap_or_default();
         vec![Line::from(format!("no sidecars run here{left_out}"))]
@@ -183,5 +211,5 @@ async fn print(
     };
     let written = standard_output::write(screen.text(&lines).as_bytes());
     standard_output::printed(&written).map_err(TopError::Output)?;
-    Ok(Exit::Code(0))
+    Ok(Exit::Code(if failed { FAILED } else { 0 }))
 }

@@ -3,7 +3,7 @@
 use super::{
     recent::Recent,
     window::Window,
-    worker::{Id, Joined, Rates, State, Worker},
+    worker::{Id, Joined, Pace, Rates, State, Worker},
 };
 use crate::{
     event::proto::sidecar::GetStatusResponse,
@@ -113,8 +113,9 @@ impl Model {
     pub(super) fn tick(&mut self, seconds: f64) {
         self.workers.iter_mut().for_each(|worker| worker.tick(seconds));
         self.rates.tick(&self.digest, seconds);
-        let rate = self.rate();
-        self.window.add_rate(rate);
+        if let Some(rate) = self.rate() {
+            self.window.add_rate(rate);
+        }
     }
 
     /// The workers that have not ended.
@@ -122,11 +123,15 @@ impl Model {
         self.workers.iter().filter(|worker| !worker.has_ended())
     }
 
-    /// The events of all workers each second.
-    pub(super) fn rate(&self) -> f64 {
-        let shown = self.workers.iter().filter(|worker| worker.joined.is_recording || !worker.has_ended());
-        // The sum of nothing is -0.
-        shown.filter_map(Worker::rate).sum::<f64>() + 0.0
+    /// The events of all workers that run each second, or the mean of the recordings, if known. Beside
+    /// workers a recording does not count: its events came at other times.
+    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+    pub(super) fn rate(&self) -> Option<f64> {
+        if let Pace::Mean(seconds) = self.pace() {
+            return Some(self.events() as f64 / seconds);
+        }
+        let rates = self.running().filter(|worker| !worker.joined.is_recording).filter_map(Worker::rate);
+        rates.reduce(|sum, rate| sum + rate)
     }
 
     /// The events of all workers since their start.
@@ -142,9 +147,10 @@ impl Model {
         total(self.workers.iter().map(|worker| worker.lost))
     }
 
-    /// The length of the recordings together in seconds, if all that is shown are recordings.
-    pub(super) fn length(&self) -> Option<f64> {
-        let lengths: Vec<_> = self.workers.iter().map(Worker::length).collect();
-        lengths.into_iter().collect::<Option<Vec<f64>>>().map(|lengths| lengths.into_iter().sum())
+    /// What the events of all are counted over: nothing that makes a rate, if one is a recording of unknown
+    /// length or beside workers.
+    pub(super) fn pace(&self) -> Pace {
+        let paces = self.workers.iter().map(Worker::pace);
+        paces.reduce(Pace::and).unwrap_or(Pace::Live)
     }
 }

@@ -19,6 +19,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
+/// How often counters are asked for and rates are taken, so that there are some by the end of the interval.
+pub(super) fn sample(interval: Duration) -> Duration {
+    (interval / 4).clamp(Duration::from_millis(50), Duration::from_millis(500))
+}
+
 /// Looks for this long, or until all recordings are read, if there is nothing else.
 pub(super) async fn look(mut updates: mpsc::Receiver<Update>, interval: Option<Duration>) -> Model {
     let mut model = Model::new();
@@ -30,7 +35,7 @@ pub(super) async fn look(mut updates: mpsc::Receiver<Update>, interval: Option<D
         }
     };
     let mut end = std::pin::pin!(end);
-    let mut second = start;
+    let (sample, mut last) = (sample(interval.unwrap_or_default()), start);
     loop {
         tokio::select! {
             biased;
@@ -39,10 +44,10 @@ pub(super) async fn look(mut updates: mpsc::Receiver<Update>, interval: Option<D
                 Some(update) => model.apply(update),
                 None => break,
             },
-            // From the first counters on there are rates.
-            () = sleep_until(second + Duration::from_millis(500)) => {
-                model.tick((Instant::now() - second).as_secs_f64());
-                second = Instant::now();
+            () = sleep_until(last + sample) => {
+                let now = Instant::now();
+                model.tick((now - last).as_secs_f64());
+                last = now;
             }
         }
     }
@@ -54,9 +59,9 @@ pub(super) fn lines(model: &Model, screen: &Screen) -> Vec<Line<'static>> {
     let mut lines = vec![tables::summary(model), Line::default()];
     let mut workers: Vec<&Worker> = model.workers.iter().collect();
     tables::WorkerOrder::default().sort(&mut workers);
-    lines.extend(tables::workers(&workers, screen).0.lines(screen));
-    let length = model.length();
-    let rate = |operation: &Operation| tables::operation_rate(&model.digest, &model.rates, length, operation);
+    lines.extend(tables::workers(&workers, screen, false).0.lines(screen));
+    let pace = model.pace();
+    let rate = |operation: &Operation| tables::operation_rate(&model.digest, &model.rates, pace, operation);
     let digest = table::digest(&model.digest, Order::default(), rate, screen);
     if !digest.is_empty() {
         lines.push(Line::default());

@@ -5,7 +5,12 @@ use super::{
     worker::{Id, Joined},
 };
 use crate::{
-    event::{batch::Batch, stats::StreamStats},
+    event::{
+        batch::Batch,
+        frame::{PREFIX_BYTES, Prefix},
+        proto::bridge::TelemetryEvent,
+        stats::StreamStats,
+    },
     input::{
         decode::Decoder,
         dialect,
@@ -18,7 +23,8 @@ use crate::{
     },
     system::{log, visible::one_line},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
 use std::fs::File;
 use tokio::sync::mpsc;
 
@@ -72,15 +78,21 @@ impl Publisher for Sender<'_> {
             return;
         }
         let span = self.span;
+        let mut is_any_timeless = false;
         for event in (0..batch.len()).filter_map(|index| batch.event(index)) {
             if event.timestamp_given {
                 let now = event.timestamp_ns;
                 let (first, last) = self.span.unwrap_or((now, now));
                 self.span = Some((first.min(now), last.max(now)));
+            } else {
+                is_any_timeless = true;
             }
         }
-        // Of the whole batch.
-        let frames: Bytes = batch.frames().slice(batch.frame_range(0..batch.len()));
+        let frames = if is_any_timeless {
+            timeless(&batch)
+        } else {
+            batch.frames().slice(batch.frame_range(0..batch.len()))
+        };
         self.send(Update::Events(self.id, frames));
         if let Some(now) = self.span.filter(|now| Some(*now) != span) {
             self.send(Update::Span(self.id, now));
@@ -88,6 +100,26 @@ impl Publisher for Sender<'_> {
     }
 
     fn account(&mut self, _: &StreamStats) {}
+}
+
+/// The frames of a batch. Events whose lines have no timestamp have none, instead of the time of reading.
+fn timeless(batch: &Batch) -> Bytes {
+    let mut frames = BytesMut::new();
+    for index in 0..batch.len() {
+        let frame = batch.frames().slice(batch.frame_range(index..index + 1));
+        let message = frame.slice(PREFIX_BYTES.min(frame.len())..);
+        match TelemetryEvent::decode(message) {
+            Ok(event) if batch.event(index).is_some_and(|event| !event.timestamp_given) => {
+                let message = TelemetryEvent { timestamp_ns: 0, ..event }.encode_to_vec();
+                // It is shorter than it was.
+                let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
+                frames.extend_from_slice(&Prefix { compressed: false, length }.to_bytes());
+                frames.extend_from_slice(&message);
+            }
+            _ => frames.extend_from_slice(&frame),
+        }
+    }
+    frames.freeze()
 }
 
 /// Puts the prefix in front of JSON lines, which lack it: the first byte says whether they are some.

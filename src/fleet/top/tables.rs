@@ -2,15 +2,14 @@
 
 use super::{
     model::Model,
-    worker::{Id, Rates, State, Worker},
+    worker::{Id, Pace, Rates, State, Worker},
 };
 use crate::{
     exporter::digest::{Digest, Measurement, Operation, table::Order},
-    system::value::counted,
     terminal::{
-        number::{bytes, grouped, rate, short, uptime},
+        number::{bytes, counted, grouped, rate, seconds, short, uptime},
         screen::Screen,
-        sparkline::sparkline,
+        sparkline::bars,
         table::{Column, Table},
     },
 };
@@ -27,6 +26,8 @@ pub(super) enum WorkerOrder {
     Joined,
     Rate,
     Errors,
+    /// The slowest 95th percentile of all operations first.
+    Slowest,
     Lost,
     Name,
 }
@@ -37,6 +38,7 @@ impl WorkerOrder {
             Self::Joined => "start",
             Self::Rate => "rate",
             Self::Errors => "errors",
+            Self::Slowest => "p95",
             Self::Lost => "lost",
             Self::Name => "name",
         }
@@ -46,7 +48,8 @@ impl WorkerOrder {
         match self {
             Self::Joined => Self::Rate,
             Self::Rate => Self::Errors,
-            Self::Errors => Self::Lost,
+            Self::Errors => Self::Slowest,
+            Self::Slowest => Self::Lost,
             Self::Lost => Self::Name,
             Self::Name => Self::Joined,
         }
@@ -55,10 +58,12 @@ impl WorkerOrder {
     /// Sorts workers; those that have ended are last. Equal ones are in the order in which they joined.
     pub(super) fn sort(self, workers: &mut [&Worker]) {
         let rate = |worker: &Worker| worker.rate().unwrap_or(-1.0);
+        let p95 = |worker: &Worker| worker.digest.durations().quantile(0.95).unwrap_or(-1.0);
         match self {
             Self::Joined => {}
             Self::Rate => workers.sort_by(|one, other| rate(other).total_cmp(&rate(one))),
             Self::Errors => workers.sort_by_key(|worker| std::cmp::Reverse(worker.errors())),
+            Self::Slowest => workers.sort_by(|one, other| p95(other).total_cmp(&p95(one))),
             Self::Lost => workers.sort_by_key(|worker| std::cmp::Reverse(worker.lost)),
             Self::Name => workers.sort_by(|one, other| one.joined.name.cmp(&other.joined.name)),
         }
@@ -109,17 +114,20 @@ pub(super) fn summary(model: &Model) -> Line<'static> {
             add(format!("{ended} ended"), Style::new());
         }
     }
-    add(rate(model.rate()).replace("/s", " events/s"), Style::new());
-    add(format!("{} events", short(model.events())), Style::new());
+    if let Some(per_second) = model.rate() {
+        add(rate(per_second).replace("/s", " events/s"), Style::new());
+    }
+    let events = model.events();
+    add(if events == 1 { "1 event".into() } else { format!("{} events", short(events)) }, Style::new());
     let (errors, lost) = (model.errors(), model.lost());
     let alarm = |count: u64| if count > 0 { Style::new().red().bold() } else { Style::new() };
-    add(format!("{} errors", grouped(errors)), alarm(errors));
+    add(counted(errors, "error"), alarm(errors));
     add(format!("{} lost", grouped(lost)), alarm(lost));
     Line::from(spans)
 }
 
-/// Workers, and the ids of the rows.
-pub(super) fn workers(workers: &[&Worker], screen: &Screen) -> (Table, Vec<Id>) {
+/// Workers, and the ids of the rows. The course of the last minute is of use in a live view.
+pub(super) fn workers(workers: &[&Worker], screen: &Screen, is_live: bool) -> (Table, Vec<Id>) {
     let mut table = Table::new([
         Column::number("PID"),
         Column::text("COMMAND").cut_to(20),
@@ -129,12 +137,19 @@ pub(super) fn workers(workers: &[&Worker], screen: &Screen) -> (Table, Vec<Id>) 
         Column::number("RATE"),
         Column::text("LAST MINUTE").dropped(5),
         Column::number("ERRORS"),
+        Column::number("P95").dropped(6),
         Column::number("SUBS").dropped(4),
         Column::number("LOST").dropped(1),
         Column::number("RSS").dropped(3),
         Column::number("CPU").dropped(3),
     ]);
-    let course = if screen.width.is_none_or(|width| width >= 120) { 30 } else { 12 };
+    let course = if !is_live {
+        0
+    } else if screen.width.is_none_or(|width| width >= 120) {
+        30
+    } else {
+        12
+    };
     for worker in workers {
         let alarm = |count: u64| {
             let text = Span::from(short(count));
@@ -142,7 +157,7 @@ pub(super) fn workers(workers: &[&Worker], screen: &Screen) -> (Table, Vec<Id>) 
         };
         let state = match &worker.state {
             State::Connecting => Span::from("connecting"),
-            State::Running => Span::default(),
+            State::Running => Span::from(worker.remark.clone().unwrap_or_default()).yellow(),
             State::Problem(text) => Span::from(text.clone()).yellow(),
             State::Ended(how) if how == "ended" || how == "exit 0" || how == "complete" => {
                 Span::from(how.clone())
@@ -172,8 +187,9 @@ pub(super) fn workers(workers: &[&Worker], screen: &Screen) -> (Table, Vec<Id>) 
             text(worker.up().map(uptime)),
             Span::from(short(worker.events())),
             text(worker.rate().map(rate)),
-            Span::from(sparkline(&worker.window.course(), course, screen.charset)).cyan(),
+            Span::from(bars(&worker.window.course(), course, screen.charset)).cyan(),
             alarm(worker.errors()),
+            text(worker.digest.durations().quantile(0.95).map(seconds)),
             subscribers,
             lost,
             text(rss),
@@ -184,18 +200,18 @@ pub(super) fn workers(workers: &[&Worker], screen: &Screen) -> (Table, Vec<Id>) 
     (table, workers.iter().map(|worker| worker.id).collect())
 }
 
-/// The rate at which an operation ends: the mean of recordings of this length in seconds.
+/// The rate at which an operation ends, if it is known.
 #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
 pub(super) fn operation_rate(
     digest: &Digest,
     rates: &Rates,
-    length: Option<f64>,
+    pace: Pace,
     operation: &Operation,
 ) -> Option<f64> {
-    match length {
-        Some(seconds) if seconds > 0.0 => Some(operation.count() as f64 / seconds),
-        Some(_) => None,
-        None => rates.of(digest, operation),
+    match pace {
+        Pace::Mean(seconds) => Some(operation.count() as f64 / seconds),
+        Pace::Unknown => None,
+        Pace::Live => rates.of(digest, operation),
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::{recent::Recent, window::Window};
 use crate::{
-    event::proto::sidecar::GetStatusResponse,
+    event::proto::sidecar::{GetStatusResponse, Malformed},
     exporter::digest::{Digest, Limits, Operation},
     status::account::lost_events,
+    terminal::number::counted,
 };
 use bytes::Bytes;
 use std::time::{Duration, Instant, SystemTime};
@@ -39,6 +40,27 @@ pub(super) enum State {
     Ended(String),
 }
 
+/// What events are counted over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Pace {
+    /// The last seconds.
+    Live,
+    /// So many seconds of a recording, more than 0.
+    Mean(f64),
+    /// A recording that does not say when its events came.
+    Unknown,
+}
+
+impl Pace {
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Live, Self::Live) => Self::Live,
+            (Self::Mean(one), Self::Mean(other)) => Self::Mean(one + other),
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// A worker or a recording.
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
@@ -51,6 +73,8 @@ pub(super) struct Worker {
     pub(super) subscribers: usize,
     /// Events that a subscriber or an exporter did not get.
     pub(super) lost: u64,
+    /// What is unusual about a worker that runs.
+    pub(super) remark: Option<String>,
     /// How long it had run when it ended.
     pub(super) ran: Option<Duration>,
     /// The first and the last timestamp of a recording, in nanoseconds.
@@ -70,6 +94,7 @@ impl Worker {
             counted: None,
             subscribers: 0,
             lost: 0,
+            remark: None,
             ran: None,
             span: None,
             window: Window::default(),
@@ -88,6 +113,7 @@ impl Worker {
         self.window.add(status.events, seconds);
         self.subscribers = status.subscribers.len();
         self.lost = lost_events(status);
+        self.remark = remark(status);
     }
 
     pub(super) fn add_events(&mut self, frames: &Bytes) {
@@ -129,16 +155,36 @@ impl Worker {
         if !(self.joined.is_recording || self.state == State::Running) {
             return None;
         }
-        match self.length() {
-            Some(seconds) => Some(self.events() as f64 / seconds),
-            None => self.window.rate(),
+        match self.pace() {
+            Pace::Mean(seconds) => Some(self.events() as f64 / seconds),
+            Pace::Live => self.window.rate(),
+            Pace::Unknown => None,
         }
     }
 
-    /// The length of a recording in seconds, if it is more than an instant.
-    pub(super) fn length(&self) -> Option<f64> {
-        let (first, last) = self.span?;
-        Some(Duration::from_nanos(last.abs_diff(first)).as_secs_f64()).filter(|seconds| *seconds > 0.0)
+    /// What its events are counted over.
+    pub(super) fn pace(&self) -> Pace {
+        if !self.joined.is_recording {
+            return Pace::Live;
+        }
+        let seconds = |(first, last): (i64, i64)| Duration::from_nanos(last.abs_diff(first)).as_secs_f64();
+        self.span.map(seconds).filter(|seconds| *seconds > 0.0).map_or(Pace::Unknown, Pace::Mean)
+    }
+
+    /// Why nothing is known of a sidecar, as a message.
+    pub(super) fn unreached(&self) -> Option<String> {
+        if self.joined.is_recording || self.counted.is_some() {
+            return None;
+        }
+        let name = match self.joined.pid {
+            Some(pid) => format!("{pid} {}", self.joined.name),
+            None => self.joined.name.clone(),
+        };
+        match &self.state {
+            State::Connecting => Some(format!("{name}: does not answer")),
+            State::Problem(text) => Some(format!("{name}: {text}")),
+            State::Running | State::Ended(_) => None,
+        }
     }
 
     /// The latest value of a measurement of the worker's process.
@@ -150,6 +196,29 @@ impl Worker {
 
     pub(super) fn tick(&mut self, seconds: f64) {
         self.rates.tick(&self.digest, seconds);
+    }
+}
+
+/// What is unusual about a sidecar that works: lines that look like events and are none, or a replay that
+/// has not begun.
+fn remark(status: &GetStatusResponse) -> Option<String> {
+    let stream = status.stream.unwrap_or_default();
+    let Malformed { json, not_object, event, shape } = stream.malformed.unwrap_or_default();
+    let malformed = json + not_object + event + shape + stream.oversized;
+    if malformed > 0 {
+        return Some(counted(malformed, "malformed line"));
+    }
+    let upstream = status.upstream.unwrap_or_default();
+    let malformed = upstream.malformed + upstream.oversized;
+    if malformed > 0 {
+        return Some(counted(malformed, "malformed message"));
+    }
+    // Nothing is read before there are as many subscribers as it waits for.
+    let waits = status.worker.is_none() && status.events == 0 && stream.bytes_read == 0;
+    match status.subscribers.len() {
+        _ if !waits => None,
+        0 => Some("waits for a subscriber".into()),
+        _ => Some("waits for more subscribers".into()),
     }
 }
 

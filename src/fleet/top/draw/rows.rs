@@ -23,7 +23,7 @@ pub(super) fn workers(model: &Model, view: &View, screen: &Screen) -> Rows {
     };
     let mut shown: Vec<_> = model.workers.iter().filter(is_shown).collect();
     view.worker_order.sort(&mut shown);
-    let (table, ids) = tables::workers(&shown, screen);
+    let (table, ids) = tables::workers(&shown, screen, true);
     let keys = ids.iter().map(ToString::to_string).collect();
     Rows { note: format!("by {}", view.worker_order.name()), lines: table.lines(screen), keys }
 }
@@ -45,16 +45,16 @@ pub(super) fn of_worker(worker: Option<&Worker>) -> String {
 pub(super) fn operations(model: &Model, worker: Option<&Worker>, view: &View, screen: &Screen) -> Rows {
     let filter = &view.pane(Pane::Operations).filter;
     let digest = digest(model, worker);
-    let (rates, length) = match worker {
-        Some(worker) => (&worker.rates, worker.length()),
-        None => (&model.rates, model.length()),
+    let (rates, pace) = match worker {
+        Some(worker) => (&worker.rates, worker.pace()),
+        None => (&model.rates, model.pace()),
     };
     let mut shown = view.order.sorted(digest);
     shown.extend(digest.other());
     shown.retain(|operation| filter.matches(&operation.name));
     let keys = shown.iter().map(|operation| operation.name.clone()).collect();
     let rows = shown.into_iter();
-    let rows = rows.map(|operation| (operation, tables::operation_rate(digest, rates, length, operation)));
+    let rows = rows.map(|operation| (operation, tables::operation_rate(digest, rates, pace, operation)));
     let note = format!("by {} {}", tables::order_name(view.order), of_worker(worker));
     Rows { note, lines: table::operations(rows).lines(screen), keys }
 }
