@@ -2,7 +2,8 @@
 
 use super::screen::Charset;
 
-const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// From the lowest to the highest level.
+pub const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const ASCII: [char; 5] = ['_', '.', '-', '=', '^'];
 
 /// The values from the lowest to the highest level, in at most `width` characters: of more values each
@@ -20,6 +21,14 @@ pub fn bars(values: &[f64], width: usize, charset: Charset) -> String {
     let means = means(values, width);
     let highest = means.iter().copied().filter(|mean| mean.is_finite()).fold(0.0, f64::max);
     means.iter().map(|mean| level(*mean, (0.0, highest), 0.0, charset)).collect()
+}
+
+/// The values as exactly so many, if there are any: means of neighbours, or each several times.
+pub fn fitted(values: &[f64], width: usize) -> Vec<f64> {
+    if values.len() >= width {
+        return means(values, width);
+    }
+    (0..width).filter_map(|column| values.get(column * values.len() / width).copied()).collect()
 }
 
 fn means(values: &[f64], width: usize) -> Vec<f64> {

@@ -101,6 +101,14 @@ def test_a_terminal_that_vanishes_ends_it(screen, worker):
     wait_until("its end", lambda: not os.path.exists(f"/proc/{pid}"))
 
 
+def test_a_terminal_that_vanishes_ends_it_even_if_hangups_are_ignored(screen, worker):
+    screen.run("trap '' HUP")
+    start(screen, worker)
+    pid = screen.pid()
+    screen.tmux("kill-server")
+    wait_until("its end", lambda: not os.path.exists(f"/proc/{pid}"))
+
+
 def test_a_dumb_terminal_is_refused(worker):
     for name in ("dumb", ""):
         with Screen(TERM=name) as screen:

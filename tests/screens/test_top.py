@@ -126,6 +126,40 @@ def test_filters(two):
         wait_until("all rows", lambda: rows(screen, "OPERATIONS"), lambda rows: len(rows) == 3)
 
 
+def test_a_filter_without_hits_says_so(two):
+    one, _ = two
+    with Screen() as screen:
+        top(screen, one)
+        one.emit("tool.call.stop", {"duration": 1, "rows": 1})
+        screen.wait("tool.call.rows")
+        for what in ("worker", "operation", "measurement", "event"):
+            screen.keys("/")
+            screen.type("loss")
+            screen.keys("Enter")
+            screen.wait(f'no {what} matches "loss"')
+            screen.keys("/", "Escape")
+            screen.wait("WORKERS", without=["matches"])
+            screen.keys("Tab")
+
+
+def test_a_measurement_is_opened_as_a_chart(two):
+    one, _ = two
+    with Screen() as screen:
+        top(screen, one)
+        for rss in range(1, 65):
+            one.emit("python.memory.sampled", {"rss_bytes": rss << 20})
+        screen.wait("sampled.rss_bytes", "64 MiB")
+        screen.keys("Tab", "Tab")
+        screen.wait("━ MEASUREMENTS", "Enter open")
+        screen.keys("Enter")
+        screen.wait("count 64  first 1 MiB  last 64 MiB  min 1 MiB  max 64 MiB", without=["WORKERS", "Enter"])
+        screen.wait_for("^ +64 MiB .*█$")
+        one.emit("python.memory.sampled", {"rss_bytes": 100 << 20})
+        screen.wait("max 100 MiB", "Esc back")
+        screen.keys("Escape")
+        screen.wait("WORKERS", "Enter open")
+
+
 def rows(screen, pane):
     """The first words of the rows of a pane."""
     lines = screen.lines()

@@ -107,6 +107,11 @@ pub fn operations<'a>(rows: impl IntoIterator<Item = (&'a Operation, Option<f64>
     table
 }
 
+/// A value of the measurement with this key, with the unit that the key names.
+pub fn measured_of(key: &str, value: f64) -> String {
+    with_unit_of(key, value).unwrap_or_else(|| measured(value))
+}
+
 /// Measurements with their operations. `other_values` have no row of their own.
 pub fn measurements<'a>(
     rows: impl IntoIterator<Item = (&'a Operation, &'a Measurement)>,
@@ -129,8 +134,7 @@ pub fn measurements<'a>(
         _ => 32,
     };
     for (operation, measurement) in rows {
-        let number =
-            |value: f64| Span::from(with_unit_of(&measurement.key, value).unwrap_or_else(|| measured(value)));
+        let number = |value: f64| Span::from(measured_of(&measurement.key, value));
         let course = sparkline(&measurement.course.points(), course_width, screen.charset);
         table.row([
             one_line(&format!("{}.{}", operation.name, measurement.key)).into(),

@@ -1,5 +1,6 @@
 //! Draws the screen.
 
+mod chart;
 mod events;
 mod keys;
 mod rows;
@@ -87,6 +88,11 @@ fn body_panes(
     area: Rect,
 ) {
     let worker = view.worker.and_then(|id| model.worker(id));
+    if view.shows_chart() {
+        let rows = rows::measurements(model, worker, view, screen);
+        view.pane_mut(Pane::Measurements).keys = rows.keys;
+        return chart::chart(frame, rows::digest(model, worker), worker, view, screen, area);
+    }
     let tables = [
         (Pane::Workers, rows::workers(model, view, screen)),
         (Pane::Operations, rows::operations(model, worker, view, screen)),
@@ -128,6 +134,9 @@ fn table_pane(frame: &mut Frame, pane: Pane, rows: &Rows, view: &View, screen: &
         note = format!("{}-{} of {count} {note}", first + 1, (first + visible).min(count));
     }
     title(frame, pane, &note, view, screen, Rect { height: 1, ..area });
+    if rows.keys.is_empty() && count == 0 {
+        return no_match(frame, pane, view, area);
+    }
     let opened = match pane {
         Pane::Workers => view.worker.map(|id| id.to_string()),
         Pane::Operations => view.operation.clone(),
@@ -154,6 +163,15 @@ fn table_pane(frame: &mut Frame, pane: Pane, rows: &Rows, view: &View, screen: &
         if is_selected {
             frame.buffer_mut().set_style(row, Style::new().reversed());
         }
+    }
+}
+
+/// Says that nothing passes the filter, below the title.
+fn no_match(frame: &mut Frame, pane: Pane, view: &View, area: Rect) {
+    let filter = &view.pane(pane).filter.text;
+    if area.height > 1 && !filter.is_empty() {
+        let line = Line::from(format!("  no {} matches \"{filter}\"", pane.row())).dim();
+        frame.render_widget(line, Rect { y: area.y + 1, height: 1, ..area });
     }
 }
 

@@ -22,6 +22,16 @@ impl Pane {
             Self::Events => "EVENTS",
         }
     }
+
+    /// What its rows are.
+    pub(super) fn row(self) -> &'static str {
+        match self {
+            Self::Workers => "worker",
+            Self::Operations => "operation",
+            Self::Measurements => "measurement",
+            Self::Events => "event",
+        }
+    }
 }
 
 /// The state of one pane.
@@ -41,6 +51,11 @@ impl PaneState {
     pub(super) fn at(&self) -> usize {
         let selected = self.selected.as_ref();
         selected.and_then(|selected| self.keys.iter().position(|key| key == selected)).unwrap_or(0)
+    }
+
+    /// The key of the selected row, if there are rows.
+    pub(super) fn selected_key(&self) -> Option<&str> {
+        self.keys.get(self.at()).map(String::as_str)
     }
 
     /// Selects the row that is `by` further down, or the first or the last one.

@@ -173,3 +173,50 @@ fn is_ignored(signal: Signal) -> bool {
             && action.assume_init().sa_sigaction == libc::SIG_IGN
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::{pty::openpty, sys::termios::tcgetattr};
+    use std::{
+        env,
+        fs::File,
+        io::Read as _,
+        process::{Command, Stdio},
+    };
+
+    /// Set for the process that panics.
+    const VARIABLE: &str = "TOP_TEST_PANICS";
+
+    #[test]
+    fn a_panic_restores_the_terminal_before_its_message() {
+        if env::var_os(VARIABLE).is_some() {
+            let _tty = Tty::enter().unwrap();
+            panic!("the message");
+        }
+        let pty = openpty(None, None).unwrap();
+        let before = tcgetattr(&pty.slave).unwrap();
+        let test = "fleet::top::tty::tests::a_panic_restores_the_terminal_before_its_message";
+        let slave = || Stdio::from(pty.slave.try_clone().unwrap());
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", test, "--nocapture"]).env(VARIABLE, "1");
+        let mut child = command.stdin(slave()).stdout(slave()).stderr(slave()).spawn().unwrap();
+        drop(command);
+        let mut master = File::from(pty.master);
+        let mut shown = Vec::new();
+        // The end of the message is the end of what is read, since the terminal stays open here.
+        while !String::from_utf8_lossy(&shown).contains("test result: FAILED") {
+            let mut part = [0; 4096];
+            let length = master.read(&mut part).unwrap();
+            shown.extend_from_slice(&part[..length]);
+        }
+        assert!(!child.wait().unwrap().success());
+        let shown = String::from_utf8_lossy(&shown);
+        let at = |text: &str| shown.find(text).unwrap_or_else(|| panic!("{text:?} is not in {shown:?}"));
+        assert!(
+            at("\u{1b}[?1049h") < at("\u{1b}[?1049l") && at("\u{1b}[?1049l") < at("the message"),
+            "{shown:?}"
+        );
+        assert_eq!(tcgetattr(&pty.slave).unwrap(), before);
+    }
+}

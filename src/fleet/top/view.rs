@@ -33,6 +33,8 @@ pub(super) struct View {
     pub(super) order: Order,
     /// What there was when it was paused.
     pub(super) paused: Option<Rc<Model>>,
+    /// Whether the selected measurement is drawn on the whole screen.
+    chart: bool,
     /// Whether only events are shown.
     pub(super) only_events: bool,
     pub(super) help: bool,
@@ -52,6 +54,7 @@ impl View {
             worker_order: WorkerOrder::default(),
             order: Order::default(),
             paused: None,
+            chart: false,
             only_events: false,
             help: false,
             typing: None,
@@ -81,7 +84,20 @@ impl View {
 
     /// Whether Esc goes back from something.
     pub(super) fn can_go_back(&self) -> bool {
-        self.worker.is_some() || self.operation.is_some() || self.only_events
+        self.worker.is_some() || self.operation.is_some() || self.only_events || self.shows_chart()
+    }
+
+    /// Whether the selected measurement is drawn on the whole screen.
+    pub(super) fn shows_chart(&self) -> bool {
+        self.chart && self.focus == Pane::Measurements
+    }
+
+    /// Whether Enter opens something.
+    pub(super) fn can_open(&self) -> bool {
+        match self.focus {
+            Pane::Events => !self.only_events,
+            _ => !self.shows_chart() && !self.pane(self.focus).keys.is_empty(),
+        }
     }
 
     /// Changes what is shown by a key.
@@ -173,7 +189,7 @@ impl View {
         let at = Pane::ALL.iter().position(|pane| *pane == self.focus).unwrap_or(0);
         if let Some(next) = Pane::ALL.get((at + by) % Pane::ALL.len()) {
             self.focus = *next;
-            self.only_events = false;
+            (self.only_events, self.chart) = (false, false);
         }
     }
 
@@ -194,7 +210,7 @@ impl View {
                     self.focus = Pane::Events;
                 }
             }
-            Pane::Measurements => {}
+            Pane::Measurements => self.chart = selected.is_some() && !self.chart,
             Pane::Events => self.only_events = !self.only_events,
         }
         self.back = 0;
@@ -203,7 +219,9 @@ impl View {
     /// Goes back from the last thing that was opened.
     fn go_back(&mut self) {
         self.back = 0;
-        if self.only_events {
+        if self.shows_chart() {
+            self.chart = false;
+        } else if self.only_events {
             self.only_events = false;
         } else if self.operation.take().is_some() {
             self.focus = Pane::Operations;

@@ -3,6 +3,7 @@
 mod discover;
 mod ps;
 mod status;
+mod top;
 
 use super::support::{BINARY, Finished, Sidecar, Status, run, wait_for, wait_until};
 use nix::{pty::Winsize, pty::openpty};

@@ -2,6 +2,7 @@
 
 use super::{
     super::{model::Model, pane::Pane, view::View, worker::Worker},
+    no_match,
     rows::of_worker,
     title,
 };
@@ -60,6 +61,9 @@ pub(super) fn events(
     };
     let note = if view.back > 0 { format!("{note} {} newer below", view.back) } else { note };
     title(frame, Pane::Events, &note, view, screen, Rect { height: 1, ..area });
+    if shown.is_empty() {
+        no_match(frame, Pane::Events, view, area);
+    }
     for (line, y) in shown.into_iter().zip(area.y + 1..) {
         frame.render_widget(line, Rect { y, height: 1, ..area });
     }

@@ -23,11 +23,12 @@ const KEYS: [(&str, &str); 10] = [
     ("j/k", "move"),
 ];
 
-const HELP: [&str; 15] = [
+const HELP: [&str; 19] = [
     "up, down, j, k     select a row; PgUp, PgDn, g, G go further",
     "Tab, Shift-Tab     go to another part of the screen",
     "Enter              open the worker or the operation that is selected:",
-    "                   what stands below is of it alone",
+    "                   what stands below is of it alone;",
+    "                   of a measurement: draw its course on the whole screen",
     "Esc                go back",
     "/                  filter the rows: a part of the name, or a glob (tool.*)",
     "s                  sort the rows in another order",
@@ -36,9 +37,12 @@ const HELP: [&str; 15] = [
     "Ctrl-L             draw the screen again",
     "q                  quit",
     "",
-    "EVENTS are counted since the start of the worker, ERRORS while you look.",
+    "EVENTS and LOST are counted since the start of the worker, all other numbers",
+    "(COUNT, ERRORS, FIRST, MIN, percentiles) while you look.",
     "LOST are events that a subscriber or an exporter did not get.",
     "RATE is the mean of the last five seconds.",
+    "RSS and CPU are the last rss_bytes of worker.memory.sampled and cpu_percent of",
+    "worker.cpu.sampled, or of python.memory.sampled and python.cpu.sampled.",
 ];
 
 /// The last row: the keys that fit, or the filter that is typed.
@@ -54,8 +58,13 @@ pub(super) fn footer(frame: &mut Frame, view: &View) {
     }
     let mut spans = Vec::new();
     let mut left = usize::from(area.width);
-    let can_go_back = view.can_go_back();
-    for (key, what) in KEYS.into_iter().filter(|(key, _)| *key != "Esc" || can_go_back) {
+    let (can_go_back, can_open) = (view.can_go_back(), view.can_open());
+    let has_effect = |key: &str| match key {
+        "Esc" => can_go_back,
+        "Enter" => can_open,
+        _ => true,
+    };
+    for (key, what) in KEYS.into_iter().filter(|(key, _)| has_effect(key)) {
         let needed = key.len() + 1 + what.len() + 2;
         let Some(rest) = left.checked_sub(needed) else { break };
         left = rest;

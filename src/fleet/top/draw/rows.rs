@@ -29,7 +29,7 @@ pub(super) fn workers(model: &Model, view: &View, screen: &Screen) -> Rows {
 }
 
 /// The digest of the worker that was opened, or of all.
-fn digest<'a>(model: &'a Model, worker: Option<&'a Worker>) -> &'a Digest {
+pub(super) fn digest<'a>(model: &'a Model, worker: Option<&'a Worker>) -> &'a Digest {
     worker.map_or(&model.digest, |worker| &worker.digest)
 }
 

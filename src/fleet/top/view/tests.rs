@@ -26,6 +26,22 @@ fn a_filter_is_a_part_of_the_text_or_a_glob() {
 }
 
 #[test]
+fn a_measurement_is_opened_as_a_chart() {
+    let mut view = View::new();
+    press(&mut view, "\t\t\n");
+    assert!(!view.can_open() && !view.shows_chart());
+    view.pane_mut(Pane::Measurements).keys = vec!["a.x".into(), "a.y".into()];
+    assert!(view.can_open());
+    press(&mut view, "\nj");
+    assert!(view.shows_chart() && view.can_go_back() && !view.can_open());
+    assert_eq!(view.pane(Pane::Measurements).selected_key(), Some("a.y"));
+    press(&mut view, "\u{1b}");
+    assert!(!view.shows_chart() && view.focus == Pane::Measurements);
+    press(&mut view, "\n\t");
+    assert!(!view.shows_chart() && view.focus == Pane::Events && view.can_open());
+}
+
+#[test]
 fn rows_are_opened_and_left_one_by_one() {
     let mut view = View::new();
     view.pane_mut(Pane::Workers).keys = vec!["7".into(), "8".into()];
