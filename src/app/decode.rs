@@ -11,7 +11,11 @@ use crate::{
     worker::Exit,
 };
 use prost::Message as _;
-use std::{fs::File, io, path::PathBuf};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::PathBuf,
+};
 
 /// Prints the events of all files. Ordinary lines are omitted; invalid telemetry lines are counted on stderr.
 pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
@@ -42,8 +46,30 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
     let embedded = stats.embedded_malformed;
     let embedded =
         (embedded > 0).then(|| format!("TELEMETRY:{{ in mid-line that starts no event: {embedded}"));
-    text::rejected(stats).into_iter().chain(embedded).for_each(log::error_line);
+    let rejected = text::rejected(stats);
+    let none = (stats.bytes_read > 0
+        && stats.events() == 0
+        && rejected.is_none()
+        && embedded.is_none()
+        && result.is_ok())
+    .then(|| no_events(files));
+    rejected.into_iter().chain(embedded).chain(none).for_each(log::error_line);
     result.map(|()| Exit::Code(0)).map_err(|error| error.to_string())
+}
+
+/// The note about recordings without a telemetry line.
+fn no_events(files: &[PathBuf]) -> String {
+    let is_json = |file: &&PathBuf| {
+        let mut first = [0];
+        let is_file = file.is_file();
+        is_file && File::open(file).and_then(|mut file| file.read_exact(&mut first)).is_ok() && &first == b"{"
+    };
+    match files.iter().find(is_json) {
+        Some(file) => {
+            format!("no telemetry lines: {} has JSON lines, such as decode prints", file.display())
+        }
+        None => "no telemetry lines (TELEMETRY:{...})".to_owned(),
+    }
 }
 
 /// Writes batches to stdout until a write fails.

@@ -1,8 +1,9 @@
 //! What is wrong with a command line, in one line that names the option or the variable.
 
 use super::hint;
+use crate::system::option::either;
 use clap::{
-    Command, Error,
+    Arg, Command, Error,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use std::{ffi::OsString, fmt};
@@ -46,16 +47,18 @@ pub(super) fn one_line(
         word.trim_end_matches("...").trim_matches(['<', '>', '[', ']']).to_owned()
     };
     let argument = context(ContextKind::InvalidArg);
+    let subcommand = subcommand.and_then(|name| command.find_subcommand(name));
     let line = match error.kind() {
         ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument if !argument.starts_with('-') => {
             let word = context(ContextKind::InvalidSubcommand) + &argument;
             match value_missing_before(&word, arguments) {
                 Some(option) => format!("{}: a value is missing", option.display()),
-                None => hint::for_word(&word, subcommand),
+                None => hint::for_word(&word, subcommand, arguments),
             }
         }
         ErrorKind::UnknownArgument => {
-            hint::for_option(&bare(argument), &context(ContextKind::SuggestedArg), command, subcommand)
+            let similar = context(ContextKind::SuggestedArg);
+            hint::for_option(&bare(argument), &similar, command, subcommand, arguments)
         }
         // One of this crate's parsers has written it.
         ErrorKind::ValueValidation if error.get(ContextKind::Custom).is_some() => {
@@ -67,7 +70,13 @@ pub(super) fn one_line(
         }
         ErrorKind::InvalidValue => format!("{}: a value is missing", bare(argument)),
         ErrorKind::TooManyValues => format!("{}: takes no value", bare(argument)),
-        ErrorKind::MissingRequiredArgument => format!("{}: missing (see --help)", bare(argument)),
+        ErrorKind::MissingRequiredArgument => {
+            let name = bare(argument);
+            match values(&name, subcommand.unwrap_or(command)) {
+                Some(values) => format!("{name}: missing, one of {values}"),
+                None => format!("{name}: missing (see --help)"),
+            }
+        }
         _ => {
             let text = error.render().to_string();
             let line = text.lines().next().unwrap_or_default();
@@ -75,6 +84,17 @@ pub(super) fn one_line(
         }
     };
     UsageError(line)
+}
+
+/// The possible values of the positional argument with this name.
+fn values(name: &str, command: &Command) -> Option<String> {
+    let has_name = |argument: &&Arg| {
+        argument.get_value_names().is_some_and(|names| names.iter().any(|one| one.as_str() == name))
+            || argument.get_id().as_str().eq_ignore_ascii_case(name)
+    };
+    let values = command.get_positionals().find(has_name)?.get_possible_values();
+    let values: Vec<_> = values.iter().map(|value| value.get_name().to_owned()).collect();
+    (!values.is_empty()).then(|| either(&values))
 }
 
 /// The option that has taken the dashes in front of this word for its value, which may begin with a minus.

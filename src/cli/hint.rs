@@ -3,8 +3,15 @@
 use super::SUBCOMMANDS;
 use crate::{net::address::Address, system::option::either};
 use clap::{Arg, Command};
+use std::ffi::OsString;
 
 const SYNTAX: &str = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...";
+
+/// Words with fewer characters are near to many others by chance.
+const MIN_GUESSED_CHARS: usize = 4;
+
+/// Longer command lines are not repeated in an error.
+const MAX_REPEATED_CHARS: usize = 60;
 
 /// Names of other programs' options, and words that people look for, with what they are here: an option, or a
 /// standard variable.
@@ -59,9 +66,11 @@ const ALIASES: [(&str, &str); 47] = [
 ];
 
 /// A word where none belongs.
-pub(super) fn for_word(word: &str, subcommand: Option<&str>) -> String {
-    if subcommand == Some("tail") {
-        return format!("{word}: unexpected, tail takes one ADDRESS");
+pub(super) fn for_word(word: &str, subcommand: Option<&Command>, arguments: &[OsString]) -> String {
+    if let Some(subcommand) = subcommand
+        && subcommand.get_positionals().next().is_none()
+    {
+        return format!("{} takes no argument: '{word}'", subcommand.get_name());
     }
     if SUBCOMMANDS.contains(&word) {
         return format!("{word}: a subcommand comes first, its options after it");
@@ -78,15 +87,37 @@ pub(super) fn for_word(word: &str, subcommand: Option<&str>) -> String {
     if matches!(word.parse(), Ok(Address::Tcp(_))) {
         return format!("{word}: unexpected, write --listen {word} to serve there");
     }
-    if let Some(name) = nearest(word, SUBCOMMANDS) {
+    if let Some(subcommand) = subcommand {
+        return format!("{word}: unexpected, see {} --help", subcommand.get_name());
+    }
+    let nearest = nearest(word, SUBCOMMANDS).filter(|_| word.chars().count() >= MIN_GUESSED_CHARS);
+    if let Some(name) = nearest {
         return format!("{word}: did you mean {name}? A worker's command needs -- before it");
     }
+    let line = with_dashes(word, arguments).unwrap_or_else(|| SYNTAX.to_owned());
     let word = if word.is_empty() { "''" } else { word };
-    format!("{word}: put -- before the worker's command: {SYNTAX}")
+    format!("{word}: put -- before the worker's command: {line}")
+}
+
+/// The command line with dashes before this word, if it is short and needs no quotes.
+fn with_dashes(word: &str, arguments: &[OsString]) -> Option<String> {
+    let words: Vec<_> = arguments.iter().skip(1).map(|argument| argument.to_str()).collect::<Option<_>>()?;
+    let at = words.iter().position(|other| *other == word)?;
+    let (options, command) = words.split_at_checked(at)?;
+    let is_plain = |char: char| char.is_ascii_alphanumeric() || "-_./:=,+@%".contains(char);
+    let is_plain = |word: &&str| !word.is_empty() && *word != "--" && word.chars().all(is_plain);
+    let line = [&["telemetry-sidecar"], options, &["--"], command].concat().join(" ");
+    (words.iter().all(is_plain) && line.len() <= MAX_REPEATED_CHARS).then_some(line)
 }
 
 /// An option that this subcommand does not have. `similar` is what clap found.
-pub(super) fn for_option(option: &str, similar: &str, command: &Command, subcommand: Option<&str>) -> String {
+pub(super) fn for_option(
+    option: &str,
+    similar: &str,
+    command: &Command,
+    subcommand: Option<&Command>,
+    arguments: &[OsString],
+) -> String {
     let has = |command: &Command| command.get_arguments().any(|argument| is_spelt(argument, option));
     let subcommands = command.get_subcommands().filter(|sub| !sub.is_hide_set() && has(sub));
     let homes = has(command).then_some("wrapping").into_iter().chain(subcommands.map(Command::get_name));
@@ -94,10 +125,27 @@ pub(super) fn for_option(option: &str, similar: &str, command: &Command, subcomm
     // All have --help, and only the program itself has --version.
     let is_version = option == "--version" || option == "-V";
     if !homes.is_empty() && !is_version {
-        return format!("{option}: an option of {}", homes.join(" and "));
+        let before_dashes = || arguments.iter().skip(1).take_while(|word| *word != "--");
+        let later = homes.iter().find(|home| before_dashes().any(|word| word == **home));
+        return match later.filter(|_| subcommand.is_none()) {
+            Some(name) => format!("{option}: goes after the subcommand: {name} {option}"),
+            None => format!("{option}: an option of {}", all_of(&homes)),
+        };
     }
-    let here = subcommand.and_then(|name| command.find_subcommand(name)).unwrap_or(command);
+    let here = subcommand.unwrap_or(command);
+    if here.get_name() == "tail" && ["-f", "--follow"].contains(&option) {
+        return format!("{option}: no such option, tail always follows");
+    }
+    // clap takes -10 for -1 with a value.
+    let number = arguments.iter().filter_map(|word| word.to_str()?.strip_prefix('-')?.parse::<u32>().ok());
+    if let Some(number) = number.last()
+        && option.chars().nth(1).is_some_and(|char| char.is_ascii_digit())
+        && here.get_arguments().any(|argument| is_spelt(argument, "-n"))
+    {
+        return format!("-{number}: no such option, write -n {number}");
+    }
     let meant = option.strip_prefix("--").and_then(|name| meant(name, here));
+    let similar = if is_near(option, similar) { similar } else { "" };
     match meant.unwrap_or_else(|| similar.to_owned()) {
         meant if meant.is_empty() || is_version => format!("{option}: no such option (see --help)"),
         meant => format!("{option}: no such option, did you mean {meant}? (see --help)"),
@@ -141,6 +189,26 @@ fn meant(name: &str, command: &Command) -> Option<String> {
         (1..=3).contains(&options.len()).then(|| either(&options))
     };
     alias(name).or_else(with_all_parts)
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn all_of(names: &[&str]) -> String {
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+/// Whether an option may be a mistyped other one: it differs in a quarter of its letters at most, or in their
+/// order.
+fn is_near(option: &str, other: &str) -> bool {
+    let [option, other] = [option, other].map(|name| name.trim_start_matches('-'));
+    let sorted = |name: &str| {
+        let mut letters: Vec<_> = name.chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    distance(option, other) <= (option.len() / 4).max(1) || sorted(option) == sorted(other)
 }
 
 fn is_spelt(argument: &Arg, option: &str) -> bool {

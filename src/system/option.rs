@@ -9,11 +9,13 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
+use nix::errno::Errno;
 use std::{
     ffi::{OsStr, OsString},
     fmt::Display,
+    io,
     os::unix::ffi::OsStrExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// Error messages show this many characters of a value.
@@ -69,6 +71,12 @@ impl Origin {
         if let Some((end, _)) = shown.char_indices().nth(MAX_SHOWN_CHARS) {
             shown.replace_range(end.., "…");
         }
+        let mut cause = cause.to_string();
+        if cause == io::Error::from(Errno::ENOENT).to_string()
+            && let Some(directory) = missing_directory(&self.text)
+        {
+            cause = format!("the directory {} does not exist", directory.display());
+        }
         format!("{}: '{shown}': {cause}", self.name)
     }
 
@@ -102,6 +110,16 @@ impl Origin {
     pub(super) fn missing(&self) -> Error {
         complete(format!("{}: a value is missing", self.name))
     }
+}
+
+/// The directory of a file or a unix socket that is named by a value, if it does not exist.
+fn missing_directory(text: &OsStr) -> Option<&Path> {
+    let bytes = text.as_bytes();
+    let prefixes = [&b"unix:"[..], b"json:"];
+    let path = prefixes.into_iter().find_map(|prefix| bytes.strip_prefix(prefix)).unwrap_or(bytes);
+    let directory = Path::new(OsStr::from_bytes(path)).parent()?;
+    let is_missing = !directory.as_os_str().is_empty() && matches!(directory.try_exists(), Ok(false));
+    is_missing.then_some(directory)
 }
 
 /// A clap error whose message needs nothing added.

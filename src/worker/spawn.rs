@@ -81,6 +81,9 @@ fn missing(program: &OsStr) -> String {
             Some(words) if words.trim().contains(' ') => {
                 format!("{cause}, write it without quotes: -- {words}")
             }
+            Some(word) if word.starts_with('-') => {
+                format!("{cause}, options of the sidecar go before --")
+            }
             _ => cause,
         };
     };

@@ -103,7 +103,7 @@ fn a_wrong_template_is_refused() {
 fn later_errors_show_the_expanded_path() {
     let words = ["--record", "/nonexistent/{env:NAME}", "--", "touch", "{dir}/started"];
     let line = refused_without(Sidecar::command(&words).env("NAME", "w1").start(), "started");
-    expect_words(&line, &["--record: '/nonexistent/w1': No such file"]);
+    expect_words(&line, &["--record: '/nonexistent/w1': the directory /nonexistent does not exist"]);
 }
 
 #[test]

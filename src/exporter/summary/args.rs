@@ -87,7 +87,7 @@ fn form(text: &OsStr) -> Result<Form, String> {
     let path = text.as_bytes().strip_prefix(JSON.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
     match path {
         Some(path) if !path.is_empty() => Ok(Form::Json(PathBuf::from(OsStr::from_bytes(path)))),
-        _ => Err(format!("expected {}", either(&["auto", "always", "never", "json FILE"]))),
+        _ => Err(format!("expected {}", either(&["auto", "always", "never", "json:FILE"]))),
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(form(OsStr::new("auto")), Ok(Form::Printed(When::Auto)));
         assert_eq!(form(OsStr::new("json:a:b")), Ok(Form::Json("a:b".into())));
         for wrong in ["", "json", "json:", "Auto", "yes"] {
-            assert_eq!(form(OsStr::new(wrong)), Err("expected auto, always, never or json FILE".into()));
+            assert_eq!(form(OsStr::new(wrong)), Err("expected auto, always, never or json:FILE".into()));
         }
     }
 }

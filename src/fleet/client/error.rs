@@ -37,14 +37,7 @@ impl ClientError {
             Self::NoAnswer { .. } => "does not answer".into(),
             Self::Stopped { .. } => "stopped".into(),
             Self::Untrusted { .. } => "another user's: gets the token only if its address is given".into(),
-            Self::Call { status, .. } if status.code() == Code::Unauthenticated => {
-                // What the server says depends on whether it got one.
-                if status.message().starts_with("a token") {
-                    "needs a token (--auth-token-file)".into()
-                } else {
-                    one_line(status.message())
-                }
-            }
+            Self::Call { status, .. } if status.code() == Code::Unauthenticated => refused(status),
             Self::Call { status, .. } => match status.source() {
                 Some(cause) if is_tls_alert(cause) => "speaks TLS (--tls-ca)".into(),
                 Some(cause) => one_line(&root_cause(cause)),
@@ -56,8 +49,18 @@ impl ClientError {
     }
 }
 
+/// What a server says of a missing or a wrong token.
+fn refused(status: &Status) -> String {
+    if status.message().starts_with("a token") {
+        "needs a token: --auth-token-file".into()
+    } else {
+        one_line(status.message())
+    }
+}
+
 fn describe(status: &Status) -> String {
     match status.source() {
+        _ if status.code() == Code::Unauthenticated => refused(status),
         Some(cause) => format!("the connection failed: {}", root_cause(cause)),
         None => format!("{}: {}", status.code(), status.message()),
     }

@@ -8,7 +8,7 @@ use crate::{
     },
     fleet::client::{ClientError, Connection},
     grpc::service::telemetry::{BACKLOG_EVENTS, MISSING_EVENTS, REPORT_BACKLOG},
-    system::value::counted,
+    terminal::number::{counted, grouped},
 };
 use std::{future::poll_fn, pin::pin, task::Poll};
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -45,7 +45,10 @@ pub async fn follow(
     let response = client.stream_telemetry(request).await.map_err(failed)?;
     if let Some(count) = count(response.metadata(), MISSING_EVENTS) {
         let events = if count == 1 { "event is" } else { "events are" };
-        let message = format!("{count} older {events} missing: more came than wait for a subscriber");
+        let message = format!(
+            "{} older {events} missing: the backlog keeps only the newest (--queue-capacity, --queue-bytes)",
+            grouped(count)
+        );
         printer.report(source, message).await;
     }
     let mut left_out = 0;

@@ -36,7 +36,7 @@ fn an_invalid_variable_is_reported_by_its_name() {
         ("TELEMETRY_SIDECAR_VERBOSE", "true".into(), "'true': expected a whole number from 0 to 255"),
         ("TELEMETRY_SIDECAR_METADATA", "a=b\nc".into(), "'c': expected KEY=VALUE"),
         ("TELEMETRY_SIDECAR_LISTEN", "0.0.0.0:0".into(), "'0.0.0.0:0': other hosts can reach it"),
-        ("TELEMETRY_SIDECAR_RECORD", "/nonexistent/x".into(), "'/nonexistent/x': No such file"),
+        ("TELEMETRY_SIDECAR_RECORD", "/nonexistent/x".into(), "the directory /nonexistent does not exist"),
         ("TELEMETRY_SIDECAR_ALLOW", bytes(b"a\n\xff"), "not UTF-8"),
         ("TELEMETRY_SIDECAR_PACE", "1".into(), ""),
     ] {

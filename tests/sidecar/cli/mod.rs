@@ -75,7 +75,10 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
             &["--export-prometheus", "http://x:1"],
             &["--export-prometheus: 'http://x:1': expected HOST:PORT\n"],
         ),
-        (&["--export-jsonl", "/nonexistent/x"], &["--export-jsonl", "'/nonexistent/x'", "No such file"]),
+        (
+            &["--export-jsonl", "/nonexistent/x"],
+            &["--export-jsonl: '/nonexistent/x': the directory /nonexistent does not exist"],
+        ),
         (
             &["--export-statsd", "localhost:8125"],
             &["--export-statsd", "'localhost:8125'", "udp://HOST:PORT or unix:"],
@@ -96,8 +99,14 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--metric-buckets", "a.b=1,x"], &["--metric-buckets", "'a.b=1,x'", "GLOB=NUMBER,NUMBER"]),
         (&["--metric-buckets", "a.b=2,1"], &["--metric-buckets", "'a.b=2,1'", "1 follows 2"]),
         (&["--metric-label", "correlation_id"], &["--metric-label", "'correlation_id'", "series of its own"]),
-        (&["--record", "/nonexistent/x"], &["--record", "'/nonexistent/x'", "No such file"]),
-        (&["--ready-file", "/nonexistent/x"], &["--ready-file", "'/nonexistent/x'", "No such file"]),
+        (
+            &["--record", "/nonexistent/x"],
+            &["--record: '/nonexistent/x': the directory /nonexistent does not exist"],
+        ),
+        (
+            &["--ready-file", "/nonexistent/x"],
+            &["--ready-file: '/nonexistent/x': the directory /nonexistent does not exist"],
+        ),
         (&["--listen"], &["--listen", "value is missing"]),
         (&["--listen", "a\nb\u{1b}"], &["--listen: 'a\\nb\\u{1b}'"]),
         (&["--disabled=1"], &["--disabled: takes no value"]),
@@ -148,12 +157,17 @@ fn options_of_an_exporter_need_the_exporter() {
 fn a_command_needs_two_dashes_before_it() {
     for words in [&["python", "w.py"][..], &["--quiet", "python", "w.py"]] {
         let line = expect_one_line(&run(words), || true);
-        expect_words(&line, &["python", "put --", "-- COMMAND"]);
+        expect_words(&line, &["python", "put --", "-- python w.py"]);
     }
     for (words, hint) in [
         (["relpay", "x"], "relpay: did you mean replay? A worker's command needs -- before it"),
         (["tial", "x"], "did you mean tail?"),
         (["--quiet", "decod"], "did you mean decode?"),
+        (["sh", "x.sh"], "sh: put -- before the worker's command: telemetry-sidecar -- sh x.sh"),
+        (
+            ["-q", "two words"],
+            "two words: put -- before the worker's command: telemetry-sidecar [OPTIONS] --",
+        ),
     ] {
         expect_words(&expect_one_line(&run(&words), || true), &[hint]);
     }
@@ -180,10 +194,20 @@ fn subcommands_refuse_bad_input_as_well() {
         ),
         (&["replay", "--pace=1", "-"], &["--pace: takes no value"]),
         (&["replay", "--version"], &["--version: no such option (see --help)"]),
+        (&["ps", "aux"], &["ps takes no argument: 'aux'"]),
+        (&["gather", "foo"], &["gather takes no argument: 'foo'"]),
+        (&["completions"], &["SHELL: missing, one of bash, elvish, fish, powershell or zsh"]),
+        (&["tail", "--follow"], &["--follow: no such option, tail always follows"]),
+        (&["tail", "--since", "5m"], &["--since: no such option (see --help)"]),
+        (&["tail", "--dney", "x"], &["--dney: no such option, did you mean --deny?"]),
+        (&["tail", "-10"], &["-10: no such option, write -n 10"]),
+        (&["--json", "ps"], &["--json: goes after the subcommand: ps --json"]),
+        (&["--json", "--", "ps"], &["--json: an option of tail, ps and status"]),
+        (&["--listen", "unix:/nonexistent/s", "--", "x"], &["the directory /nonexistent does not exist"]),
         (&["decode", "a\nb"], &["a\\nb: No such file"]),
         (&["decode", "/nonexistent"], &["/nonexistent", "No such file"]),
         (&["decode", "--embedded", "maybe", "-"], &["--embedded", "'maybe'"]),
-        (&["decode", "--listen", "127.0.0.1:0"], &["--listen: an option of wrapping and replay"]),
+        (&["decode", "--listen", "127.0.0.1:0"], &["--listen: an option of wrapping, replay and gather"]),
         (&["tail", "127.0.0.1:1", "b"], &["ADDRESS", "'b'", "HOST:PORT, unix:PATH or unix:@NAME"]),
         (&["help", "frob"], &["help: 'frob'", "replay, decode, tail", "completions"]),
         (&["help", "replay", "x"], &["help: 'x': unexpected, help takes one subcommand"]),
@@ -381,6 +405,12 @@ fn a_command_in_quotes_is_shown_without_them() {
     let expected = "telemetry-sidecar: 'python3 train.py': not found in PATH, write it without quotes: \
         -- python3 train.py\n";
     assert_eq!(finished.expect_code(127).stderr(), expected);
+}
+
+#[test]
+fn options_behind_the_dashes_are_the_worker_s_command() {
+    let stderr = run(&["--listen", "unix:{dir}/s", "--", "-q", "sh"]).expect_code(127).stderr();
+    assert_eq!(stderr, "telemetry-sidecar: '-q': not found in PATH, options of the sidecar go before --\n");
 }
 
 #[test]

@@ -34,7 +34,8 @@ async fn n_counts_the_events_that_pass_the_filter() {
     let finished = tail.finish();
     assert_eq!(counts(&finished.expect_code(0).stdout()), [4]);
     let stderr = finished.stderr();
-    let expected = "telemetry-sidecar: 1 older event is missing: more came than wait for a subscriber\n\
+    let expected = "telemetry-sidecar: 1 older event is missing: the backlog keeps only the newest \
+                    (--queue-capacity, --queue-bytes)\n\
                     telemetry-sidecar: 1 older event left out (-n)\n";
     assert_eq!(stderr, expected);
 }
