@@ -137,8 +137,9 @@ pub(super) fn for_option(
         return format!("{option}: no such option, tail always follows");
     }
     // clap takes -10 for -1 with a value.
-    let number = arguments.iter().filter_map(|word| word.to_str()?.strip_prefix('-')?.parse::<u32>().ok());
-    if let Some(number) = number.last()
+    let mut numbers =
+        arguments.iter().filter_map(|word| word.to_str()?.strip_prefix('-')?.parse::<u32>().ok());
+    if let Some(number) = numbers.next()
         && option.chars().nth(1).is_some_and(|char| char.is_ascii_digit())
         && here.get_arguments().any(|argument| is_spelt(argument, "-n"))
     {

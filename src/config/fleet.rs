@@ -47,13 +47,13 @@ pub(super) fn top(args: TopArgs) -> Result<Task, UsageError> {
 }
 
 pub(super) fn tail(args: TailArgs) -> Result<Task, UsageError> {
-    let TailArgs { addresses, selection, client } = args;
-    let addresses: Vec<_> = addresses.into_iter().map(|given| given.value).collect();
-    let access = access::client(client, &addresses)?;
+    let TailArgs { targets, selection, client } = args;
+    let targets: Vec<_> = targets.into_iter().map(|given| given.value).collect();
+    let access = access::client(client, &addresses(&targets))?;
     let (filter, _) = filter(selection.allow, selection.deny)?;
     let is_empty = filter.allow.is_empty() && filter.deny.is_empty();
     Ok(Task::Tail(Box::new(tail::Settings {
-        addresses,
+        targets,
         json: selection.json,
         wanted: Wanted { filter: (!is_empty).then_some(filter), newest: selection.newest },
         wait: selection.wait,

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::proto::sidecar::{GetStatusResponse, Worker},
-    status::account::lost_events,
+    status::account::{lost_events, malformed_lines, waits},
     system::{log::error_line, thread, visible::one_line},
     terminal::{
         number,
@@ -29,6 +29,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// The time over which rates are measured.
 const RATE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The state is not cut to fewer characters: other columns are cut or left out before it.
+const STATE_WIDTH: usize = 40;
 
 /// Prints the sidecars: as a table, or as JSON objects with one on each line.
 ///
@@ -105,7 +108,7 @@ fn table(rows: &[Row]) -> String {
         Column::number("RATE").dropped(2),
         Column::number("SUBS").dropped(5),
         Column::number("LOST"),
-        Column::text("STATE").cut_to(14),
+        Column::text("STATE").cut_to(STATE_WIDTH),
     ]);
     for row in rows {
         table.row(cells(row));
@@ -130,7 +133,7 @@ fn cells(Row { sidecar, answer }: &Row) -> [Span<'static>; 10] {
         count(status.map(|status| status.subscribers.len() as u64)),
         count(status.map(lost_events).filter(|lost| *lost > 0)).red(),
         match answer {
-            Ok(answered) => Span::from(ended(&answered.status).unwrap_or_default()),
+            Ok(answered) => state(&answered.status),
             Err(error) => Span::from(error.brief()).yellow(),
         },
     ]
@@ -144,6 +147,15 @@ fn worker(sidecar: &Sidecar, status: Option<&GetStatusResponse>) -> Option<u32> 
         }
         None => sidecar.worker,
     }
+}
+
+/// What is not as usual.
+fn state(status: &GetStatusResponse) -> Span<'static> {
+    let malformed = malformed_lines(status);
+    let texts =
+        [waits(status), ended(status), (malformed > 0).then(|| number::counted(malformed, "malformed line"))];
+    let text = texts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    if malformed > 0 { Span::from(text).yellow() } else { Span::from(text) }
 }
 
 /// How the worker ended, if it has: the sidecar still delivers events.

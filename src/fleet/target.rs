@@ -2,7 +2,8 @@
 
 use super::discover::{Found, Sidecar};
 use crate::net::address::{Address, AddressError};
-use std::{fmt, str::FromStr};
+use std::{fmt, path::Path, str::FromStr};
+use thiserror::Error;
 
 /// A sidecar.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,13 +14,24 @@ pub enum Target {
     Address(Address),
 }
 
-impl FromStr for Target {
-    type Err = AddressError;
+/// Why a word is no sidecar.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum TargetError {
+    #[error("it is a file: decode and top read files")]
+    File,
+    #[error(transparent)]
+    Address(#[from] AddressError),
+}
 
-    fn from_str(word: &str) -> Result<Self, AddressError> {
-        match word.parse() {
-            Ok(pid) => Ok(Self::Process(pid)),
-            Err(_) => word.parse().map(Self::Address),
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(word: &str) -> Result<Self, TargetError> {
+        match (word.parse(), word.parse()) {
+            (Ok(pid), _) => Ok(Self::Process(pid)),
+            (_, Ok(address)) => Ok(Self::Address(address)),
+            (_, Err(_)) if Path::new(word).is_file() => Err(TargetError::File),
+            (_, Err(error)) => Err(error.into()),
         }
     }
 }

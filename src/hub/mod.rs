@@ -235,7 +235,9 @@ impl Hub {
 
     /// Waits until this many subscribers are registered. `idle` is called several times a second meanwhile.
     pub fn wait_for_subscribers(&self, count: usize, idle: &mut dyn FnMut()) {
+        self.lock().wanted_subscribers = count;
         self.wait_while(|state| state.subscriber_count() < count, idle);
+        self.lock().wanted_subscribers = 0;
     }
 
     /// Waits until nothing is queued or in flight, except for observers, and, if asked, the backlog is empty.

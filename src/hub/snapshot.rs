@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub disconnected_count: u64,
     /// The consumers that stay after leaving, by time of registration.
     pub exporters: Vec<ConsumerAccount>,
+    /// How many more subscribers a replay waits for.
+    pub awaited_subscribers: usize,
 }
 
 /// The counters of one consumer.

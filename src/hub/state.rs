@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// How many threads wait for a change.
     pub(super) waiting: usize,
+    /// How many subscribers the next event of a replay waits for; 0 while it does not wait.
+    pub(super) wanted_subscribers: usize,
 }
 
 impl State {
@@ -72,6 +74,7 @@ impl State {
             version: 0,
             closed: false,
             waiting: 0,
+            wanted_subscribers: 0,
         }
     }
 
@@ -88,6 +91,7 @@ impl State {
             disconnected: self.disconnected,
             disconnected_count: self.disconnected_count,
             exporters: accounts(|consumer| consumer.options.stays_after_leaving),
+            awaited_subscribers: self.wanted_subscribers.saturating_sub(self.subscriber_count()),
         }
     }
 

@@ -4,8 +4,8 @@ use crate::{
     event::proto::sidecar::{
         Backlog, Consumer, GetStatusResponse, Malformed, Recording, Stream, Upstream, Worker,
     },
-    system::{value::counted, visible::one_line},
-    terminal::number::grouped,
+    system::visible::one_line,
+    terminal::number::{counted, grouped},
 };
 use std::fmt;
 
@@ -45,11 +45,25 @@ pub fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
     counts.into_iter().fold(0, u64::saturating_add)
 }
 
+/// The lines and messages that look like telemetry and are no events.
+pub fn malformed_lines(status: &GetStatusResponse) -> u64 {
+    let stream = status.stream.unwrap_or_default();
+    let Malformed { json, not_object, event, shape } = stream.malformed.unwrap_or_default();
+    let upstream = status.upstream.map_or(0, |upstream| upstream.malformed + upstream.oversized);
+    json + not_object + event + shape + stream.oversized + upstream
+}
+
+/// What a replay waits for, if it does.
+pub fn waits(status: &GetStatusResponse) -> Option<String> {
+    let count = u64::from(status.awaited_subscribers);
+    (count > 0).then(|| format!("waits for {}", counted(count, "subscriber")))
+}
+
 /// The topics that there is something to say about.
 pub fn topics(status: &GetStatusResponse) -> Vec<Topic> {
     let mut topics = Topics::default();
     topics.problems(status);
-    topics.worker(status.worker.as_ref());
+    topics.worker(status);
     topics.sources(status);
     topics.subscribers(status);
     for exporter in &status.exporters {
@@ -122,9 +136,10 @@ impl Topics {
         self.problem(rejected > 0, "rejected controls", grouped(rejected));
     }
 
-    fn worker(&mut self, worker: Option<&Worker>) {
-        let Some(Worker { pid, running, exit_code, exit_signal }) = worker else {
-            return self.add("worker", "none, this is a replay");
+    fn worker(&mut self, status: &GetStatusResponse) {
+        let Some(Worker { pid, running, exit_code, exit_signal }) = &status.worker else {
+            let waits = waits(status).map(|waits| format!(": it {waits}"));
+            return self.add("worker", "none, this is a replay".to_owned() + &waits.unwrap_or_default());
         };
         let failed = exit_signal.is_some() || exit_code.is_some_and(|code| code != 0);
         let text = match (exit_code, exit_signal) {
@@ -186,7 +201,7 @@ impl Topics {
 }
 
 fn counted_bytes(count: u64) -> String {
-    format!("{} byte{}", grouped(count), if count == 1 { "" } else { "s" })
+    counted(count, "byte")
 }
 
 /// What became of a consumer's events, and its controls.

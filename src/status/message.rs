@@ -21,8 +21,16 @@ impl From<Report> for GetStatusResponse {
 
 fn response(report: Report) -> GetStatusResponse {
     let Report { started, hub, worker, recording, prometheus, .. } = report;
-    let Snapshot { sources, backlog, subscribers, observers, disconnected, disconnected_count, exporters } =
-        hub;
+    let Snapshot {
+        sources,
+        backlog,
+        subscribers,
+        observers,
+        disconnected,
+        disconnected_count,
+        exporters,
+        awaited_subscribers,
+    } = hub;
     let consumers = |accounts: Vec<ConsumerAccount>| accounts.into_iter().map(consumer).collect();
     let events = sources.events();
     let SourceStats { stream, upstream } = sources;
@@ -76,6 +84,7 @@ fn response(report: Report) -> GetStatusResponse {
         observers: consumers(observers),
         start_time_unix_nano: started.map_or(0, nanoseconds),
         pid: std::process::id(),
+        awaited_subscribers: u32::try_from(awaited_subscribers).unwrap_or(u32::MAX),
     }
 }
 

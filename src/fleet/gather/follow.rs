@@ -96,14 +96,20 @@ async fn ask(server: Arc<Server<Gatherer>>, asked: Vec<(Sidecar, CancellationTok
         match Origin::of(&sidecar, answer) {
             Ok(Some(Origin { published, address, started })) => {
                 let Some(slot) = server.site.lock().begin(&sidecar, published) else { continue };
-                let (pid, command) = (sidecar.pid, command(&sidecar));
-                tracing::info!("worker {slot}: pid {pid} ({command}), {address}");
+                let (pids, command) = (pids(&sidecar), command(&sidecar));
+                tracing::info!("worker {slot}: {pids} ({command}), {address}");
                 tokio::spawn(follow_one(Arc::clone(&server), slot, (address, started), ended));
             }
             Ok(None) => server.site.leave_out(sidecar, &ended, Reason::NoPage, Reason::NoPage.text()),
             Err(cause) => server.site.leave_out(sidecar, &ended, Reason::Unreachable, &cause),
         }
     }
+}
+
+/// The process ids of a sidecar and of its worker.
+fn pids(sidecar: &Sidecar) -> String {
+    let worker = sidecar.worker.map(|pid| format!(", worker {pid}"));
+    format!("sidecar {}{}", sidecar.pid, worker.unwrap_or_default())
 }
 
 /// Fetches the pages of a worker until its sidecar has ended.
@@ -139,9 +145,17 @@ async fn follow_one(
             _ = wanted.changed() => {}
         }
     }
-    let sidecar = gatherer.lock().slots.end(slot);
-    if let Some(sidecar) = sidecar {
-        tracing::info!("worker {slot}: pid {} has ended", sidecar.pid);
+    let ended = gatherer.lock().slots.end(slot);
+    match ended {
+        Some((sidecar, Some(failure))) => {
+            gatherer.say(format_args!(
+                "worker {slot}: {} ({}): {failure}",
+                pids(&sidecar),
+                command(&sidecar)
+            ));
+        }
+        Some((sidecar, None)) => tracing::info!("worker {slot}: {} has ended", pids(&sidecar)),
+        None => {}
     }
 }
 
@@ -164,7 +178,7 @@ impl Gatherer {
         let before = left_out.len();
         left_out.retain(|one| id(&one.sidecar) != id(&sidecar));
         if left_out.len() == before {
-            self.say(format_args!("not gathered: pid {} ({}): {cause}", sidecar.pid, command(&sidecar)));
+            self.say(format_args!("not gathered: {} ({}): {cause}", pids(&sidecar), command(&sidecar)));
         }
         left_out.push(LeftOut { sidecar, reason });
     }

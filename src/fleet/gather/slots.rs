@@ -112,19 +112,25 @@ impl Slots {
         Ok(())
     }
 
-    /// Frees the slot of a worker that has ended; what it has counted stays.
-    pub(super) fn end(&mut self, slot: usize) -> Option<Sidecar> {
+    /// Frees the slot of a worker that has ended; what it has counted stays. Returns how it has failed, if
+    /// its last page says that it has.
+    pub(super) fn end(&mut self, slot: usize) -> Option<(Sidecar, Option<String>)> {
         let room = MAX_BYTES.saturating_sub(self.bytes());
         let slot = self.all.get_mut(slot)?;
         let Worker { sidecar, page, .. } = slot.worker.take()?;
+        let mut failure = None;
         match exit_status(&page) {
             None => self.ended.unknown += 1,
             Some(("code", 0) | ("signal", SIGTERM)) => self.ended.ok += 1,
-            Some(_) => self.ended.failed += 1,
+            Some((kind, number)) => {
+                self.ended.failed += 1;
+                let kind = if kind == "code" { "exit" } else { "signal" };
+                failure = Some(format!("{kind} {number}"));
+            }
         }
         let max_bytes = slot.base.bytes() + room;
         self.refused += slot.base.add(page, max_bytes);
-        Some(sidecar)
+        Some((sidecar, failure))
     }
 
     fn bytes(&self) -> usize {

@@ -2,8 +2,7 @@
 
 use crate::{
     control::PatternLimits,
-    fleet::args::ClientArgs,
-    net::address::Address,
+    fleet::{args::ClientArgs, target::Target},
     system::{
         option::{Given, Several, named, repeated, value},
         value::{COUNT, Period, integer_in, nonzero_duration},
@@ -14,14 +13,15 @@ use clap::Args;
 /// The options of the command line.
 #[derive(Debug, Args)]
 pub struct TailArgs {
-    /// HOST:PORT, unix:PATH or unix:@NAME [default: all of this host]
+    /// HOST:PORT, unix:PATH, unix:@NAME or PID [default: all of this host]
     #[arg(
-        value_name = "ADDRESS",
-        value_parser = named(str::parse::<Address>),
-        long_help = "Sidecars to subscribe to: HOST:PORT, unix:PATH or unix:@NAME. Without one all sidecars \
-            of this host are followed, those that start meanwhile included, until all of them have ended"
+        value_name = "SIDECAR",
+        value_parser = named(str::parse::<Target>),
+        long_help = "Sidecars to subscribe to: HOST:PORT, unix:PATH or unix:@NAME, or the process id of one \
+            of this host or of its worker. Without one all sidecars of this host are followed, those that \
+            start meanwhile included, until all of them have ended"
     )]
-    pub addresses: Vec<Given<Address>>,
+    pub targets: Vec<Given<Target>>,
 
     #[command(flatten)]
     pub selection: SelectionArgs,
@@ -73,7 +73,7 @@ pub struct SelectionArgs {
         long,
         value_name = "DURATION",
         value_parser = value(nonzero_duration),
-        long_help = "Wait this long for a sidecar that is not there yet: for each ADDRESS to accept \
+        long_help = "Wait this long for a sidecar that is not there yet: for each address to accept \
             connections, or without one for the first sidecar"
     )]
     pub wait: Option<Period>,

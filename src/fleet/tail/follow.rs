@@ -10,8 +10,8 @@ use crate::{
     fleet::{
         client::{ClientError, Connection, Connector},
         discover::{self, Sidecar},
+        target::Target,
     },
-    net::address::Address,
     system::{log::error_line, value::Period},
     worker::{Exit, exit::FAILED},
 };
@@ -41,22 +41,22 @@ pub(super) struct Tail {
 
 impl Tail {
     /// Follows the only sidecar.
-    pub(super) async fn follow_one(&self, address: &Address) -> Result<Exit, TailError> {
-        let source = self.printer.add(&address.to_string());
-        let connection = self.connect(address).await?;
+    pub(super) async fn follow_one(&self, target: &Target) -> Result<Exit, TailError> {
+        let source = self.printer.add(&target.to_string());
+        let connection = self.connect(target).await?;
         stream::follow(&connection, &self.wanted, &source, &self.printer).await?;
         Ok(Exit::Code(0))
     }
 
     /// Follows these until all streams have ended, and returns the highest exit code.
-    pub(super) async fn follow_several(self: &Arc<Self>, addresses: Vec<Address>) -> Exit {
+    pub(super) async fn follow_several(self: &Arc<Self>, targets: Vec<Target>) -> Exit {
         let mut streams = JoinSet::new();
-        for address in addresses {
-            let source = self.printer.add(&address.to_string());
+        for target in targets {
+            let source = self.printer.add(&target.to_string());
             let tail = Arc::clone(self);
             streams.spawn(async move {
                 let followed = async {
-                    let connection = tail.connect(&address).await?;
+                    let connection = tail.connect(&target).await?;
                     Ok(stream::follow(&connection, &tail.wanted, &source, &tail.printer).await?)
                 };
                 let followed = followed.await;
@@ -119,13 +119,23 @@ impl Tail {
         let mut followed = followed.await;
         if matches!(followed, Err(ClientError::Connect { .. })) && !discover::is_running(sidecar.pid) {
             // It has ended since it was found.
-            followed = Ok(());
+            followed = Ok(None);
         }
         self.report_end(&source, followed.map_err(TailError::from)).await
     }
 
     /// Connects. What is not there yet is waited for.
-    async fn connect(&self, address: &Address) -> Result<Connection, TailError> {
+    async fn connect(&self, target: &Target) -> Result<Connection, TailError> {
+        let address = match target {
+            Target::Address(address) => address,
+            Target::Process(pid) => {
+                let found = spawn_blocking(discover::sidecars).await.map_err(io::Error::from);
+                let found = found.flatten().map_err(TailError::Find)?.sidecars;
+                let sidecar = found.iter().find(|it| it.pid == *pid || it.worker == Some(*pid));
+                let sidecar = sidecar.ok_or(TailError::NoProcess(*pid))?;
+                return Ok(self.connector.found(sidecar).await?.0);
+            }
+        };
         let Some((deadline, wait)) = self.wait else { return Ok(self.connector.given(address).await?) };
         loop {
             let no_answer = ClientError::NoAnswer { address: address.clone() };
@@ -149,13 +159,13 @@ impl Tail {
     }
 
     /// Reports how a stream has ended, if there are several, and returns the exit code.
-    async fn report_end(&self, source: &Source, ended: Result<(), TailError>) -> i32 {
+    async fn report_end(&self, source: &Source, ended: Result<Option<String>, TailError>) -> i32 {
         match ended {
-            Ok(()) if self.printer.has_several() => {
-                self.printer.report(source, "the stream has ended").await;
+            Ok(exit) if self.printer.has_several() => {
+                self.printer.report(source, exit.as_deref().unwrap_or("the stream has ended")).await;
                 0
             }
-            Ok(()) => 0,
+            Ok(_) => 0,
             Err(error) => {
                 self.printer.report_error(source, &error).await;
                 FAILED

@@ -12,9 +12,11 @@ mod stream;
 
 pub use stream::Wanted;
 
-use super::client::{ClientAccess, ClientError, Connector};
+use super::{
+    client::{ClientAccess, ClientError, Connector},
+    target::Target,
+};
 use crate::{
-    net::address::Address,
     system::{thread, value::Period},
     worker::Exit,
 };
@@ -29,7 +31,7 @@ use tokio::{select, time::Instant};
 #[derive(Debug)]
 pub struct Settings {
     /// The sidecars; none is all of this host.
-    pub addresses: Vec<Address>,
+    pub targets: Vec<Target>,
     /// Whether to print JSON lines on a terminal, too.
     pub json: bool,
     /// What is subscribed to.
@@ -55,6 +57,8 @@ pub enum TailError {
     Absent(ClientError, Period),
     #[error("{0}")]
     NoneFound(String),
+    #[error("{0}: no sidecar, and no worker of one, has this process id")]
+    NoProcess(u32),
 }
 
 /// Prints events until all streams have ended or nobody reads standard output. The exit code is 125 if one of
@@ -78,7 +82,7 @@ async fn tail(settings: Settings, output: Output) -> Result<Exit, TailError> {
     let wait = settings.wait.map(|wait| (Instant::now() + wait.0, wait));
     let tail = Arc::new(Tail { printer, connector, wanted: settings.wanted, wait });
     let following = async {
-        let ended = match <[Address; 1]>::try_from(settings.addresses) {
+        let ended = match <[Target; 1]>::try_from(settings.targets) {
             Ok([only]) => tail.follow_one(&only).await,
             Err(all) if all.is_empty() => tail.follow_all().await,
             Err(several) => Ok(tail.follow_several(several).await),
@@ -103,6 +107,7 @@ mod tests {
         super::client::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT},
         *,
     };
+    use crate::net::address::Address;
     use tokio::{io::AsyncReadExt as _, net::UnixListener, time::Instant};
 
     #[tokio::test(start_paused = true)]
@@ -116,7 +121,7 @@ mod tests {
         });
         let start = Instant::now();
         let settings = Settings {
-            addresses: vec![Address::Unix(path)],
+            targets: vec![Target::Address(Address::Unix(path))],
             json: false,
             wanted: Wanted::default(),
             wait: None,

@@ -7,7 +7,11 @@ use crate::{
         telemetry_control::Control,
     },
     fleet::client::{ClientError, Connection},
-    grpc::service::telemetry::{BACKLOG_EVENTS, MISSING_EVENTS, REPORT_BACKLOG},
+    grpc::service::{
+        observer::{REPORT_EXIT, WORKER_EXIT},
+        telemetry::{BACKLOG_EVENTS, MISSING_EVENTS, REPORT_BACKLOG},
+    },
+    system::visible::one_line,
     terminal::number::{counted, grouped},
 };
 use std::{future::poll_fn, pin::pin, task::Poll};
@@ -22,7 +26,7 @@ pub struct Wanted {
     pub newest: Option<u64>,
 }
 
-/// Prints the events of a sidecar until the stream ends.
+/// Prints the events of a sidecar until the stream ends. Returns how its worker has ended, if it says so.
 ///
 /// # Errors
 ///
@@ -32,11 +36,12 @@ pub async fn follow(
     wanted: &Wanted,
     source: &Source,
     printer: &Printer,
-) -> Result<(), ClientError> {
+) -> Result<Option<String>, ClientError> {
     // Sent with the request: the subscription begins with it. Without a filter it begins with the half-close.
     let filter =
         wanted.filter.clone().map(|filter| TelemetryControl { control: Some(Control::Filter(filter)) });
     let mut request = connection.request(tokio_stream::iter(filter));
+    request.metadata_mut().insert(REPORT_EXIT, MetadataValue::from_static("1"));
     if wanted.newest.is_some() {
         request.metadata_mut().insert(REPORT_BACKLOG, MetadataValue::from_static("1"));
     }
@@ -77,7 +82,10 @@ pub async fn follow(
         match next.map_err(failed)? {
             Some(_) if left_out > 0 => left_out -= 1,
             Some(event) => printer.print(source, &event, &mut buffer).await,
-            None => return Ok(()),
+            None => {
+                let trailers = events.trailers().await.map_err(failed)?.unwrap_or_default();
+                return Ok(trailers.get(WORKER_EXIT).and_then(|exit| exit.to_str().ok()).map(one_line));
+            }
         }
     }
 }

@@ -14,7 +14,10 @@ use tonic::Status;
 /// The request header that makes a subscription an observer. Its value is the interval: `100ms`.
 pub const OBSERVE: &str = "telemetry-sidecar-observe";
 
-/// The trailer of an observer's stream that says how the worker has ended: `exit 3`, `signal 9`.
+/// The request header that asks for [`WORKER_EXIT`]. Observers get it anyway.
+pub const REPORT_EXIT: &str = "telemetry-sidecar-report-exit";
+
+/// The trailer that says how the worker has ended: `exit 3`, `signal 9`.
 pub const WORKER_EXIT: &str = "telemetry-sidecar-worker-exit";
 
 /// An observer would not see for longer whether anything happens. Queues hold what comes meanwhile.

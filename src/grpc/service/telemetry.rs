@@ -17,7 +17,7 @@ mod events;
 
 use super::{
     controls,
-    observer::{self, Pause},
+    observer::{self, Pause, REPORT_EXIT},
 };
 use crate::{
     grpc::{
@@ -68,7 +68,7 @@ pub struct Telemetry {
     /// Apart, so that observers do not keep subscribers out.
     observer_permits: Arc<Semaphore>,
     latest: LatestBegin,
-    /// The worker, whose end observers are told.
+    /// The worker, whose end is reported to observers and to those that ask for it.
     pub worker: Option<Arc<WorkerState>>,
 }
 
@@ -90,6 +90,7 @@ impl Telemetry {
         B: HttpBody<Data = Bytes, Error: Send> + Send + 'static,
     {
         let reports_backlog = request.headers().contains_key(REPORT_BACKLOG);
+        let reports_exit = request.headers().contains_key(REPORT_EXIT);
         let interval = match observer::interval(request.headers()) {
             Ok(interval) => interval,
             Err(status) => return status.into_http().map(without_events),
@@ -114,7 +115,7 @@ impl Telemetry {
         };
         streams.open_stream(interval.is_some());
         let (streams, pause) = (Arc::clone(streams), interval.map(Pause::new));
-        let observed = self.worker.clone().filter(|_| interval.is_some());
+        let observed = self.worker.clone().filter(|_| reports_exit || interval.is_some());
         let mut events = Events { source, pause, observed, streams, end: None, tasks, _permit: permit };
         let backlog = if reports_backlog { events.backlog().await } else { None };
 

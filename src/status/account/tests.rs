@@ -7,6 +7,8 @@ fn text(status: &GetStatusResponse) -> Vec<String> {
 #[test]
 fn zeros_are_left_out() {
     assert_eq!(text(&GetStatusResponse::default()), ["worker: none, this is a replay", "events: 0"]);
+    let waiting = GetStatusResponse { awaited_subscribers: 2, ..GetStatusResponse::default() };
+    assert_eq!(text(&waiting)[0], "worker: none, this is a replay: it waits for 2 subscribers");
     let worker = Worker { pid: 7, running: true, ..Worker::default() };
     let stream = Stream { bytes_read: 1011, bytes_passed: 1011, ..Stream::default() };
     let backlog = Backlog { taken_in: 5, waiting: 5, ..Backlog::default() };

@@ -50,7 +50,7 @@ fn a_counter_never_falls_when_workers_come_and_go() {
     assert_eq!([begin(&mut slots, 10), begin(&mut slots, 20)], [0, 1]);
     update(&mut slots, 0, &text(5, 50));
     update(&mut slots, 1, &text(7, 70));
-    assert_eq!(slots.end(0).unwrap().pid, 10);
+    assert_eq!(slots.end(0).unwrap().0.pid, 10);
     assert_eq!(
         shown(&slots),
         "# HELP a_total A.\n# TYPE a_total counter\n\

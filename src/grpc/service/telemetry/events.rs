@@ -33,7 +33,7 @@ pub(super) struct Events {
     pub(super) source: Source,
     /// Between the events of an observer.
     pub(super) pause: Option<Pause>,
-    /// The worker, if an observer is to be told how it ended.
+    /// The worker, if the client wants to know how it ended.
     pub(super) observed: Option<Arc<WorkerState>>,
     pub(super) streams: Arc<StreamTracker>,
     /// How the sidecar has ended it.
