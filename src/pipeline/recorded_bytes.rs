@@ -17,7 +17,7 @@ const IDLE_INTERVAL_MS: u16 = 100;
 /// Reads a recording, compressed or not. A read fails with `WouldBlock` if no bytes come for a while, and may
 /// be repeated.
 pub(super) struct RecordedBytes {
-    bytes: Box<dyn Read>,
+    bytes: Box<dyn Read + Send>,
     /// The first bytes, until they say whether the recording is compressed.
     start: Option<Vec<u8>>,
     is_gzip: bool,
@@ -25,7 +25,7 @@ pub(super) struct RecordedBytes {
 
 impl RecordedBytes {
     /// The bytes of this descriptor. Nothing is read yet: a pipe may have no bytes for a long time.
-    pub(super) fn new(from: impl AsFd + 'static) -> Self {
+    pub(super) fn new(from: impl AsFd + Send + 'static) -> Self {
         Self { bytes: Box::new(Descriptor(from)), start: Some(Vec::new()), is_gzip: false }
     }
 
@@ -70,7 +70,7 @@ fn gzip_error(error: io::Error) -> io::Error {
 /// because messages would stand behind it.
 struct Prefixed {
     first: Vec<u8>,
-    rest: Box<dyn Read>,
+    rest: Box<dyn Read + Send>,
 }
 
 impl Read for Prefixed {

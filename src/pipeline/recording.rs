@@ -119,7 +119,7 @@ impl Recording {
             |pipeline, read| {
                 if by_line {
                     read.split_inclusive(|byte| *byte == b'\n').for_each(|line| feed_some(pipeline, line));
-                } else {
+                } else if !read.is_empty() {
                     feed_some(pipeline, read);
                 }
             },
@@ -127,7 +127,7 @@ impl Recording {
         )
     }
 
-    /// Feeds the recording like [`feed`](Self::feed), each part after it was edited.
+    /// Feeds the recording like [`feed`](Self::feed), each part after it was edited. The last part is empty.
     ///
     /// # Errors
     ///
@@ -139,15 +139,12 @@ impl Recording {
         until: impl Fn(&P) -> bool,
     ) -> Result<(), RecordingError> {
         let mut edited = Vec::new();
-        self.feed_with(
-            pipeline,
-            |pipeline, read| {
-                edited.clear();
-                edit(read, &mut edited);
-                edited.chunks(READ_BYTES).for_each(|some| feed_some(pipeline, some));
-            },
-            until,
-        )
+        let feed = |pipeline: &mut Pipeline<P, F>, read: &[u8]| {
+            edited.clear();
+            edit(read, &mut edited);
+            edited.chunks(READ_BYTES).for_each(|some| feed_some(pipeline, some));
+        };
+        self.feed_with(pipeline, feed, until)
     }
 
     fn feed_with<P: Publisher, F: AsFd>(
@@ -172,11 +169,13 @@ impl Recording {
                 break Ok(());
             }
         };
+        feed(pipeline, &[]);
         pipeline.finish();
         result
     }
 }
 
+/// Feeds this many bytes at most: those of one read.
 fn feed_some<P: Publisher, F: AsFd>(pipeline: &mut Pipeline<P, F>, bytes: &[u8]) {
     if let Some(room) = pipeline.spare(READ_BYTES).get_mut(..bytes.len()) {
         room.copy_from_slice(bytes);

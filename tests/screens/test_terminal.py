@@ -109,11 +109,19 @@ def test_a_terminal_that_vanishes_ends_it_even_if_hangups_are_ignored(screen, wo
     wait_until("its end", lambda: not os.path.exists(f"/proc/{pid}"))
 
 
-def test_a_dumb_terminal_is_refused(worker):
-    for name in ("dumb", ""):
-        with Screen(TERM=name) as screen:
-            screen.run(f"$SIDECAR top {worker.address}; echo status $?")
-            screen.wait(f"TERM={name}: this terminal cannot show a live view, use --once", "status 125")
+@pytest.mark.parametrize(("name", "text"), [("dumb", "TERM=dumb: this terminal"), ("", "TERM is not set")])
+def test_a_dumb_terminal_is_refused(worker, name, text):
+    with Screen(width=100, TERM=name) as screen:
+        screen.run(f"$SIDECAR top {worker.address}; echo status $?")
+        screen.wait(text, "use --once", "status 125")
+
+
+def test_keys_after_a_long_paste(screen, worker):
+    start(screen, worker)
+    # More than one read takes.
+    screen.type("x" * 4000)
+    screen.keys("q")
+    expect_as_before(screen)
 
 
 def test_an_unknown_terminal_is_taken_for_an_ordinary_one(worker):

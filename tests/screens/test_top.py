@@ -172,6 +172,16 @@ def rows(screen, pane):
     return found
 
 
+def test_a_long_filter_shows_its_end(two):
+    with Screen() as screen:
+        top(screen, two[0])
+        screen.keys("/")
+        screen.type("a" * 100 + "the-end")
+        screen.wait("filter workers: aaa", "athe-end_")
+        screen.keys("BSpace", "BSpace")
+        screen.wait("athe-e_")
+
+
 def test_orders(two):
     one, _ = two
     with Screen() as screen:
@@ -263,7 +273,8 @@ def events(count):
 
 
 def recording(path, form):
-    lines = [json.dumps(event) for event in events(101)]
+    # As decode prints them.
+    lines = [json.dumps(event | {"metadata": {}, "correlation_id": ""}) for event in events(101)]
     if form != "json":
         lines = ["text", *(f"TELEMETRY:{line}" for line in lines)]
     content = "".join(line + "\n" for line in lines).encode()

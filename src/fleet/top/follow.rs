@@ -97,7 +97,9 @@ impl Follower {
                 } else {
                     let (pid, started, command) = (sidecar.pid, sidecar.started, sidecar.command.clone());
                     let id = self.next_id();
-                    let task = tokio::spawn(self.clone().follow_found(id, sidecar));
+                    // Before all is said to be found.
+                    self.send(Update::Joined(id, joined(&sidecar))).await;
+                    let task = tokio::spawn(self.clone().follow_joined(id, sidecar));
                     known.insert(pid, Followed { id, started, command, task, gone: false });
                 }
             }
@@ -107,15 +109,15 @@ impl Follower {
     }
 
     /// Follows a sidecar that was found until its process has ended.
-    pub(super) async fn follow_found(self, id: Id, sidecar: Sidecar) {
-        let joined = Joined {
-            pid: Some(sidecar.worker.unwrap_or(sidecar.pid)),
-            name: sidecar.short_command(),
-            started: Some(sidecar.started),
-            is_recording: false,
-        };
+    pub(super) async fn follow_found(self, sidecar: Sidecar) {
+        let id = self.next_id();
+        self.send(Update::Joined(id, joined(&sidecar))).await;
+        self.follow_joined(id, sidecar).await;
+    }
+
+    /// Follows a sidecar that has joined until its process has ended.
+    async fn follow_joined(self, id: Id, sidecar: Sidecar) {
         let end = EndOfTask { id, updates: self.updates.clone() };
-        self.send(Update::Joined(id, joined)).await;
         loop {
             let watched = async {
                 let (connection, status) = self.connector.found(&sidecar).await?;
@@ -191,6 +193,16 @@ impl Follower {
             ended = events => Ok(ended?.map_or(UNKNOWN_END.into(), |exit| one_line(&exit))),
             () = counters => Ok(UNKNOWN_END.into()),
         }
+    }
+}
+
+/// What is known of a sidecar that was found.
+fn joined(sidecar: &Sidecar) -> Joined {
+    Joined {
+        pid: Some(sidecar.worker.unwrap_or(sidecar.pid)),
+        name: sidecar.short_command(),
+        started: Some(sidecar.started),
+        is_recording: false,
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod args;
 mod draw;
 mod follow;
+mod json_lines;
 mod layout;
 mod live;
 mod model;
@@ -27,7 +28,7 @@ mod worker;
 
 use super::{
     client::{ClientAccess, Connector},
-    discover::{self, Found},
+    discover::{self, Found, none_found},
     target::{Target, of_process},
 };
 use crate::{
@@ -38,7 +39,6 @@ use crate::{
     worker::{Exit, exit::FAILED},
 };
 use follow::Follower;
-use ratatui::text::Line;
 use std::{
     env,
     io::{self, IsTerminal as _},
@@ -92,6 +92,8 @@ pub enum TopError {
     Keys(io::Error),
     #[error("TERM={0}: this terminal cannot show a live view, use --once")]
     PlainTerminal(String),
+    #[error("TERM is not set: a live view needs to know the terminal, set TERM or use --once")]
+    UnknownTerminal,
     #[error("-: standard input is the terminal that keys come from, give a file or a pipe")]
     InputIsTerminal,
     #[error("/proc: {0}")]
@@ -116,10 +118,8 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
             Source::Sidecar(_) => None,
         })
     };
-    // They are opened again where they are read; here it is still possible to say what is wrong.
-    for path in recordings().filter(|path| path.as_os_str() != "-") {
-        recording::open(&[path])?;
-    }
+    // Once, because what was written to a FIFO is lost when it is closed.
+    let mut opened = recording::open(&recordings().collect::<Vec<_>>())?.into_iter();
     let connector = Connector::new(&top.access)?;
     let has_process = |source: &Source| matches!(source, Source::Sidecar(Target::Process(_)));
     let found = if top.from.iter().any(has_process) {
@@ -130,7 +130,10 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
     let mut inputs = None;
     if !once {
         let name = env::var("TERM").unwrap_or_default();
-        if name.is_empty() || name == "dumb" {
+        if name.is_empty() {
+            return Err(TopError::UnknownTerminal);
+        }
+        if name == "dumb" {
             return Err(TopError::PlainTerminal(one_line(&name)));
         }
         if recordings().any(|path| path.as_os_str() == "-") && io::stdin().is_terminal() {
@@ -153,17 +156,12 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
                 }
                 Source::Sidecar(Target::Process(pid)) => {
                     let sidecar = of_process(pid, &found).map_err(TopError::NoSidecar)?.clone();
-                    drop(tokio::spawn(follower.clone().follow_found(follower.next_id(), sidecar)));
+                    drop(tokio::spawn(follower.clone().follow_found(sidecar)));
                 }
-                Source::Recording(path) => {
+                Source::Recording(_) => {
+                    let Some(recording) = opened.next() else { continue };
                     let (id, updates) = (follower.next_id(), updates.clone());
-                    let read = move || {
-                        let opened = recording::open(&[path]);
-                        opened
-                            .into_iter()
-                            .flatten()
-                            .for_each(|recording| recorded::read(id, recording, &updates));
-                    };
+                    let read = move || recorded::read(id, recording, &updates);
                     drop(thread::spawn("recording", read).map_err(TopError::Start)?);
                 }
             }
@@ -174,13 +172,10 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
             drop(follower);
         }
         drop(updates);
-        match inputs {
-            Some(inputs) => live::run(received, inputs, screen).await,
-            None => {
-                print(received, (!only_recordings).then_some(top.interval), !top.from.is_empty(), &screen)
-                    .await
-            }
+        if let Some(inputs) = inputs {
+            return live::run(received, inputs, screen).await;
         }
+        print(received, (!only_recordings).then_some(top.interval), top.from.is_empty(), &screen).await
     });
     // Threads that still read must not be waited for.
     runtime.shutdown_background();
@@ -190,26 +185,29 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
 async fn print(
     updates: mpsc::Receiver<model::Update>,
     interval: Option<Duration>,
-    were_given: bool,
+    finds: bool,
     screen: &Screen,
 ) -> Result<Exit, TopError> {
-    let model = once::look(updates, interval).await;
+    let model = once::look(updates, interval, finds).await;
+    if model.workers.is_empty() {
+        error_line(none_found("", model.left_out.as_deref()));
+        return Ok(Exit::Code(0));
+    }
     let unreached: Vec<_> = model.workers.iter().filter_map(Worker::unreached).collect();
-    let is_nobody_reached = !model.workers.is_empty() && unreached.len() == model.workers.len();
-    let failed = were_given && !unreached.is_empty() || is_nobody_reached;
+    let is_nobody_reached = unreached.len() == model.workers.len();
+    let mut failed = !finds && !unreached.is_empty() || is_nobody_reached;
     if failed {
         unreached.iter().for_each(error_line);
     }
     if is_nobody_reached {
         return Ok(Exit::Code(FAILED));
     }
-    let lines = if model.workers.is_empty() {
-        let left_out = model.left_out.map(|left_out| format!(": {left_out}")).unwrap_or_default();
-        vec![Line::from(format!("no sidecars run here{left_out}"))]
-    } else {
-        once::lines(&model, screen)
-    };
+    let lines = once::lines(&model, screen);
     let written = standard_output::write(screen.text(&lines).as_bytes());
     standard_output::printed(&written).map_err(TopError::Output)?;
+    for failure in model.workers.iter().filter_map(recorded::failure) {
+        error_line(failure);
+        failed = true;
+    }
     Ok(Exit::Code(if failed { FAILED } else { 0 }))
 }

@@ -3,7 +3,7 @@
 use super::{
     model::{Model, Update},
     tables,
-    worker::Worker,
+    worker::{State, Worker},
 };
 use crate::{
     exporter::digest::{
@@ -24,24 +24,37 @@ pub(super) fn sample(interval: Duration) -> Duration {
     (interval / 4).clamp(Duration::from_millis(50), Duration::from_millis(500))
 }
 
-/// Looks for this long, or until all recordings are read, if there is nothing else.
-pub(super) async fn look(mut updates: mpsc::Receiver<Update>, interval: Option<Duration>) -> Model {
+/// How much longer those that are connected to are waited for.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// Looks for this long, or until all recordings are read, if there is nothing else. If sidecars are to be
+/// found, it looks until they were looked for once.
+pub(super) async fn look(
+    mut updates: mpsc::Receiver<Update>,
+    interval: Option<Duration>,
+    finds: bool,
+) -> Model {
+    let mut has_looked = !finds;
     let mut model = Model::new();
     let start = Instant::now();
-    let end = async {
-        match interval {
-            Some(interval) => sleep_until(start + interval).await,
-            None => std::future::pending().await,
-        }
-    };
-    let mut end = std::pin::pin!(end);
     let (sample, mut last) = (sample(interval.unwrap_or_default()), start);
     loop {
+        let end = async {
+            let connecting = model.workers.iter().any(|worker| worker.state == State::Connecting);
+            match interval.filter(|_| has_looked) {
+                Some(interval) if connecting => sleep_until(start + interval + CONNECT).await,
+                Some(interval) => sleep_until(start + interval).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            () = &mut end => break,
+            () = end => break,
             update = updates.recv() => match update {
-                Some(update) => model.apply(update),
+                Some(update) => {
+                    has_looked |= matches!(update, Update::Scanned(_));
+                    model.apply(update);
+                }
                 None => break,
             },
             () = sleep_until(last + sample) => {

@@ -1,8 +1,9 @@
 //! Recordings: raw stderr as `decode` reads it, or the JSON lines that `decode` has printed.
 
 use super::{
+    json_lines::JsonLines,
     model::Update,
-    worker::{Id, Joined},
+    worker::{Id, Joined, State, Worker},
 };
 use crate::{
     event::{
@@ -22,11 +23,23 @@ use crate::{
         recording::{Recording, RecordingError},
     },
     system::{log, visible::one_line},
+    terminal::number::grouped,
 };
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
 use std::fs::File;
 use tokio::sync::mpsc;
+
+/// How the state starts of a recording that was read to its end.
+pub(super) const COMPLETE: &str = "complete";
+
+/// Why a recording could not be read to its end.
+pub(super) fn failure(worker: &Worker) -> Option<&str> {
+    match &worker.state {
+        State::Ended(how) if worker.joined.is_recording && !how.starts_with(COMPLETE) => Some(how),
+        _ => None,
+    }
+}
 
 /// Reads a recording to its end, or until nobody receives its events.
 pub(super) fn read(id: Id, recording: Recording, updates: &mpsc::Sender<Update>) {
@@ -36,13 +49,17 @@ pub(super) fn read(id: Id, recording: Recording, updates: &mpsc::Sender<Update>)
         return;
     }
     let end = match read_all(id, recording, updates) {
-        Ok(()) => Update::Ended(id, "complete".into()),
+        Ok(0) => Update::Ended(id, COMPLETE.into()),
+        Ok(1) => Update::Ended(id, format!("{COMPLETE}, 1 line is no event")),
+        Ok(lines) => Update::Ended(id, format!("{COMPLETE}, {} lines are no events", grouped(lines))),
         Err(error) => Update::Ended(id, one_line(&error)),
     };
     send(end);
 }
 
-fn read_all(id: Id, recording: Recording, updates: &mpsc::Sender<Update>) -> Result<(), String> {
+/// Returns how many lines are no events though they should be: those that start like one, and all others too
+/// unless the recording is raw stderr.
+fn read_all(id: Id, recording: Recording, updates: &mpsc::Sender<Update>) -> Result<u64, String> {
     let null = File::options().write(true).open("/dev/null");
     let mut pipeline = Pipeline::new(Parts {
         splitter: Splitter::new(&dialect::SNAKEPIT, Embedded::default(), MAX_LINE_BYTES),
@@ -52,10 +69,18 @@ fn read_all(id: Id, recording: Recording, updates: &mpsc::Sender<Update>) -> Res
         recorder: None,
         log: log::Lines::default(),
     });
-    let mut lines = Lines::default();
-    let told = recording
-        .feed_edited(&mut pipeline, &mut |bytes, out| lines.edit(bytes, out), |sender| sender.is_closed);
-    told.map_err(|error: RecordingError| error.to_string())
+    let mut lines = JsonLines::default();
+    let mut edit = |bytes: &[u8], out: &mut Vec<u8>| match bytes {
+        [] => lines.finish(out),
+        _ => lines.edit(bytes, out),
+    };
+    recording
+        .feed_edited(&mut pipeline, &mut edit, |sender| sender.is_closed)
+        .map_err(|error: RecordingError| error.to_string())?;
+    let stats = pipeline.stats();
+    let is_raw = stats.telemetry_lines > lines.decoded || stats.embedded > 0;
+    let rejected = stats.malformed.total() + stats.oversized;
+    Ok(if is_raw { rejected } else { rejected + lines.others })
 }
 
 /// Sends batches to the model.
@@ -120,53 +145,4 @@ fn timeless(batch: &Batch) -> Bytes {
         }
     }
     frames.freeze()
-}
-
-/// Puts the prefix in front of JSON lines, which lack it: the first byte says whether they are some.
-#[derive(Default)]
-struct Lines {
-    /// Known from the first byte on.
-    are_json: Option<bool>,
-    in_line: bool,
-}
-
-impl Lines {
-    fn edit(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-        if self.are_json.is_none() {
-            self.are_json = first.map(|first| *first == b'{');
-        }
-        if self.are_json != Some(true) {
-            return out.extend_from_slice(bytes);
-        }
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-            if !self.in_line {
-                out.extend_from_slice(dialect::SNAKEPIT.prefix);
-            }
-            out.extend_from_slice(line);
-            self.in_line = !line.ends_with(b"\n");
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_lines_get_the_marker_however_they_are_cut() {
-        let text = b"{\"event\": \"a\"}\n{\"event\": \"b\"}";
-        for size in 1..=text.len() {
-            let (mut lines, mut all) = (Lines::default(), Vec::new());
-            for part in text.chunks(size) {
-                lines.edit(part, &mut all);
-            }
-            assert_eq!(all, b"TELEMETRY:{\"event\": \"a\"}\nTELEMETRY:{\"event\": \"b\"}");
-        }
-        for text in [&b"TELEMETRY:{}\n"[..], b"text\n{\n"] {
-            let mut all = Vec::new();
-            Lines::default().edit(text, &mut all);
-            assert_eq!(all, text);
-        }
-    }
 }

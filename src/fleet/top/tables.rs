@@ -162,6 +162,8 @@ pub(super) fn workers(workers: &[&Worker], screen: &Screen, is_live: bool) -> (T
             State::Ended(how) if how == "ended" || how == "exit 0" || how == "complete" => {
                 Span::from(how.clone())
             }
+            // A recording with lines that are no events.
+            State::Ended(how) if how.starts_with("complete, ") => Span::from(how.clone()).yellow(),
             State::Ended(how) => Span::from(how.clone()).red(),
         };
         let text = |text: Option<String>| Span::from(text.unwrap_or_default());

@@ -4,6 +4,7 @@ mod discover;
 mod ps;
 mod status;
 mod top;
+mod top_recordings;
 
 use super::support::{BINARY, Finished, Sidecar, Status, run, wait_for, wait_until};
 use nix::{pty::Winsize, pty::openpty};

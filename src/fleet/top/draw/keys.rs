@@ -8,6 +8,7 @@ use ratatui::{
     text::{Line, Span},
     widgets::{Clear, Paragraph, Widget as _},
 };
+use unicode_width::UnicodeWidthStr as _;
 
 /// The keys, as the footer shows them.
 const KEYS: [(&str, &str); 10] = [
@@ -52,7 +53,11 @@ pub(super) fn footer(frame: &mut Frame, view: &View) {
     if view.typing.is_some() {
         let filter = &view.pane(view.focus).filter.text;
         let what = view.focus.title().to_lowercase();
-        let text = format!("filter {what}: {filter}_   Enter keeps it, Esc removes it");
+        let title = format!("filter {what}: ");
+        let hint = "   Enter keeps it, Esc removes it";
+        // What is typed now is seen, however long it is.
+        let room = usize::from(area.width).saturating_sub(title.width() + 1);
+        let text = format!("{title}{}_{hint}", end(filter, room));
         frame.render_widget(Line::from(text).bold(), area);
         return;
     }
@@ -73,6 +78,12 @@ pub(super) fn footer(frame: &mut Frame, view: &View) {
     frame.render_widget(Line::from(spans), area);
 }
 
+/// The end of a text that fits.
+fn end(text: &str, width: usize) -> &str {
+    let starts = text.char_indices().map(|(start, _)| start).chain([text.len()]);
+    starts.filter_map(|start| text.get(start..)).find(|end| end.width() <= width).unwrap_or_default()
+}
+
 /// Explains the keys, on top of the panes.
 pub(super) fn help(frame: &mut Frame, area: Rect) {
     let height = u16::try_from(HELP.len() + 2).unwrap_or(u16::MAX).min(area.height);
@@ -81,4 +92,17 @@ pub(super) fn help(frame: &mut Frame, area: Rect) {
     let lines = HELP.iter().map(|line| Line::from(format!("  {line}")));
     let title = Line::from(" Keys, any key closes this").bold();
     frame.render_widget(Paragraph::new(std::iter::once(title).chain(lines).collect::<Vec<_>>()), area);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_shows_its_end() {
+        let cases = [("abc", 3, "abc"), ("abc", 2, "bc"), ("äöü", 2, "öü"), ("日本", 3, "本"), ("a", 0, "")];
+        for (text, width, expected) in cases {
+            assert_eq!(end(text, width), expected);
+        }
+    }
 }
