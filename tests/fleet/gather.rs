@@ -143,6 +143,7 @@ fn a_worker_that_follows_at_the_same_port_is_another_one() {
     first.signal(Signal::SIGKILL);
     first.wait();
     let mut second = Sidecar::wrap_echo(&["-q", "--export-prometheus", &port]);
+    second.port();
     second.write(events("gather.port", 2));
     let expected = "snakepit_events_total{event=\"gather.port\"} 2\n";
     wait_until("its page", || get(&port, "/metrics", "").body.contains(expected));

@@ -4,7 +4,7 @@ use super::{
     Gatherer, Shared,
     family::Family,
     fetch::Fetcher,
-    origin::{Origin, is_of},
+    origin::{Origin, Start},
     page::{LeftOut, Reason, command},
 };
 use crate::{
@@ -122,6 +122,7 @@ async fn follow_one(
     let gatherer = &server.site;
     let mut wanted = gatherer.wanted.subscribe();
     let mut fetcher = Fetcher::new(address);
+    let mut start = Start::new(started);
     loop {
         let request = *wanted.borrow_and_update();
         let (is_late, sidecar) = match gatherer.lock().slots.worker(slot) {
@@ -131,7 +132,7 @@ async fn follow_one(
         let permits = if is_late { &gatherer.late } else { &gatherer.prompt };
         // They are never closed.
         let permit = permits.acquire().await;
-        let page = page(&mut fetcher, &sidecar, started).await;
+        let page = page(&mut fetcher, &sidecar, &mut start).await;
         drop(permit);
         if page.is_err() && sidecar.has_ended() {
             break;
@@ -160,12 +161,12 @@ async fn follow_one(
 }
 
 /// The current page of a sidecar.
-async fn page(fetcher: &mut Fetcher, sidecar: &Sidecar, started: Option<f64>) -> Result<Vec<Family>, String> {
+async fn page(fetcher: &mut Fetcher, sidecar: &Sidecar, start: &mut Start) -> Result<Vec<Family>, String> {
     if sidecar.is_stopped() {
         return Err("it is stopped".into());
     }
     let page = fetcher.fetch().await.map_err(|error| error.to_string())?;
-    if is_of(&page, sidecar, started) { Ok(page) } else { Err("another process has its port".into()) }
+    if start.is_of(&page, sidecar) { Ok(page) } else { Err("another process has its port".into()) }
 }
 
 impl Gatherer {

@@ -11,8 +11,9 @@ use std::{net::SocketAddr, time::Duration};
 /// The gauge that tells processes apart.
 const START_TIME: &str = "telemetry_sidecar_start_time_seconds";
 
-/// How much the two start times that a sidecar tells may differ, in seconds: one has been rounded.
-const ROUNDING: f64 = 0.001;
+/// How much the start on the page may differ from the one in the answer, in seconds: each server of a sidecar
+/// has its own.
+const TOLERANCE: f64 = 0.1;
 
 /// Where a page is, and whose it is.
 #[derive(Debug, PartialEq)]
@@ -55,12 +56,33 @@ impl Origin {
     }
 }
 
-/// Whether a page that was fetched just now is of this sidecar, which has said when it started. If it has not
-/// the page is if the sidecar still runs: as long as it does nobody else can have its port.
-pub(super) fn is_of(page: &[Family], sidecar: &Sidecar, started: Option<f64>) -> bool {
-    match (start_time(page), started) {
-        (Some(shown), Some(started)) => (shown - started).abs() < ROUNDING,
-        _ => !sidecar.has_ended(),
+/// The start of a sidecar, which tells its pages from those of another process at the same address.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// As the sidecar says it, in seconds since 1970.
+    said: Option<f64>,
+    /// As its first page shows it.
+    shown: Option<f64>,
+}
+
+impl Start {
+    pub(super) fn new(said: Option<f64>) -> Self {
+        Self { said, shown: None }
+    }
+
+    /// Whether a page that was fetched just now is of this sidecar. The first one is if it still runs:
+    /// as long as it does nobody else has its port. Later ones show the same start.
+    pub(super) fn is_of(&mut self, page: &[Family], sidecar: &Sidecar) -> bool {
+        let shown = start_time(page);
+        let is_same = match (self.shown, self.said, shown) {
+            (Some(first), _, Some(shown)) => first.to_bits() == shown.to_bits(),
+            (None, Some(said), Some(shown)) if (shown - said).abs() < TOLERANCE => true,
+            _ => !sidecar.has_ended(),
+        };
+        if is_same {
+            self.shown = shown;
+        }
+        is_same
     }
 }
 
@@ -97,11 +119,19 @@ mod tests {
         // It has ended: what it has served until then counts, and what another one serves does not.
         let ended = sidecar(std::process::id());
         assert!(ended.has_ended());
-        let started = Some(1_790_000_000.123_456_7);
-        assert!(is_of(&page("1790000000.1234567"), &ended, started));
+        let mut start = Start::new(Some(1_790_000_000.12));
+        assert!(!start.is_of(&page("1790000000.9"), &ended) && start.is_of(&page("1790000000.123"), &ended));
+        assert!(start.is_of(&page("1790000000.123"), &ended));
+        assert!(!start.is_of(&page("1790000000.124"), &ended) && !start.is_of(&[], &ended));
+        assert!(!Start::new(None).is_of(&page("1790000000.123"), &ended));
+        // The start of each of its servers may differ if the machine is busy.
+        let mut running = sidecar(std::process::id());
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let fields = stat.rsplit_once(") ").unwrap().1;
+        running.start_ticks = fields.split(' ').nth(19).unwrap().parse().unwrap();
+        let mut start = Start::new(Some(1_790_000_000.12));
         assert!(
-            !is_of(&page("1790000000.2"), &ended, started) && !is_of(&page("1790000000"), &ended, started)
+            start.is_of(&page("1790000003.5"), &running) && !start.is_of(&page("1790000003.6"), &running)
         );
-        assert!(!is_of(&[], &ended, started) && !is_of(&page("1790000000.1"), &ended, None));
     }
 }
