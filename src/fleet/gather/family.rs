@@ -35,8 +35,8 @@ pub(super) enum Value {
 pub(super) struct Histogram {
     /// Upper bounds in ascending order, the last one infinite, and how many values are not above it.
     pub(super) buckets: Vec<(f64, Number)>,
-    /// Count and sum; a histogram with negative values has neither.
-    pub(super) totals: Option<(Number, Number)>,
+    /// The sum of the values; a histogram with negative values has none.
+    pub(super) sum: Option<Number>,
 }
 
 impl Value {
@@ -70,11 +70,15 @@ impl Histogram {
         bounds.sort_by(f64::total_cmp);
         bounds.dedup();
         let count = |bound| self.up_to(bound).plus(other.up_to(bound));
-        let totals = self.totals.zip(other.totals);
         Self {
             buckets: bounds.into_iter().map(|bound| (bound, count(bound))).collect(),
-            totals: totals.map(|(one, other)| (one.0.plus(other.0), one.1.plus(other.1))),
+            sum: self.sum.zip(other.sum).map(|(one, other)| one.plus(other)),
         }
+    }
+
+    /// How many values there are.
+    pub(super) fn count(&self) -> Number {
+        self.up_to(f64::INFINITY)
     }
 
     /// The count of the highest bound that is not above this one.
@@ -114,6 +118,11 @@ impl Base {
             }
         }
         refused
+    }
+
+    /// Whether it has counted anything of a family.
+    pub(super) fn has(&self, family: &str) -> bool {
+        self.families.contains_key(family)
     }
 
     /// The memory that it uses, about.
@@ -158,9 +167,8 @@ mod tests {
     use super::*;
 
     fn histogram(buckets: &[(f64, i64)], sum: f64) -> Histogram {
-        let count = buckets.last().map_or(0, |(_, count)| *count);
         let buckets = buckets.iter().map(|(bound, count)| (*bound, Number::Int(*count))).collect();
-        Histogram { buckets, totals: Some((Number::Int(count), sum.into())) }
+        Histogram { buckets, sum: Some(sum.into()) }
     }
 
     #[test]
@@ -172,8 +180,8 @@ mod tests {
         );
         assert_eq!(one.plus(&other), histogram(&[(1.0, 2), (2.0, 12), (5.0, 24), (infinity, 35)], 3.5));
         assert_eq!(one.plus(&one), histogram(&[(1.0, 4), (5.0, 8), (infinity, 10)], 3.0));
-        let negative = Histogram { totals: None, ..one.clone() };
-        assert_eq!(one.plus(&negative).totals, None);
+        let negative = Histogram { sum: None, ..one.clone() };
+        assert_eq!((one.plus(&negative).sum, one.plus(&negative).count()), (None, Number::Int(10)));
     }
 
     fn family(kind: Kind, series: &[(&str, i64)]) -> Family {

@@ -1,4 +1,5 @@
-//! The names of families: what they mean to the first worker that has them, they mean on the whole page.
+//! The names of families: what they mean to the first worker that has them, they mean on the whole page, as
+//! long as a worker or what ended workers have counted has them.
 
 use super::family::Family;
 use crate::exporter::metrics::sample::Kind;
@@ -23,9 +24,7 @@ impl Names {
         if let Some((known, _)) = self.families.get(name) {
             return known == kind;
         }
-        let suffixes: &[&str] =
-            if *kind == Kind::Histogram { &["", "_bucket", "_count", "_sum"] } else { &[""] };
-        let claims: Vec<_> = suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect();
+        let claims = claims(name, *kind);
         let is_free = !name.starts_with(super::page::OWN_PREFIX)
             && self.families.len() < MAX_FAMILIES
             && !claims.iter().any(|claim| self.taken.contains(claim));
@@ -36,10 +35,25 @@ impl Names {
         is_free
     }
 
+    /// Forgets a family that is not on the page any more, so that its name can mean something else.
+    pub(super) fn forget(&mut self, name: &str) {
+        if let Some((kind, _)) = self.families.remove(name) {
+            for claim in claims(name, kind) {
+                self.taken.remove(&claim);
+            }
+        }
+    }
+
     /// Name, kind and help of each.
     pub(super) fn families(&self) -> impl Iterator<Item = (&str, Kind, &str)> {
         self.families.iter().map(|(name, (kind, help))| (name.as_str(), *kind, help.as_str()))
     }
+}
+
+/// The names of a family and of its samples.
+fn claims(name: &str, kind: Kind) -> Vec<String> {
+    let suffixes: &[&str] = if kind == Kind::Histogram { &["", "_bucket", "_count", "_sum"] } else { &[""] };
+    suffixes.iter().map(|suffix| format!("{name}{suffix}")).collect()
 }
 
 #[cfg(test)]
@@ -59,6 +73,13 @@ mod tests {
         assert!(learn("b", Kind::Histogram) && !learn("b", Kind::Gauge) && !learn("a_total", Kind::Gauge));
         assert!(!learn("b_count", Kind::Gauge) && !learn("c", Kind::Histogram) && learn("c", Kind::Gauge));
         assert!(!learn("telemetry_sidecar_gather_x", Kind::Gauge));
+        names.forget("b");
+        let family =
+            Family { name: "b_count".into(), kind: Kind::Gauge, help: String::new(), series: vec![] };
+        assert!(names.learn(&family));
+        names.forget("b_count");
+        let family = Family { name: "b".into(), kind: Kind::Histogram, ..family };
+        assert!(names.learn(&family));
         let families: Vec<_> = names.families().map(|(name, ..)| name).collect();
         assert_eq!(families, ["a_total", "b", "c", "c_count"]);
     }

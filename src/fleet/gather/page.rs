@@ -15,6 +15,9 @@ use crate::{
 };
 use std::fmt::Write as _;
 
+/// How many families of a worker are named that are left out.
+const SHOWN_REFUSALS: usize = 10;
+
 /// What the names of the gatherer's own families start with.
 pub(super) const OWN_PREFIX: &str = "telemetry_sidecar_gather_";
 
@@ -65,6 +68,11 @@ pub(super) fn page(slots: &Slots, left_out: &[LeftOut], fetches: Fetches) -> Str
         let (pid, command, reason) = (sidecar.pid, command(sidecar), reason.text());
         let _ = writeln!(text, "# not gathered: pid {pid} ({command}): {reason}");
     }
+    for (number, worker) in slots.workers() {
+        for name in worker.refused.iter().take(SHOWN_REFUSALS) {
+            let _ = writeln!(text, "# left out: {name} of worker {number}: another kind or too many names");
+        }
+    }
     text
 }
 
@@ -104,8 +112,8 @@ fn histogram(text: &mut String, name: &str, labels: (&str, &str), histogram: &Hi
     for (bound, count) in &histogram.buckets {
         line(text, (name, "_bucket"), labels, Some(*bound), *count);
     }
-    if let Some((count, sum)) = histogram.totals {
-        line(text, (name, "_count"), labels, None, count);
+    line(text, (name, "_count"), labels, None, histogram.count());
+    if let Some(sum) = histogram.sum {
         line(text, (name, "_sum"), labels, None, sum);
     }
 }

@@ -10,6 +10,9 @@ use thiserror::Error;
 /// line for each bucket.
 const MAX_LINES: usize = 500_000;
 
+/// The most families that a page may have. A sidecar has a thousand metrics at most, and its own.
+const MAX_FAMILIES: usize = 2_000;
+
 /// A label of this name is what [`super::page`] adds. One of a worker's own gets a prefix, as Prometheus does
 /// it.
 const OWN_LABEL: &str = "worker";
@@ -59,7 +62,10 @@ impl<'a> Reader<'a> {
                 return Some(());
             }
             let (name, kind) = comment.strip_prefix("TYPE ")?.split_once(' ')?;
-            let (helped, help) = self.help.take()?;
+            let (helped, help) = self.help.take().filter(|(_, help)| is_escaped(help))?;
+            if self.families.len() == MAX_FAMILIES {
+                return None;
+            }
             let kind = match kind {
                 "counter" if name.ends_with("_total") => Kind::Counter,
                 "gauge" => Kind::Gauge,
@@ -114,7 +120,7 @@ fn histogram_sample(series: &mut Vec<Series>, rest: &str) -> Option<()> {
     };
     let labels = written(&labels);
     if let (Some(bound), true) = (bound, series.last().is_none_or(|series| *series.labels != *labels)) {
-        let value = Value::Histogram(Box::new(Histogram { buckets: vec![(bound, value)], totals: None }));
+        let value = Value::Histogram(Box::new(Histogram { buckets: vec![(bound, value)], sum: None }));
         series.push(Series { labels: labels.into(), value });
         return Some(());
     }
@@ -124,19 +130,12 @@ fn histogram_sample(series: &mut Vec<Series>, rest: &str) -> Option<()> {
     if **same != *labels {
         return None;
     }
-    match (suffix, bound, histogram.totals.as_mut()) {
-        (_, Some(bound), None) => {
-            let is_next = histogram.buckets.last().is_some_and(|(before, _)| bound > *before);
-            is_next.then(|| histogram.buckets.push((bound, value)))
-        }
-        ("_count", None, None) => {
-            histogram.totals = Some((value, Number::Int(0)));
-            Some(())
-        }
-        ("_sum", None, Some((_, sum))) => {
-            *sum = value;
-            Some(())
-        }
+    let last = histogram.buckets.last()?.0;
+    match (suffix, bound) {
+        (_, Some(bound)) => (bound > last).then(|| histogram.buckets.push((bound, value))),
+        // The count is that of the last bucket, and comes before the sum.
+        ("_count", None) => (last == f64::INFINITY && histogram.sum.is_none()).then_some(()),
+        ("_sum", None) => (last == f64::INFINITY && histogram.sum.replace(value).is_none()).then_some(()),
         _ => None,
     }
 }
@@ -220,8 +219,20 @@ fn is_metric_name(name: &str) -> bool {
     is_word(name, |byte| byte == b':')
 }
 
+/// Names that begin with two underscores are Prometheus' own: it refuses a page that has `__name__`.
 fn is_label_name(name: &str) -> bool {
-    is_word(name, |_| false)
+    is_word(name, |_| false) && !name.starts_with("__")
+}
+
+/// Whether a help text has only the escapes that there are: of backslashes and line breaks.
+fn is_escaped(help: &str) -> bool {
+    let mut bytes = help.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'\\' && !matches!(bytes.next(), Some(b'\\' | b'n')) {
+            return false;
+        }
+    }
+    true
 }
 
 fn is_word(name: &str, is_other: impl Fn(u8) -> bool) -> bool {

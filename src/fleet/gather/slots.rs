@@ -9,7 +9,7 @@ use super::{
     names::Names,
 };
 use crate::{exporter::number::Number, fleet::discover::Sidecar};
-use std::net::SocketAddr;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 /// How much memory pages and counters of ended workers may use together, about, in bytes. 200 workers of
 /// 1,000 series have a tenth of it.
@@ -40,6 +40,8 @@ pub(super) struct Worker {
     pub(super) late: Option<String>,
     /// The latest request for its page that was followed.
     pub(super) fetched: u64,
+    /// The families that are left out because their names mean something else or there are too many.
+    pub(super) refused: BTreeSet<String>,
     bytes: usize,
 }
 
@@ -65,7 +67,8 @@ pub(super) struct Slots {
 impl Slots {
     /// Gives a worker the lowest free slot.
     pub(super) fn begin(&mut self, sidecar: Sidecar, published: SocketAddr) -> usize {
-        let worker = Worker { sidecar, published, page: Vec::new(), late: None, fetched: 0, bytes: 0 };
+        let (page, refused) = Default::default();
+        let worker = Worker { sidecar, published, page, late: None, fetched: 0, refused, bytes: 0 };
         let free = self.all.iter().position(|slot| slot.worker.is_none());
         let number = free.unwrap_or(self.all.len());
         if free.is_none() {
@@ -99,17 +102,37 @@ impl Slots {
         if others.saturating_add(bytes) > MAX_BYTES {
             return Err(format!("all pages together need more than {} MiB", MAX_BYTES >> 20));
         }
+        let mut left_out = BTreeSet::new();
+        let before = self.worker(slot).map(|worker| std::mem::take(&mut worker.refused)).unwrap_or_default();
         page.retain(|family| {
             let is_known = self.names.learn(family);
-            self.refused += if is_known { 0 } else { family.series.len() as u64 };
+            if !is_known {
+                // Each is counted once, however often the page is fetched.
+                let is_new = !before.contains(&family.name);
+                self.refused += if is_new { family.series.len() as u64 } else { 0 };
+                left_out.insert(family.name.clone());
+            }
             is_known
         });
         page.sort_by(|one, other| one.name.cmp(&other.name));
-        if let Some(worker) = self.worker(slot) {
-            worker.late = None;
-            (worker.page, worker.bytes) = (page, bytes);
-        }
+        let Some(worker) = self.worker(slot) else { return Ok(()) };
+        (worker.late, worker.bytes, worker.refused) = (None, bytes, left_out);
+        let old = std::mem::replace(&mut worker.page, page);
+        self.forget_unused(old.into_iter().map(|family| family.name));
         Ok(())
+    }
+
+    /// Frees those of these names that nothing on the page has any more.
+    fn forget_unused(&mut self, names: impl Iterator<Item = String>) {
+        for name in names {
+            let has = |slot: &Slot| {
+                slot.worker.as_ref().is_some_and(|worker| worker.family(&name).is_some())
+                    || slot.base.has(&name)
+            };
+            if !self.all.iter().any(has) {
+                self.names.forget(&name);
+            }
+        }
     }
 
     /// Frees the slot of a worker that has ended; what it has counted stays. Returns how it has failed, if
@@ -129,7 +152,9 @@ impl Slots {
             }
         }
         let max_bytes = slot.base.bytes() + room;
+        let names: Vec<_> = page.iter().map(|family| family.name.clone()).collect();
         self.refused += slot.base.add(page, max_bytes);
+        self.forget_unused(names.into_iter());
         Some((sidecar, failure))
     }
 

@@ -38,11 +38,11 @@ fn the_exporters_page_is_read() {
     assert_eq!(gauges, [renamed, "exported_worker=\"w\""]);
     assert_eq!(gauge.series[1].value, float_value(f64::NEG_INFINITY));
     let buckets = vec![(1e-5, Number::Int(1)), (f64::INFINITY, Number::Int(3))];
-    let totals = Some((Number::Int(3), 1e21.into()));
-    let with_totals = Value::Histogram(Box::new(Histogram { buckets, totals }));
+    let sum = Some(1e21.into());
+    let with_sum = Value::Histogram(Box::new(Histogram { buckets, sum }));
     let buckets = vec![(f64::INFINITY, Number::Int(0))];
-    let without = Value::Histogram(Box::new(Histogram { buckets, totals: None }));
-    assert_eq!(histogram.series, [series("x=\"1\"", with_totals), series("", without)]);
+    let without = Value::Histogram(Box::new(Histogram { buckets, sum: None }));
+    assert_eq!(histogram.series, [series("x=\"1\"", with_sum), series("", without)]);
     assert_eq!(parse(""), Ok(Vec::new()));
 }
 
@@ -78,7 +78,10 @@ fn what_a_sidecar_does_not_write_is_refused() {
         (3, "# HELP h H\n# TYPE h histogram\nh_bucket{le=\"1.0\"} 1\n"),
         (3, "# HELP h H\n# TYPE h histogram\nh_bucket{x=\"1.0\"} 1\n"),
         (4, "# HELP h H\n# TYPE h histogram\nh_bucket{le=\"2.0\"} 1\nh_bucket{le=\"1.0\"} 1\n"),
-        (4, "# HELP h H\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\n"),
+        (4, "# HELP h H\n# TYPE h histogram\nh_bucket{le=\"1.0\"} 1\nh_sum 1\n"),
+        (5, "# HELP h H\n# TYPE h histogram\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n"),
+        (3, "# HELP a A\n# TYPE a gauge\na{__name__=\"b\"} 1\n"),
+        (2, "# HELP a a\\x\n# TYPE a gauge\n"),
     ] {
         assert_eq!(parse(page), Err(PageError::Line(line)), "{page}");
     }

@@ -155,3 +155,43 @@ fn a_page_without_room_leaves_the_old_one() {
     assert_eq!(refused, "all pages together need more than 512 MiB");
     assert!(shown(&slots).contains("a_total{worker=\"0\",x=\"1\"} 1\n"));
 }
+
+#[test]
+fn a_name_is_free_again_when_nothing_on_the_page_has_it() {
+    let gauge = "# HELP v V\n# TYPE v gauge\nv 1\n";
+    let histogram =
+        "# HELP v V\n# TYPE v histogram\nv_bucket{le=\"+Inf\"} 2\nv_count 2\nv_sum 3\n".to_owned();
+    let mut slots = Slots::default();
+    assert_eq!([begin(&mut slots, 10), begin(&mut slots, 20)], [0, 1]);
+    update(&mut slots, 0, gauge);
+    // The refused series is counted once and named.
+    update(&mut slots, 1, &histogram);
+    update(&mut slots, 1, &histogram);
+    assert_eq!(slots.refused, 1);
+    let text = page(&slots, &[], Fetches::default());
+    assert!(text.contains("# left out: v of worker 1: "), "{text}");
+    slots.end(0);
+    update(&mut slots, 1, &histogram);
+    let text = page(&slots, &[], Fetches::default());
+    assert!(text.contains("v_count{worker=\"1\"} 2"), "{text}");
+    // What ended workers have counted keeps its name.
+    slots.end(1);
+    assert_eq!(begin(&mut slots, 30), 0);
+    update(&mut slots, 0, gauge);
+    assert_eq!(slots.refused, 2);
+}
+
+#[test]
+fn a_histogram_with_negative_values_keeps_its_count() {
+    let histogram = |count: u32, sum: &str| {
+        format!("# HELP v V\n# TYPE v histogram\nv_bucket{{le=\"+Inf\"}} {count}\n{sum}")
+    };
+    let mut slots = Slots::default();
+    begin(&mut slots, 10);
+    update(&mut slots, 0, &histogram(2, "v_count 2\nv_sum 3\n"));
+    slots.end(0);
+    begin(&mut slots, 20);
+    update(&mut slots, 0, &histogram(1, ""));
+    let text = page(&slots, &[], Fetches::default());
+    assert!(text.contains("v_count{worker=\"0\"} 3\n") && !text.contains("v_sum"), "{text}");
+}
