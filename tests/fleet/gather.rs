@@ -223,7 +223,7 @@ fn a_sidecar_without_a_page_is_named() {
     let without = Sidecar::wrap_echo(&["-q"]);
     without.port();
     let (gatherer, address) = gather(&[]);
-    let named = format!("not gathered: sidecar {}", without.pid());
+    let named = format!("not gathered: sidecar {}, worker ", without.pid());
     let mut comment = String::new();
     wait_until("the comment", || {
         let page = page(&address);
@@ -249,10 +249,10 @@ fn a_sidecar_that_requires_a_token_is_reached_with_it() {
     protected.write(events("gather.token", 1));
     protected.port();
     let (without, address) = gather(&[]);
-    let pid = format!("pid {} (", protected.pid());
-    wait_until("the comment", || page(&address).contains(&format!("# not gathered: {pid}")));
+    let named = format!("not gathered: sidecar {}, worker ", protected.pid());
+    wait_until("the comment", || page(&address).contains(&format!("# {named}")));
     assert_eq!(slot(&page(&address), &protected), None);
-    without.wait_for_stderr(&format!("telemetry-sidecar: not gathered: sidecar {}", protected.pid()));
+    without.wait_for_stderr(&format!("telemetry-sidecar: {named}"));
     let (_with, address) = gather(&["--auth-token-file", tokens]);
     wait_for_sum(&address, "gather.token", 1);
     protected.finish().expect_code(0);

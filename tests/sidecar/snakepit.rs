@@ -194,7 +194,10 @@ fn a_path_of_the_pool_where_something_else_is_ends_the_start() {
     let words = [ALONE, "--", "touch", "{dir}/started"];
     let builder = Sidecar::command(&words).env("SNAKEPIT_READY_FILE", "/nonexistent/ready");
     let line = refused_without(builder.start(), "started");
-    expect_words(&line, &["SNAKEPIT_READY_FILE: '/nonexistent/ready'", "No such file"]);
+    expect_words(
+        &line,
+        &["SNAKEPIT_READY_FILE: '/nonexistent/ready'", "the directory /nonexistent does not exist"],
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::{
     family::Family,
     fetch::Fetcher,
     origin::{Origin, Start},
-    page::{LeftOut, Reason, command},
+    page::{LeftOut, Reason, command, pids},
 };
 use crate::{
     exporter::prometheus::server::Server,
@@ -104,12 +104,6 @@ async fn ask(server: Arc<Server<Gatherer>>, asked: Vec<(Sidecar, CancellationTok
             Err(cause) => server.site.leave_out(sidecar, &ended, Reason::Unreachable, &cause),
         }
     }
-}
-
-/// The process ids of a sidecar and of its worker.
-fn pids(sidecar: &Sidecar) -> String {
-    let worker = sidecar.worker.map(|pid| format!(", worker {pid}"));
-    format!("sidecar {}{}", sidecar.pid, worker.unwrap_or_default())
 }
 
 /// Fetches the pages of a worker until its sidecar has ended.

@@ -65,8 +65,8 @@ pub(super) fn page(slots: &Slots, left_out: &[LeftOut], fetches: Fetches) -> Str
     let mut text = workers(slots, &own(slots, left_out, fetches));
     for LeftOut { sidecar, reason } in left_out {
         // The command has no line breaks.
-        let (pid, command, reason) = (sidecar.pid, command(sidecar), reason.text());
-        let _ = writeln!(text, "# not gathered: pid {pid} ({command}): {reason}");
+        let (pids, command, reason) = (pids(sidecar), command(sidecar), reason.text());
+        let _ = writeln!(text, "# not gathered: {pids} ({command}): {reason}");
     }
     for (number, worker) in slots.workers() {
         for name in worker.refused.iter().take(SHOWN_REFUSALS) {
@@ -178,6 +178,12 @@ fn own(slots: &Slots, left_out: &[LeftOut], fetches: Fetches) -> String {
         }
     }
     page.finish()
+}
+
+/// The process ids of a sidecar and of its worker.
+pub(super) fn pids(sidecar: &Sidecar) -> String {
+    let worker = sidecar.worker.map(|pid| format!(", worker {pid}"));
+    format!("sidecar {}{}", sidecar.pid, worker.unwrap_or_default())
 }
 
 /// The start of the worker's command line, up to its first option: what follows may be secret, and others
