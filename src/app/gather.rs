@@ -10,10 +10,12 @@ use crate::{
     system::{fd::write_all, log, thread},
     worker::{Exit, signals::Ending},
 };
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::{io, sync::mpsc::channel};
 
 /// Gathers until SIGINT, SIGTERM or SIGHUP ends it, with status 0: it has done what it was started for.
 pub fn run(settings: Settings, access: &ClientAccess, ready_file: Option<ReadyFile>) -> Result<Exit, String> {
+    raise_open_files();
     // Threads that are started later inherit the blocked signals.
     let unprepared = |error: io::Error| format!("cannot start: {error}");
     let ending = Ending::block().map_err(|error| unprepared(error.into()))?;
@@ -31,6 +33,14 @@ pub fn run(settings: Settings, access: &ClientAccess, ready_file: Option<ReadyFi
     };
     thread::spawn("signals", wait).map_err(unprepared)?;
     gather::run(listener, settings, connector).map(|()| Exit::Code(0)).map_err(unprepared)
+}
+
+/// Allows as many descriptors as the system does: each worker has a connection.
+fn raise_open_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // The lower limit will do if it is refused.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Prints the log from a thread of its own: a stderr that is not read delays no page.

@@ -12,6 +12,7 @@ use crate::{
     net::address::{Address, HostPort},
     system::{log::PROGRAM, visible::one_line},
 };
+use nix::libc::{EMFILE, ENFILE};
 use process::{Entry, Program, command_line};
 use sockets::Sockets;
 use std::{
@@ -135,7 +136,7 @@ fn is_at(bound: SocketAddr, found: &Address) -> bool {
 ///
 /// # Errors
 ///
-/// If `/proc` cannot be read.
+/// If `/proc` cannot be read, or no descriptor is free.
 pub fn sidecars() -> io::Result<Found> {
     let own = Program::own();
     let namespaces = process::namespaces("self");
@@ -149,6 +150,7 @@ pub fn sidecars() -> io::Result<Found> {
         }
         let theirs = process::namespaces(&entry.pid.to_string());
         match process::sockets(entry.pid) {
+            Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => return Err(error),
             // It has ended.
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {}
             Err(_) => found.other_users += 1,

@@ -4,7 +4,7 @@
 use crate::{
     http::{Connection, get},
     support::{
-        Sidecar, line,
+        Builder, Sidecar, line,
         refusal::{expect_one_line, expect_words},
         run, wait_until,
     },
@@ -14,6 +14,7 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
+    net::TcpStream,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -31,8 +32,16 @@ fn gather(options: &[&str]) -> (Sidecar, String) {
 }
 
 fn gather_every(interval: &str, options: &[&str]) -> (Sidecar, String) {
+    start(gather_command(interval, options))
+}
+
+fn gather_command(interval: &str, options: &[&str]) -> Builder {
     let start = ["gather", "--listen", "127.0.0.1:0", "--ready-file", "{dir}/ready", "--interval", interval];
-    let gatherer = Sidecar::command(&[&start[..], options].concat()).start();
+    Sidecar::command(&[&start[..], options].concat())
+}
+
+fn start(gatherer: Builder) -> (Sidecar, String) {
+    let gatherer = gatherer.start();
     let address = format!("127.0.0.1:{}", gatherer.port());
     (gatherer, address)
 }
@@ -117,7 +126,11 @@ fn counters_stay_when_workers_end_and_the_last_page_is_waited_for() {
     assert_eq!(total[&slots[0]], 5);
     wait_until("the end", || slot(&page(&address), &first).is_none());
     assert_eq!(counts(&page(&address), "gather.stay"), total);
-    gatherer.wait_for_stderr(&format!("worker {}: pid {} has ended\n", slots[0], first.pid()));
+    let start = format!("worker {}: sidecar {}", slots[0], first.pid());
+    wait_until("the line about it", || {
+        let stderr = String::from_utf8(gatherer.stderr_so_far()).unwrap();
+        stderr.lines().any(|line| line.contains(&start) && line.ends_with(" has ended"))
+    });
     // The next worker adds to what a free slot has.
     let mut third = worker(&[]);
     third.write(events("gather.stay", 10));
@@ -215,6 +228,40 @@ fn a_stopped_sidecar_delays_nobody_and_its_values_stay() {
     for worker in [stopped, other] {
         worker.finish().expect_code(0);
     }
+}
+
+#[test]
+fn a_look_without_free_descriptors_ends_neither_the_gatherer_nor_a_worker() {
+    let _alone = alone();
+    let (gatherer, address) = start(gather_command("100ms", &[]).limited("-n 40"));
+    let mut first = worker(&[]);
+    first.write(events("gather.descriptors", 3));
+    wait_for_sum(&address, "gather.descriptors", 3);
+    let own_slot = wait_for_slot(&address, &first);
+    // They are idle, and each has a descriptor of the gatherer.
+    let idle: Vec<_> = (0..60).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    gatherer.wait_for_stderr("telemetry-sidecar: cannot look for new sidecars, trying again: Too many open");
+    drop(idle);
+    let mut second = worker(&[]);
+    second.write(events("gather.descriptors", 4));
+    let counts = wait_for_sum(&address, "gather.descriptors", 7);
+    assert_eq!(counts[&own_slot], 3);
+    assert_eq!(wait_for_slot(&address, &first), own_slot);
+    for worker in [first, second] {
+        worker.finish().expect_code(0);
+    }
+    gatherer.signal(Signal::SIGTERM);
+    gatherer.finish().expect_code(0);
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised() {
+    let _alone = alone();
+    let (gatherer, _) = start(gather_command("10s", &[]).limited("-S -n 40"));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", gatherer.pid())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let values: Vec<_> = line.split_ascii_whitespace().collect();
+    assert_eq!(values[0], values[1]);
 }
 
 #[test]

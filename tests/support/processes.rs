@@ -129,6 +129,16 @@ impl Builder {
         self
     }
 
+    /// Limits its open files with these words of the shell's `ulimit`, as `-n 40`.
+    pub fn limited(mut self, limit: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\""));
+        shell.arg(self.command.get_program()).args(self.command.get_args());
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command = shell;
+        self
+    }
+
     /// Starts it in its own temporary directory.
     pub fn in_its_directory(mut self) -> Self {
         self.command.current_dir(self.dir.path());

@@ -13,7 +13,10 @@ use crate::{
         discover::{self, Sidecar},
         probe::ask_all,
     },
-    system::{log, value::counted},
+    system::{
+        log::{self, error_line},
+        value::counted,
+    },
 };
 use std::{
     collections::{HashMap, HashSet},
@@ -38,25 +41,48 @@ fn id(sidecar: &Sidecar) -> Id {
     (sidecar.pid, sidecar.start_ticks)
 }
 
+/// A sidecar that was found.
+struct Known {
+    sidecar: Sidecar,
+    /// Cancelled when the process has ended.
+    ended: CancellationToken,
+}
+
 /// Follows the sidecars of this host for ever. After the first look it says that it serves at this address.
+/// A later look that fails changes nothing, and the next one tries again.
 ///
 /// # Errors
 ///
-/// If `/proc` cannot be read.
+/// If `/proc` cannot be read at the first look.
 pub(super) async fn follow(server: &Arc<Server<Gatherer>>, every: Duration, address: &str) -> io::Result<()> {
-    // Cancelled when the process has ended.
-    let mut known: HashMap<Id, CancellationToken> = HashMap::new();
+    let mut known: HashMap<Id, Known> = HashMap::new();
     let mut is_first = true;
+    let mut has_failed = false;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let found = spawn_blocking(discover::sidecars).await.map_err(io::Error::other)??;
         let gatherer = &server.site;
-        let running: HashSet<Id> = found.sidecars.iter().map(id).collect();
-        known.retain(|id, ended| {
-            let is_running = running.contains(id);
-            if !is_running {
+        let found = match spawn_blocking(discover::sidecars).await.map_err(io::Error::other).flatten() {
+            Ok(found) => found,
+            Err(error) if is_first => return Err(error),
+            Err(error) => {
+                if !has_failed {
+                    error_line(format_args!("cannot look for new sidecars, trying again: {error}"));
+                }
+                has_failed = true;
+                gatherer.request();
+                continue;
+            }
+        };
+        has_failed = false;
+        let mut running: HashSet<Id> = found.sidecars.iter().map(id).collect();
+        known.retain(|id, Known { sidecar, ended }| {
+            // Without free descriptors a look finds less than there is.
+            let is_running = running.contains(id) || !sidecar.has_ended();
+            if is_running {
+                running.insert(*id);
+            } else {
                 ended.cancel();
             }
             is_running
@@ -66,9 +92,10 @@ pub(super) async fn follow(server: &Arc<Server<Gatherer>>, every: Duration, addr
         for sidecar in found.sidecars.into_iter().take(MAX_SIDECARS) {
             let id = id(&sidecar);
             let is_new = !known.contains_key(&id);
-            let ended = known.entry(id).or_default();
+            let new = || Known { sidecar: sidecar.clone(), ended: CancellationToken::new() };
+            let ended = known.entry(id).or_insert_with(new).ended.clone();
             if is_new || is_unreachable.contains(&id) {
-                asked.push((sidecar, ended.clone()));
+                asked.push((sidecar, ended));
             }
         }
         let asking = ask(Arc::clone(server), asked);
