@@ -23,7 +23,7 @@ use error::{is_about_access, is_other_name, is_plain};
 use nix::unistd::geteuid;
 use rustls::ClientConfig;
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tonic::{
     Code,
     metadata::{Ascii, MetadataValue},
@@ -96,9 +96,10 @@ impl Connector {
         // The metrics page has no unix socket, so such a listener needs no second attempt.
         let mut listeners: Vec<_> = sidecar.listeners.iter().collect();
         listeners.sort_by_key(|address| matches!(address, Address::Tcp(_)));
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         let mut failed = None;
         for address in listeners {
-            let asked = timeout(ANSWER_TIMEOUT, self.ask(address, sidecar.uid)).await;
+            let asked = timeout_at(deadline, self.ask(address, sidecar.uid)).await;
             let error = match asked {
                 Ok(Ok(answered)) => return Ok(answered),
                 Ok(Err(error)) => error,
@@ -185,10 +186,7 @@ mod tests {
         },
         time::SystemTime,
     };
-    use tokio::{
-        net::{TcpListener, UnixListener},
-        time::Instant,
-    };
+    use tokio::net::{TcpListener, UnixListener};
 
     fn sidecar(listeners: Vec<Address>) -> Sidecar {
         Sidecar {

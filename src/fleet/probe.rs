@@ -1,9 +1,6 @@
 //! Questions to many sidecars at the same time.
 
-use super::{
-    client::{ClientError, Connection, Connector},
-    discover::Sidecar,
-};
+use super::client::{ClientError, Connection};
 use crate::event::proto::sidecar::GetStatusResponse;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -13,18 +10,6 @@ const CONCURRENT: usize = 64;
 
 /// A connection and the counters, or why there are none.
 pub type Answer = Result<(Connection, GetStatusResponse), ClientError>;
-
-/// Asks all of them, in the same order. A sidecar that does not answer does not delay the others.
-pub async fn ask_all(connector: &Arc<Connector>, sidecars: &[Sidecar]) -> Vec<(Sidecar, Answer)> {
-    let ask = |sidecar: Sidecar| {
-        let connector = Arc::clone(connector);
-        async move {
-            let answer = connector.found(&sidecar).await;
-            (sidecar, answer)
-        }
-    };
-    each(sidecars.to_vec(), ask).await
-}
 
 /// Does the same for all of them at the same time, within bounds. The results are in the same order.
 pub(super) async fn each<T, O, F>(items: Vec<T>, ask: impl Fn(T) -> F) -> Vec<O>

@@ -298,7 +298,10 @@ fn a_sidecar_that_requires_a_token_is_reached_with_it() {
     let (without, address) = gather(&[]);
     let named = format!("not gathered: sidecar {}, worker ", protected.pid());
     wait_until("the comment", || page(&address).contains(&format!("# {named}")));
-    assert_eq!(slot(&page(&address), &protected), None);
+    let page_without = page(&address);
+    let cause = page_without.lines().find(|line| line.contains(&named)).unwrap();
+    assert!(cause.ends_with("): needs a token: --auth-token-file"), "{cause}");
+    assert_eq!(slot(&page_without, &protected), None);
     without.wait_for_stderr(&format!("telemetry-sidecar: {named}"));
     let (_with, address) = gather(&["--auth-token-file", tokens]);
     wait_for_sum(&address, "gather.token", 1);

@@ -2,17 +2,15 @@
 
 use super::{
     Gatherer, Shared,
+    ask::ask,
     family::Family,
     fetch::Fetcher,
-    origin::{Origin, Start},
-    page::{LeftOut, Reason, command, pids},
+    origin::Start,
+    page::{Reason, command, pids},
 };
 use crate::{
     exporter::prometheus::server::Server,
-    fleet::{
-        discover::{self, Sidecar},
-        probe::ask_all,
-    },
+    fleet::discover::{self, Sidecar},
     system::{
         log::{self, error_line},
         value::counted,
@@ -20,13 +18,13 @@ use crate::{
 };
 use std::{
     collections::{HashMap, HashSet},
-    io,
+    io, mem,
     net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 use tokio::{
-    task::spawn_blocking,
+    task::{JoinHandle, spawn_blocking},
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
@@ -35,17 +33,30 @@ use tokio_util::sync::CancellationToken;
 const MAX_SIDECARS: usize = 4096;
 
 /// One process.
-type Id = (u32, u64);
+pub(super) type Id = (u32, u64);
 
-fn id(sidecar: &Sidecar) -> Id {
+pub(super) fn id(sidecar: &Sidecar) -> Id {
     (sidecar.pid, sidecar.start_ticks)
 }
 
 /// A sidecar that was found.
-struct Known {
-    sidecar: Sidecar,
+pub(super) struct Known {
+    pub(super) sidecar: Sidecar,
     /// Cancelled when the process has ended.
-    ended: CancellationToken,
+    pub(super) ended: CancellationToken,
+    pub(super) was_asked: bool,
+    /// The question that it may not have answered yet.
+    pub(super) asking: Option<JoinHandle<()>>,
+}
+
+impl Known {
+    fn new(sidecar: Sidecar) -> Self {
+        Self { sidecar, ended: CancellationToken::new(), was_asked: false, asking: None }
+    }
+
+    fn is_asked(&self) -> bool {
+        self.asking.as_ref().is_some_and(|asking| !asking.is_finished())
+    }
 }
 
 /// Follows the sidecars of this host for ever. After the first look it says that it serves at this address.
@@ -77,7 +88,7 @@ pub(super) async fn follow(server: &Arc<Server<Gatherer>>, every: Duration, addr
         };
         has_failed = false;
         let mut running: HashSet<Id> = found.sidecars.iter().map(id).collect();
-        known.retain(|id, Known { sidecar, ended }| {
+        known.retain(|id, Known { sidecar, ended, .. }| {
             // Without free descriptors a look finds less than there is.
             let is_running = running.contains(id) || !sidecar.has_ended();
             if is_running {
@@ -92,49 +103,23 @@ pub(super) async fn follow(server: &Arc<Server<Gatherer>>, every: Duration, addr
         for sidecar in found.sidecars.into_iter().take(MAX_SIDECARS) {
             let id = id(&sidecar);
             let is_new = !known.contains_key(&id);
-            let new = || Known { sidecar: sidecar.clone(), ended: CancellationToken::new() };
-            let ended = known.entry(id).or_insert_with(new).ended.clone();
-            if is_new || is_unreachable.contains(&id) {
-                asked.push((sidecar, ended));
+            let one = known.entry(id).or_insert_with(|| Known::new(sidecar.clone()));
+            one.sidecar = sidecar;
+            if is_new || is_unreachable.contains(&id) && !one.is_asked() {
+                asked.push(id);
             }
         }
-        let asking = ask(Arc::clone(server), asked);
-        if is_first {
-            is_first = false;
-            // So that slots do not depend on who answers first.
-            asking.await;
+        ask(server, &mut known, asked, is_first).await;
+        if mem::take(&mut is_first) {
             gatherer
                 .say(format_args!("gathering at http://{address}/metrics: {}", gatherer.lock().counted()));
-        } else {
-            tokio::spawn(asking);
         }
         gatherer.request();
     }
 }
 
-/// Asks sidecars where their pages are, and starts to follow those that have one, in this order.
-async fn ask(server: Arc<Server<Gatherer>>, asked: Vec<(Sidecar, CancellationToken)>) {
-    let (sidecars, ended): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-    if sidecars.is_empty() {
-        return;
-    }
-    let answers = ask_all(&server.site.connector, &sidecars).await;
-    for ((sidecar, answer), ended) in answers.into_iter().zip(ended) {
-        match Origin::of(&sidecar, answer) {
-            Ok(Some(Origin { published, address, started })) => {
-                let Some(slot) = server.site.lock().begin(&sidecar, published) else { continue };
-                let (pids, command) = (pids(&sidecar), command(&sidecar));
-                tracing::info!("worker {slot}: {pids} ({command}), {address}");
-                tokio::spawn(follow_one(Arc::clone(&server), slot, (address, started), ended));
-            }
-            Ok(None) => server.site.leave_out(sidecar, &ended, Reason::NoPage, Reason::NoPage.text()),
-            Err(cause) => server.site.leave_out(sidecar, &ended, Reason::Unreachable, &cause),
-        }
-    }
-}
-
 /// Fetches the pages of a worker until its sidecar has ended.
-async fn follow_one(
+pub(super) async fn follow_one(
     server: Arc<Server<Gatherer>>,
     slot: usize,
     (address, started): (SocketAddr, Option<f64>),
@@ -190,22 +175,6 @@ async fn page(fetcher: &mut Fetcher, sidecar: &Sidecar, start: &mut Start) -> Re
     if start.is_of(&page, sidecar) { Ok(page) } else { Err("another process has its port".into()) }
 }
 
-impl Gatherer {
-    /// Notes that a sidecar is not on the page, and says so once.
-    fn leave_out(&self, sidecar: Sidecar, ended: &CancellationToken, reason: Reason, cause: &str) {
-        if ended.is_cancelled() {
-            return;
-        }
-        let left_out = &mut self.lock().left_out;
-        let before = left_out.len();
-        left_out.retain(|one| id(&one.sidecar) != id(&sidecar));
-        if left_out.len() == before {
-            self.say(format_args!("not gathered: {} ({}): {cause}", pids(&sidecar), command(&sidecar)));
-        }
-        left_out.push(LeftOut { sidecar, reason });
-    }
-}
-
 impl Shared {
     /// Updates what is known of sidecars from a new look. Returns those that could not be reached before.
     fn update(&mut self, sidecars: &[Sidecar], running: &HashSet<Id>) -> HashSet<Id> {
@@ -223,7 +192,7 @@ impl Shared {
     }
 
     /// Gives a worker a slot, unless it has one: if it did not answer in time it was asked again.
-    fn begin(&mut self, sidecar: &Sidecar, published: SocketAddr) -> Option<usize> {
+    pub(super) fn begin(&mut self, sidecar: &Sidecar, published: SocketAddr) -> Option<usize> {
         self.left_out.retain(|one| id(&one.sidecar) != id(sidecar));
         let has_one = self.slots.workers().any(|(_, worker)| id(&worker.sidecar) == id(sidecar));
         (!has_one).then(|| self.slots.begin(sidecar.clone(), published))

@@ -4,6 +4,7 @@
 //! pages are kept in memory, so that a sidecar that is slow or stopped delays nobody: its last values stay.
 
 pub mod args;
+mod ask;
 mod family;
 mod fetch;
 mod follow;
@@ -46,6 +47,10 @@ const REFRESH_TIMEOUT: Duration = Duration::from_millis(500);
 const FETCHES: usize = 32;
 const LATE_FETCHES: usize = 8;
 
+/// How many sidecars are asked at a time for the first time, and again because they did not answer.
+const QUESTIONS: usize = 64;
+const LATE_QUESTIONS: usize = 8;
+
 /// What `/` shows.
 const INDEX: &str = "telemetry-sidecar gather: the sidecars of this host
 
@@ -85,6 +90,8 @@ struct Gatherer {
     fetched: watch::Sender<()>,
     prompt: Semaphore,
     late: Semaphore,
+    asking: Semaphore,
+    asking_again: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -104,6 +111,8 @@ impl Gatherer {
             fetched: watch::Sender::new(()),
             prompt: Semaphore::new(FETCHES),
             late: Semaphore::new(LATE_FETCHES),
+            asking: Semaphore::new(QUESTIONS),
+            asking_again: Semaphore::new(LATE_QUESTIONS),
         }
     }
 

@@ -34,7 +34,7 @@ impl Origin {
     ///
     /// Why the page cannot be fetched.
     pub(super) fn of(sidecar: &Sidecar, answer: Answer) -> Result<Option<Self>, String> {
-        let (_, status) = answer.map_err(|error| error.to_string())?;
+        let (_, status) = answer.map_err(|error| error.brief())?;
         // Older sidecars do not say it.
         if ![0, sidecar.pid].contains(&status.pid) {
             return Err(format!("process {} has its port", status.pid));

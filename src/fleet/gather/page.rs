@@ -12,6 +12,7 @@ use crate::{
         prometheus::page::{Bound, Format, Page, Shown},
     },
     fleet::discover::Sidecar,
+    system::visible::one_line,
 };
 use std::fmt::Write as _;
 
@@ -25,6 +26,9 @@ pub(super) const OWN_PREFIX: &str = "telemetry_sidecar_gather_";
 const MAX_COMMAND_WORDS: usize = 2;
 const MAX_COMMAND_CHARS: usize = 100;
 
+/// How much is shown of why a sidecar is not on the page, in characters.
+const MAX_CAUSE_CHARS: usize = 200;
+
 /// The format of the page.
 pub(super) const FORMAT: Format = Format::Text;
 
@@ -33,6 +37,8 @@ pub(super) const FORMAT: Format = Format::Text;
 pub(super) struct LeftOut {
     pub(super) sidecar: Sidecar,
     pub(super) reason: Reason,
+    /// The same in words; a peer may have chosen some.
+    pub(super) cause: String,
 }
 
 /// Why a sidecar is not on the page.
@@ -42,15 +48,6 @@ pub(super) enum Reason {
     NoPage,
     /// It does not say where its page is.
     Unreachable,
-}
-
-impl Reason {
-    pub(super) fn text(self) -> &'static str {
-        match self {
-            Self::NoPage => "started without --export-prometheus",
-            Self::Unreachable => "does not answer",
-        }
-    }
 }
 
 /// How many pages were fetched.
@@ -63,10 +60,11 @@ pub(super) struct Fetches {
 /// Writes the page.
 pub(super) fn page(slots: &Slots, left_out: &[LeftOut], fetches: Fetches) -> String {
     let mut text = workers(slots, &own(slots, left_out, fetches));
-    for LeftOut { sidecar, reason } in left_out {
+    for LeftOut { sidecar, cause, .. } in left_out {
         // The command has no line breaks.
-        let (pids, command, reason) = (pids(sidecar), command(sidecar), reason.text());
-        let _ = writeln!(text, "# not gathered: {pids} ({command}): {reason}");
+        let (pids, command, cause) = (pids(sidecar), command(sidecar), one_line(cause));
+        let cause: String = cause.chars().take(MAX_CAUSE_CHARS).collect();
+        let _ = writeln!(text, "# not gathered: {pids} ({command}): {cause}");
     }
     for (number, worker) in slots.workers() {
         for name in worker.refused.iter().take(SHOWN_REFUSALS) {

@@ -114,7 +114,8 @@ fn the_page_says_which_workers_there_are_and_how_they_ended() {
     begin(&mut slots, 3);
     begin(&mut slots, 4);
     slots.worker(1).unwrap().late = Some("slow".into());
-    let left_out = LeftOut { sidecar: sidecar(5), reason: Reason::NoPage };
+    let cause = "started without --export-prometheus".to_owned();
+    let left_out = LeftOut { sidecar: sidecar(5), reason: Reason::NoPage, cause };
     let page = page(&slots, &[left_out], Fetches { ok: 5, failed: 1 });
     for line in [
         "telemetry_sidecar_gather_workers_ended_total{result=\"ok\"} 2",
