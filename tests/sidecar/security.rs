@@ -242,7 +242,7 @@ fn tail_authenticates_with_a_certificate_and_a_token() {
         (&["tail", &address][..], "failed"),
         // The client may see the server's alert or the end of the connection first.
         (&with_ca, ""),
-        (&with_certificate, "a token is required"),
+        (&with_certificate, "needs a token: --auth-token-file"),
     ] {
         expect_words(&expect_one_line(&run(words), || true), &[&address, cause]);
     }

@@ -126,7 +126,7 @@ fn the_page_says_which_workers_there_are_and_how_they_ended() {
         "telemetry_sidecar_gather_workers{state=\"no_page\"} 1",
         "telemetry_sidecar_gather_fetches_total{outcome=\"failed\"} 1",
         "telemetry_sidecar_gather_worker_info{worker=\"0\",pid=\"3\",command=\"python w\\\"3\\\".py\"} 1",
-        "# not gathered: pid 5 (python w\"5\".py): started without --export-prometheus",
+        "# not gathered: sidecar 5, worker 6 (python w\"5\".py): started without --export-prometheus",
     ] {
         assert!(page.contains(&format!("{line}\n")), "{line} in {page}");
     }
