@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::proto::sidecar::{GetStatusResponse, Worker},
-    status::account::{lost_events, malformed_lines, waits},
+    status::account::{lost_events, malformed_lines, malformed_messages, total, waits},
     system::{log::error_line, thread, visible::one_line},
     terminal::{
         number,
@@ -149,9 +149,9 @@ fn worker(sidecar: &Sidecar, status: Option<&GetStatusResponse>) -> Option<u32> 
     }
 }
 
-/// What is not as usual.
+/// Anything unusual: a waiting replay, an exited worker, malformed lines.
 fn state(status: &GetStatusResponse) -> Span<'static> {
-    let malformed = malformed_lines(status);
+    let malformed = total([malformed_lines(status), malformed_messages(status)]);
     let texts =
         [waits(status), ended(status), (malformed > 0).then(|| number::counted(malformed, "malformed line"))];
     let text = texts.into_iter().flatten().collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! All counters as text for people: a line for each topic, first what is wrong. Zeros are left out.
+//! All counters as text for people: a line for each topic, problems first. Zeros are left out.
 
 use crate::{
     event::proto::sidecar::{
@@ -45,12 +45,17 @@ pub fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
     counts.into_iter().fold(0, u64::saturating_add)
 }
 
-/// The lines and messages that look like telemetry and are no events.
+/// Lines of stderr that start like telemetry and are no events.
 pub fn malformed_lines(status: &GetStatusResponse) -> u64 {
     let stream = status.stream.unwrap_or_default();
     let Malformed { json, not_object, event, shape } = stream.malformed.unwrap_or_default();
-    let upstream = status.upstream.map_or(0, |upstream| upstream.malformed + upstream.oversized);
-    json + not_object + event + shape + stream.oversized + upstream
+    total([json, not_object, event, shape, stream.oversized])
+}
+
+/// Messages of the worker's own stream that are no events.
+pub fn malformed_messages(status: &GetStatusResponse) -> u64 {
+    let upstream = status.upstream.unwrap_or_default();
+    total([upstream.malformed, upstream.oversized])
 }
 
 /// What a replay waits for, if it does.
@@ -74,7 +79,7 @@ pub fn topics(status: &GetStatusResponse) -> Vec<Topic> {
         topics.add_if(taken_in > 0, "backlog", sum(&(grouped(taken_in) + " accepted"), &parts));
     }
     if let Some(Recording { bytes_written, .. }) = status.recording {
-        topics.add("recording", counted_bytes(bytes_written) + " written");
+        topics.add("recording", counted(bytes_written, "byte") + " written");
     }
     topics.add_if(!status.prometheus_address.is_empty(), "metrics", one_line(&status.prometheus_address));
     topics.0
@@ -117,12 +122,12 @@ impl Topics {
         }
         if let Some(Recording { bytes_lost, stopped, .. }) = status.recording {
             let stopped_text = if stopped { "it has stopped; " } else { "" };
-            let text = format!("{stopped_text}{} missing", counted_bytes(bytes_lost));
+            let text = format!("{stopped_text}{} missing", counted(bytes_lost, "byte"));
             self.problem(stopped || bytes_lost > 0, "recording failures", text);
         }
         if let Some(stream) = &status.stream {
             let dropped =
-                counted_bytes(stream.bytes_dropped) + " not written: it is closed, or its disk is full";
+                counted(stream.bytes_dropped, "byte") + " not written: it is closed, or its disk is full";
             // A replay may leave them out (--no-stderr).
             let is_lost = stream.bytes_dropped > 0 && status.worker.is_some();
             self.problem(is_lost, "stderr failures", dropped);
@@ -159,7 +164,7 @@ impl Topics {
             (stream.bytes_dropped, "dropped"),
             (stream.bytes_held, "held"),
         ];
-        let bytes = sum(&(counted_bytes(stream.bytes_read) + " read"), &bytes);
+        let bytes = sum(&(counted(stream.bytes_read, "byte") + " read"), &bytes);
         self.add_if(stream.bytes_read > 0, "stderr", bytes);
         let Malformed { json, not_object, event, shape } = stream.malformed.unwrap_or_default();
         let lines = [
@@ -198,10 +203,6 @@ impl Topics {
         let observers = status.observers.len() as u64;
         self.add_if(observers > 0, "observers", format!("{} connected", grouped(observers)));
     }
-}
-
-fn counted_bytes(count: u64) -> String {
-    counted(count, "byte")
 }
 
 /// What became of a consumer's events, and its controls.

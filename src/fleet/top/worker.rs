@@ -1,10 +1,10 @@
-//! What is known about one worker, or one recording.
+//! The state of one worker, or of one recording.
 
 use super::{recent::Recent, window::Window};
 use crate::{
-    event::proto::sidecar::{GetStatusResponse, Malformed},
+    event::proto::sidecar::GetStatusResponse,
     exporter::digest::{Digest, Limits, Operation},
-    status::account::lost_events,
+    status::account::{lost_events, malformed_lines, malformed_messages},
     terminal::number::counted,
 };
 use bytes::Bytes;
@@ -16,7 +16,7 @@ const LIMITS: Limits = Limits { operations: 64, measurements: 64 };
 /// Identifies a worker or a recording.
 pub(super) type Id = usize;
 
-/// What is known about a worker when it is found.
+/// The description of a worker when it is found.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Joined {
     /// The process id of the worker, or of a sidecar without one.
@@ -45,7 +45,7 @@ pub(super) enum State {
 pub(super) enum Pace {
     /// The last seconds.
     Live,
-    /// So many seconds of a recording, more than 0.
+    /// The mean over a recording of this many seconds, more than 0.
     Mean(f64),
     /// A recording that does not say when its events came.
     Unknown,
@@ -73,7 +73,7 @@ pub(super) struct Worker {
     pub(super) subscribers: usize,
     /// Events that a subscriber or an exporter did not get.
     pub(super) lost: u64,
-    /// What is unusual about a worker that runs.
+    /// Anything unusual about a running worker.
     pub(super) remark: Option<String>,
     /// How long it had run when it ended.
     pub(super) ran: Option<Duration>,
@@ -199,24 +199,17 @@ impl Worker {
     }
 }
 
-/// What is unusual about a sidecar that works: lines that look like events and are none, or a replay that
-/// has not begun.
+/// Anything unusual about a sidecar that answers: malformed lines, or a replay that has not begun.
 fn remark(status: &GetStatusResponse) -> Option<String> {
-    let stream = status.stream.unwrap_or_default();
-    let Malformed { json, not_object, event, shape } = stream.malformed.unwrap_or_default();
-    let malformed = json + not_object + event + shape + stream.oversized;
-    if malformed > 0 {
-        return Some(counted(malformed, "malformed line"));
+    for (malformed, what) in
+        [(malformed_lines(status), "malformed line"), (malformed_messages(status), "malformed message")]
+    {
+        if malformed > 0 {
+            return Some(counted(malformed, what));
+        }
     }
-    let upstream = status.upstream.unwrap_or_default();
-    let malformed = upstream.malformed + upstream.oversized;
-    if malformed > 0 {
-        return Some(counted(malformed, "malformed message"));
-    }
-    // Nothing is read before there are as many subscribers as it waits for.
-    let waits = status.worker.is_none() && status.events == 0 && stream.bytes_read == 0;
     match status.subscribers.len() {
-        _ if !waits => None,
+        _ if status.awaited_subscribers == 0 => None,
         0 => Some("waits for a subscriber".into()),
         _ => Some("waits for more subscribers".into()),
     }
