@@ -97,7 +97,7 @@ impl Origin {
 
     /// The origin of each value of an option that can be repeated: a variable has one value on each line that
     /// is not empty.
-    pub(super) fn lines(&self) -> Vec<Self> {
+    fn lines(&self) -> Vec<Self> {
         if self.source != ValueSource::EnvVariable {
             return vec![self.clone()];
         }
@@ -143,10 +143,6 @@ pub struct Given<T> {
 pub struct Several<T>(Vec<Given<T>>);
 
 impl<T> Several<T> {
-    pub(super) fn of(values: Vec<Given<T>>) -> Self {
-        Self(values)
-    }
-
     /// All values of an option that can be repeated.
     pub fn flatten(all: Vec<Self>) -> impl Iterator<Item = Given<T>> {
         all.into_iter().flat_map(|several| several.0)
@@ -220,11 +216,14 @@ where
     T: Clone + Send + Sync + 'static,
     E: Display + 'static,
 {
-    parser(move |origin| {
-        let values = origin.lines().into_iter();
-        let values = values.map(|origin| Ok(Given { value: origin.parse(&parse)?, origin }));
-        values.collect::<Result<_, _>>().map(Several)
-    })
+    repeated_by(move |origin| Ok(Given { value: origin.parse(&parse)?, origin }))
+}
+
+/// The same, by a function of each value as it was given.
+pub(super) fn repeated_by<T: Clone + Send + Sync + 'static>(
+    read: impl Fn(Origin) -> Result<Given<T>, Error> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = Several<T>> {
+    parser(move |origin| origin.lines().into_iter().map(&read).collect::<Result<_, _>>().map(Several))
 }
 
 /// Any path but the empty one, with its origin.

@@ -7,7 +7,7 @@
 //! A variable's value is inserted as it is, and may contain `/` and `..`: the environment belongs to whoever
 //! wrote the command line, and `{env:DIR}/x` is meant.
 
-use super::option::{Given, Origin, Several, complete, parser};
+use super::option::{Given, Origin, Several, complete, parser, repeated_by};
 use clap::{Error, builder::TypedValueParser};
 use nix::unistd::{getpid, getppid};
 use std::{
@@ -80,13 +80,10 @@ where
     T: Clone + Send + Sync + 'static,
     E: Display + 'static,
 {
-    parser(move |origin| {
-        let values = origin.lines().into_iter().map(|written| {
-            written.parse(&check)?;
-            let origin = expanded(&written)?;
-            Ok(Given { value: origin.parse(&parse)?, origin })
-        });
-        values.collect::<Result<_, _>>().map(Several::of)
+    repeated_by(move |written| {
+        written.parse(&check)?;
+        let origin = expanded(&written)?;
+        Ok(Given { value: origin.parse(&parse)?, origin })
     })
 }
 
