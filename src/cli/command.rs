@@ -22,10 +22,6 @@ use std::{ffi::OsString, path::PathBuf};
 pub(super) const SUBCOMMANDS: [&str; 8] =
     ["replay", "decode", "tail", "top", "ps", "status", "gather", "completions"];
 
-/// The subcommands that do not read the environment.
-pub(super) const WITHOUT_ENVIRONMENT: [&str; 7] =
-    ["decode", "tail", "top", "ps", "status", "gather", "completions"];
-
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())

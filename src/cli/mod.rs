@@ -20,9 +20,9 @@ pub use command::Cli;
 pub(crate) use command::Sub;
 pub use error::UsageError;
 
-use crate::{exporter::summary::args::joined, system::option::Given};
+use crate::{exporter::summary::args::joined, fleet::discover::CLIENTS, system::option::Given};
 use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, error::ErrorKind};
-use command::{SUBCOMMANDS, WITHOUT_ENVIRONMENT};
+use command::SUBCOMMANDS;
 use std::{ffi::OsString, path::PathBuf};
 
 /// Values that may begin with a minus: an error about the value is better than one about an unknown option.
@@ -86,7 +86,8 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Re
     let arguments = joined(help(arguments.into_iter().collect())?);
     let is_first = |name: &&str| arguments.get(1).is_some_and(|word| word == name);
     let subcommand = SUBCOMMANDS.into_iter().find(is_first);
-    let reads_environment = !WITHOUT_ENVIRONMENT.iter().any(is_first);
+    // Only what serves a worker or a recording reads it.
+    let reads_environment = !CLIENTS.iter().any(is_first);
 
     let command = Cli::command();
     let names = environment::names(&command);

@@ -150,7 +150,7 @@ impl Connector {
     }
 }
 
-/// Whether only processes of this host can read what is sent there.
+/// Whether only processes on this host can receive data sent to this address.
 fn is_of_this_host(address: &Address) -> bool {
     match address {
         Address::Unix(_) => true,
@@ -184,20 +184,11 @@ mod tests {
             Arc,
             atomic::{AtomicUsize, Ordering},
         },
-        time::SystemTime,
     };
     use tokio::net::{TcpListener, UnixListener};
 
     fn sidecar(listeners: Vec<Address>) -> Sidecar {
-        Sidecar {
-            pid: std::process::id(),
-            uid: 0,
-            worker: None,
-            command: String::new(),
-            started: SystemTime::now(),
-            start_ticks: 0,
-            listeners,
-        }
+        Sidecar { listeners, ..Sidecar::example(std::process::id()) }
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,14 +4,18 @@
 //! this program or one of its name, that listens. So commands that connect to sidecars, and the helper
 //! processes of sidecars, are left out: they do not listen. Processes that end meanwhile are left out, too.
 
+mod clock;
+mod command;
 mod process;
 mod sockets;
 
 use crate::{
     event::proto::sidecar::GetStatusResponse,
     net::address::{Address, HostPort},
-    system::{log::PROGRAM, visible::one_line},
 };
+use clock::Clock;
+pub use command::CLIENTS;
+use command::{command, is_client, worker};
 use nix::libc::{EMFILE, ENFILE};
 use process::{Entry, Program, command_line};
 use sockets::Sockets;
@@ -19,7 +23,7 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime},
 };
 
@@ -53,6 +57,13 @@ impl Sidecar {
         };
         let name = program.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(program);
         arguments.map_or_else(|| name.to_owned(), |arguments| format!("{name} {arguments}"))
+    }
+
+    /// One with this process id, for tests.
+    #[cfg(test)]
+    pub(super) fn example(pid: u32) -> Self {
+        let (started, command, listeners) = (SystemTime::UNIX_EPOCH, String::new(), Vec::new());
+        Self { pid, uid: 0, worker: None, command, started, start_ticks: 0, listeners }
     }
 
     /// How long it has been running.
@@ -195,90 +206,9 @@ pub fn sidecars() -> io::Result<Found> {
     Ok(found)
 }
 
-/// The subcommand that is a sidecar without a worker.
-const REPLAY: &str = "replay";
-
-/// Subcommands that are no sidecars: one of them listens, and the sockets of others' processes are unknown.
-const CLIENTS: [&str; 7] = ["decode", "tail", "ps", "status", "top", "gather", "completions"];
-
-fn is_client(words: &[String]) -> bool {
-    words.get(1).is_some_and(|word| CLIENTS.contains(&word.as_str()))
-}
-
-/// The worker: the first child that is no helper of the sidecar. A container's init gets others later.
-fn worker<'a>(children: &[&'a Entry]) -> Option<&'a Entry> {
-    let workers = children.iter().filter(|child| !child.is_helper());
-    workers.min_by_key(|child| (child.start_ticks, child.pid)).copied()
-}
-
-/// What the worker runs, or the words of the sidecar's own command line that say it.
-fn command(worker: Option<&Entry>, sidecar: &[String], cwd: &dyn Fn() -> Option<PathBuf>) -> String {
-    let mut words = worker.map(|worker| command_line(worker.pid)).unwrap_or_default();
-    // A fork that has not executed the worker yet has the sidecar's.
-    if words == sidecar {
-        words.clear();
-    }
-    if words.is_empty() {
-        let given = sidecar.get(1..).unwrap_or_default();
-        words = match given.iter().position(|word| word == "--") {
-            _ if given.first().is_some_and(|word| word == REPLAY) => replay(given, cwd),
-            Some(at) => given.get(at + 1..).unwrap_or_default().to_vec(),
-            None => given.to_vec(),
-        };
-    }
-    let words = words.iter().map(|word| one_line(word)).collect::<Vec<_>>();
-    if words.is_empty() { PROGRAM.into() } else { words.join(" ") }
-}
-
-/// `replay` and its files. A word after a long option may be the option's value: the last one is a file if
-/// there is one of that name and no other file was given.
-fn replay(given: &[String], cwd: &dyn Fn() -> Option<PathBuf>) -> Vec<String> {
-    let is_option = |word: &String| word.len() > 1 && word.starts_with('-');
-    let takes_value = |word: &String| word.starts_with("--") && !word.contains('=');
-    let words = given.windows(2).filter_map(|pair| match pair {
-        [before, word] if !takes_value(before) && !is_option(word) => Some(word),
-        _ => None,
-    });
-    let mut files: Vec<&String> = words.collect();
-    let last = given.last().filter(|word| cwd().is_some_and(|cwd| cwd.join(word.as_str()).exists()));
-    if files.is_empty() {
-        files.extend(last);
-    }
-    given.iter().take(1).chain(files).cloned().collect()
-}
-
-/// Converts start times.
-struct Clock {
-    now: SystemTime,
-    since_boot: Duration,
-    ticks_per_second: u64,
-}
-
-impl Clock {
-    fn read() -> Self {
-        let since_boot = std::fs::read_to_string(Path::new("/proc/uptime")).unwrap_or_default();
-        let seconds = since_boot.split(' ').next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0.0);
-        Self {
-            now: SystemTime::now(),
-            since_boot: Duration::try_from_secs_f64(seconds).unwrap_or_default(),
-            ticks_per_second: process::ticks_per_second(),
-        }
-    }
-
-    /// The time of this many ticks after the boot.
-    fn time(&self, ticks: u64) -> SystemTime {
-        let start = Duration::from_millis(ticks.saturating_mul(1000) / self.ticks_per_second.max(1));
-        self.now.checked_sub(self.since_boot.saturating_sub(start)).unwrap_or(self.now)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn words(text: &str) -> Vec<String> {
-        text.split(' ').map(str::to_owned).collect()
-    }
 
     #[test]
     fn those_that_are_left_out_are_counted_in_a_sentence() {
@@ -295,28 +225,10 @@ mod tests {
 
     #[test]
     fn a_short_command_has_no_directory() {
-        let short = |command: &str| {
-            let started = SystemTime::UNIX_EPOCH;
-            let (worker, listeners, command) = (None, Vec::new(), command.into());
-            Sidecar { pid: 1, uid: 0, worker, command, started, start_ticks: 0, listeners }.short_command()
-        };
+        let short =
+            |command: &str| Sidecar { command: command.into(), ..Sidecar::example(1) }.short_command();
         assert_eq!(short("/usr/bin/python3 /srv/w.py -v"), "python3 /srv/w.py -v");
         assert_eq!((short("sh"), short("/bin/"), short("")), ("sh".into(), "/bin/".into(), String::new()));
-    }
-
-    #[test]
-    fn a_sidecar_without_a_worker_is_described_by_its_own_command_line() {
-        let described = |line: &str| command(None, &words(line), &|| Some("/dev".into()));
-        assert_eq!(described("telemetry-sidecar -v -- python w.py -- x"), "python w.py -- x");
-        assert_eq!(described("/bin/telemetry-sidecar replay a.log - -v"), "replay a.log -");
-        assert_eq!(
-            described("s replay --listen 127.0.0.1:0 --record=x -v a.log b.log"),
-            "replay a.log b.log"
-        );
-        assert_eq!(described("s replay --pace null"), "replay null");
-        assert_eq!(described("s replay a.log --listen 127.0.0.1:0"), "replay a.log");
-        assert_eq!(command(None, &["x".into(), "--".into(), "a\nb".into()], &|| None), "a\\nb");
-        assert_eq!(command(None, &[], &|| None), "telemetry-sidecar");
     }
 
     #[test]
@@ -326,13 +238,5 @@ mod tests {
         assert!(is_at("0.0.0.0:1", "127.0.0.1:1") && is_at("[::]:1", "[::1]:1"));
         assert!(is_at("192.0.2.1:1", "192.0.2.1:1") && !is_at("192.0.2.1:1", "127.0.0.1:1"));
         assert!(!is_at("127.0.0.1:1", "127.0.0.1:2") && !is_at("127.0.0.1:1", "unix:/1"));
-    }
-
-    #[test]
-    fn a_start_time_is_counted_from_the_boot() {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        let clock = Clock { now, since_boot: Duration::from_secs(100), ticks_per_second: 100 };
-        assert_eq!(clock.time(9_000), now - Duration::from_secs(10));
-        assert_eq!(clock.time(u64::MAX), now);
     }
 }

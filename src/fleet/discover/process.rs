@@ -91,7 +91,7 @@ impl Program {
     }
 }
 
-/// Whether an executable has the program's name. One that was replaced by a newer one has a mark at its end.
+/// Whether an executable has the program's name. A replaced executable ends with " (deleted)".
 fn is_named(exe: &OsStr) -> bool {
     let path = exe.as_bytes();
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{net::SocketAddr, time::Duration};
 
-/// The gauge that tells processes apart.
+/// The gauge that identifies a process.
 const START_TIME: &str = "telemetry_sidecar_start_time_seconds";
 
 /// How much the start on the page may differ from the one in the answer, in seconds: each server of a sidecar
@@ -28,7 +28,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// What a sidecar answers; none if it has no page. The page has to be at one of its own listeners: a
-    /// process that pretends to be a sidecar must not choose what is connected to.
+    /// process that pretends to be a sidecar must not choose the address.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl Origin {
     }
 }
 
-/// The start of a sidecar, which tells its pages from those of another process at the same address.
+/// The start of a sidecar, which distinguishes its pages from those of another process at the same address.
 #[derive(Debug)]
 pub(super) struct Start {
     /// As the sidecar says it, in seconds since 1970.
@@ -70,8 +70,8 @@ impl Start {
         Self { said, shown: None }
     }
 
-    /// Whether a page that was fetched just now is of this sidecar. The first one is if it still runs:
-    /// as long as it does nobody else has its port. Later ones show the same start.
+    /// Whether a page that was fetched just now is of this sidecar. The first page is its own if it
+    /// still runs, because no other process can have its port. Later pages show the same start.
     pub(super) fn is_of(&mut self, page: &[Family], sidecar: &Sidecar) -> bool {
         let shown = start_time(page);
         let is_same = match (self.shown, self.said, shown) {
@@ -96,18 +96,9 @@ fn start_time(page: &[Family]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::{super::parse::parse, *};
-    use std::time::SystemTime;
 
     fn sidecar(pid: u32) -> Sidecar {
-        Sidecar {
-            pid,
-            uid: 0,
-            worker: None,
-            command: String::new(),
-            started: SystemTime::now(),
-            start_ticks: u64::MAX,
-            listeners: Vec::new(),
-        }
+        Sidecar { start_ticks: u64::MAX, ..Sidecar::example(pid) }
     }
 
     #[test]

@@ -195,7 +195,6 @@ pub(super) fn command(sidecar: &Sidecar) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::SystemTime;
 
     #[test]
     fn the_page_shows_only_the_start_of_a_command() {
@@ -206,15 +205,7 @@ mod tests {
             ("a b c", "a b"),
             (&"ü".repeat(101), &"ü".repeat(100)),
         ] {
-            let sidecar = Sidecar {
-                pid: 1,
-                uid: 0,
-                worker: None,
-                command: line.to_owned(),
-                started: SystemTime::UNIX_EPOCH,
-                start_ticks: 0,
-                listeners: Vec::new(),
-            };
+            let sidecar = Sidecar { command: line.to_owned(), ..Sidecar::example(1) };
             assert_eq!(command(&sidecar), shown);
         }
     }

@@ -10,6 +10,7 @@ use crate::{
     fleet::{
         client::{ClientError, Connection, Connector},
         discover::{self, Sidecar},
+        error::FleetError,
         target::Target,
     },
     system::{log::error_line, value::Period},
@@ -21,13 +22,13 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-/// How often sidecars are looked for, at most and at least.
+/// The interval between scans for sidecars: the shortest and the longest.
 const LOOK_EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(2);
 
-/// The share of the time that may be spent on that: one in so many. It takes longer with more processes.
+/// Scans take at most this fraction of the time, as its denominator: with more processes they take longer.
 const LOOK_SHARE: u32 = 50;
 
-/// How often connecting is tried while there is no sidecar.
+/// The interval between attempts to connect while there is no sidecar.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
 /// Follows sidecars.
@@ -70,7 +71,7 @@ impl Tail {
         Exit::Code(code)
     }
 
-    /// Follows all sidecars of this host, and those that start while there is one.
+    /// Follows all sidecars of this host, and new ones until all have ended.
     pub(super) async fn follow_all(self: &Arc<Self>) -> Result<Exit, TailError> {
         let mut streams = JoinSet::new();
         let mut known = HashSet::new();
@@ -79,7 +80,7 @@ impl Tail {
             let started = Instant::now();
             // It reads many files.
             let found = spawn_blocking(discover::sidecars).await.map_err(io::Error::from);
-            let found = found.flatten().map_err(TailError::Find)?;
+            let found = found.flatten().map_err(FleetError::Find)?;
             let interval = (started.elapsed() * LOOK_SHARE).clamp(*LOOK_EVERY.start(), *LOOK_EVERY.end());
             let left_out = found.left_out();
             let new: Vec<_> = found.sidecars.iter().filter(|sidecar| !known.contains(&sidecar.pid)).collect();
@@ -103,7 +104,7 @@ impl Tail {
                 continue;
             }
             let next_look = Instant::now() + interval;
-            // When the last one has ended, one that replaces it may be there.
+            // The last one may have been replaced by another when it ended.
             while let Ok(Some(ended)) = timeout_at(next_look, streams.join_next()).await {
                 code = code.max(exit_code(ended));
             }
@@ -124,13 +125,13 @@ impl Tail {
         self.report_end(&source, followed.map_err(TailError::from)).await
     }
 
-    /// Connects. What is not there yet is waited for.
+    /// Connects, with retries until the end of the wait.
     async fn connect(&self, target: &Target) -> Result<Connection, TailError> {
         let address = match target {
             Target::Address(address) => address,
             Target::Process(pid) => {
                 let found = spawn_blocking(discover::sidecars).await.map_err(io::Error::from);
-                let found = found.flatten().map_err(TailError::Find)?.sidecars;
+                let found = found.flatten().map_err(FleetError::Find)?.sidecars;
                 let sidecar = found.iter().find(|it| it.pid == *pid || it.worker == Some(*pid));
                 let sidecar = sidecar.ok_or(TailError::NoProcess(*pid))?;
                 return Ok(self.connector.found(sidecar).await?.0);

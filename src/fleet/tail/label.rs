@@ -56,7 +56,6 @@ fn base(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::SystemTime;
 
     #[test]
     fn a_worker_is_named_by_what_its_interpreter_runs() {
@@ -79,15 +78,8 @@ mod tests {
 
     #[test]
     fn a_label_has_the_process_id_and_is_short() {
-        let sidecar = |command: &str, worker| Sidecar {
-            pid: 7,
-            uid: 0,
-            worker,
-            command: command.into(),
-            started: SystemTime::UNIX_EPOCH,
-            start_ticks: 0,
-            listeners: Vec::new(),
-        };
+        let sidecar =
+            |command: &str, worker| Sidecar { worker, command: command.into(), ..Sidecar::example(7) };
         assert_eq!(label(&sidecar("a", Some(8))), "a[8]");
         assert_eq!(label(&sidecar(&"x".repeat(30), None)), format!("{}~[7]", "x".repeat(23)));
     }

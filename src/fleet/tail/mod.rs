@@ -14,6 +14,7 @@ pub use stream::Wanted;
 
 use super::{
     client::{ClientAccess, ClientError, Connector},
+    error::FleetError,
     target::Target,
 };
 use crate::{
@@ -34,7 +35,7 @@ pub struct Settings {
     pub targets: Vec<Target>,
     /// Whether to print JSON lines on a terminal, too.
     pub json: bool,
-    /// What is subscribed to.
+    /// The requested subscription.
     pub wanted: Wanted,
     /// How long to wait for a sidecar that is not there yet.
     pub wait: Option<Period>,
@@ -45,14 +46,10 @@ pub struct Settings {
 /// Why there are no more events.
 #[derive(Debug, Error)]
 pub enum TailError {
-    #[error("cannot start: {0}")]
-    Start(io::Error),
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Fleet(#[from] FleetError),
     #[error("standard output: {0}")]
     Output(io::Error),
-    #[error("/proc: {0}")]
-    Find(io::Error),
     #[error("{0} (waited {1})")]
     Absent(ClientError, Period),
     #[error("{0}")]
@@ -61,7 +58,13 @@ pub enum TailError {
     NoProcess(u32),
 }
 
-/// Prints events until all streams have ended or nobody reads standard output. The exit code is 125 if one of
+impl From<ClientError> for TailError {
+    fn from(error: ClientError) -> Self {
+        Self::Fleet(error.into())
+    }
+}
+
+/// Prints events until all streams have ended or standard output is closed. The exit code is 125 if one of
 /// several has failed, which is reported when it happens.
 ///
 /// # Errors
@@ -69,7 +72,7 @@ pub enum TailError {
 /// If the only connection or stream fails, or standard output does.
 pub fn run(settings: Settings) -> Result<Exit, TailError> {
     let output = Output::start().map_err(TailError::Output)?;
-    let runtime = thread::runtime().enable_all().build().map_err(TailError::Start)?;
+    let runtime = thread::runtime().enable_all().build().map_err(FleetError::Start)?;
     let ended = runtime.block_on(tail(settings, output));
     // A name may still be looked up.
     runtime.shutdown_background();

@@ -6,7 +6,7 @@
 //!                                                └→ tables (once)
 //! ```
 //!
-//! Events stay encoded: the digests scan them, and only those that are drawn are decoded.
+//! Events stay encoded: the digests scan them, and only drawn events are decoded.
 
 pub mod args;
 mod draw;
@@ -29,10 +29,10 @@ mod worker;
 use super::{
     client::{ClientAccess, Connector},
     discover::{self, Found, none_found},
+    error::FleetError,
     target::{Target, of_process},
 };
 use crate::{
-    net::source_file::SourceError,
     pipeline::recording::{self, RecordingError},
     system::{log::error_line, thread, visible::one_line},
     terminal::{screen::Screen, standard_output},
@@ -52,7 +52,7 @@ use worker::Worker;
 /// How many updates may wait. What reads sidecars and recordings waits then.
 const MAX_UPDATES: usize = 256;
 
-/// How often counters are asked for by the live view.
+/// The interval between requests of counters in the live view.
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What to show.
@@ -80,10 +80,8 @@ pub enum Source {
 /// Why it cannot be shown, or not any more.
 #[derive(Debug, Error)]
 pub enum TopError {
-    #[error("cannot start: {0}")]
-    Start(io::Error),
     #[error(transparent)]
-    File(#[from] SourceError),
+    Fleet(#[from] FleetError),
     #[error(transparent)]
     Recording(#[from] RecordingError),
     #[error("standard output: {0}")]
@@ -96,12 +94,8 @@ pub enum TopError {
     UnknownTerminal,
     #[error("-: standard input is the terminal that keys come from, give a file or a pipe")]
     InputIsTerminal,
-    #[error("/proc: {0}")]
-    Find(io::Error),
     #[error("{0}")]
     NoSidecar(String),
-    #[error("{0}")]
-    Output(String),
 }
 
 /// Shows it until a key or a signal ends it, or prints it once.
@@ -120,10 +114,10 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
     };
     // Once, because what was written to a FIFO is lost when it is closed.
     let mut opened = recording::open(&recordings().collect::<Vec<_>>())?.into_iter();
-    let connector = Connector::new(&top.access)?;
+    let connector = Connector::new(&top.access).map_err(FleetError::from)?;
     let has_process = |source: &Source| matches!(source, Source::Sidecar(Target::Process(_)));
     let found = if top.from.iter().any(has_process) {
-        discover::sidecars().map_err(TopError::Find)?
+        discover::sidecars().map_err(FleetError::Find)?
     } else {
         Found::default()
     };
@@ -140,11 +134,11 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
             return Err(TopError::InputIsTerminal);
         }
         // First, because threads inherit which signals are blocked.
-        inputs = Some(tty::inputs().map_err(TopError::Start)?);
+        inputs = Some(tty::inputs().map_err(FleetError::Start)?);
     }
     let screen = Screen::of(io::stdout());
     let sample = once::sample(top.interval);
-    let runtime = thread::runtime().enable_all().build().map_err(TopError::Start)?;
+    let runtime = thread::runtime().enable_all().build().map_err(FleetError::Start)?;
     let exit = runtime.block_on(async {
         let (updates, received) = mpsc::channel(MAX_UPDATES);
         let follower = Follower::new(connector, updates.clone(), if once { sample } else { SECOND });
@@ -162,7 +156,7 @@ pub fn run(top: &Top) -> Result<Exit, TopError> {
                     let Some(recording) = opened.next() else { continue };
                     let (id, updates) = (follower.next_id(), updates.clone());
                     let read = move || recorded::read(id, recording, &updates);
-                    drop(thread::spawn("recording", read).map_err(TopError::Start)?);
+                    drop(thread::spawn("recording", read).map_err(FleetError::Start)?);
                 }
             }
         }
@@ -204,7 +198,7 @@ async fn print(
     }
     let lines = once::lines(&model, screen);
     let written = standard_output::write(screen.text(&lines).as_bytes());
-    standard_output::printed(&written).map_err(TopError::Output)?;
+    standard_output::printed(&written).map_err(FleetError::Output)?;
     for failure in model.workers.iter().filter_map(recorded::failure) {
         error_line(failure);
         failed = true;

@@ -6,18 +6,10 @@ use super::{
     },
     *,
 };
-use std::time::SystemTime;
 
 fn sidecar(pid: u32) -> Sidecar {
-    Sidecar {
-        pid,
-        uid: 0,
-        worker: Some(pid + 1),
-        command: format!("python w\"{pid}\".py"),
-        started: SystemTime::UNIX_EPOCH,
-        start_ticks: 0,
-        listeners: Vec::new(),
-    }
+    let command = format!("python w\"{pid}\".py");
+    Sidecar { worker: Some(pid + 1), command, ..Sidecar::example(pid) }
 }
 
 fn begin(slots: &mut Slots, pid: u32) -> usize {
