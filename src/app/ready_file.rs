@@ -41,7 +41,7 @@ pub struct ReadyFile {
     old: Old,
 }
 
-/// Which file may be replaced: one that an earlier sidecar has left.
+/// Which existing files may be replaced: those of an earlier sidecar.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Old {
     /// What it is, in error messages.

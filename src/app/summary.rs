@@ -1,4 +1,4 @@
-//! The summary at the end: who wants it, and where it goes.
+//! The summary at the end: whether it is printed, and the file that it is written to.
 
 use super::{
     ready_file::{Old, ReadyFile},
@@ -71,7 +71,7 @@ impl Plan {
     }
 }
 
-/// What is to be printed of a summary.
+/// The printed part of a summary.
 #[derive(Default)]
 pub(super) struct Printed {
     /// Its lines.

@@ -54,7 +54,7 @@ fn protected(address: &ResolvedAddress, files: &AccessFiles) -> Result<(), Strin
     ))
 }
 
-/// How to connect to these addresses; none are those that will be found.
+/// How to connect to these addresses, or, if there are none, to the sidecars that will be found.
 pub(super) fn client(args: ClientArgs, addresses: &[Address]) -> Result<ClientAccess, UsageError> {
     let identity = pair(args.tls_cert, args.tls_key)?;
     let tls = match (args.tls_ca, identity) {

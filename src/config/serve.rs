@@ -1,4 +1,4 @@
-//! Wrapping and `replay`: what is served, to whom, and what stands behind it.
+//! Wrapping and `replay`: listeners, access, limits, and the upstream server.
 
 use super::{Framing, UsageError, access, subscription::controls};
 use crate::{

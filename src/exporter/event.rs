@@ -28,7 +28,7 @@ pub struct Event {
 }
 
 impl Phase {
-    /// The phase of an event whose name has so many parts, of which this is the last.
+    /// The phase of an event, by the number of parts of its name and the last part.
     pub fn of(parts: usize, last: &str) -> Self {
         match last {
             // A name that is only a phase has no operation.

@@ -111,7 +111,7 @@ impl Failure {
 
 type Subjects = Vec<Result<Subject, Failure>>;
 
-/// What the words of the command line stand for, and what is left out of all that run.
+/// The sidecars that the arguments name, and a sentence about running ones that are left out.
 fn subjects(targets: Vec<Target>) -> Result<(Subjects, Option<String>), FleetError> {
     let is_needed = targets.is_empty() || targets.iter().any(|target| matches!(target, Target::Process(_)));
     let found = if is_needed { discover::sidecars().map_err(FleetError::Find)? } else { Found::default() };

@@ -49,7 +49,7 @@ impl fmt::Display for Target {
 ///
 /// # Errors
 ///
-/// If none of those that were found has it: a message.
+/// A message, if no sidecar that was found has it.
 pub fn of_process(pid: u32, found: &Found) -> Result<&Sidecar, String> {
     let sidecar = found.sidecars.iter().find(|sidecar| sidecar.pid == pid || sidecar.worker == Some(pid));
     sidecar.ok_or_else(|| format!("{pid}: no sidecar, and no worker of one, has this process id"))

@@ -39,7 +39,7 @@ impl ConsumerOptions {
         Self { limits, takes_backlog: true, sampled: true, stays_after_leaving: false }
     }
 
-    /// A consumer for somebody who looks at the worker. Nothing depends on it: the backlog stays for a
+    /// A consumer for a viewer. Nothing depends on it: the backlog stays for a
     /// subscriber, no publisher waits for it, and it is forgotten after it has left.
     pub(super) fn observer(limits: Limits) -> Self {
         let limits = Limits { events: limits.events.max(OBSERVER_EVENTS), ..limits };

@@ -16,8 +16,8 @@ use crate::{
 };
 use std::{mem, ops::Range, sync::Arc, task::Waker};
 
-/// Observers together may keep one of so many parts of the memory: those that do not read must not make the
-/// queues of subscribers drop events.
+/// All observers together may use this fraction of the memory, given as its denominator: observers that do
+/// not read must not make the queues of subscribers drop events.
 const OBSERVERS_PART: usize = 8;
 
 #[derive(Debug)]

@@ -155,8 +155,8 @@ impl Subscription {
         Poll::Pending
     }
 
-    /// Waits until the queue is half full, or the stream is closed. Other events wake nobody meanwhile: who
-    /// takes them at intervals uses this in between, so that none are dropped.
+    /// Waits until the queue is half full, or the stream is closed. Until then events wake no task. A
+    /// consumer that takes events at intervals polls this in between, so that none are dropped.
     pub fn poll_half_full(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.hub.lock();
         let closed = state.closed;

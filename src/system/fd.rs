@@ -103,8 +103,8 @@ pub(crate) fn wait(fd: impl AsFd, ready_for: PollFlags, timeout: PollTimeout) ->
     poll(&mut [PollFd::new(fd.as_fd(), ready_for)], timeout) != Ok(0)
 }
 
-/// Waits until nobody reads what is written to a pipe or a socket any more, or a terminal hangs up. It never
-/// returns for a file.
+/// Waits until the read end of a pipe or a socket is closed, or a terminal hangs up. It never returns for a
+/// file.
 pub(crate) fn wait_for_hangup(fd: impl AsFd) {
     let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
     loop {

@@ -137,7 +137,7 @@ fn scaled(value: f64, base: f64, units: &[&str]) -> String {
     trimmed(value, 3) + units.get(power).copied().unwrap_or_default()
 }
 
-/// At most so many digits, without zeros at the end of the fraction.
+/// At most this many digits, without trailing zeros in the fraction.
 fn trimmed(value: f64, digits: usize) -> String {
     #[allow(clippy::cast_possible_truncation, reason = "the exponent of a double has three digits")]
     let whole = if value == 0.0 { 1 } else { value.abs().log10().floor() as i32 + 1 };

@@ -65,7 +65,7 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// What is written to a file: of any width, without colours.
+    /// A file: any width, no colours.
     pub const FILE: Self = Self { width: None, colour: false, charset: Charset::Unicode };
 
     /// What this stream shows.

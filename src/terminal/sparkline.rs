@@ -7,8 +7,8 @@ pub const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', 
 const ASCII: [char; 5] = ['_', '.', '-', '=', '^'];
 
 /// The values from the lowest to the highest level, in at most `width` characters: of more values each
-/// character is the mean of neighbours. What is not finite is a space. A constant course is a line at half
-/// height.
+/// character is the mean of neighbours. A value that is not finite is a space. A constant course is a line
+/// at half height.
 pub fn sparkline(values: &[f64], width: usize, charset: Charset) -> String {
     let means = means(values, width);
     let finite = || means.iter().copied().filter(|mean| mean.is_finite());
@@ -23,7 +23,7 @@ pub fn bars(values: &[f64], width: usize, charset: Charset) -> String {
     means.iter().map(|mean| level(*mean, (0.0, highest), 0.0, charset)).collect()
 }
 
-/// The values as exactly so many, if there are any: means of neighbours, or each several times.
+/// Exactly `width` values, if there are any: means of neighbours, or each value repeated.
 pub fn fitted(values: &[f64], width: usize) -> Vec<f64> {
     if values.len() >= width {
         return means(values, width);

@@ -24,12 +24,12 @@ pub fn require_open() -> io::Result<()> {
     if was_closed(1) { Err(Errno::EBADF.into()) } else { Ok(()) }
 }
 
-/// The result of printing, as an error in one line. It is none if the reader has closed the pipe: it has what
-/// it wants.
+/// The result of printing, with an error in one line. A closed pipe is not an error: the reader has what it
+/// wants.
 ///
 /// # Errors
 ///
-/// The same with a name, unless nobody reads.
+/// The error of standard output, unless its reader has closed it.
 pub fn printed(result: &io::Result<()>) -> Result<(), String> {
     match result {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("standard output: {error}")),

@@ -118,7 +118,7 @@ impl Table {
                     continue;
                 }
             }
-            // The widest of those that may be cut gives way first.
+            // Cut the widest column first.
             while excess > 0 {
                 let cut = (self.columns.iter().zip(&mut widths))
                     .filter_map(|(column, width)| {

@@ -26,7 +26,7 @@ use std::collections::HashMap;
 /// The longest name of an operation or key of a measurement, in bytes. Longer ones are cut.
 const MAX_NAME_BYTES: usize = 128;
 
-/// The name of what is beyond the limits.
+/// The name of the row that counts everything beyond the limits.
 const OTHER: &str = "(other)";
 
 /// How many names are kept. What comes later under another name is counted in [`Digest::other`].

@@ -15,7 +15,7 @@ const INT_VALUE: u64 = 1;
 const FLOAT_VALUE: u64 = 2;
 const STRING_VALUE: u64 = 3;
 
-/// What is kept for the next event at most, in bytes of the name and in measurements.
+/// Larger buffers are not kept for the next event: in bytes of the name, and in measurements.
 const KEPT_NAME_BYTES: usize = 4096;
 const KEPT_MEASUREMENTS: usize = 256;
 

@@ -80,7 +80,7 @@ pub(crate) trait Site: Send + Sync + 'static {
     fn resource(&self, path: &str) -> Option<(&'static str, String)>;
 }
 
-/// A site and who visits it.
+/// A site and its limits.
 #[derive(Debug)]
 pub(crate) struct Server<S> {
     pub(crate) site: S,

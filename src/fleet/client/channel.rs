@@ -65,7 +65,7 @@ pub(super) async fn channel(
 }
 
 pub(super) fn tls_config(tls: &ClientTls) -> Result<Arc<ClientConfig>, SourceError> {
-    // Every authority has to be valid: somebody reads the error.
+    // Every authority has to be valid: an invalid one is reported to the user.
     pem::authorities(&tls.ca)?;
     let authorities = Some(tls.ca.clone());
     let files = ClientTlsFiles { authorities, identity: tls.identity.clone(), protocol: "h2" };

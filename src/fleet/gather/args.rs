@@ -94,7 +94,7 @@ pub struct Settings {
     pub(crate) hosts: AllowedHosts,
     /// What to log.
     pub log: log::Settings,
-    /// Whether to print neither what is gathered nor what is not.
+    /// Whether to suppress messages about sidecars that are gathered or left out.
     pub quiet: bool,
 }
 

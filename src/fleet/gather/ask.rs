@@ -18,7 +18,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long the first look waits for answers, so that slots do not depend on who answers first.
+/// How long the first look waits for answers, so that slots do not depend on the order of answers.
 const FIRST_LOOK: Duration = Duration::from_millis(500);
 
 /// Asks these sidecars, each in a task of its own, and follows those that have a page. At the first look it
@@ -50,7 +50,7 @@ pub(super) async fn ask(
     }
 }
 
-/// Asks a sidecar. Those that did not answer the last time do not use up the permits of new ones.
+/// Asks a sidecar. Repeated questions have permits of their own, so that they do not delay new sidecars.
 async fn question(gatherer: &Gatherer, sidecar: &Sidecar, is_again: bool) -> Answer {
     let permits = if is_again { &gatherer.asking_again } else { &gatherer.asking };
     // They are never closed.

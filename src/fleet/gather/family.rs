@@ -130,8 +130,8 @@ impl Base {
         self.bytes
     }
 
-    /// Calls `each` with the labels and the value of each series of a family: those of the living worker,
-    /// with what was before added, and then those that it does not have.
+    /// Calls `each` with the labels and the value of each series of a family: first
+    /// those of the running worker, added to the base, and then those that only the base has.
     pub(super) fn sums(&self, name: &str, living: Option<&Family>, mut each: impl FnMut(&str, &Value)) {
         let living = living.map_or(&[][..], |family| &family.series);
         let Some(base) = self.families.get(name).filter(|base| !base.is_empty()) else {

@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest page, in bytes: 100,000 lines.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Sidecars tell their scrapers apart by this.
+/// Sidecars distinguish their scrapers by the user agent.
 const AGENT: &str = concat!("telemetry-sidecar-gather/", env!("CARGO_PKG_VERSION"));
 
 /// Why there is no page.

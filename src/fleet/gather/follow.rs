@@ -144,7 +144,7 @@ pub(super) async fn follow_one(
             break;
         }
         gatherer.lock().fetched(slot, request, page);
-        // If nobody waits nobody has to be told.
+        // This fails if there is no request waiting for pages.
         let _ = gatherer.fetched.send(());
         tokio::select! {
             biased;
@@ -176,7 +176,7 @@ async fn page(fetcher: &mut Fetcher, sidecar: &Sidecar, start: &mut Start) -> Re
 }
 
 impl Shared {
-    /// Updates what is known of sidecars from a new look. Returns those that could not be reached before.
+    /// Updates the known sidecars after a scan. Returns those that could not be reached before.
     fn update(&mut self, sidecars: &[Sidecar], running: &HashSet<Id>) -> HashSet<Id> {
         let by_id: HashMap<Id, &Sidecar> = sidecars.iter().map(|sidecar| (id(sidecar), sidecar)).collect();
         for slot in &mut self.slots.all {

@@ -1,7 +1,7 @@
 //! `gather`: one page of metrics for all sidecars of this host, and their own pages as targets.
 //!
 //! A task for each worker fetches its page, at intervals and when the common page is requested. The latest
-//! pages are kept in memory, so that a sidecar that is slow or stopped delays nobody: its last values stay.
+//! pages are kept in memory, so a slow or stopped sidecar delays no request: its last values stay.
 
 pub mod args;
 mod ask;
@@ -77,10 +77,10 @@ pub fn run(listener: Listener, settings: Settings, connector: Connector) -> io::
     })
 }
 
-/// What is known of all workers.
+/// The state of all workers.
 #[derive(Debug)]
 struct Gatherer {
-    /// Whether to print neither what is gathered nor what is not.
+    /// Whether to suppress messages about sidecars that are gathered or left out.
     quiet: bool,
     shared: Mutex<Shared>,
     connector: Arc<Connector>,
@@ -116,7 +116,7 @@ impl Gatherer {
         }
     }
 
-    /// Prints a line about what is gathered.
+    /// Prints a line about a sidecar.
     fn say(&self, line: impl Display) {
         if !self.quiet {
             error_line(line);
@@ -157,7 +157,7 @@ impl Site for Gatherer {
     }
 
     async fn refresh(&self) {
-        // The last values of those that are not in time are good enough.
+        // A page that is late keeps its last values.
         let _ = timeout(REFRESH_TIMEOUT, self.wait_for(self.request())).await;
     }
 

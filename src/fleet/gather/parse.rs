@@ -47,7 +47,7 @@ pub(super) fn parse(page: &str) -> Result<Vec<Family>, PageError> {
 #[derive(Default)]
 struct Reader<'a> {
     families: Vec<Family>,
-    /// The names of the families, to find one that is repeated.
+    /// The names of the families so far: none may be repeated.
     names: HashSet<&'a str>,
     help: Option<(&'a str, &'a str)>,
 }
@@ -174,8 +174,8 @@ fn value_end(text: &str) -> Option<usize> {
     }
 }
 
-/// The labels in order, without those that are empty, which mean nothing: so two series that are the same to
-/// Prometheus have the same text.
+/// The labels in order, without empty ones, which have no meaning: so series that Prometheus treats as the
+/// same have the same text.
 fn written(labels: &[(&str, &str)]) -> String {
     let has = |name: &str| labels.iter().any(|(other, _)| *other == name);
     let mut labels: Vec<_> = labels.iter().filter(|(_, value)| !value.is_empty()).copied().collect();

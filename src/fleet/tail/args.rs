@@ -30,7 +30,7 @@ pub struct TailArgs {
     pub client: ClientArgs,
 }
 
-/// What is printed.
+/// Which events to print, and how.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Events")]
 pub struct SelectionArgs {

@@ -17,10 +17,10 @@ use crate::{
 use std::{future::poll_fn, pin::pin, task::Poll};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
-/// What is subscribed to.
+/// The requested subscription.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// The filter of the subscription, in place of the one that it starts with.
+    /// The filter of the subscription, which replaces its default filter.
     pub filter: Option<TelemetryEventFilter>,
     /// How many of the events that have waited are printed: the newest. None is all.
     pub newest: Option<u64>,

@@ -57,7 +57,7 @@ impl TopArgs {
     ///
     /// # Errors
     ///
-    /// What is neither.
+    /// A message about an argument that is neither.
     pub fn sources(&self) -> Result<Vec<Source>, String> {
         self.from.iter().map(|word| source(word)).collect()
     }

@@ -1,4 +1,4 @@
-//! Follows sidecars: those that are found, again and again, or those at given addresses.
+//! Follows sidecars: those that repeated scans find, or those at given addresses.
 
 use super::{
     model::Update,
@@ -27,7 +27,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// How often new sidecars are looked for, and those at an address are connected to again.
+/// The interval between scans for new sidecars, and between attempts to reconnect to a given address.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A look at all processes may take this part of the time.
@@ -61,7 +61,7 @@ impl Follower {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Nobody receives it when the program ends.
+    /// Sends an update. This fails while the program ends.
     async fn send(&self, update: Update) {
         let _ = self.updates.send(update).await;
     }
@@ -183,7 +183,7 @@ impl Follower {
         let counters = async {
             loop {
                 sleep(self.sample).await;
-                // The stream says better what is wrong.
+                // The stream reports a better error.
                 if let Ok(status) = connection.status().await {
                     self.send(Update::Status(id, Box::new(status))).await;
                 }
@@ -196,7 +196,7 @@ impl Follower {
     }
 }
 
-/// What is known of a sidecar that was found.
+/// A sidecar that was found.
 fn joined(sidecar: &Sidecar) -> Joined {
     Joined {
         pid: Some(sidecar.worker.unwrap_or(sidecar.pid)),

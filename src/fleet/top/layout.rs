@@ -4,7 +4,7 @@
 const MIN_HEIGHT: usize = 3;
 
 /// The heights of three tables, whose lines are `wanted`, and of the events below them, with a title line
-/// each. A table without lines has none. The one that has the focus, counted from the top, grows faster.
+/// each. A table without lines has none. The focused one, counted from the top, grows faster.
 pub(super) fn heights(wanted: [usize; 3], focus: usize, available: usize) -> [usize; 4] {
     let mut heights = [0; 4];
     let most = |pane: usize| match wanted.get(pane) {

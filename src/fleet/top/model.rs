@@ -1,4 +1,4 @@
-//! What is known about all workers. It changes by updates, and once a second by a tick.
+//! The state of all workers. It changes by updates, and once a second by a tick.
 
 use super::{
     recent::Recent,
@@ -30,7 +30,7 @@ pub(super) enum Update {
     Span(Id, (i64, i64)),
     Problem(Id, String),
     Ended(Id, String),
-    /// All sidecars were looked for; a sentence about those that are left out.
+    /// A scan has ended, with a sentence about sidecars that are left out.
     Scanned(Option<String>),
 }
 

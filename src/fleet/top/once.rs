@@ -24,7 +24,7 @@ pub(super) fn sample(interval: Duration) -> Duration {
     (interval / 4).clamp(Duration::from_millis(50), Duration::from_millis(500))
 }
 
-/// How much longer those that are connected to are waited for.
+/// How much longer to wait for connections that are being established.
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// Looks for this long, or until all recordings are read, if there is nothing else. If sidecars are to be

@@ -41,7 +41,7 @@ pub(super) fn failure(worker: &Worker) -> Option<&str> {
     }
 }
 
-/// Reads a recording to its end, or until nobody receives its events.
+/// Reads a recording to its end, or until the receiver is closed.
 pub(super) fn read(id: Id, recording: Recording, updates: &mpsc::Sender<Update>) {
     let joined = Joined { name: one_line(&recording.name), is_recording: true, ..Joined::default() };
     let send = |update| updates.blocking_send(update).is_ok();
@@ -57,8 +57,8 @@ pub(super) fn read(id: Id, recording: Recording, updates: &mpsc::Sender<Update>)
     send(end);
 }
 
-/// Returns how many lines are no events though they should be: those that start like one, and all others too
-/// unless the recording is raw stderr.
+/// Returns the number of malformed lines. In raw stderr these are lines that start like telemetry; in other
+/// recordings, all lines that are not events.
 fn read_all(id: Id, recording: Recording, updates: &mpsc::Sender<Update>) -> Result<u64, String> {
     let null = File::options().write(true).open("/dev/null");
     let mut pipeline = Pipeline::new(Parts {

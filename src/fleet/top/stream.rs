@@ -68,7 +68,7 @@ pub(super) async fn receive(
     Err(failed(Status::unknown("the stream ended without a status")))
 }
 
-/// Nobody receives it when the program ends.
+/// Sends an update. This fails while the program ends.
 async fn send(update: Update, updates: &mpsc::Sender<Update>) {
     let _ = updates.send(update).await;
 }

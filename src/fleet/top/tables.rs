@@ -1,4 +1,4 @@
-//! The tables of workers, operations and measurements. What is printed once and what is drawn are the same.
+//! The tables of workers, operations and measurements. `--once` prints the tables that the live view draws.
 
 use super::{
     model::Model,

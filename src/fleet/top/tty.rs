@@ -204,7 +204,7 @@ mod tests {
         drop(command);
         let mut master = File::from(pty.master);
         let mut shown = Vec::new();
-        // The end of the message is the end of what is read, since the terminal stays open here.
+        // Read up to the end of the message: the terminal stays open here, so there is no end of file.
         while !String::from_utf8_lossy(&shown).contains("test result: FAILED") {
             let mut part = [0; 4096];
             let length = master.read(&mut part).unwrap();

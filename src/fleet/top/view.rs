@@ -20,7 +20,7 @@ pub(super) enum Action {
     Suspend,
 }
 
-/// What is shown.
+/// The user's view of the model.
 #[derive(Debug)]
 pub(super) struct View {
     pub(super) focus: Pane,
@@ -100,7 +100,7 @@ impl View {
         }
     }
 
-    /// Changes what is shown by a key.
+    /// Handles a key.
     pub(super) fn key(&mut self, key: KeyEvent, model: &Model) -> Action {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return match key.code {

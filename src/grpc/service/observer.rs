@@ -1,5 +1,5 @@
-//! Subscriptions of somebody who looks at the worker: events come at intervals, so that looking costs the
-//! worker's machine few wake-ups.
+//! Observers: subscriptions of a viewer. Events come at intervals, so that an observer costs the worker's
+//! machine few wake-ups.
 
 use crate::{hub::Subscription, system::value::duration, worker::Exit};
 use http::{HeaderMap, HeaderValue};

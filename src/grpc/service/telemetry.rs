@@ -68,7 +68,7 @@ pub struct Telemetry {
     /// Apart, so that observers do not keep subscribers out.
     observer_permits: Arc<Semaphore>,
     latest: LatestBegin,
-    /// The worker, whose end is reported to observers and to those that ask for it.
+    /// The worker. Its exit is reported to observers, and to subscribers that request it.
     pub worker: Option<Arc<WorkerState>>,
 }
 

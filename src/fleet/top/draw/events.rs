@@ -13,7 +13,7 @@ use crate::{
 };
 use ratatui::{Frame, layout::Rect, style::Stylize as _, text::Span};
 
-/// How many of the last events are looked at for those that are to be shown.
+/// The most events that are filtered for each frame, from the newest back.
 const MAX_EVENTS: usize = 400;
 
 /// Draws the newest events that pass the filter, as many as fit.

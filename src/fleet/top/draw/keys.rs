@@ -55,7 +55,7 @@ pub(super) fn footer(frame: &mut Frame, view: &View) {
         let what = view.focus.title().to_lowercase();
         let title = format!("filter {what}: ");
         let hint = "   Enter keeps it, Esc removes it";
-        // What is typed now is seen, however long it is.
+        // A long filter shows its end, where the cursor is.
         let room = usize::from(area.width).saturating_sub(title.width() + 1);
         let text = format!("{title}{}_{hint}", end(filter, room));
         frame.render_widget(Line::from(text).bold(), area);
