@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
 )
@@ -18,8 +19,11 @@ const (
 	pieceBytes = 64 * 1024
 	// 64 MB in all, far more than all windows and buffers on the way.
 	pieces = 1024
+	// The client's receive window of a stream. Left to itself grpc-go enlarges it up to 16 MiB, as fast as the
+	// connection happens to be, and then the limit below says nothing about the relay.
+	clientWindow = 256 * 1024
 	// What a stream may have on its way while nothing reads it: the buffers of sockets, which streams share, and
-	// the windows of grpc-go and of the relay.
+	// the windows of the client and of the relay.
 	onTheWay = 2 * 1024 * 1024
 	// The most memory that the sidecar may take for a stream that is not read: windows of 256 KiB and overhead.
 	memoryOfAStream = 1024 * 1024
@@ -62,7 +66,8 @@ func TestRelayedStreamsThatAreNotReadMakeTheServerWait(t *testing.T) {
 	const streams = 16
 	var sent atomic.Int64
 	s := relay(t, serve(t, pouring(&sent)))
-	ctx, client := s.calls()
+	ctx, client := s.calls(
+		grpc.WithStaticStreamWindowSize(clientWindow), grpc.WithStaticConnWindowSize(streams*clientWindow))
 	call := func(client testgrpc.TestServiceClient) {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

@@ -79,12 +79,12 @@ func skipDirect(t *testing.T) {
 }
 
 // calls returns a client of the relayed service, and a context that ends with the test.
-func (s *sidecar) calls() (context.Context, testgrpc.TestServiceClient) {
+func (s *sidecar) calls(options ...grpc.DialOption) (context.Context, testgrpc.TestServiceClient) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	s.t.Cleanup(cancel)
 	size := grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(unlimited), grpc.MaxCallSendMsgSize(unlimited))
-	return ctx, testgrpc.NewTestServiceClient(s.connect(size))
+	return ctx, testgrpc.NewTestServiceClient(s.connect(append(options, size)...))
 }
 
 type (
