@@ -29,6 +29,7 @@
 //!    2  terminal  text for people: tables, colours, units, sparklines; standard output
 //!    2  input     splitter, decoder, dialect of telemetry lines
 //!    3  pipeline  sources, pass-through, recording, publishing, the lifecycle of outputs
+//!    3  observer  what the sidecar sees of the worker from outside
 //!    3  status    one report of all counters
 //!    3  upstream  a worker that serves gRPC itself, or that a pool takes for one that does
 //!    4  grpc      the gRPC server and its services
@@ -79,6 +80,7 @@ pub mod grpc;
 pub mod hub;
 pub mod input;
 pub mod net;
+pub mod observer;
 pub mod pipeline;
 pub mod status;
 pub mod system;

@@ -86,7 +86,7 @@ pub fn run(
     if has_events {
         session.hub.wait_until_delivered(wanted > 0, &mut || pipeline.print_log());
     }
-    let end = session.finish(|| pipeline.print_log());
+    let end = session.finish(|_| {}, || pipeline.print_log());
     let is_complete = end.losses.is_empty();
     let Printed { text, error } = plan.carry_out(None, &end);
     let Finished { losses, account, .. } = end;

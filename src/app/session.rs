@@ -18,6 +18,7 @@ use crate::{
     hub::Hub,
     input::{decode::Decoder, dialect, splitter::Splitter},
     net::listener::Listener,
+    observer::Observer,
     pipeline::{
         Parts, Publisher,
         output::{Context, Drain, DrainEnd, Loss, Mode, Output as _, StartError},
@@ -43,6 +44,8 @@ use tokio::{
 /// Everything except the source: hub, recording and outputs.
 pub struct Session {
     pub hub: Arc<Hub>,
+    /// Publishes what the sidecar itself observes of the worker.
+    pub observer: Observer,
     /// The port at which a client of this host can connect to `localhost`, if there is one.
     pub localhost_port: Option<u16>,
     recorder: Option<Arc<Recorder>>,
@@ -146,9 +149,10 @@ impl Session {
             shutdown: context.shutdown,
             drain_end: context.drain_end,
         };
+        let metadata = metadata(config.source.metadata.clone());
+        let observer = Observer::new(Arc::clone(&hub), metadata.clone());
         let telemetry = upstream.map(|upstream| {
-            let (hub, metadata) = (Arc::clone(&hub), metadata(config.source.metadata.clone()));
-            telemetry::Running::start(move || Connection::new(upstream), hub, metadata)
+            telemetry::Running::start(move || Connection::new(upstream), Arc::clone(&hub), metadata)
         });
         let telemetry = telemetry.transpose().map_err(StartError::Thread)?;
         let drain_end = outputs.drain_end.clone();
@@ -157,6 +161,7 @@ impl Session {
         let status = Status::new(Arc::clone(&hub), context.mode.worker().cloned(), context.recording);
         Ok(Self {
             hub,
+            observer,
             localhost_port,
             recorder,
             status,
@@ -203,15 +208,16 @@ impl Session {
         }
     }
 
-    /// Ends the stream and waits until it is delivered, or the time for that is over. Meanwhile log lines are
-    /// printed.
-    pub fn finish(self, mut print_log: impl FnMut()) -> Finished {
-        let (hub, mut outputs, telemetry) = (self.hub, self.outputs, self.telemetry);
+    /// Ends the stream, with what the sidecar observed of the worker's end as its last events, and waits until
+    /// it is delivered, or the time for that is over. Meanwhile log lines are printed.
+    pub fn finish(self, observe_end: impl FnOnce(&Observer), mut print_log: impl FnMut()) -> Finished {
+        let (hub, observer, mut outputs, telemetry) = (self.hub, self.observer, self.outputs, self.telemetry);
         let ending = async {
             let began = Instant::now();
             if let Some(telemetry) = telemetry {
                 telemetry.finish(outputs.drain.of_source(), self.drain_end.ended()).await;
             }
+            observe_end(&observer);
             hub.close();
             outputs.drain = outputs.drain.after(began.elapsed());
             outputs.drain().await

@@ -213,7 +213,7 @@ impl Reading {
         // The main thread looks whether another process still has the worker's end.
         drop(channel);
         drop(passed);
-        let mut end = session.finish(|| pipeline.print_log());
+        let mut end = session.finish(|_| {}, || pipeline.print_log());
         let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
         end.losses.splice(..0, unwritten);
         let Printed { text, error } = plan.carry_out(Some(worker.program()), &end);

@@ -4,8 +4,12 @@
 //! frames of a batch are one allocation that all consumers share. The batch also has what filters need of
 //! each event: its dotted name and correlation id. Names repeat, so most are stored once.
 
-use super::frame::{PREFIX_BYTES, Prefix};
+use super::{
+    frame::{PREFIX_BYTES, Prefix},
+    proto::bridge::TelemetryEvent,
+};
 use bytes::{Bytes, BytesMut};
+use prost::Message as _;
 use std::{mem::size_of, ops::Range, sync::Arc};
 
 /// The largest message that gRPC clients accept by default, in bytes.
@@ -259,6 +263,23 @@ impl BatchBuilder {
             spare.copy_from_slice(message);
         }
         self.finish(message.len(), event)
+    }
+
+    /// Encodes and adds an event of this dotted name. Returns false and adds nothing if its message is larger
+    /// than [`MAX_MESSAGE_BYTES`].
+    pub fn encode(&mut self, event: &TelemetryEvent, name: &str, timestamp_given: bool) -> bool {
+        let length = event.encoded_len();
+        // prost encodes fields by their numbers, so the correlation id comes last.
+        if length > MAX_MESSAGE_BYTES || event.encode(&mut self.spare(length)).is_err() {
+            return false;
+        }
+        let noted = Event {
+            name: name.as_bytes(),
+            correlation_id: event.correlation_id.as_bytes(),
+            timestamp_ns: event.timestamp_ns,
+            timestamp_given,
+        };
+        self.finish(length, noted)
     }
 
     /// Returns the batch. The builder is then empty.

@@ -3,5 +3,6 @@
 pub mod batch;
 pub mod frame;
 pub mod json;
+pub mod metadata;
 pub mod proto;
 pub mod stats;

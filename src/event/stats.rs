@@ -8,7 +8,7 @@
 //! telemetry_lines  = decoded + malformed + oversized
 //! embedded_markers = embedded + embedded_malformed
 //! messages         = events + malformed + oversized      (of the worker's own stream)
-//! events           = decoded + embedded + upstream events
+//! events           = decoded + embedded + upstream events + observed
 //! offered          = delivered + disabled + filtered + sampled_out + dropped + abandoned + queued
 //! accepted         = replayed + dropped + waiting
 //! ```
@@ -145,12 +145,15 @@ pub struct SourceStats {
     pub stream: StreamStats,
     /// The worker's own telemetry stream; none if it has not been opened.
     pub upstream: Option<UpstreamStats>,
+    /// Events that the sidecar itself has made of what it observed; none if it observes nothing.
+    pub observed: Option<u64>,
 }
 
 impl SourceStats {
     /// The events of all sources.
     pub fn events(&self) -> u64 {
-        self.stream.events() + self.upstream.map_or(0, |upstream| upstream.events)
+        let upstream = self.upstream.map_or(0, |upstream| upstream.events);
+        self.stream.events() + upstream + self.observed.unwrap_or(0)
     }
 
     /// Whether every byte, line, marker and message is accounted for.
@@ -159,9 +162,9 @@ impl SourceStats {
     }
 }
 
-/// The counters of one source. Each source publishes from its own thread and replaces only its own counters.
+/// The counters of one source, which changes only its own. They are stored once with each publication.
 pub trait Source {
-    /// Replaces the counters of this source.
+    /// Brings the counters of this source up to date.
     fn store(&self, all: &mut SourceStats);
 }
 
@@ -174,6 +177,17 @@ impl Source for StreamStats {
 impl Source for UpstreamStats {
     fn store(&self, all: &mut SourceStats) {
         all.upstream = Some(*self);
+    }
+}
+
+/// How many events the sidecar has made of what it observed since it published the last ones. Several threads
+/// observe, so that none of them knows the sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Observed(pub u64);
+
+impl Source for Observed {
+    fn store(&self, all: &mut SourceStats) {
+        *all.observed.get_or_insert_default() += self.0;
     }
 }
 

@@ -182,7 +182,12 @@ impl Topics {
             self.add("upstream", sum(&counted(messages, "message"), &parts));
         }
         let upstream = status.upstream.map_or(0, |upstream| upstream.events);
-        let events = [(stream.decoded, "decoded"), (stream.embedded, "in mid-line"), (upstream, "upstream")];
+        let events = [
+            (stream.decoded, "decoded"),
+            (stream.embedded, "in mid-line"),
+            (upstream, "upstream"),
+            (status.observed_events, "observed"),
+        ];
         self.add("events", sum(&grouped(status.events), &events));
     }
 

@@ -33,7 +33,7 @@ fn response(report: Report) -> GetStatusResponse {
     } = hub;
     let consumers = |accounts: Vec<ConsumerAccount>| accounts.into_iter().map(consumer).collect();
     let events = sources.events();
-    let SourceStats { stream, upstream } = sources;
+    let SourceStats { stream, upstream, observed } = sources;
     let malformed = |reason| stream.malformed.get(reason);
     GetStatusResponse {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -85,6 +85,7 @@ fn response(report: Report) -> GetStatusResponse {
         start_time_unix_nano: started.map_or(0, nanoseconds),
         pid: std::process::id(),
         awaited_subscribers: u32::try_from(awaited_subscribers).unwrap_or(u32::MAX),
+        observed_events: observed.unwrap_or_default(),
     }
 }
 

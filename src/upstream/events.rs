@@ -1,12 +1,12 @@
 //! Turns the messages of a worker's own telemetry stream into events like those that are decoded from lines.
 //!
-//! A message is decoded, normalised and encoded again: this drops unknown fields, and prost encodes fields by
-//! their numbers, so a correlation id comes last, as [batches](crate::event::batch) need it.
+//! A message is decoded, normalised and encoded again: this drops unknown fields.
 
 use crate::{
     event::{
-        batch::{Batch, BatchBuilder, Event, MAX_MESSAGE_BYTES},
+        batch::{Batch, BatchBuilder},
         frame::Skipped,
+        metadata::add_missing,
         proto::bridge::TelemetryEvent,
         stats::UpstreamStats,
     },
@@ -41,9 +41,7 @@ pub struct Events {
 
 impl Events {
     /// `metadata` is added to every event that does not have the key. Of repeated keys the last one counts.
-    pub fn new(mut metadata: Vec<(String, String)>) -> Self {
-        // The first one that is added to an event stays.
-        metadata.reverse();
+    pub fn new(metadata: Vec<(String, String)>) -> Self {
         Self { metadata, batch: BatchBuilder::default(), stats: UpstreamStats::default() }
     }
 
@@ -87,23 +85,8 @@ impl Events {
         {
             event.correlation_id.clone_from(id);
         }
-        for (key, value) in &self.metadata {
-            if !event.metadata.contains_key(key) {
-                event.metadata.insert(key.clone(), value.clone());
-            }
-        }
-        let length = event.encoded_len();
-        if length > MAX_MESSAGE_BYTES {
-            return Err(Reject::Oversized);
-        }
-        event.encode(&mut self.batch.spare(length)).map_err(|_| Reject::Oversized)?;
-        let noted = Event {
-            name: name.as_bytes(),
-            correlation_id: event.correlation_id.as_bytes(),
-            timestamp_ns: event.timestamp_ns,
-            timestamp_given,
-        };
-        if self.batch.finish(length, noted) { Ok(()) } else { Err(Reject::Oversized) }
+        add_missing(&mut event.metadata, &self.metadata);
+        if self.batch.encode(&event, &name, timestamp_given) { Ok(()) } else { Err(Reject::Oversized) }
     }
 }
 

@@ -90,7 +90,8 @@ pub fn assert_balanced(status: &GetStatusResponse) {
     let upstream = status.upstream.unwrap_or_default();
     let messages = upstream.events + upstream.malformed + upstream.oversized;
     assert_eq!(upstream.messages, messages, "messages: {status:#?}");
-    assert_eq!(status.events, stream.events + upstream.events, "sources: {status:#?}");
+    let events = stream.events + upstream.events + status.observed_events;
+    assert_eq!(status.events, events, "sources: {status:#?}");
     let backlog = status.backlog.unwrap();
     assert_eq!(
         backlog.taken_in,

@@ -60,7 +60,7 @@ impl SelfMetrics {
     /// Writes all families in the order of their names.
     pub fn write(&self, page: &mut Page) {
         let Report { hub, subscribers, worker, recording, .. } = self.status.report();
-        let Snapshot { sources: SourceStats { stream, upstream }, backlog, exporters, .. } = &hub;
+        let Snapshot { sources: SourceStats { stream, upstream, observed }, backlog, exporters, .. } = &hub;
 
         let mut own = Families { page, all: self.all };
         own.counter(
@@ -77,10 +77,12 @@ impl SelfMetrics {
             by("outcome", &[("decoded", stream.embedded), ("malformed", stream.embedded_malformed)]),
         );
         let mut events = vec![("embedded", stream.embedded), ("line", stream.decoded)];
+        events.extend(observed.map(|observed| ("observed", observed)));
         events.extend(upstream.map(|upstream| ("upstream", upstream.events)));
         own.counter(
             "events",
-            "Events of the worker: from lines of their own, embedded in others, or from its own stream.",
+            "Events of the worker: from lines of their own, embedded in others, observed by the sidecar, or \
+             from the worker's own stream.",
             by("source", &events),
         );
         own.exporters(exporters);

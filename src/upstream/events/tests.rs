@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::batch::{Event, MAX_MESSAGE_BYTES};
 use crate::{
     event::{
         json,

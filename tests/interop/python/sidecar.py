@@ -223,7 +223,7 @@ def assert_balanced(counters):
     assert stream.events == stream.decoded + stream.embedded, counters
     upstream = counters.upstream
     assert upstream.messages == upstream.events + upstream.malformed + upstream.oversized, counters
-    assert counters.events == stream.events + upstream.events, counters
+    assert counters.events == stream.events + upstream.events + counters.observed_events, counters
     assert stream.embedded_markers == stream.embedded + stream.embedded_malformed, counters
     upstream = counters.upstream
     assert upstream.messages == upstream.events + upstream.malformed + upstream.oversized, counters
