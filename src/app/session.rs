@@ -208,8 +208,8 @@ impl Session {
         }
     }
 
-    /// Ends the stream, with what the sidecar observed of the worker's end as its last events, and waits until
-    /// it is delivered, or the time for that is over. Meanwhile log lines are printed.
+    /// Ends the stream, with what the sidecar observed of the worker's end as its last events, and waits
+    /// until it is delivered, or the time for that is over. Meanwhile log lines are printed.
     pub fn finish(self, observe_end: impl FnOnce(&Observer), mut print_log: impl FnMut()) -> Finished {
         let (hub, observer, mut outputs, telemetry) = (self.hub, self.observer, self.outputs, self.telemetry);
         let ending = async {

@@ -17,6 +17,7 @@ pub mod digest;
 pub mod event;
 pub mod feed;
 pub mod jsonl;
+pub mod log;
 pub mod metrics;
 pub mod number;
 pub mod otlp;
