@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     config::{self, Wrap},
+    observer::lifecycle::Lifecycle,
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
@@ -44,7 +45,7 @@ use std::{
     fs::OpenOptions,
     io::{self, IsTerminal as _},
     os::fd::OwnedFd,
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -97,6 +98,11 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
     let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
+    let (start, started) = mpsc::sync_channel(1);
+    let lifecycle = config.lifecycle.map(|_| {
+        let lifecycle = Lifecycle::new(Arc::clone(&worker_state), session.observer.clone());
+        (lifecycle, started)
+    });
     let reading = Reading {
         pipeline: Pipeline::new(Parts { passthrough, ..parts }),
         session,
@@ -105,6 +111,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
         wake: Arc::clone(&wake),
         stages,
         plan,
+        lifecycle,
         worker: Arc::clone(&worker_state),
         is_quiet: config.serve.serving.quiet,
         is_logging: config.serve.serving.log().level > Level::Off,
@@ -134,12 +141,14 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     if let Some(file) = &pool_file {
         file.start();
     }
+    // There is a receiver if the start is to be published.
+    let _ = start.send(());
     tracing::info!("worker {worker} started: {}", program.display());
     give_up_descriptors();
     raise_cpu_limit();
 
-    let exit = supervisor.run();
-    worker_state.ended(exit);
+    let (exit, usage) = supervisor.run();
+    worker_state.ended(exit, usage);
     wake.worker_ended();
     let serving = &config.serve.serving;
     let limit = serving.linger.0.saturating_add(serving.drain_timeout.0).saturating_add(EXIT_MARGIN);
@@ -199,6 +208,8 @@ struct Reading {
     wake: Arc<Wake>,
     stages: Stages,
     plan: Plan,
+    /// Publishes the worker's start and end, and gets a message at the start. None without `--lifecycle`.
+    lifecycle: Option<(Lifecycle, mpsc::Receiver<()>)>,
     worker: Arc<WorkerState>,
     is_quiet: bool,
     is_logging: bool,
@@ -207,13 +218,22 @@ struct Reading {
 impl Reading {
     fn run(self) {
         let Self { mut pipeline, session, stderr, mut channel, wake, stages, .. } = self;
-        let Self { plan, worker, is_quiet, is_logging, .. } = self;
+        let Self { plan, lifecycle, worker, is_quiet, is_logging, .. } = self;
         let Stages { passed, finished } = stages;
+        // Before the worker's own events, which wait in the pipe meanwhile. If the worker does not start, this
+        // process exits.
+        let lifecycle = lifecycle.map(|(lifecycle, started)| {
+            if started.recv().is_ok() {
+                lifecycle.publish_start();
+            }
+            lifecycle
+        });
         live::feed(&stderr, &mut channel, &wake, &mut pipeline);
         // The main thread looks whether another process still has the worker's end.
         drop(channel);
         drop(passed);
-        let mut end = session.finish(|_| {}, || pipeline.print_log());
+        let mut end =
+            session.finish(|_| lifecycle.iter().for_each(Lifecycle::publish_end), || pipeline.print_log());
         let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
         end.losses.splice(..0, unwritten);
         let Printed { text, error } = plan.carry_out(Some(worker.program()), &end);

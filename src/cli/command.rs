@@ -8,6 +8,7 @@ use crate::{
         tail::args::TailArgs,
         top::args::TopArgs,
     },
+    observer::args::ObserverArgs,
     system::option::Given,
     upstream::args::UpstreamArgs,
 };
@@ -71,6 +72,9 @@ pub struct Cli {
 
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+
+    #[command(flatten)]
+    pub(crate) observer: ObserverArgs,
 
     #[command(flatten)]
     pub(crate) upstream: UpstreamArgs,

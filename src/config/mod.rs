@@ -14,6 +14,7 @@ use crate::{
         args::{PlaybackArgs, ReplayArgs},
     },
     fleet::{client::ClientAccess, gather, tail, target::Target, top::Top},
+    observer::args::Lifecycle,
     system::{option::Given, value::Period},
 };
 use clap_complete::Shell;
@@ -54,6 +55,8 @@ pub struct Wrap {
     pub arguments: Vec<OsString>,
     /// Its own gRPC server.
     pub upstream: Option<Upstream>,
+    /// Which events about its start and end to publish.
+    pub lifecycle: Option<Lifecycle>,
 }
 
 /// Recordings to serve.
@@ -89,7 +92,8 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
             })?;
             let mut serve = serve(cli.serve)?;
             let upstream = upstream(cli.upstream, &mut serve)?;
-            Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments: words.collect(), upstream })))
+            let (arguments, lifecycle) = (words.collect(), cli.observer.lifecycle());
+            Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments, upstream, lifecycle })))
         }
         Some(Sub::Replay(args)) => replay(*args),
         Some(Sub::Decode(args)) => Ok(Task::Decode(args.framing, args.files)),

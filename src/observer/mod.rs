@@ -2,6 +2,9 @@
 //!
 //! They go into the hub as the worker's own do, so that they reach every subscriber and every exporter.
 
+pub mod args;
+pub mod lifecycle;
+
 use crate::{
     event::{
         batch::BatchBuilder,

@@ -95,7 +95,9 @@ pub(crate) mod starting;
 pub(crate) mod startup;
 pub mod state;
 pub(crate) mod supervisor;
+pub mod usage;
 mod watch;
 pub(crate) mod witness;
 
 pub use exit::Exit;
+pub use usage::Usage;

@@ -1,6 +1,6 @@
 //! The worker's state, written by its supervisor and read by status and metrics.
 
-use super::Exit;
+use super::{Exit, Usage};
 use std::{
     ffi::OsStr,
     path::Path,
@@ -23,7 +23,7 @@ pub struct WorkerState {
     pid: AtomicU32,
     start: OnceLock<Instant>,
     end: OnceLock<Instant>,
-    exit: OnceLock<Exit>,
+    exit: OnceLock<(Exit, Usage)>,
 }
 
 impl WorkerState {
@@ -54,16 +54,21 @@ impl WorkerState {
         self.pid.store(pid, Ordering::Relaxed);
     }
 
-    /// Records that the worker has ended.
-    pub fn ended(&self, exit: Exit) {
+    /// Records how the worker has ended, and what it has used.
+    pub fn ended(&self, exit: Exit, usage: Usage) {
         let _ = self.end.set(Instant::now());
         // It is called only once.
-        let _ = self.exit.set(exit);
+        let _ = self.exit.set((exit, usage));
     }
 
     /// The exit status; none before the worker has ended.
     pub fn exit(&self) -> Option<Exit> {
-        self.exit.get().copied()
+        self.exit.get().map(|(exit, _)| *exit)
+    }
+
+    /// What it has used, with the children that it waited for; none before it has ended.
+    pub fn usage(&self) -> Option<Usage> {
+        self.exit.get().map(|(_, usage)| *usage)
     }
 
     /// How long it has run; up to now if it has not ended, and nothing before the start.

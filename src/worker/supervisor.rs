@@ -3,8 +3,8 @@
 mod decision;
 
 use super::{
-    Exit,
-    children::{reap, stop_of},
+    Exit, Usage,
+    children::{ended, reap, stop_of},
     drain::{DrainSignals, Recent},
     number::Number,
     parent::Parent,
@@ -110,17 +110,18 @@ impl<'a> Supervisor<'a> {
         self.worker
     }
 
-    /// Runs until the worker has ended.
-    pub(crate) fn run(&mut self) -> Exit {
+    /// Runs until the worker has ended, and returns how, and what it has used.
+    pub(crate) fn run(&mut self) -> (Exit, Usage) {
         self.pass_on_early();
         loop {
             self.take_signals();
             // As PID 1, orphans of other processes are among the children.
-            while let Some((pid, status)) = reap() {
-                if pid == self.worker {
-                    return status.into();
+            while let Some(pid) = ended() {
+                match reap(pid) {
+                    Some(end) if pid == self.worker => return end,
+                    Some(_) => self.mark_reaped(pid),
+                    None => break,
                 }
-                self.mark_reaped(pid);
             }
             self.decide();
             self.stop_too();

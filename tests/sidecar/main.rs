@@ -8,6 +8,7 @@ mod decode;
 mod ending;
 mod faults;
 mod fleet;
+mod lifecycle;
 mod limits;
 mod losses;
 mod observers;

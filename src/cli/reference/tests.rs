@@ -24,7 +24,7 @@ that is not listed here is an error.
 
 A duration has a unit, such as `500ms`, `20s` or `1h 30m`, up to 100 years.
 
-`replay` takes the options of wrapping as well, except those under \"Upstream\".
+`replay` takes the options of wrapping as well, except those under \"Worker\" and \"Upstream\".
 ";
 
 fn command() -> Command {

@@ -1,0 +1,64 @@
+//! `--lifecycle`: events about the worker's start and end.
+
+use super::{Observation, Observer};
+use crate::{
+    event::proto::bridge::telemetry_value::Value,
+    worker::{Exit, state::WorkerState},
+};
+use std::{sync::Arc, time::Duration};
+
+/// The event of the start. It precedes the worker's own.
+const STARTED: &str = "worker.started";
+
+/// The event of the end. It follows the worker's own.
+const EXITED: &str = "worker.exited";
+
+/// Publishes the events of a worker.
+#[derive(Debug)]
+pub struct Lifecycle {
+    worker: Arc<WorkerState>,
+    observer: Observer,
+}
+
+impl Lifecycle {
+    /// For this worker.
+    pub fn new(worker: Arc<WorkerState>, observer: Observer) -> Self {
+        Self { worker, observer }
+    }
+
+    /// Publishes that the worker has been started.
+    pub fn publish_start(&self) {
+        self.observer.publish([self.event(STARTED)]);
+    }
+
+    /// Publishes how the worker has ended.
+    pub fn publish_end(&self) {
+        let (Some(exit), Some(usage)) = (self.worker.exit(), self.worker.usage()) else { return };
+        let (key, number, reason) = match exit {
+            Exit::Code(code) => ("exit_code", code, "exit"),
+            Exit::Signal(signal) => ("signal", signal, "signal"),
+        };
+        let event = self.event(EXITED);
+        self.observer.publish([event
+            .measured(key, Value::IntValue(number.into()))
+            .measured("duration", nanoseconds(self.worker.run_time()))
+            .measured("cpu", nanoseconds(usage.cpu()))
+            .measured("max_rss_bytes", integer(usage.max_rss_bytes.into()))
+            .described("reason", reason)]);
+    }
+
+    fn event(&self, name: &'static str) -> Observation {
+        let pid = self.worker.pid().unwrap_or_default();
+        Observation::new(name)
+            .described("worker_pid", pid.to_string())
+            .described("program", self.worker.program())
+    }
+}
+
+fn nanoseconds(time: Duration) -> Value {
+    integer(time.as_nanos())
+}
+
+fn integer(number: u128) -> Value {
+    Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,105 @@
+//! `--lifecycle`: events about the worker's start and end.
+
+use crate::support::{Builder, Finished, Sidecar, Status, assert_balanced, wait_for};
+use serde_json::Value;
+use std::{fs, time::Duration};
+
+/// A command with these options, whose events go to a file.
+fn command(options: &[&str], worker: &[&str]) -> Builder {
+    Sidecar::command(&[&["--export-jsonl", "{dir}/events"], options, &["--"], worker].concat())
+}
+
+/// How it ends, and all of its events.
+fn finish(command: Builder) -> (Finished, Vec<Value>) {
+    let mut sidecar = command.start();
+    sidecar.close_stdin();
+    sidecar.wait();
+    let lines = fs::read_to_string(sidecar.path("events")).unwrap();
+    let events = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    (sidecar.finish(), events)
+}
+
+/// The same for a shell script.
+fn run(options: &[&str], script: &str) -> (Finished, Vec<Value>) {
+    finish(command(options, &["sh", "-c", script]))
+}
+
+fn names(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["event"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn start_and_end_enclose_the_events_of_the_worker() {
+    let script = r#"echo 'TELEMETRY:{"event": "step.stop"}' >&2; echo $$; exit 3"#;
+    let (finished, events) = run(&["--lifecycle"], script);
+    finished.expect_code(3);
+    assert_eq!(names(&events), ["worker.started", "step.stop", "worker.exited"]);
+    let pid = finished.stdout().trim().to_owned();
+    for event in [&events[0], &events[2]] {
+        assert_eq!(event["metadata"]["worker_pid"], pid);
+        assert_eq!(event["metadata"]["program"], "sh");
+    }
+    let exited = &events[2]["measurements"];
+    assert_eq!((&exited["exit_code"], &exited["signal"]), (&3.into(), &Value::Null));
+    assert_eq!(events[2]["metadata"]["reason"], "exit");
+}
+
+#[test]
+fn the_end_has_the_time_and_the_memory_that_the_worker_took() {
+    let program = "import time; data = b'1' * (64 << 20); end = time.process_time() + 0.2\n\
+                   while time.process_time() < end: pass";
+    let (finished, events) = run(&["--lifecycle"], &format!("python3 -c \"{program}\"; exit 0"));
+    finished.expect_code(0);
+    let exited = &events[1]["measurements"];
+    let number = |key: &str| exited[key].as_u64().unwrap_or_else(|| panic!("{key}: {exited}"));
+    let (duration, cpu) = (number("duration"), number("cpu"));
+    assert!(duration >= 200_000_000 && cpu >= 200_000_000, "{exited}");
+    assert!(Duration::from_nanos(duration) < Duration::from_secs(60), "{exited}");
+    // Those of the child that the shell waited for.
+    assert!((64 << 20..256 << 20).contains(&number("max_rss_bytes")), "{exited}");
+}
+
+#[test]
+fn a_death_by_a_signal_has_its_number() {
+    let (finished, events) = run(&["--lifecycle"], "kill -TERM $$");
+    finished.expect_signal(15);
+    let exited = &events[1];
+    assert_eq!(exited["measurements"]["signal"], 15);
+    assert_eq!(exited["measurements"]["exit_code"], Value::Null);
+    assert_eq!(exited["metadata"]["reason"], "signal");
+}
+
+#[test]
+fn without_the_option_and_without_a_worker_there_are_no_events() {
+    assert!(run(&[], "true").1.is_empty());
+    let (finished, events) = finish(command(&["--lifecycle"], &["/missing"]));
+    finished.expect_code(127);
+    assert!(events.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_that_comes_after_the_end_gets_both() {
+    let sidecar = Sidecar::wrap(&["--lifecycle", "--linger", "60s"], "true");
+    let has_ended = |status: &Status| {
+        status.worker.is_some_and(|worker| worker.exit_code.is_some()) && status.observed_events == 2
+    };
+    let status = wait_for("the worker's end", async || sidecar.status().await, has_ended).await;
+    assert_balanced(&status);
+    let mut subscriber = sidecar.subscribe().await;
+    let events: Vec<_> = subscriber.rest().await.iter().map(|event| event.event_parts.join(".")).collect();
+    assert_eq!(events, ["worker.started", "worker.exited"]);
+    drop(subscriber);
+    sidecar.finish().expect_code(0);
+}
+
+#[test]
+fn variables_take_the_same_words() {
+    for (word, count) in [("1", 2), ("true", 2), ("no-output", 2), ("0", 0), ("false", 0), ("", 0)] {
+        let (finished, events) = finish(command(&[], &["true"]).env("TELEMETRY_SIDECAR_LIFECYCLE", word));
+        finished.expect_code(0);
+        assert_eq!(events.len(), count, "{word}");
+    }
+    let refused = Sidecar::command(&["--lifecycle=all", "--", "true"]).start().finish();
+    let cause = "telemetry-sidecar: --lifecycle: 'all': expected no-output, or no value\n";
+    assert_eq!(refused.expect_code(125).stderr(), cause);
+}
