@@ -15,13 +15,14 @@ use super::{
     worker_stderr::{WorkerStderr, unprepared},
 };
 use crate::{
+    cli::args::ServingArgs,
     config::{self, Wrap},
     observer::lifecycle::Lifecycle,
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
         live::{self, Channel},
-        output::{ENDED_BY_SIGNAL, Mode},
+        output::{DrainEnd, ENDED_BY_SIGNAL, Mode},
         publisher::Dropping,
         wake::Wake,
     },
@@ -32,9 +33,9 @@ use crate::{
     },
     upstream::Upstream,
     worker::{
-        Exit, copier, environment, exit::is_pid_1, parent::Parent, signals::Signals, spawn::Command,
-        starting::Starting, startup::close_inherited, state::WorkerState, supervisor::Supervisor,
-        witness::Witness,
+        Exit, copier, drain::DrainSignals, environment, exit::is_pid_1, parent::Parent, signals::Signals,
+        spawn::Command, starting::Starting, startup::close_inherited, state::WorkerState,
+        supervisor::Supervisor, witness::Witness,
     },
 };
 use nix::{
@@ -130,12 +131,8 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
         }
     };
     drop(starting);
-    if let Some(window) = window {
-        supervisor.passes_size(window);
-    }
-    if let Some(parent) = parent {
-        supervisor.stops_with(parent);
-    }
+    supervisor.passes_size(window);
+    supervisor.stops_with(parent);
     let worker = supervisor.worker();
     worker_state.started(worker.as_raw().unsigned_abs());
     if let Some(file) = &pool_file {
@@ -150,15 +147,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     let (exit, usage) = supervisor.run();
     worker_state.ended(exit, usage);
     wake.worker_ended();
-    let serving = &config.serve.serving;
-    let limit = serving.linger.0.saturating_add(serving.drain_timeout.0).saturating_add(EXIT_MARGIN);
-    ending.wait(limit, &mut supervisor.drain(exit), || {
-        // The end of PID 1 ends the copier as well.
-        if !is_pid_1() {
-            leftover.stop_waiting();
-        }
-        drain_end.end(ENDED_BY_SIGNAL);
-    });
+    wait_for_delivery(&ending, &config.serve.serving, &mut supervisor.drain(exit), &leftover, &drain_end);
     drop(own_files);
     if let Some(file) = pool_file {
         file.finish(EXIT_MARGIN);
@@ -166,6 +155,24 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     drop(worker_file);
     copier::leave_behind(&late, io::stderr(), &leftover.take());
     Ok(exit)
+}
+
+/// Waits until everything is delivered, or the time for that is over, or a signal ends it.
+fn wait_for_delivery(
+    ending: &Ending,
+    serving: &ServingArgs,
+    signals: &mut DrainSignals<'_>,
+    leftover: &Leftover,
+    drain_end: &DrainEnd,
+) {
+    let limit = serving.linger.0.saturating_add(serving.drain_timeout.0).saturating_add(EXIT_MARGIN);
+    ending.wait(limit, signals, || {
+        // The end of PID 1 ends the copier as well.
+        if !is_pid_1() {
+            leftover.stop_waiting();
+        }
+        drain_end.end(ENDED_BY_SIGNAL);
+    });
 }
 
 /// A panic must not be printed into the worker's output. Only its location is logged: the message may quote

@@ -95,14 +95,14 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// Makes the worker get a signal when this process has ended.
-    pub(crate) fn stops_with(&mut self, parent: Parent) {
-        self.parent = Some(parent);
+    /// Makes the worker get a signal when this process has ended, if there is one to watch.
+    pub(crate) fn stops_with(&mut self, parent: Option<Parent>) {
+        self.parent = parent;
     }
 
-    /// Passes the size of the terminal on from now on.
-    pub(crate) fn passes_size(&mut self, window: Window) {
-        self.window = Some(window);
+    /// Passes the size of the terminal on from now on, if the worker has one.
+    pub(crate) fn passes_size(&mut self, window: Option<Window>) {
+        self.window = window;
     }
 
     /// The worker's process id.
