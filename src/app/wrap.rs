@@ -227,8 +227,8 @@ impl Reading {
         let Self { mut pipeline, session, stderr, mut channel, wake, stages, .. } = self;
         let Self { plan, lifecycle, worker, is_quiet, is_logging, .. } = self;
         let Stages { passed, finished } = stages;
-        // Before the worker's own events, which wait in the pipe meanwhile. If the worker does not start, this
-        // process exits.
+        // Before the worker's own events, which wait in the pipe meanwhile. If the worker does not start,
+        // this process exits.
         let lifecycle = lifecycle.map(|(lifecycle, started)| {
             if started.recv().is_ok() {
                 lifecycle.publish_start();
