@@ -29,6 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         [
             format!("{collector}/trace/v1/trace_service.proto"),
             format!("{collector}/metrics/v1/metrics_service.proto"),
+            format!("{collector}/logs/v1/logs_service.proto"),
         ],
         ["proto"],
     )?;

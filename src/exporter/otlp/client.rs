@@ -3,7 +3,7 @@
 use super::{
     answer::{Accepted, Answer, Failure, MAX_RESPONSE_BYTES},
     connection::{Allowance, Connector},
-    endpoint::{Destination, IncompleteIdentity, Protocol},
+    endpoint::{Destination, IncompleteIdentity, Protocol, Signal},
     environment::Environment,
     request::Request,
 };
@@ -198,11 +198,8 @@ fn headers(destination: &Destination) -> HeaderMap {
     headers
 }
 
-/// The TLS files of each signal; `None` without TLS or without files.
-pub struct TlsFiles {
-    pub(super) traces: Option<Files>,
-    pub(super) metrics: Option<Files>,
-}
+/// The TLS files of the signals that have some. Signals with the same ones share them.
+pub struct TlsFiles(Vec<(Signal, Files)>);
 
 impl TlsFiles {
     /// Reads the files that the variables name. Fails rather than falling back to the system's authorities or
@@ -212,21 +209,33 @@ impl TlsFiles {
     ///
     /// The variable, the path and the cause, in one line.
     pub fn read(environment: &Environment) -> Result<Self, LoadError> {
-        let destinations = [&environment.traces, &environment.metrics];
-        for destination in destinations.into_iter().filter(|destination| destination.is_secure()) {
+        let secure = || environment.destinations().filter(|destination| destination.is_secure());
+        for destination in secure() {
             if let Some(IncompleteIdentity { given, missing }) = destination.incomplete_identity.clone() {
                 return Err(given.error(SourceCause::Incomplete { missing }).into());
             }
         }
-        let [traces, metrics] = destinations.map(|destination| {
-            let files = Some(tls_files(destination)).filter(|_| destination.is_secure());
-            files.filter(|files| !files.files().is_empty())
-        });
-        let same = traces == metrics;
-        let load = |files: Option<_>| files.map(Reloader::load).transpose().map(|files| files.map(Arc::new));
-        let traces = load(traces)?;
-        let metrics = if same { traces.clone() } else { load(metrics)? };
-        Ok(Self { traces, metrics })
+        let mut loaded: Vec<(ClientTlsFiles, Files)> = Vec::new();
+        let mut of_signals = Vec::new();
+        for destination in secure() {
+            let named = tls_files(destination);
+            if named.files().is_empty() {
+                continue;
+            }
+            let same = loaded.iter().find(|(other, _)| *other == named).map(|(_, files)| Arc::clone(files));
+            let files = match same {
+                Some(files) => files,
+                None => Arc::new(Reloader::load(named.clone())?),
+            };
+            loaded.push((named, Arc::clone(&files)));
+            of_signals.push((destination.signal, files));
+        }
+        Ok(Self(of_signals))
+    }
+
+    /// The files of a signal, if it has some.
+    pub(super) fn of(&self, signal: Signal) -> Option<Files> {
+        self.0.iter().find(|(other, _)| *other == signal).map(|(_, files)| Arc::clone(files))
     }
 }
 

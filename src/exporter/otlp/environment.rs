@@ -83,6 +83,11 @@ impl Environment {
         };
         (environment, reader.warnings)
     }
+
+    /// The destinations of all signals.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        [&self.traces, &self.metrics].into_iter()
+    }
 }
 
 /// Why a variable is ignored.

@@ -76,6 +76,7 @@ use super::{
 };
 use crate::pipeline::output::{self, Context, Drain, DrainEnd, Mode, Output, Running, StartError};
 use client::TlsFiles;
+use endpoint::Destination;
 use environment::Environment;
 use std::env;
 
@@ -125,9 +126,9 @@ counters! {
 impl Output for Settings {
     fn destination(&self) -> Option<(&'static str, String)> {
         let (environment, _) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));
-        let used = [environment.traces, environment.metrics].into_iter().filter(|signal| signal.enabled);
+        let used = environment.destinations().filter(|destination| destination.enabled);
         // An endpoint has no credentials.
-        let mut servers: Vec<_> = used.map(|destination| destination.server()).collect();
+        let mut servers: Vec<_> = used.map(Destination::server).collect();
         servers.dedup();
         (!servers.is_empty()).then(|| (NAME, servers.join(", ")))
     }
@@ -143,7 +144,7 @@ impl Output for Settings {
         if !unsupported.is_empty() {
             tracing::info!("otlp: not supported and ignored: {}", unsupported.join(", "));
         }
-        if !environment.traces.enabled && !environment.metrics.enabled {
+        if !environment.destinations().any(|destination| destination.enabled) {
             tracing::info!(
                 "otlp: nothing is exported: OTEL_TRACES_EXPORTER and OTEL_METRICS_EXPORTER are none"
             );

@@ -28,19 +28,40 @@ pub(super) struct SignalPipeline {
     /// The number of spans or data points in flight.
     in_flight: u64,
     task: Option<task::Id>,
-    counters: SignalCounters,
+    items: Items,
     last_failure: LastFailure,
     failed: Undelivered,
     rejected: Undelivered,
     dropped: Undelivered,
 }
 
-/// The counters of a signal.
+/// What a signal consists of, and its counters.
 #[derive(Clone, Copy)]
-pub(super) struct SignalCounters {
-    pub(super) exported: Counter,
-    pub(super) rejected: Counter,
-    pub(super) failed: Counter,
+struct Items {
+    /// The singular.
+    what: &'static str,
+    exported: Counter,
+    rejected: Counter,
+    failed: Counter,
+}
+
+impl Items {
+    fn of(signal: Signal) -> Self {
+        match signal {
+            Signal::Traces => Self {
+                what: "span",
+                exported: Counter::SpansExported,
+                rejected: Counter::SpansRejected,
+                failed: Counter::SpansFailed,
+            },
+            Signal::Metrics => Self {
+                what: "data point",
+                exported: Counter::PointsExported,
+                rejected: Counter::PointsRejected,
+                failed: Counter::PointsFailed,
+            },
+        }
+    }
 }
 
 /// Why the latest attempt failed, while it is sent again; empty after a success.
@@ -59,7 +80,6 @@ impl SignalPipeline {
         destination: &Destination,
         files: Option<Files>,
         limit: Option<Duration>,
-        counters: SignalCounters,
     ) -> Result<Self, SourceError> {
         let signal = destination.signal.name();
         if destination.enabled {
@@ -72,7 +92,7 @@ impl SignalPipeline {
             limit,
             in_flight: 0,
             task: None,
-            counters,
+            items: Items::of(destination.signal),
             last_failure: LastFailure::default(),
             failed: Undelivered::default(),
             rejected: Undelivered::default(),
@@ -98,7 +118,7 @@ impl SignalPipeline {
     pub(super) fn start(
         &mut self,
         request: Request,
-        sending: &mut JoinSet<(Signal, Outcome)>,
+        sending: &mut JoinSet<Outcome>,
         shutdown: CancellationToken,
     ) {
         self.in_flight = request.items;
@@ -111,7 +131,7 @@ impl SignalPipeline {
                     result.as_ref().err().map(|failure| failure.why.clone()).unwrap_or_default();
                 result
             };
-            (signal, deliver(signal.name(), send, limit, &shutdown).await)
+            deliver(signal.name(), send, limit, &shutdown).await
         });
         self.task = Some(sent.id());
     }
@@ -120,7 +140,7 @@ impl SignalPipeline {
     pub(super) fn count(&mut self, outcome: Outcome, feed: &Feed<Counter>) {
         let signal = self.destination().signal.name();
         let items = std::mem::take(&mut self.in_flight);
-        let SignalCounters { exported, rejected, failed } = self.counters;
+        let Items { exported, rejected, failed, .. } = self.items;
         feed.count(Counter::Retries, outcome.retries);
         let accepted = match outcome.result {
             Ok(accepted) => accepted,
@@ -157,7 +177,7 @@ impl SignalPipeline {
     /// Gives up what is in flight and what waits at the end. The latter is counted by this counter.
     pub(super) fn give_up(&mut self, waiting: u64, counter: Counter, feed: &Feed<Counter>, cause: &str) {
         feed.count(counter, waiting);
-        feed.count(self.counters.failed, self.in_flight);
+        feed.count(self.items.failed, self.in_flight);
         let failure = self.last_failure.lock();
         let items = waiting + self.in_flight;
         if failure.is_empty() {
@@ -167,8 +187,9 @@ impl SignalPipeline {
         }
     }
 
-    /// What was lost. `what` is the singular.
-    pub(super) fn losses(self, what: &'static str) -> impl Iterator<Item = Loss> {
-        [self.failed, self.rejected, self.dropped].into_iter().filter_map(move |lost| lost.loss(what))
+    /// What was lost since the last call.
+    pub(super) fn take_losses(&mut self) -> Vec<Loss> {
+        let lost = [&mut self.failed, &mut self.rejected, &mut self.dropped];
+        lost.into_iter().filter_map(|lost| std::mem::take(lost).loss(self.items.what)).collect()
     }
 }
