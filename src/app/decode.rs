@@ -30,6 +30,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
         publisher: Printer { lines: Vec::new(), result: Ok(()) },
         passthrough: Passthrough::new(null),
         recorder: None,
+        last_bytes: None,
         log: log::Lines::default(),
     });
     let mut result = Ok(());

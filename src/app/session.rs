@@ -204,6 +204,7 @@ impl Session {
                 Passthrough::new(io::stderr())
             },
             recorder: self.recorder.clone(),
+            last_bytes: None,
             log: self.log.clone(),
         }
     }

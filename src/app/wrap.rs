@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cli::args::ServingArgs,
     config::{self, Wrap},
-    observer::lifecycle::Lifecycle,
+    observer::{lifecycle::Lifecycle, output},
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
@@ -28,6 +28,7 @@ use crate::{
     },
     status::text,
     system::{
+        last_bytes::LastBytes,
         log::{self, Level},
         thread,
     },
@@ -100,12 +101,14 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
     let (start, started) = mpsc::sync_channel(1);
+    let last_bytes = config.lifecycle.filter(|settings| settings.has_output);
+    let last_bytes = last_bytes.map(|_| LastBytes::new(output::MAX_BYTES));
     let lifecycle = config.lifecycle.map(|_| {
         let lifecycle = Lifecycle::new(Arc::clone(&worker_state), session.observer.clone());
         (lifecycle, started)
     });
     let reading = Reading {
-        pipeline: Pipeline::new(Parts { passthrough, ..parts }),
+        pipeline: Pipeline::new(Parts { passthrough, last_bytes, ..parts }),
         session,
         stderr: reader,
         channel,
@@ -239,8 +242,15 @@ impl Reading {
         // The main thread looks whether another process still has the worker's end.
         drop(channel);
         drop(passed);
-        let mut end =
-            session.finish(|_| lifecycle.iter().for_each(Lifecycle::publish_end), || pipeline.print_log());
+        let last_bytes = pipeline.take_last_bytes();
+        let mut end = session.finish(
+            |_| {
+                if let Some(lifecycle) = lifecycle {
+                    lifecycle.publish_end(last_bytes);
+                }
+            },
+            || pipeline.print_log(),
+        );
         let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
         end.losses.splice(..0, unwritten);
         let Printed { text, error } = plan.carry_out(Some(worker.program()), &end);

@@ -1,8 +1,9 @@
 //! `--lifecycle`: events about the worker's start and end.
 
-use super::{Observation, Observer};
+use super::{Observation, Observer, output::last_lines};
 use crate::{
     event::proto::bridge::telemetry_value::Value,
+    system::last_bytes::LastBytes,
     worker::{Exit, state::WorkerState},
 };
 use std::{sync::Arc, time::Duration};
@@ -31,14 +32,19 @@ impl Lifecycle {
         self.observer.publish([self.event(STARTED)]);
     }
 
-    /// Publishes how the worker has ended.
-    pub fn publish_end(&self) {
+    /// Publishes how the worker has ended. `output` is the end of its stderr, if that is to be published.
+    pub fn publish_end(&self, output: Option<LastBytes>) {
         let (Some(exit), Some(usage)) = (self.worker.exit(), self.worker.usage()) else { return };
         let (key, number, reason) = match exit {
             Exit::Code(code) => ("exit_code", code, "exit"),
             Exit::Signal(signal) => ("signal", signal, "signal"),
         };
-        let event = self.event(EXITED);
+        let mut event = self.event(EXITED);
+        let output = output.filter(|_| exit != Exit::Code(0)).map(LastBytes::take);
+        let output = output.map(|(bytes, is_cut)| last_lines(&bytes, is_cut));
+        if let Some(output) = output.filter(|output| !output.is_empty()) {
+            event = event.described("output", output);
+        }
         self.observer.publish([event
             .measured(key, Value::IntValue(number.into()))
             .measured("duration", nanoseconds(self.worker.run_time()))

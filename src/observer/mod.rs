@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod lifecycle;
+pub mod output;
 
 use crate::{
     event::{

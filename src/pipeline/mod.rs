@@ -30,7 +30,7 @@ use crate::{
         decode::{Decoder, Reject},
         splitter::{Handler, Splitter},
     },
-    system::{clock::now_ns, log},
+    system::{clock::now_ns, last_bytes::LastBytes, log},
 };
 use output::{Loss, Undelivered};
 use passthrough::Passthrough;
@@ -60,6 +60,8 @@ pub struct Parts<P, F> {
     pub passthrough: Passthrough<F>,
     /// Where all bytes are copied to.
     pub recorder: Option<Arc<Recorder>>,
+    /// Keeps the last ordinary bytes, if they are wanted.
+    pub last_bytes: Option<LastBytes>,
     /// Lines of the sidecar's own log that wait to be printed.
     pub log: log::Lines,
 }
@@ -183,10 +185,13 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
 
     /// Passes bytes unseen.
     pub fn pass_raw(&mut self, bytes: &[u8]) {
-        let written = self.parts.passthrough.pass(&mut [IoSlice::new(bytes)]);
         self.stats.bytes_read += bytes.len() as u64;
-        self.stats.bytes_passed += written.passed;
-        self.stats.bytes_dropped += written.dropped;
+        self.parts.pass(&mut [IoSlice::new(bytes)], &mut self.stats);
+    }
+
+    /// The last ordinary bytes, if they were kept.
+    pub fn take_last_bytes(&mut self) -> Option<LastBytes> {
+        self.parts.last_bytes.take()
     }
 
     fn work(&mut self, end: bool) {
@@ -220,9 +225,19 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         let unfinished = self.buffer.unfinished();
         let slices = self.pass.drain(..).filter_map(|range| unfinished.get(range));
         let mut slices: Vec<_> = slices.map(IoSlice::new).collect();
-        let written = self.parts.passthrough.pass(&mut slices);
-        self.stats.bytes_passed += written.passed;
-        self.stats.bytes_dropped += written.dropped;
+        self.parts.pass(&mut slices, &mut self.stats);
+    }
+}
+
+impl<P, F: AsFd> Parts<P, F> {
+    /// Passes ordinary bytes.
+    fn pass(&mut self, slices: &mut [IoSlice<'_>], stats: &mut StreamStats) {
+        if let Some(last) = &mut self.last_bytes {
+            last.add(slices.iter().map(|slice| &slice[..]));
+        }
+        let written = self.passthrough.pass(slices);
+        stats.bytes_passed += written.passed;
+        stats.bytes_dropped += written.dropped;
     }
 }
 

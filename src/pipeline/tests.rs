@@ -48,6 +48,7 @@ fn pipeline(publish_in: Option<usize>, account_in: Option<usize>) -> (Pipeline<P
         publisher: Panicking { publish_in, account_in, published: 0 },
         passthrough: Passthrough::new(stderr.try_clone().unwrap()),
         recorder: None,
+        last_bytes: None,
         log: log::Lines::default(),
     });
     (pipeline, stderr)

@@ -4,6 +4,7 @@
 pub(crate) mod backoff;
 pub(crate) mod clock;
 pub mod fd;
+pub mod last_bytes;
 pub mod log;
 pub mod open;
 pub mod option;

@@ -218,6 +218,7 @@ fn feed(splitter: Splitter, log: &[u8], size: usize) -> Result<Fed, String> {
         publisher: Lines::default(),
         passthrough: Passthrough::new(stderr.try_clone().unwrap()),
         recorder: None,
+        last_bytes: None,
         log: log::Lines::default(),
     });
     for chunk in log.chunks(size) {

@@ -70,6 +70,34 @@ fn a_death_by_a_signal_has_its_number() {
 }
 
 #[test]
+fn the_end_of_a_worker_that_failed_has_its_last_lines() {
+    let print = r#"i=0; while [ $i -lt 50 ]; do echo "line $i" >&2; i=$((i + 1)); done
+        echo 'TELEMETRY:{"event": "a.b"}' >&2; printf '\033[31m 1%%\r99%%\007\033[0m\nend' >&2; "#;
+    let output = |options: &[&str], end: &str| {
+        let (finished, events) = run(options, &format!("{print}{end}"));
+        assert!(
+            finished.stderr().ends_with("\u{1b}[31m 1%\r99%\u{7}\u{1b}[0m\nend"),
+            "{}",
+            finished.stderr()
+        );
+        events.last().unwrap()["metadata"]["output"].clone()
+    };
+    let lines: Vec<_> = (32..50).map(|number| format!("line {number}")).collect();
+    let expected = Value::from(lines.join("\n") + "\n99%\\u{7}\nend");
+    assert_eq!(output(&["--lifecycle"], "exit 1"), expected);
+    assert_eq!(output(&["--lifecycle"], "kill -KILL $$"), expected);
+    assert_eq!(output(&["--lifecycle"], "exit 0"), Value::Null);
+    assert_eq!(output(&["--lifecycle=no-output"], "exit 1"), Value::Null);
+}
+
+#[test]
+fn the_last_lines_may_be_those_of_a_worker_that_never_ends_a_line() {
+    let (_, events) = run(&["--lifecycle"], "head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1");
+    let output = events[1]["metadata"]["output"].as_str().unwrap();
+    assert!(output.len() <= 8192 && output.starts_with("…x") && output.len() > 8000, "{}", output.len());
+}
+
+#[test]
 fn without_the_option_and_without_a_worker_there_are_no_events() {
     assert!(run(&[], "true").1.is_empty());
     let (finished, events) = finish(command(&["--lifecycle"], &["/missing"]));

@@ -67,6 +67,7 @@ fn read_all(id: Id, recording: Recording, updates: &mpsc::Sender<Update>) -> Res
         publisher: Sender { id, updates, span: None, is_closed: false },
         passthrough: Passthrough::new(null.map_err(|error| format!("/dev/null: {error}"))?),
         recorder: None,
+        last_bytes: None,
         log: log::Lines::default(),
     });
     let mut lines = JsonLines::default();
