@@ -82,6 +82,7 @@ fn export(hub: &Arc<Hub>, events: usize) -> Subscription {
         takes_backlog: false,
         sampled: true,
         stays_after_leaving: true,
+        takes_samples: true,
     };
     hub.register("", options, None)
 }

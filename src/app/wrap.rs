@@ -17,7 +17,11 @@ use super::{
 use crate::{
     cli::args::ServingArgs,
     config::{self, Wrap},
-    observer::{lifecycle::Lifecycle, output},
+    observer::{
+        lifecycle::Lifecycle,
+        output,
+        vitals::{Vitals, VitalsEnd},
+    },
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
@@ -81,7 +85,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
         log::start(config.serve.serving.log(), move || wake.notify())
     };
     log_panics();
-    let worker_state = Arc::new(WorkerState::new(&config.program));
+    let worker_state = Arc::new(WorkerState::new(&config.program).with_vitals(config.vitals.is_some()));
     let WorkerStderr { reader, writer, channel, window } = WorkerStderr::open(&config)?;
     // Duplicate it now: clients can use up all descriptors once they are served.
     let late = reader.try_clone().map_err(unprepared)?;
@@ -107,6 +111,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
         let lifecycle = Lifecycle::new(Arc::clone(&worker_state), session.observer.clone());
         (lifecycle, started)
     });
+    let (vitals, vitals_end) = Vitals::new(config.vitals, &worker_state, &session.observer).unzip();
     let reading = Reading {
         pipeline: Pipeline::new(Parts { passthrough, last_bytes, ..parts }),
         session,
@@ -116,6 +121,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
         stages,
         plan,
         lifecycle,
+        vitals_end,
         worker: Arc::clone(&worker_state),
         is_quiet: config.serve.serving.quiet,
         is_logging: config.serve.serving.log().level > Level::Off,
@@ -143,6 +149,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     }
     // There is a receiver if the start is to be published.
     let _ = start.send(());
+    Vitals::start(vitals, supervisor.helper());
     tracing::info!("worker {worker} started: {}", program.display());
     give_up_descriptors();
     raise_cpu_limit();
@@ -220,6 +227,8 @@ struct Reading {
     plan: Plan,
     /// Publishes the worker's start and end, and gets a message at the start. None without `--lifecycle`.
     lifecycle: Option<(Lifecycle, mpsc::Receiver<()>)>,
+    /// Ends the samples of `--vitals`.
+    vitals_end: Option<VitalsEnd>,
     worker: Arc<WorkerState>,
     is_quiet: bool,
     is_logging: bool,
@@ -228,7 +237,7 @@ struct Reading {
 impl Reading {
     fn run(self) {
         let Self { mut pipeline, session, stderr, mut channel, wake, stages, .. } = self;
-        let Self { plan, lifecycle, worker, is_quiet, is_logging, .. } = self;
+        let Self { plan, lifecycle, vitals_end, worker, is_quiet, is_logging, .. } = self;
         let Stages { passed, finished } = stages;
         // Before the worker's own events, which wait in the pipe meanwhile. If the worker does not start,
         // this process exits.
@@ -243,14 +252,15 @@ impl Reading {
         drop(channel);
         drop(passed);
         let last_bytes = pipeline.take_last_bytes();
-        let mut end = session.finish(
-            |_| {
-                if let Some(lifecycle) = lifecycle {
-                    lifecycle.publish_end(last_bytes);
-                }
-            },
-            || pipeline.print_log(),
-        );
+        let observe_end = || {
+            if let Some(vitals) = vitals_end {
+                vitals.finish();
+            }
+            if let Some(lifecycle) = lifecycle {
+                lifecycle.publish_end(last_bytes);
+            }
+        };
+        let mut end = session.finish(|_| observe_end(), || pipeline.print_log());
         let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
         end.losses.splice(..0, unwritten);
         let Printed { text, error } = plan.carry_out(Some(worker.program()), &end);

@@ -14,7 +14,7 @@ use crate::{
         args::{PlaybackArgs, ReplayArgs},
     },
     fleet::{client::ClientAccess, gather, tail, target::Target, top::Top},
-    observer::args::Lifecycle,
+    observer::{args::Lifecycle, vitals},
     system::{option::Given, value::Period},
 };
 use clap_complete::Shell;
@@ -57,6 +57,8 @@ pub struct Wrap {
     pub upstream: Option<Upstream>,
     /// Which events about its start and end to publish.
     pub lifecycle: Option<Lifecycle>,
+    /// Samples of what it uses.
+    pub vitals: Option<vitals::Settings>,
 }
 
 /// Recordings to serve.
@@ -92,8 +94,10 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
             })?;
             let mut serve = serve(cli.serve)?;
             let upstream = upstream(cli.upstream, &mut serve)?;
+            let is_snakepit = serve.snakepit.is_some();
+            let vitals = cli.observer.vitals().map(|interval| vitals::Settings { interval, is_snakepit });
             let (arguments, lifecycle) = (words.collect(), cli.observer.lifecycle());
-            Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments, upstream, lifecycle })))
+            Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments, upstream, lifecycle, vitals })))
         }
         Some(Sub::Replay(args)) => replay(*args),
         Some(Sub::Decode(args)) => Ok(Task::Decode(args.framing, args.files)),

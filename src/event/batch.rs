@@ -108,6 +108,7 @@ pub struct Batch {
     frames: Arc<Frames>,
     names: Names,
     entries: Vec<Entry>,
+    has_samples: bool,
 }
 
 /// What filters and exporters need of an event besides its message.
@@ -132,6 +133,18 @@ impl Batch {
     /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// The same with events that are samples of what the worker uses.
+    #[must_use]
+    pub fn of_samples(self) -> Self {
+        Self { has_samples: true, ..self }
+    }
+
+    /// Whether the events are samples of what the worker uses. The sidecar has made them: the worker's own
+    /// events are not, whatever their names are.
+    pub fn has_samples(&self) -> bool {
+        self.has_samples
     }
 
     /// The bytes of all frames.
@@ -199,7 +212,7 @@ impl Batch {
             };
             builder.push(message, event);
         }
-        builder.take()
+        Self { has_samples: self.has_samples, ..builder.take() }
     }
 
     /// The message of an event, without the length prefix.
@@ -292,6 +305,6 @@ impl BatchBuilder {
         done.ends.shrink_to_fit();
         done.entries.shrink_to_fit();
         let frames = Arc::new(Frames { bytes: done.frames.into(), ends: done.ends });
-        Batch { frames, names: done.names, entries: done.entries }
+        Batch { frames, names: done.names, entries: done.entries, has_samples: false }
     }
 }

@@ -7,8 +7,8 @@ use super::{
 use crate::{
     hub::{ConsumerOptions, Hub, Limits, Subscription, WhenFull},
     pipeline::output::{self, Done, Running, StartError},
+    system::thread::lower_priority,
 };
-use nix::{libc, unistd::gettid};
 use std::{
     future::poll_fn,
     sync::Arc,
@@ -33,7 +33,13 @@ const LIMITS: Limits =
 /// An exporter as a consumer of the hub. Sampling applies to those that export single events, not to those
 /// that count.
 pub fn options(sampled: bool) -> ConsumerOptions {
-    ConsumerOptions { limits: LIMITS, takes_backlog: false, sampled, stays_after_leaving: true }
+    ConsumerOptions {
+        limits: LIMITS,
+        takes_backlog: false,
+        sampled,
+        stays_after_leaving: true,
+        takes_samples: true,
+    }
 }
 
 /// An exporter's queue in the hub, and its own counters. Dropping it means that the exporter is done.
@@ -46,8 +52,18 @@ pub struct Feed<C> {
 impl<C: Counter> Feed<C> {
     /// Registers an exporter. See [`options`].
     pub fn register(hub: &Arc<Hub>, name: &str, sampled: bool) -> Self {
+        Self::with(hub, name, options(sampled))
+    }
+
+    /// Registers an exporter that has metrics of its own for what the worker uses, and does not make them of
+    /// events.
+    pub fn without_samples(hub: &Arc<Hub>, name: &str, sampled: bool) -> Self {
+        Self::with(hub, name, ConsumerOptions { takes_samples: false, ..options(sampled) })
+    }
+
+    fn with(hub: &Arc<Hub>, name: &str, options: ConsumerOptions) -> Self {
         let counters = Arc::<Counters<C>>::default();
-        let subscription = hub.register(name, options(sampled), Some(Arc::clone(&counters) as _));
+        let subscription = hub.register(name, options, Some(Arc::clone(&counters) as _));
         Self { subscription, counters }
     }
 
@@ -97,7 +113,7 @@ pub fn spawn_async<F: Future<Output = ()>>(
     export: impl FnOnce(Done) -> F + Send + 'static,
 ) -> Result<Running, StartError> {
     output::spawn_async(name, |done| {
-        lower_thread_priority();
+        lower_priority();
         export(done)
     })
 }
@@ -114,19 +130,4 @@ pub fn unpark_waker() -> Waker {
     }
 
     Waker::from(Arc::new(Unpark(thread::current())))
-}
-
-/// Lowers the priority of this thread: an exporter has a queue, so the worker and the threads that read and
-/// serve it come first when processors are busy.
-pub fn lower_thread_priority() {
-    /// Added to the nice value, which ends at 19: the thread still gets a tenth of a busy processor.
-    const NICER: libc::c_int = 10;
-    let this_thread = gettid().as_raw().unsigned_abs();
-    // SAFETY: numbers in, a number out. Linux keeps the value for each thread (setpriority(2), "C
-    // library/kernel differences"), so that neither the worker nor another thread is changed.
-    unsafe {
-        let nice = libc::getpriority(libc::PRIO_PROCESS, this_thread);
-        // If this is refused the priority stays as it is.
-        libc::setpriority(libc::PRIO_PROCESS, this_thread, nice + NICER);
-    }
 }

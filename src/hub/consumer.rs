@@ -17,6 +17,7 @@ use std::{mem, ops::Range, sync::Arc, task::Waker};
 
 /// How the hub treats a consumer.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a property by itself")]
 pub struct ConsumerOptions {
     /// The bounds of its queue.
     pub limits: Limits,
@@ -28,6 +29,9 @@ pub struct ConsumerOptions {
     /// Whether its counters stay in the snapshot after it has left. Otherwise those of a consumer that takes
     /// the backlog are added to a sum.
     pub stays_after_leaving: bool,
+    /// Whether it takes samples of what the worker uses as events. Others have them from
+    /// [`WorkerState::vitals`](crate::worker::state::WorkerState::vitals); the events count as filtered.
+    pub takes_samples: bool,
 }
 
 /// The least number of events that an observer's queue holds: it is emptied at intervals.
@@ -36,14 +40,14 @@ const OBSERVER_EVENTS: usize = 16 * 1024;
 impl ConsumerOptions {
     /// A consumer that takes the backlog, is sampled, and is forgotten after it has left.
     pub(super) fn subscriber(limits: Limits) -> Self {
-        Self { limits, takes_backlog: true, sampled: true, stays_after_leaving: false }
+        Self { limits, takes_backlog: true, sampled: true, stays_after_leaving: false, takes_samples: true }
     }
 
     /// A consumer for a viewer. Nothing depends on it: the backlog stays for a
     /// subscriber, no publisher waits for it, and it is forgotten after it has left.
     pub(super) fn observer(limits: Limits) -> Self {
         let limits = Limits { events: limits.events.max(OBSERVER_EVENTS), ..limits };
-        Self { limits, takes_backlog: false, sampled: true, stays_after_leaving: false }
+        Self { limits, takes_backlog: false, sampled: true, stays_after_leaving: false, takes_samples: true }
     }
 
     /// Whether it is an [observer](Self::observer).
@@ -169,6 +173,10 @@ impl Consumer {
         evaluation: Option<&Evaluation>,
     ) {
         self.stats.offered += events.len() as u64;
+        if batch.has_samples() && !self.options.takes_samples {
+            self.stats.filtered += events.len() as u64;
+            return;
+        }
         match evaluation.and_then(|evaluation| evaluation.of(&events)) {
             None => self.enqueue(batch.shared_frames(), events),
             Some(outcomes) => self.enqueue_kept(batch, events.start, outcomes),

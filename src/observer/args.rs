@@ -1,10 +1,14 @@
 //! The options for what the sidecar observes of a worker from outside.
 
 use crate::system::{
-    option::{Given, named},
-    value::switch,
+    option::{Given, named, value},
+    value::{Period, duration, switch},
 };
 use clap::Args;
+use std::time::Duration;
+
+/// The shortest interval between samples: they are read from files.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The options of the command line. A replay has no worker, so it has none of them.
 #[derive(Debug, Args)]
@@ -26,6 +30,20 @@ pub struct ObserverArgs {
             them out"
     )]
     lifecycle: Option<Given<Option<Lifecycle>>>,
+
+    /// Sample memory, CPU and processes of the worker and its descendants at this interval
+    #[arg(
+        long,
+        value_name = "INTERVAL",
+        env = "TELEMETRY_SIDECAR_VITALS",
+        value_parser = value(interval),
+        long_help = "Sample what the worker and its descendants use, at this interval, at least 100ms: \
+            memory, processor time, threads, descriptors and processes, as the events \
+            worker.memory.sampled, worker.cpu.sampled and worker.process.sampled (with --snakepit \
+            python.memory.sampled and python.cpu.sampled). Prometheus and OpenTelemetry get them as \
+            process.memory.usage, process.cpu.time and so on"
+    )]
+    vitals: Option<Period>,
 }
 
 /// Which events about the worker's start and end to publish.
@@ -36,9 +54,21 @@ pub struct Lifecycle {
 }
 
 impl ObserverArgs {
+    /// The interval between samples of what the worker uses, if they are asked for.
+    pub fn vitals(&self) -> Option<Duration> {
+        self.vitals.map(|Period(interval)| interval)
+    }
+
     /// The events about the worker's start and end, if they are asked for.
     pub fn lifecycle(&self) -> Option<Lifecycle> {
         self.lifecycle.as_ref()?.value
+    }
+}
+
+fn interval(word: &str) -> Result<Period, String> {
+    match duration(word)? {
+        Period(interval) if interval < MIN_INTERVAL => Err("expected at least 100ms".into()),
+        interval => Ok(interval),
     }
 }
 

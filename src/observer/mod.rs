@@ -5,10 +5,11 @@
 pub mod args;
 pub mod lifecycle;
 pub mod output;
+pub mod vitals;
 
 use crate::{
     event::{
-        batch::BatchBuilder,
+        batch::{Batch, BatchBuilder},
         metadata::add_missing,
         proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
         stats::Observed,
@@ -63,6 +64,18 @@ impl Observer {
     /// Publishes events in this order, with the time of this call. It never waits for room: full queues drop
     /// events, as they do with those of the worker.
     pub fn publish(&self, observations: impl IntoIterator<Item = Observation>) {
+        let (batch, count) = self.batch(observations);
+        self.hub.publish(batch, &count);
+    }
+
+    /// Publishes samples of what the worker uses. Exporters that have metrics of their own for it leave them
+    /// out.
+    pub fn publish_samples(&self, observations: impl IntoIterator<Item = Observation>) {
+        let (batch, count) = self.batch(observations);
+        self.hub.publish(batch.of_samples(), &count);
+    }
+
+    fn batch(&self, observations: impl IntoIterator<Item = Observation>) -> (Batch, Observed) {
         let mut batch = BatchBuilder::default();
         let mut count = 0;
         for Observation { name, measurements, mut metadata } in observations {
@@ -77,7 +90,7 @@ impl Observer {
             // What is observed is far below the limit, unless --metadata is not.
             count += u64::from(batch.encode(&event, name, true));
         }
-        self.hub.publish(batch.take(), &Observed(count));
+        (batch.take(), Observed(count))
     }
 }
 

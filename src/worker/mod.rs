@@ -96,6 +96,7 @@ pub(crate) mod startup;
 pub mod state;
 pub(crate) mod supervisor;
 pub mod usage;
+pub mod vitals;
 mod watch;
 pub(crate) mod witness;
 

@@ -1,6 +1,6 @@
 //! The worker's state, written by its supervisor and read by status and metrics.
 
-use super::{Exit, Usage};
+use super::{Exit, Usage, vitals::Vitals};
 use std::{
     ffi::OsStr,
     path::Path,
@@ -24,6 +24,7 @@ pub struct WorkerState {
     start: OnceLock<Instant>,
     end: OnceLock<Instant>,
     exit: OnceLock<(Exit, Usage)>,
+    vitals: Option<Vitals>,
 }
 
 impl WorkerState {
@@ -31,7 +32,13 @@ impl WorkerState {
     pub fn new(program: &OsStr) -> Self {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
         let (start, end, exit) = Default::default();
-        Self { program: name, pid: AtomicU32::new(0), start, end, exit }
+        Self { program: name, pid: AtomicU32::new(0), start, end, exit, vitals: None }
+    }
+
+    /// The same, for a worker whose vitals are sampled or not.
+    #[must_use]
+    pub fn with_vitals(self, are_sampled: bool) -> Self {
+        Self { vitals: are_sampled.then(Vitals::new), ..self }
     }
 
     /// The program's name, without the path.
@@ -42,6 +49,11 @@ impl WorkerState {
     /// The process id; none before the start.
     pub fn pid(&self) -> Option<u32> {
         Some(self.pid.load(Ordering::Relaxed)).filter(|pid| *pid != 0)
+    }
+
+    /// What it uses, if that is sampled.
+    pub fn vitals(&self) -> Option<&Vitals> {
+        self.vitals.as_ref()
     }
 
     /// Records that the worker is being started: it may end before its start returns here.

@@ -110,6 +110,11 @@ impl<'a> Supervisor<'a> {
         self.worker
     }
 
+    /// The process id of the sidecar's other process, if there is one.
+    pub(crate) fn helper(&self) -> Option<Pid> {
+        self.witness.as_ref().map(Witness::pid)
+    }
+
     /// Runs until the worker has ended, and returns how, and what it has used.
     pub(crate) fn run(&mut self) -> (Exit, Usage) {
         self.pass_on_early();

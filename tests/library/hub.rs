@@ -39,6 +39,7 @@ fn export(hub: &Arc<Hub>) -> Subscription {
         takes_backlog: false,
         sampled: true,
         stays_after_leaving: true,
+        takes_samples: true,
     };
     hub.register("file", options, None)
 }

@@ -26,4 +26,5 @@ mod templates;
 mod transparency;
 mod unix_socket;
 mod upstream;
+mod vitals;
 mod wrap;

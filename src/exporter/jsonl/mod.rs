@@ -6,13 +6,15 @@ pub use args::Settings;
 
 use super::{
     event,
-    feed::{self, lower_thread_priority, unpark_waker},
+    feed::{self, unpark_waker},
 };
 use crate::{
     event::json,
     hub::{Chunk, Subscription},
     pipeline::output::{Context, DrainEnd, Output, Running, StartError, Undelivered, spawn},
-    system::{fd::write_all, open::open_append, option::Given, visible::escape_in_json},
+    system::{
+        fd::write_all, open::open_append, option::Given, thread::lower_priority, visible::escape_in_json,
+    },
 };
 use std::{
     fs::File,
@@ -40,7 +42,7 @@ impl Output for Settings {
         let subscription = context.hub.register(NAME, feed::options(true), None);
         let drain_end = context.drain_end.clone();
         spawn(NAME, move |done| {
-            lower_thread_priority();
+            lower_priority();
             let undelivered = export(&subscription, &file, &drain_end);
             drop(subscription);
             done.drained(undelivered.loss("event"));

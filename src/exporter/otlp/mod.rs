@@ -156,7 +156,7 @@ impl Output for Settings {
             tls: TlsFiles::read(&environment)?,
             settings: *self,
             environment,
-            feed: Feed::register(&hub, NAME, true),
+            feed: Feed::without_samples(&hub, NAME, true),
             mode,
             drain,
             drain_end,

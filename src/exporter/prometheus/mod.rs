@@ -57,7 +57,7 @@ impl Output for Settings {
             return Err(StartError::Option(origin.error("expected HOST:PORT")));
         };
         let Context { hub, mode, recording, linger, drain_end, .. } = context.clone();
-        let feed = Feed::<RejectReason>::register(&hub, NAME, false);
+        let feed = Feed::<RejectReason>::without_samples(&hub, NAME, false);
         if !linger.is_zero() {
             feed.linger();
         }

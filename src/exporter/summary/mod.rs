@@ -11,12 +11,13 @@ pub use args::{Settings, When};
 
 use super::{
     digest::{Digest, Limits},
-    feed::{self, lower_thread_priority, unpark_waker},
+    feed::{self, unpark_waker},
 };
 use crate::{
     hub::{Chunk, Subscription},
     pipeline::output::{Context, Loss, Running, StartError, spawn},
     status::{Report, SUMMARY},
+    system::thread::lower_priority,
 };
 use std::{
     ffi::OsString,
@@ -72,7 +73,7 @@ impl Summary {
         let pauses = context.mode.worker().is_some();
         let drain_end = context.drain_end.clone();
         let running = spawn(SUMMARY, move |done| {
-            lower_thread_priority();
+            lower_priority();
             let ended = async {
                 drain_end.ended().await;
             };

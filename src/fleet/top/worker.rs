@@ -189,9 +189,10 @@ impl Worker {
 
     /// The latest value of a measurement of the worker's process.
     pub(super) fn vital(&self, sampled: &str, key: &str) -> Option<f64> {
-        let named = |prefix: &str| self.digest.operation(&format!("{prefix}.{sampled}"));
-        let operation = named("worker").or_else(|| named("python"))?;
-        Some(operation.measurements.iter().find(|measurement| measurement.key == key)?.last)
+        ["worker", "python"].iter().find_map(|prefix| {
+            let operation = self.digest.operation(&format!("{prefix}.{sampled}"))?;
+            Some(operation.measurements.iter().find(|measurement| measurement.key == key)?.last)
+        })
     }
 
     pub(super) fn tick(&mut self, seconds: f64) {
