@@ -4,6 +4,7 @@ mod decode;
 mod ending;
 mod gather;
 mod losses;
+mod observing;
 mod outputs;
 mod own_files;
 mod pool;

@@ -8,6 +8,7 @@
 use super::{
     Files,
     ending::{Ending, Stages},
+    observing::{Reports, observe},
     own_files::OwnFiles,
     pool::{self, PoolReadyFile},
     session::{Finished, Session},
@@ -17,11 +18,6 @@ use super::{
 use crate::{
     cli::args::ServingArgs,
     config::{self, Wrap},
-    observer::{
-        lifecycle::Lifecycle,
-        output,
-        vitals::{Vitals, VitalsEnd},
-    },
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
@@ -32,7 +28,6 @@ use crate::{
     },
     status::text,
     system::{
-        last_bytes::LastBytes,
         log::{self, Level},
         thread,
     },
@@ -51,7 +46,7 @@ use std::{
     fs::OpenOptions,
     io::{self, IsTerminal as _},
     os::fd::OwnedFd,
-    sync::{Arc, mpsc},
+    sync::Arc,
     time::Duration,
 };
 
@@ -104,14 +99,8 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
     let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
-    let (start, started) = mpsc::sync_channel(1);
-    let last_bytes = config.lifecycle.filter(|settings| settings.has_output);
-    let last_bytes = last_bytes.map(|_| LastBytes::new(output::MAX_BYTES));
-    let lifecycle = config.lifecycle.map(|_| {
-        let lifecycle = Lifecycle::new(Arc::clone(&worker_state), session.observer.clone());
-        (lifecycle, started)
-    });
-    let (vitals, vitals_end) = Vitals::new(config.vitals, &worker_state, &session.observer).unzip();
+    let (mut watch, reports) = observe(&config, &worker_state, &session.observer);
+    let last_bytes = reports.last_bytes();
     let reading = Reading {
         pipeline: Pipeline::new(Parts { passthrough, last_bytes, ..parts }),
         session,
@@ -120,8 +109,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
         wake: Arc::clone(&wake),
         stages,
         plan,
-        lifecycle,
-        vitals_end,
+        reports,
         worker: Arc::clone(&worker_state),
         is_quiet: config.serve.serving.quiet,
         is_logging: config.serve.serving.log().level > Level::Off,
@@ -131,7 +119,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     starting.end();
     let program = &config.program;
     let command = Command { program, arguments: &config.arguments, stderr: writer };
-    worker_state.starting();
+    watch.starting();
     let mut supervisor = match Supervisor::start(command, &signals, witness) {
         Ok(supervisor) => supervisor,
         Err(error) => {
@@ -143,19 +131,16 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     supervisor.passes_size(window);
     supervisor.stops_with(parent);
     let worker = supervisor.worker();
-    worker_state.started(worker.as_raw().unsigned_abs());
+    watch.started(worker, supervisor.helper());
     if let Some(file) = &pool_file {
         file.start();
     }
-    // There is a receiver if the start is to be published.
-    let _ = start.send(());
-    Vitals::start(vitals, supervisor.helper());
     tracing::info!("worker {worker} started: {}", program.display());
     give_up_descriptors();
     raise_cpu_limit();
 
-    let (exit, usage) = supervisor.run();
-    worker_state.ended(exit, usage);
+    let (exit, usage) = supervisor.run(|worker| watch.ending(worker));
+    watch.ended(exit, usage);
     wake.worker_ended();
     wait_for_delivery(&ending, &config.serve.serving, &mut supervisor.drain(exit), &leftover, &drain_end);
     drop(own_files);
@@ -225,10 +210,7 @@ struct Reading {
     wake: Arc<Wake>,
     stages: Stages,
     plan: Plan,
-    /// Publishes the worker's start and end, and gets a message at the start. None without `--lifecycle`.
-    lifecycle: Option<(Lifecycle, mpsc::Receiver<()>)>,
-    /// Ends the samples of `--vitals`.
-    vitals_end: Option<VitalsEnd>,
+    reports: Reports,
     worker: Arc<WorkerState>,
     is_quiet: bool,
     is_logging: bool,
@@ -237,30 +219,15 @@ struct Reading {
 impl Reading {
     fn run(self) {
         let Self { mut pipeline, session, stderr, mut channel, wake, stages, .. } = self;
-        let Self { plan, lifecycle, vitals_end, worker, is_quiet, is_logging, .. } = self;
+        let Self { plan, reports, worker, is_quiet, is_logging, .. } = self;
         let Stages { passed, finished } = stages;
-        // Before the worker's own events, which wait in the pipe meanwhile. If the worker does not start,
-        // this process exits.
-        let lifecycle = lifecycle.map(|(lifecycle, started)| {
-            if started.recv().is_ok() {
-                lifecycle.publish_start();
-            }
-            lifecycle
-        });
+        reports.publish_start();
         live::feed(&stderr, &mut channel, &wake, &mut pipeline);
         // The main thread looks whether another process still has the worker's end.
         drop(channel);
         drop(passed);
         let last_bytes = pipeline.take_last_bytes();
-        let observe_end = || {
-            if let Some(vitals) = vitals_end {
-                vitals.finish();
-            }
-            if let Some(lifecycle) = lifecycle {
-                lifecycle.publish_end(last_bytes);
-            }
-        };
-        let mut end = session.finish(|_| observe_end(), || pipeline.print_log());
+        let mut end = session.finish(|_| reports.publish_end(last_bytes), || pipeline.print_log());
         let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
         end.losses.splice(..0, unwritten);
         let Printed { text, error } = plan.carry_out(Some(worker.program()), &end);

@@ -4,7 +4,7 @@ use super::{Observation, Observer, output::last_lines};
 use crate::{
     event::proto::bridge::telemetry_value::Value,
     system::last_bytes::LastBytes,
-    worker::{Exit, state::WorkerState},
+    worker::{End, Exit, state::WorkerState},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -34,10 +34,10 @@ impl Lifecycle {
 
     /// Publishes how the worker has ended. `output` is the end of its stderr, if that is to be published.
     pub fn publish_end(&self, output: Option<LastBytes>) {
-        let (Some(exit), Some(usage)) = (self.worker.exit(), self.worker.usage()) else { return };
-        let (key, number, reason) = match exit {
-            Exit::Code(code) => ("exit_code", code, "exit"),
-            Exit::Signal(signal) => ("signal", signal, "signal"),
+        let Some(End { exit, reason, usage, oom_kills }) = self.worker.end() else { return };
+        let (key, number) = match exit {
+            Exit::Code(code) => ("exit_code", code),
+            Exit::Signal(signal) => ("signal", signal),
         };
         let mut event = self.event(EXITED);
         let output = output.filter(|_| exit != Exit::Code(0)).map(LastBytes::take);
@@ -45,12 +45,15 @@ impl Lifecycle {
         if let Some(output) = output.filter(|output| !output.is_empty()) {
             event = event.described("output", output);
         }
+        if oom_kills > 0 {
+            event = event.measured("oom_kills", integer(oom_kills.into()));
+        }
         self.observer.publish([event
             .measured(key, Value::IntValue(number.into()))
             .measured("duration", nanoseconds(self.worker.run_time()))
             .measured("cpu", nanoseconds(usage.cpu()))
             .measured("max_rss_bytes", integer(usage.max_rss_bytes.into()))
-            .described("reason", reason)]);
+            .described("reason", reason.as_str())]);
     }
 
     fn event(&self, name: &'static str) -> Observation {

@@ -130,7 +130,7 @@ fn port(content: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::worker::{Exit, Usage};
+    use crate::worker::{End, Exit, Usage};
     use std::ffi::OsStr;
 
     const HOUR: Period = Period(Duration::from_secs(3600));
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(error, expected);
 
         let exited = worker();
-        exited.ended(Exit::Code(0), Usage::default());
+        exited.ended(End::new(Exit::Code(0), Usage::default()));
         let error = file().wait(HOUR, &exited).unwrap_err();
         assert!(matches!(error, NotReady::Exited), "{error}");
     }

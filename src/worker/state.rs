@@ -1,6 +1,6 @@
 //! The worker's state, written by its supervisor and read by status and metrics.
 
-use super::{Exit, Usage, vitals::Vitals};
+use super::{End, Exit, Usage, vitals::Vitals};
 use std::{
     ffi::OsStr,
     path::Path,
@@ -22,8 +22,8 @@ pub struct WorkerState {
     /// 0 before the worker is started.
     pid: AtomicU32,
     start: OnceLock<Instant>,
-    end: OnceLock<Instant>,
-    exit: OnceLock<(Exit, Usage)>,
+    ended_at: OnceLock<Instant>,
+    end: OnceLock<End>,
     vitals: Option<Vitals>,
 }
 
@@ -31,8 +31,8 @@ impl WorkerState {
     /// The state before the start of this program, a name or a path.
     pub fn new(program: &OsStr) -> Self {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-        let (start, end, exit) = Default::default();
-        Self { program: name, pid: AtomicU32::new(0), start, end, exit, vitals: None }
+        let (start, ended_at, end) = Default::default();
+        Self { program: name, pid: AtomicU32::new(0), start, ended_at, end, vitals: None }
     }
 
     /// The same, for a worker whose vitals are sampled or not.
@@ -66,27 +66,37 @@ impl WorkerState {
         self.pid.store(pid, Ordering::Relaxed);
     }
 
-    /// Records how the worker has ended, and what it has used.
-    pub fn ended(&self, exit: Exit, usage: Usage) {
-        let _ = self.end.set(Instant::now());
+    /// Records when the worker has ended, which is now.
+    pub fn ending(&self) {
+        let _ = self.ended_at.set(Instant::now());
+    }
+
+    /// Records how the worker has ended.
+    pub fn ended(&self, end: End) {
+        self.ending();
         // It is called only once.
-        let _ = self.exit.set((exit, usage));
+        let _ = self.end.set(end);
     }
 
     /// The exit status; none before the worker has ended.
     pub fn exit(&self) -> Option<Exit> {
-        self.exit.get().map(|(exit, _)| *exit)
+        self.end().map(|end| end.exit)
     }
 
-    /// What it has used, with the children that it waited for; none before it has ended.
+    /// What it has used; none before it has ended.
     pub fn usage(&self) -> Option<Usage> {
-        self.exit.get().map(|(_, usage)| *usage)
+        self.end().map(|end| end.usage)
+    }
+
+    /// How it has ended, and what it has used with the children that it waited for; none before its end.
+    pub fn end(&self) -> Option<End> {
+        self.end.get().copied()
     }
 
     /// How long it has run; up to now if it has not ended, and nothing before the start.
     pub fn run_time(&self) -> Duration {
         let Some(start) = self.start.get() else { return Duration::ZERO };
-        self.end.get().map_or_else(|| start.elapsed(), |end| end.saturating_duration_since(*start))
+        self.ended_at.get().map_or_else(|| start.elapsed(), |end| end.saturating_duration_since(*start))
     }
 
     /// Whether it has been started and has not ended, given the exit status that was read.

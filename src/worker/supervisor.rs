@@ -115,13 +115,18 @@ impl<'a> Supervisor<'a> {
         self.witness.as_ref().map(Witness::pid)
     }
 
-    /// Runs until the worker has ended, and returns how, and what it has used.
-    pub(crate) fn run(&mut self) -> (Exit, Usage) {
+    /// Runs until the worker has ended, and returns how, and what it has used. `before_reaping` is called
+    /// when the worker has ended and `/proc` still has it.
+    pub(crate) fn run(&mut self, before_reaping: impl FnOnce(Pid)) -> (Exit, Usage) {
+        let mut before_reaping = Some(before_reaping);
         self.pass_on_early();
         loop {
             self.take_signals();
             // As PID 1, orphans of other processes are among the children.
             while let Some(pid) = ended() {
+                if let Some(before_reaping) = before_reaping.take_if(|_| pid == self.worker) {
+                    before_reaping(pid);
+                }
                 match reap(pid) {
                     Some(end) if pid == self.worker => return end,
                     Some(_) => self.mark_reaped(pid),

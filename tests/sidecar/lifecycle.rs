@@ -2,7 +2,12 @@
 
 use crate::support::{Builder, Finished, Sidecar, Status, assert_balanced, wait_for};
 use serde_json::Value;
-use std::{fs, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
 
 /// A command with these options, whose events go to a file.
 fn command(options: &[&str], worker: &[&str]) -> Builder {
@@ -95,6 +100,74 @@ fn the_last_lines_may_be_those_of_a_worker_that_never_ends_a_line() {
     let (_, events) = run(&["--lifecycle"], "head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1");
     let output = events[1]["metadata"]["output"].as_str().unwrap();
     assert!(output.len() <= 8192 && output.starts_with("…x") && output.len() > 8000, "{}", output.len());
+}
+
+/// A control group with this limit, or why there is none. It is removed when dropped.
+struct Limited(PathBuf);
+
+impl Limited {
+    fn new(limit: &str) -> io::Result<Self> {
+        let name = format!("telemetry-sidecar-test-{}", process::id());
+        let version_1 = Path::new("/sys/fs/cgroup/memory");
+        let is_version_1 = version_1.join("memory.limit_in_bytes").exists();
+        let (parent, file) = if is_version_1 {
+            (version_1, "memory.limit_in_bytes")
+        } else {
+            (Path::new("/sys/fs/cgroup"), "memory.max")
+        };
+        let group = Self(parent.join(name));
+        fs::create_dir(&group.0)?;
+        fs::write(group.0.join(file), limit)?;
+        // Where there is swap, it must not take the rest.
+        let _ = fs::write(group.0.join("memory.swap.max"), "0");
+        let _ = fs::write(group.0.join("memory.memsw.limit_in_bytes"), limit);
+        Ok(group)
+    }
+
+    /// The same command in this group.
+    fn run(&self, command: Builder) -> (Finished, Vec<Value>) {
+        finish(command.after(&format!("echo $$ >{}", self.0.join("cgroup.procs").display())))
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_worker_that_the_kernel_kills_for_its_memory_says_so() {
+    let group = match Limited::new("100000000") {
+        Ok(group) => group,
+        Err(error) => return eprintln!("left out: no control group can be made here: {error}"),
+    };
+    let take = "data = b'1' * (300 << 20)";
+    let (finished, events) = group.run(command(&["--lifecycle"], &["python3", "-c", take]));
+    finished.expect_signal(9);
+    let exited = &events[1];
+    assert_eq!(exited["metadata"]["reason"], "out of memory", "{exited}");
+    assert_eq!(
+        (&exited["measurements"]["signal"], &exited["measurements"]["oom_kills"]),
+        (&9.into(), &1.into())
+    );
+
+    // A child that the worker outlives.
+    let script = format!("python3 -c \"{take}\"; echo \"child: $?\" >&2; exit 3");
+    let (finished, events) = group.run(command(&["--lifecycle"], &["sh", "-c", &script]));
+    finished.expect_code(3);
+    let exited = &events[1];
+    assert_eq!(
+        (&exited["metadata"]["reason"], &exited["measurements"]["oom_kills"]),
+        (&"exit".into(), &1.into())
+    );
+    assert!(exited["metadata"]["output"].as_str().unwrap().contains("child: 137"), "{exited}");
+
+    // Killed by another process, in a group that counts earlier kills.
+    let (finished, events) = group.run(command(&["--lifecycle"], &["sh", "-c", "kill -KILL $$"]));
+    finished.expect_signal(9);
+    assert_eq!(events[1]["measurements"]["oom_kills"], Value::Null);
+    assert_ne!(events[1]["metadata"]["reason"], "out of memory");
 }
 
 #[test]

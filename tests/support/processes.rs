@@ -130,9 +130,14 @@ impl Builder {
     }
 
     /// Limits its open files with these words of the shell's `ulimit`, as `-n 40`.
-    pub fn limited(mut self, limit: &str) -> Self {
+    pub fn limited(self, limit: &str) -> Self {
+        self.after(&format!("ulimit {limit}"))
+    }
+
+    /// Starts it in a shell's process after this command.
+    pub fn after(mut self, command: &str) -> Self {
         let mut shell = Command::new("sh");
-        shell.arg("-c").arg(format!("ulimit {limit} && exec \"$0\" \"$@\""));
+        shell.arg("-c").arg(format!("{command} && exec \"$0\" \"$@\""));
         shell.arg(self.command.get_program()).args(self.command.get_args());
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.command = shell;

@@ -1,0 +1,62 @@
+//! How a worker ended, as a report states it.
+
+use super::{Exit, Usage};
+
+/// The end of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// Its exit status.
+    pub exit: Exit,
+    /// Why, as far as that can be seen.
+    pub reason: Reason,
+    /// What it has used.
+    pub usage: Usage,
+    /// How many processes of the worker's control group the kernel killed during the run because memory ran
+    /// out; 0 if that is not known.
+    pub oom_kills: u64,
+}
+
+impl End {
+    /// An end of which only this is known.
+    pub fn new(exit: Exit, usage: Usage) -> Self {
+        let reason = match exit {
+            Exit::Code(_) => Reason::Exit,
+            Exit::Signal(_) => Reason::Signal,
+        };
+        Self { exit, reason, usage, oom_kills: 0 }
+    }
+}
+
+/// Why a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It exited.
+    Exit,
+    /// A signal killed it.
+    Signal,
+    /// The kernel killed it because memory ran out.
+    OutOfMemory,
+    /// It was killed, and memory had run out, maybe for another process.
+    MaybeOutOfMemory,
+}
+
+impl Reason {
+    /// The reason in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::Signal => "signal",
+            Self::OutOfMemory => "out of memory",
+            Self::MaybeOutOfMemory => "killed, maybe out of memory",
+        }
+    }
+
+    /// What it adds to an exit status: nothing, unless memory ran out.
+    pub fn of_memory(self) -> Option<&'static str> {
+        match self {
+            Self::Exit | Self::Signal => None,
+            Self::OutOfMemory => Some("out of memory"),
+            Self::MaybeOutOfMemory => Some("maybe out of memory"),
+        }
+    }
+}
