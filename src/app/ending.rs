@@ -87,6 +87,11 @@ impl Ending {
         while !is_ready(self.passed.as_fd(), None, None) {}
         is_ready(self.finished.as_fd(), None, Some(REPORTING));
     }
+
+    /// Waits for the delivery, up to `limit`, if no worker could be started.
+    pub(super) fn wait_without_worker(&self, limit: Duration) {
+        is_ready(self.finished.as_fd(), None, Some(limit));
+    }
 }
 
 /// Waits until one of the descriptors is readable, up to the limit. True if the first one is.

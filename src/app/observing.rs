@@ -89,7 +89,7 @@ impl Reports {
     }
 
     /// Waits for the worker's start and reports it. The worker's own events come later: they wait in the pipe
-    /// meanwhile. If the worker does not start, this process exits.
+    /// meanwhile. Returns at once if the worker does not start: the other side is dropped then.
     pub(super) fn publish_start(&self) {
         if let Some(lifecycle) = &self.lifecycle
             && self.started.recv().is_ok()

@@ -220,6 +220,10 @@ impl Session {
             }
             observe_end(&observer);
             hub.close();
+            if self.status.worker.as_ref().is_some_and(|worker| worker.pid().is_none()) {
+                // There was no worker that a subscriber could ask about.
+                outputs.linger = Duration::ZERO;
+            }
             outputs.drain = outputs.drain.after(began.elapsed());
             outputs.drain().await
         };

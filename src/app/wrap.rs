@@ -9,7 +9,7 @@ use super::{
     Files,
     ending::{Ending, Stages},
     observing::{Reports, observe},
-    own_files::OwnFiles,
+    own_files::{OwnFiles, Remover},
     pool::{self, PoolReadyFile},
     session::{Finished, Session},
     summary::{Plan, Printed},
@@ -22,7 +22,7 @@ use crate::{
         Parts, Pipeline,
         leftover::Leftover,
         live::{self, Channel},
-        output::{DrainEnd, ENDED_BY_SIGNAL, Mode},
+        output::{DrainEnd, ENDED_BY_SIGNAL, Mode, Output},
         publisher::Dropping,
         wake::Wake,
     },
@@ -43,6 +43,7 @@ use nix::{
     unistd::{dup2_stdin, dup2_stdout},
 };
 use std::{
+    ffi::OsStr,
     fs::OpenOptions,
     io::{self, IsTerminal as _},
     os::fd::OwnedFd,
@@ -63,23 +64,19 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     // A worker that serves no gRPC has no port to write.
     let worker_file = pool_file.as_ref().filter(|_| upstream.is_some()).map(PoolReadyFile::for_worker);
     let worker_path = worker_file.as_ref().map(|file| file.path().as_os_str());
-    let changes = pool_file.as_ref().map(|_| (pool::VARIABLE, worker_path));
+    let pools = pool_file.as_ref().map(|_| (pool::VARIABLE, worker_path));
+    let reports_failed_start = config.serve.exporters.iter().any(|output| output.reports_failed_start());
     // SAFETY: this is the process's first thread, and the others are started below.
-    unsafe { environment::prepare(environment_names, changes.as_slice()) };
+    unsafe { prepare_environment(environment_names, pools, &config.serve.exporters) };
     let signals = Signals::block().map_err(unprepared)?;
     // Before any thread and any descriptor of the sidecar's own, and before the worker.
     let witness = Witness::start().ok();
     let own_files = OwnFiles::default();
-    let remover = own_files.remover();
-    let starting = Starting::begin(&signals, move || remover.remove());
+    let starting = begin(&signals, own_files.remover());
     let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;
     let wake = Arc::new(Wake::new().map_err(unprepared)?);
     let (ending, stages) = Ending::new().map_err(unprepared)?;
-    let log = {
-        let wake = Arc::clone(&wake);
-        log::start(config.serve.serving.log(), move || wake.notify())
-    };
-    log_panics();
+    let log = start_log(&config.serve.serving, Arc::clone(&wake));
     let worker_state = Arc::new(WorkerState::new(&config.program).with_vitals(config.vitals.is_some()));
     let WorkerStderr { reader, writer, channel, window } = WorkerStderr::open(&config)?;
     // Duplicate it now: clients can use up all descriptors once they are served.
@@ -124,6 +121,11 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
         Ok(supervisor) => supervisor,
         Err(error) => {
             log::error_line(error.describe(program));
+            worker_state.failed_to_start(error);
+            drop((starting, watch));
+            if reports_failed_start {
+                report_failed_start(&signals, &own_files, &wake, &ending, &config.serve.serving);
+            }
             return Ok(Exit::Code(error.exit_code()));
         }
     };
@@ -152,6 +154,19 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     Ok(exit)
 }
 
+/// Waits until the exporters have reported that there is no worker. Signals end the sidecar meanwhile.
+fn report_failed_start(
+    signals: &Signals,
+    files: &OwnFiles,
+    wake: &Wake,
+    ending: &Ending,
+    serving: &ServingArgs,
+) {
+    let _ending_signals = begin(signals, files.remover());
+    wake.worker_ended();
+    ending.wait_without_worker(serving.drain_timeout.0.saturating_add(EXIT_MARGIN));
+}
+
 /// Waits until everything is delivered, or the time for that is over, or a signal ends it.
 fn wait_for_delivery(
     ending: &Ending,
@@ -168,6 +183,35 @@ fn wait_for_delivery(
         }
         drain_end.end(ENDED_BY_SIGNAL);
     });
+}
+
+/// Makes the environment what the worker is to inherit, with the pool's variable and those of exporters.
+///
+/// # Safety
+///
+/// There must be no other thread yet.
+unsafe fn prepare_environment(
+    own: &[String],
+    pools: Option<(&str, Option<&OsStr>)>,
+    exporters: &[Box<dyn Output>],
+) {
+    let theirs: Vec<_> = exporters.iter().flat_map(|exporter| exporter.worker_environment()).collect();
+    let theirs = theirs.iter().map(|(name, value)| (*name, value.as_deref()));
+    let changes: Vec<_> = pools.into_iter().chain(theirs).collect();
+    // SAFETY: as the caller promises.
+    unsafe { environment::prepare(own, &changes) };
+}
+
+/// Until this is dropped, signals end the sidecar as they would any process, once its files are removed.
+fn begin(signals: &Signals, files: Remover) -> io::Result<Starting> {
+    Starting::begin(signals, move || files.remove())
+}
+
+/// Starts the log, which the reading thread prints when it is woken.
+fn start_log(serving: &ServingArgs, wake: Arc<Wake>) -> log::Lines {
+    let log = log::start(serving.log(), move || wake.notify());
+    log_panics();
+    log
 }
 
 /// A panic must not be printed into the worker's output. Only its location is logged: the message may quote
@@ -230,7 +274,8 @@ impl Reading {
         let mut end = session.finish(|_| reports.publish_end(last_bytes), || pipeline.print_log());
         let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
         end.losses.splice(..0, unwritten);
-        let Printed { text, error } = plan.carry_out(Some(worker.program()), &end);
+        let printed = worker.pid().map(|_| plan.carry_out(Some(worker.program()), &end));
+        let Printed { text, error } = printed.unwrap_or_default();
         let Finished { losses, account, .. } = end;
         let losses = losses.into_iter().filter(|_| !is_quiet || text.is_some());
         // A message for people goes to a terminal only.

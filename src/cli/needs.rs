@@ -4,15 +4,17 @@ use super::UsageError;
 use crate::system::option::{Origin, either};
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 
-/// What the names of an exporter's further options start with, and the exporters that use them.
-const NEEDS: [(&str, &[&str]); 4] = [
+/// What the names of further options start with, and the options of which they need one.
+const NEEDS: [(&str, &[&str]); 6] = [
     ("otlp-", &["export_otlp"]),
+    ("run-span", &["export_otlp"]),
+    ("run-span-env", &["run_span"]),
     ("prometheus-", &["export_prometheus"]),
     ("statsd-", &["export_statsd"]),
     ("metric-", &["export_otlp", "export_prometheus", "export_statsd"]),
 ];
 
-/// Refuses an option that was typed for an exporter that is not asked for. A variable is no mistake: it may
+/// Refuses an option that was typed without the one that it needs. A variable is no mistake: it may
 /// be set for all workers of a host.
 pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), UsageError> {
     let (command, matches) = match matches.subcommand() {
@@ -22,22 +24,23 @@ pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), Usage
     let source = |id: &str| matches.try_contains_id(id).is_ok().then(|| matches.value_source(id)).flatten();
     let is_typed = |argument: &&Arg| source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
     for argument in command.get_arguments().filter(is_typed) {
-        let Some(exporters) = needed_by(argument) else { continue };
         let is_asked_for = |id: &&str| source(id).is_some_and(|source| source != ValueSource::DefaultValue);
-        if !exporters.iter().any(is_asked_for) {
-            return Err(missing(argument, matches, exporters).into());
+        let mut needed = needed_by(argument);
+        if let Some(missed) = needed.find(|others| !others.iter().any(is_asked_for)) {
+            return Err(missing(argument, matches, missed).into());
         }
     }
     Ok(())
 }
 
-fn needed_by(argument: &Arg) -> Option<&'static [&'static str]> {
-    let long = argument.get_long()?;
-    NEEDS.iter().find(|(prefix, _)| long.starts_with(prefix)).map(|(_, exporters)| *exporters)
+/// Of each of these lists an option needs one.
+fn needed_by(argument: &Arg) -> impl Iterator<Item = &'static [&'static str]> {
+    let long = argument.get_long().unwrap_or_default();
+    NEEDS.iter().filter(move |(prefix, _)| long.starts_with(prefix)).map(|(_, others)| *others)
 }
 
-fn missing(argument: &Arg, matches: &ArgMatches, exporters: &[&str]) -> String {
-    let options: Vec<_> = exporters.iter().map(|id| format!("--{}", id.replace('_', "-"))).collect();
+fn missing(argument: &Arg, matches: &ArgMatches, others: &[&str]) -> String {
+    let options: Vec<_> = others.iter().map(|id| format!("--{}", id.replace('_', "-"))).collect();
     let cause = format!("give {} as well", either(&options));
     let text = matches.get_raw(argument.get_id().as_str()).and_then(|mut values| values.next_back());
     let origin = Origin::new(Some(argument), text.unwrap_or_default(), ValueSource::CommandLine);
@@ -55,14 +58,14 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
-    fn every_exporter_of_the_table_exists_and_every_prefix_has_options() {
+    fn every_option_of_the_table_exists_and_every_prefix_has_options() {
         let command = Cli::command();
-        for (prefix, exporters) in NEEDS {
+        for (prefix, others) in NEEDS {
             let has_prefix =
                 |argument: &Arg| argument.get_long().is_some_and(|long| long.starts_with(prefix));
             assert!(command.get_arguments().any(has_prefix), "{prefix}");
-            for exporter in exporters {
-                assert!(command.get_arguments().any(|argument| argument.get_id() == exporter), "{exporter}");
+            for other in others {
+                assert!(command.get_arguments().any(|argument| argument.get_id() == other), "{other}");
             }
         }
     }

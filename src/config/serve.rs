@@ -69,7 +69,7 @@ pub(super) fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
         Ok(Given { value, origin })
     });
     let listen = listen.collect::<Result<Vec<_>, String>>()?;
-    let exporters = export.settings()?;
+    let exporters = export.settings(subscriptions.disabled)?;
     let socket_mode = access.listen_mode;
     let access = access::server(access, &listen)?;
     Ok(Serve {

@@ -23,19 +23,21 @@ pub struct ExportArgs {
 }
 
 impl ExportArgs {
-    /// The exporters that are on, in the order in which they are started.
+    /// The exporters that are on, in the order in which they are started. With `disabled` they get no events.
     ///
     /// # Errors
     ///
     /// If options do not go together.
-    pub fn settings(self) -> Result<Vec<Box<dyn Output>>, String> {
+    pub fn settings(self, disabled: bool) -> Result<Vec<Box<dyn Output>>, String> {
         let max_series = self.metrics.series;
         let measures = self.metrics.measures();
+        let otlp = self.otlp.settings(&measures, max_series, disabled);
+        let run = otlp.as_ref().and_then(|otlp| otlp.run_span.clone());
         let exporters = [
             boxed(self.jsonl.settings()),
-            boxed(self.prometheus.settings(&measures, max_series)?),
+            boxed(self.prometheus.settings(&measures, max_series, run)?),
             boxed(self.statsd.settings(&measures)),
-            boxed(self.otlp.settings(&measures, max_series)),
+            boxed(otlp),
         ];
         Ok(exporters.into_iter().flatten().collect())
     }

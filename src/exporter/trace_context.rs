@@ -79,7 +79,7 @@ fn read<'a, T>(field: &mut Option<T>, value: &'a str, parse: impl Fn(&'a str) ->
 }
 
 /// A valid `tracestate`: <https://www.w3.org/TR/trace-context/#tracestate-header-field-values>.
-fn tracestate(text: &str) -> Option<&str> {
+pub fn tracestate(text: &str) -> Option<&str> {
     let text = text.trim_matches([' ', '\t']);
     if text.is_empty() || text.len() > MAX_STATE_BYTES {
         return None;

@@ -17,7 +17,10 @@
 //! precedence ([`trace_context`](super::trace_context)).
 
 use sha2::{Digest as _, Sha256};
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    fmt::{self, Display, Formatter},
+    hash::{BuildHasher as _, RandomState},
+};
 
 /// Correlation ids with fewer bytes are not unique beyond one service instance.
 const SHORT_BYTES: usize = 8;
@@ -69,6 +72,15 @@ impl Traceparent {
         let span_id = known.get(36..52).and_then(hex).filter(|id| *id != [0; 8])?;
         let [flags] = known.get(53..55).and_then(hex)?;
         Some(Self { parent: Context { trace_id, span_id }, flags })
+    }
+}
+
+/// Version 00 of the format.
+impl Display for Traceparent {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let Context { trace_id, span_id } = self.parent;
+        let [trace_id, span_id] = [u128::from_be_bytes(trace_id), u64::from_be_bytes(span_id).into()];
+        write!(formatter, "00-{trace_id:032x}-{span_id:016x}-{:02x}", self.flags)
     }
 }
 

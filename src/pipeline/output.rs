@@ -14,6 +14,7 @@ use crate::{
     worker::state::WorkerState,
 };
 use std::{
+    ffi::OsString,
     fmt::{self, Debug, Display},
     io,
     net::SocketAddr,
@@ -154,6 +155,16 @@ pub trait Output: Debug + Send {
     /// Its name in counters and the file or address that it sends to, for people, if the options say it.
     fn destination(&self) -> Option<(&'static str, String)> {
         None
+    }
+
+    /// The variables that it sets or removes for the worker.
+    fn worker_environment(&self) -> Vec<(&'static str, Option<OsString>)> {
+        Vec::new()
+    }
+
+    /// Whether it has something to deliver if the worker cannot be started.
+    fn reports_failed_start(&self) -> bool {
+        false
     }
 
     /// Starts it. It gets the events that are published from now on.

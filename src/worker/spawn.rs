@@ -58,6 +58,13 @@ impl SpawnError {
         }
     }
 
+    /// The system's error.
+    pub(crate) fn cause(self) -> Errno {
+        match self {
+            Self::Prepare(cause) | Self::Execute(cause) => cause,
+        }
+    }
+
     /// The error message for this program, in one line.
     pub(crate) fn describe(self, program: &OsStr) -> String {
         let word = program.display();

@@ -1,6 +1,6 @@
 //! The worker's state, written by its supervisor and read by status and metrics.
 
-use super::{End, Exit, Usage, vitals::Vitals};
+use super::{End, Exit, Usage, spawn::SpawnError, vitals::Vitals};
 use std::{
     ffi::OsStr,
     path::Path,
@@ -8,7 +8,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// The worker's program, process id and exit status.
@@ -22,8 +22,11 @@ pub struct WorkerState {
     /// 0 before the worker is started.
     pid: AtomicU32,
     start: OnceLock<Instant>,
+    /// The start by the system's clock.
+    started_at: OnceLock<SystemTime>,
     ended_at: OnceLock<Instant>,
     end: OnceLock<End>,
+    start_failure: OnceLock<SpawnError>,
     vitals: Option<Vitals>,
 }
 
@@ -31,8 +34,9 @@ impl WorkerState {
     /// The state before the start of this program, a name or a path.
     pub fn new(program: &OsStr) -> Self {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
-        let (start, ended_at, end) = Default::default();
-        Self { program: name, pid: AtomicU32::new(0), start, ended_at, end, vitals: None }
+        let (start, started_at, ended_at, end, start_failure) = Default::default();
+        let (pid, vitals) = (AtomicU32::new(0), None);
+        Self { program: name, pid, start, started_at, ended_at, end, start_failure, vitals }
     }
 
     /// The same, for a worker whose vitals are sampled or not.
@@ -59,6 +63,7 @@ impl WorkerState {
     /// Records that the worker is being started: it may end before its start returns here.
     pub fn starting(&self) {
         let _ = self.start.set(Instant::now());
+        let _ = self.started_at.set(SystemTime::now());
     }
 
     /// Records that the worker has been started.
@@ -71,11 +76,28 @@ impl WorkerState {
         let _ = self.ended_at.set(Instant::now());
     }
 
+    /// Records that the worker could not be started.
+    pub(crate) fn failed_to_start(&self, error: SpawnError) {
+        self.ending();
+        // It is called only once.
+        let _ = self.start_failure.set(error);
+    }
+
     /// Records how the worker has ended.
     pub fn ended(&self, end: End) {
         self.ending();
         // It is called only once.
         let _ = self.end.set(end);
+    }
+
+    /// Why the worker could not be started.
+    pub(crate) fn start_failure(&self) -> Option<SpawnError> {
+        self.start_failure.get().copied()
+    }
+
+    /// When it was started, by the system's clock; none before the start.
+    pub fn started_at(&self) -> Option<SystemTime> {
+        self.started_at.get().copied()
     }
 
     /// The exit status; none before the worker has ended.

@@ -2,7 +2,7 @@
 //!
 //! [`environment`]: super::environment
 
-use super::endpoint::Endpoint;
+use super::{endpoint::Endpoint, environment::Environment, run_span::RunSpan};
 use crate::{
     exporter::metrics::sample::Measures,
     system::{
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 use clap::Args;
-use std::time::Duration;
+use std::{env, sync::Arc, time::Duration};
 
 /// Longer than almost every operation, and short enough for one that hangs to be noticed.
 const SPAN_TIMEOUT: Period = Period(Duration::from_secs(600));
@@ -60,6 +60,33 @@ pub struct OtlpArgs {
         value_parser = value(duration)
     )]
     otlp_span_timeout: Period,
+
+    /// Send a span for the worker's whole run, named NAME or like the worker's program
+    #[arg(
+        long,
+        value_name = "NAME",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "1",
+        env = "TELEMETRY_SIDECAR_RUN_SPAN",
+        value_parser = value(wanted(span_name)),
+        long_help = "Send one span for the worker's whole run, from its start to its end, with its exit code \
+            or signal; without =NAME it is named like the worker's program. A TRACEPARENT in the environment \
+            is its parent. Spans of the worker without a parent are below it, unless they have a traceparent \
+            or a trace_id of another trace. A replay ignores it"
+    )]
+    run_span: Option<Wanted<String>>,
+
+    /// Give the worker a TRACEPARENT that names the run span
+    #[arg(
+        long,
+        env = "TELEMETRY_SIDECAR_RUN_SPAN_ENV",
+        value_parser = value(switch),
+        long_help = "Set TRACEPARENT in the worker's environment to the run span, so that spans of the \
+            worker's own OpenTelemetry SDK can be below it. A TRACESTATE of the same trace stays, another is \
+            removed. Without this option the worker's environment is not changed"
+    )]
+    run_span_env: bool,
 }
 
 /// What to send where.
@@ -71,6 +98,10 @@ pub struct Settings {
     pub flat: bool,
     /// The time after which an open span is overdue.
     pub span_timeout: Duration,
+    /// The span of the run, if there is one.
+    pub run_span: Option<Arc<RunSpan>>,
+    /// Whether the worker is to inherit it.
+    pub run_span_env: bool,
     /// What is measured.
     pub measures: Measures,
     /// How many series a metric may have.
@@ -78,8 +109,8 @@ pub struct Settings {
 }
 
 impl OtlpArgs {
-    /// What to send, if the exporter is on.
-    pub fn settings(self, measures: &Measures, max_series: usize) -> Option<Settings> {
+    /// What to send, if the exporter is on. With `disabled` there are no events, and no run span either.
+    pub fn settings(self, measures: &Measures, max_series: usize, disabled: bool) -> Option<Settings> {
         let Given { value: collector, origin } = self.export_otlp?;
         let endpoint = match (collector, self.otlp_endpoint) {
             (Wanted::Off, _) => return None,
@@ -93,13 +124,29 @@ impl OtlpArgs {
             (Wanted::At(endpoint), None) => Some(endpoint),
             (Wanted::On, None) => None,
         };
+        let name = match self.run_span {
+            None | Some(Wanted::Off) => None,
+            Some(Wanted::On) => Some(None),
+            Some(Wanted::At(name)) => Some(Some(name)),
+        };
+        let variable = |name: &str| env::var_os(name);
+        let (environment, _) = Environment::read(endpoint.as_ref(), &variable);
+        // A parent that is never exported would hide the caller's span from the worker.
+        let name = name.filter(|_| environment.traces.enabled && !disabled);
+        let run_span = name.map(|name| Arc::new(RunSpan::new(name, &variable)));
         let span_timeout = self.otlp_span_timeout.0;
         Some(Settings {
             endpoint,
             flat: self.otlp_flat,
             span_timeout: if span_timeout.is_zero() { MAX_DURATION } else { span_timeout },
+            run_span,
+            run_span_env: self.run_span_env,
             measures: measures.clone(),
             max_series,
         })
     }
+}
+
+fn span_name(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() { Err("expected a name") } else { Ok(text.to_owned()) }
 }

@@ -62,6 +62,7 @@ pub mod request;
 pub mod resource;
 pub mod retry;
 mod run;
+pub mod run_span;
 mod signal;
 pub mod spans;
 pub mod started;
@@ -78,7 +79,7 @@ use crate::pipeline::output::{self, Context, Drain, DrainEnd, Mode, Output, Runn
 use client::TlsFiles;
 use endpoint::Destination;
 use environment::Environment;
-use std::env;
+use std::{env, ffi::OsString};
 
 /// The exporter's name in the counters.
 pub const NAME: &str = "otlp";
@@ -133,6 +134,15 @@ impl Output for Settings {
         (!servers.is_empty()).then(|| (NAME, servers.join(", ")))
     }
 
+    fn worker_environment(&self) -> Vec<(&'static str, Option<OsString>)> {
+        let run = self.run_span.as_ref().filter(|_| self.run_span_env);
+        run.map(|run| run.environment()).unwrap_or_default()
+    }
+
+    fn reports_failed_start(&self) -> bool {
+        self.run_span.is_some()
+    }
+
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
         let Context { hub, mode, drain, drain_end, .. } = context.clone();
         let (environment, warnings) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));
@@ -143,6 +153,11 @@ impl Output for Settings {
         let unsupported = supported::unsupported(set.map(|(name, _)| name));
         if !unsupported.is_empty() {
             tracing::info!("otlp: not supported and ignored: {}", unsupported.join(", "));
+        }
+        if let Some(run) = &self.run_span {
+            for name in &run.invalid {
+                tracing::info!("otlp: {name}: not valid; the run span does not use it");
+            }
         }
         if !environment.destinations().any(|destination| destination.enabled) {
             tracing::info!(

@@ -57,6 +57,13 @@ impl Queue {
         self.waiting.push_back((finished, size));
     }
 
+    /// Adds a span before all others, even if the queue is full.
+    pub fn push_first(&mut self, finished: Finished) {
+        let size = finished.span.encoded_len() + OVERHEAD_BYTES;
+        self.bytes += size;
+        self.waiting.push_front((finished, size));
+    }
+
     /// Makes a span whose start was not seen the parent of queued spans within it that have the same parent
     /// as itself. Operations that do the same are taken to have run at the same time instead.
     pub fn adopt(&mut self, parent: &Finished) {

@@ -37,6 +37,11 @@ impl Resource {
         given_instance(&self.given).unwrap_or(instance_id())
     }
 
+    /// The worker; none in a replay.
+    pub fn worker(&self) -> Option<&WorkerState> {
+        self.worker.as_deref()
+    }
+
     /// The message. It is made for each request because the process id is known only once the worker runs.
     pub fn message(&self) -> v1::Resource {
         let service = match &self.worker {

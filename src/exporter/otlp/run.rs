@@ -120,6 +120,8 @@ impl Exporter {
             flat: settings.flat,
             timeout: settings.span_timeout,
             instance: resource.instance().to_owned(),
+            // A replay has no run.
+            run: settings.run_span.filter(|_| mode.worker().is_some()),
         };
         let batches = environment.batches;
         let traces = pipeline(&environment.traces, batches.timeout)?;

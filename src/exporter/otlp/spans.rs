@@ -51,7 +51,8 @@ use super::{
     metadata::{Given, Kind, fingerprints},
     open::{LIMITS, Limits, OpenSpans},
     queue::{Finished, Queue},
-    started::{Number, Open, Parent},
+    run_span::RunSpan,
+    started::{Events, Number, Open, Parent},
 };
 use crate::{
     exporter::{
@@ -60,7 +61,10 @@ use crate::{
     },
     system::{log, value::Period},
 };
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The attribute of a span without an end.
 pub const INCOMPLETE: &str = "snakepit.incomplete";
@@ -76,6 +80,8 @@ pub struct Spans {
     /// Spans with lower numbers have been checked for being overdue.
     first_in_time: Number,
     counts: Counts,
+    /// The events of the run span.
+    run_events: Events,
 }
 
 /// How spans are made.
@@ -87,6 +93,8 @@ pub struct Options {
     pub timeout: Duration,
     /// The service instance, for trace ids.
     pub instance: String,
+    /// The span that those without a parent are below.
+    pub run: Option<Arc<RunSpan>>,
 }
 
 /// What happened to spans that are not exported as usual.
@@ -116,6 +124,7 @@ impl Spans {
             last_ns: 0,
             first_in_time: 0,
             counts: Counts::default(),
+            run_events: Events::default(),
         }
     }
 
@@ -252,7 +261,9 @@ impl Spans {
         let around = around.map(|around| around.context.span_id);
         let parent = around.map(|span_id| Parent { span_id, is_remote: Some(false) }).or(span.parent);
         // The worker may have given two spans the same id.
-        parent.filter(|parent| parent.span_id != span.context.span_id)
+        let is_other = |parent: &Parent| parent.span_id != span.context.span_id;
+        let run = || self.run_as_parent(span.context.trace_id).filter(is_other);
+        parent.filter(is_other).or_else(run)
     }
 
     /// The message of a span with its end and its parent.
@@ -290,6 +301,7 @@ fn sampled(span: &Open) -> Option<Context> {
 
 mod begin;
 mod related;
+mod run;
 
 #[cfg(test)]
 mod property;

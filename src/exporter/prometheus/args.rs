@@ -5,7 +5,10 @@ use super::{
     names::Prefix,
 };
 use crate::{
-    exporter::metrics::{self, sample::Measures},
+    exporter::{
+        metrics::{self, sample::Measures},
+        otlp::run_span::RunSpan,
+    },
     net::address::{Address, HostPort, HostPortError, ResolvedAddress, address_of_port},
     system::{
         option::{Given, Several, named, path, repeated, value},
@@ -13,7 +16,7 @@ use crate::{
     },
 };
 use clap::Args;
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 /// The options of the command line.
 #[derive(Debug, Args)]
@@ -91,6 +94,8 @@ pub struct Settings {
     pub measures: Measures,
     /// How many series a metric may have.
     pub max_series: usize,
+    /// The span of the run that the OTLP exporter sends, if there is one.
+    pub run: Option<Arc<RunSpan>>,
     /// What the names of the worker's metrics start with.
     pub(super) prefix: Prefix,
     /// Whether to serve all series of the sidecar itself.
@@ -103,7 +108,12 @@ impl PrometheusArgs {
     /// # Errors
     ///
     /// If other hosts can reach the address and that is not allowed, or it cannot be resolved.
-    pub fn settings(self, measures: &Measures, max_series: usize) -> Result<Option<Settings>, String> {
+    pub fn settings(
+        self,
+        measures: &Measures,
+        max_series: usize,
+        run: Option<Arc<RunSpan>>,
+    ) -> Result<Option<Settings>, String> {
         let Some(Given { value: address, origin }) = self.export_prometheus else { return Ok(None) };
         let address = Address::Tcp(address).resolve().map_err(|cause| origin.error(cause))?;
         if !self.prometheus_insecure && !address.is_local() {
@@ -121,6 +131,7 @@ impl PrometheusArgs {
             targets_dir: self.prometheus_targets_dir,
             measures: measures.clone(),
             max_series,
+            run,
             prefix: self.prometheus_prefix,
             all: self.prometheus_all,
         }))

@@ -72,7 +72,9 @@ impl Output for Settings {
         let file = file.transpose()?;
         tracing::info!("metrics at http://{address}/metrics");
         let own = SelfMetrics::new(Status::new(hub, worker.cloned(), recording), self.all);
-        let metrics = Metrics::new(self.measures, self.max_series, &self.prefix);
+        // A replay has no worker.
+        let run = self.run.filter(|_| worker.is_some());
+        let metrics = Metrics::new(self.measures, self.max_series, &self.prefix).of_run(run);
         let state = Mutex::new(State { metrics, own, ended: false });
         let server = Server::new(Scrape { state }, self.allowed_hosts);
         let running = spawn_async(NAME, move |done| async move {

@@ -12,8 +12,9 @@ use crate::exporter::{
         aggregate::{Aggregator, Histograms, Metric, Point},
         sample::{Kind, Measures},
     },
+    otlp::run_span::RunSpan,
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 counters! {
     /// Why a metric, label or sample has no series of its own.
@@ -38,6 +39,8 @@ pub struct Metrics {
     aggregator: Aggregator,
     names: Names,
     collisions: u64,
+    /// The span that events without a trace of their own are below.
+    run: Option<Arc<RunSpan>>,
 }
 
 impl Metrics {
@@ -51,7 +54,14 @@ impl Metrics {
             aggregator: Aggregator::new(max_series, histograms),
             names: Names::new(prefix),
             collisions,
+            run: None,
         }
+    }
+
+    /// The same with exemplars that point at the trace of a run.
+    #[must_use]
+    pub fn of_run(self, run: Option<Arc<RunSpan>>) -> Self {
+        Self { run, ..self }
     }
 
     /// Adds an event.
@@ -65,7 +75,8 @@ impl Metrics {
         let metrics = self.aggregator.metrics().len();
         for sample in self.measures.samples(event) {
             let is_histogram = matches!(sample.kind, Kind::Histogram | Kind::Distribution);
-            let exemplar = if is_histogram { exemplar::of(event, sample.value.as_f64()) } else { None };
+            let exemplar = || exemplar::of(event, sample.value.as_f64(), self.run.as_deref());
+            let exemplar = is_histogram.then(exemplar).flatten();
             self.aggregator.add(&sample, labels.clone(), event.event.timestamp_ns, exemplar);
         }
         if self.aggregator.metrics().len() > metrics {

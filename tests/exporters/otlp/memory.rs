@@ -73,7 +73,8 @@ fn a_hundred_thousand_traces_take_a_few_megabytes() {
     let before = USED.get();
     let used = || USED.get() - before;
     let instance = "instance".into();
-    let mut spans = Spans::new(Options { flat: false, timeout: Duration::from_secs(600), instance });
+    let mut spans =
+        Spans::new(Options { flat: false, timeout: Duration::from_secs(600), instance, run: None });
     // The default size; the queue is never emptied.
     let mut queue = Queue::new(2048, false);
     let mut aggregator = Aggregator::new(1000, Histograms::Explicit(Buckets::default()));

@@ -5,6 +5,7 @@ mod endless;
 mod exporting;
 mod failures;
 mod memory;
+mod run_span;
 mod tls;
 mod traces;
 

@@ -73,8 +73,11 @@ impl Exporting for Traces {
         Some(Request::of_spans(spans, resource, self.pipeline.destination()))
     }
 
-    fn close(&mut self, _: &Resource) {
+    fn close(&mut self, resource: &Resource) {
         self.spans.close(Instant::now(), &mut self.queue);
+        if let Some(worker) = resource.worker() {
+            self.spans.end_run(worker, &mut self.queue);
+        }
         self.flushable = self.queue.len();
     }
 

@@ -41,10 +41,19 @@ impl Spans {
         let trace_id = trace_id.unwrap_or_else(|| self.random.trace_id());
         let caller = caller(event, given);
         let callers = caller.filter(|caller| caller.parent.trace_id == trace_id);
-        let parent = parent(given, around, above.is_some(), callers);
+        let is_run = |span_id| self.is_run(Context { trace_id, span_id });
+        let is_known = above.is_some() || context.parent_span_id.is_some_and(is_run);
+        let mut parent = parent(given, around, is_known, callers);
+        if let Some(parent) = parent.as_mut().filter(|parent| is_run(parent.span_id)) {
+            // The worker has it from its environment, and it is no request that the worker serves.
+            parent.is_remote = Some(false);
+        }
+        let run = self.run_of(trace_id);
         let flags = above.as_ref().map(|above| above.flags).or(caller.map(|caller| caller.flags));
+        let flags = flags.or(run.map(|run| run.flags)).unwrap_or(SAMPLED);
         let serves_caller = above.is_none() && parent.is_some_and(|parent| parent.is_remote == Some(true));
-        let inherited_state = || above.and_then(|above| above.trace_state);
+        let runs_state = run.filter(|_| caller.is_none()).and_then(|run| run.trace_state.clone());
+        let inherited_state = || above.and_then(|above| above.trace_state).or(runs_state);
         if context.parent_span_id.is_some() {
             self.open.add_child(number);
         }
@@ -60,7 +69,7 @@ impl Spans {
             outlived_one: false,
             children: 0,
             overlaps: Overlaps::default(),
-            flags: flags.unwrap_or(SAMPLED),
+            flags,
             trace_state: context.tracestate.map(Into::into).or_else(inherited_state),
             kind: given.kind.unwrap_or(if serves_caller { Kind::Server } else { Kind::Internal }),
             start_ns,
@@ -76,7 +85,8 @@ impl Spans {
         let id = &event.event.correlation_id;
         let callers = || caller(event, given).map(|caller| caller.parent.trace_id);
         let from_id = || (!id.is_empty()).then(|| trace_id(id, &self.options.instance));
-        given.context.trace_id.or_else(callers).or_else(from_id)
+        let runs = || self.options.run.as_ref().map(|run| run.context.trace_id);
+        given.context.trace_id.or_else(callers).or_else(runs).or_else(from_id)
     }
 
     /// The span that an event names, if it is not open and is, as far as is known, sampled.
@@ -86,10 +96,14 @@ impl Spans {
         let mut ids = [context.span_id, context.parent_span_id].into_iter().flatten();
         let span_id = context.span_id.or(context.parent_span_id)?;
         let ended = ids.find_map(|id| self.open.find_ended(id, correlation, context.trace_id));
-        let flags =
-            ended.map(|ended| ended.flags).or_else(|| caller(event, given).map(|caller| caller.flags));
-        let trace_id = ended.map(|ended| ended.context.trace_id).or_else(|| self.named_trace(event, given));
-        let trace_id = trace_id.filter(|_| flags.is_none_or(is_sampled))?;
+        let trace_id =
+            ended.map(|ended| ended.context.trace_id).or_else(|| self.named_trace(event, given))?;
+        let flags = ended.map(|ended| ended.flags);
+        let flags = flags.or_else(|| caller(event, given).map(|caller| caller.flags));
+        let flags = flags.or_else(|| self.run_of(trace_id).map(|run| run.flags));
+        if !flags.is_none_or(is_sampled) {
+            return None;
+        }
         Some(Context { trace_id, span_id })
     }
 }

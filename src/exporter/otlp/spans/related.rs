@@ -28,7 +28,7 @@ impl Spans {
             None => self.open.of(correlation).next().map(|(number, _)| number),
         };
         let Some((number, span)) = number.and_then(|number| Some((number, self.open.get(number)?))) else {
-            return self.named(event, given);
+            return if self.names_run(given) { self.run_event(event) } else { self.named(event, given) };
         };
         let found = sampled(span)?;
         let mut attributes = Attributes::default();
@@ -85,8 +85,11 @@ impl Spans {
             span.around
         };
         let find_ended = |id| self.open.find_ended(id, correlation, Some(context.trace_id));
-        let is_known = given_parent.is_some_and(|id| around.is_some() || find_ended(id).is_some());
+        let is_run = |span_id| self.is_run(Context { trace_id: context.trace_id, span_id });
+        let is_known =
+            given_parent.is_some_and(|id| around.is_some() || find_ended(id).is_some() || is_run(id));
         let caller = given.context.traceparent.filter(|_| is_open_question && !is_known);
+        let is_callers_run = caller.is_some_and(|caller| self.is_run(caller.parent));
         let Some(span) = self.open.get_mut(number) else { return };
         span.around = around;
         if let Some(span_id) = given_parent {
@@ -103,8 +106,8 @@ impl Spans {
             && caller.parent.span_id != context.span_id
         {
             span.nests = false;
-            span.parent = Some(Parent { span_id: caller.parent.span_id, is_remote: Some(true) });
-            span.kind = Kind::Server;
+            span.parent = Some(Parent { span_id: caller.parent.span_id, is_remote: Some(!is_callers_run) });
+            span.kind = if is_callers_run { span.kind } else { Kind::Server };
         }
     }
 }

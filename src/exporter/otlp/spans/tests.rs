@@ -9,6 +9,7 @@ mod ended;
 mod given;
 mod long;
 mod nesting;
+mod run;
 
 pub(super) const REMOTE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -42,7 +43,7 @@ impl With for TelemetryEvent {
 
 /// The options: a timeout of a minute.
 pub(super) fn options(flat: bool) -> Options {
-    Options { flat, timeout: Duration::from_secs(60), instance: "instance".into() }
+    Options { flat, timeout: Duration::from_secs(60), instance: "instance".into(), run: None }
 }
 
 /// The trace id of a correlation id.
