@@ -4,7 +4,10 @@ use super::{
     tests::{REMOTE, event, options},
     *,
 };
-use crate::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value};
+use crate::{
+    event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value},
+    exporter::trace_ids::Traceparent,
+};
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::collections::{HashMap, HashSet};
 
@@ -56,6 +59,14 @@ fn limits() -> impl Strategy<Value = Limits> {
     let given_up_bytes = prop_oneof![0..3000usize, Just(usize::MAX)];
     let limits = |(open, given_up_bytes)| Limits { open, open_bytes: usize::MAX, given_up_bytes };
     (open, given_up_bytes).prop_map(limits)
+}
+
+/// A run whose ids are among those that the worker gives.
+fn run_that_is_named() -> RunSpan {
+    let mut run = RunSpan::new(None, &|_| None);
+    let (trace_id, span_id) = (1_u128.to_be_bytes(), 1_u64.to_be_bytes());
+    run.context = Context { trace_id, span_id };
+    run
 }
 
 fn is_incomplete(span: &Span) -> bool {
@@ -126,13 +137,50 @@ proptest! {
     }
 
     #[test]
+    fn below_a_run_every_span_is_in_its_trace_or_the_callers(
+        events in events(),
+        flat: bool,
+        limits in limits(),
+    ) {
+        let run = Arc::new(RunSpan::new(None, &|_| None));
+        let options = Options { run: Some(Arc::clone(&run)), ..options(flat) };
+        let mut spans = Spans::with_limits(options, limits);
+        let mut queue = Queue::new(1000, false);
+        for event in events {
+            spans.take(&event.into(), Instant::now(), &mut queue);
+        }
+        spans.close(Instant::now(), &mut queue);
+        let sent = queue.take(usize::MAX, usize::MAX);
+        let by_id: HashMap<_, _> = sent.iter().map(|span| (&span.span_id[..], span)).collect();
+        for span in &sent {
+            let (mut ancestor, mut steps) = (span, 0);
+            while let Some(parent) = by_id.get(&ancestor.parent_span_id[..]) {
+                prop_assert_eq!(&parent.trace_id, &span.trace_id, "a trace is whole");
+                ancestor = parent;
+                steps += 1;
+                prop_assert!(steps <= sent.len(), "parents go round in a circle");
+            }
+            if span.trace_id == run.context.trace_id {
+                prop_assert_eq!(&ancestor.parent_span_id[..], &run.context.span_id[..]);
+                prop_assert_eq!(ancestor.flags, 0x101, "the run is not remote");
+            } else {
+                let caller = Traceparent::parse(REMOTE).unwrap().parent;
+                prop_assert_eq!(&span.trace_id[..], &caller.trace_id[..]);
+                prop_assert_eq!(&ancestor.parent_span_id[..], &caller.span_id[..]);
+            }
+        }
+    }
+
+    #[test]
     fn contradictory_ids_do_no_harm(
         events in events(),
         ids in vec((0..4u64, 0..4u64, 0..3u64), 80),
         flat: bool,
+        has_run: bool,
         limits in limits(),
     ) {
-        let mut spans = Spans::with_limits(options(flat), limits);
+        let run = has_run.then(|| Arc::new(run_that_is_named()));
+        let mut spans = Spans::with_limits(Options { run, ..options(flat) }, limits);
         let mut queue = Queue::new(1000, false);
         let ends = events.iter().filter(|event| {
             matches!(event.event_parts[1].as_str(), "stop" | "exception")
