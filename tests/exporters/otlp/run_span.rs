@@ -206,6 +206,37 @@ fn the_workers_environment_changes_only_with_its_option() {
 }
 
 #[test]
+fn other_variables_keep_their_places_and_a_new_one_comes_last() {
+    let names = |options: &[&str], variables: &[(&str, &str)]| {
+        let collector = Collector::start(Protocol::Grpc, &[]);
+        let show = ["sh", "-c", "tr '\\0' '\\n' < /proc/self/environ | cut -d= -f1"];
+        let stdout = wrapped(&collector, options, variables, &show).stdout();
+        stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let options = ["--run-span", "--run-span-env"];
+    let before = names(&[], &[]);
+    let added = names(&options, &[]);
+    assert_eq!(
+        added.iter().filter(|name| *name != "TRACEPARENT").collect::<Vec<_>>(),
+        Vec::from_iter(&before)
+    );
+    assert_eq!(added.len(), before.len() + 1);
+    let caller = [("A", "1"), ("TRACEPARENT", CALLER), ("Z", "1")];
+    assert_eq!(names(&options, &caller), names(&[], &caller));
+}
+
+#[test]
+fn a_worker_that_the_sidecar_was_asked_to_stop_has_not_failed() {
+    let collector = Collector::start(Protocol::Grpc, &[]);
+    let sidecar = exporting(collector.port, Protocol::Grpc, &["--run-span=job"], &[]);
+    sidecar.wait_for_stderr(" started: ");
+    sidecar.signal(Signal::SIGTERM);
+    sidecar.finish().expect_signal(Signal::SIGTERM as i32);
+    let span = only(&collector);
+    assert_eq!((span.name.as_str(), failed(&span)), ("job", false));
+}
+
+#[test]
 fn without_exported_traces_there_is_no_run_span_and_the_callers_stays_the_parent() {
     let show = ["sh", "-c", "echo $TRACEPARENT"];
     for (options, variables) in [

@@ -19,7 +19,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 def start(tmp_path):
     """Starts sidecars: `start(command, **options)`; `drain_timeout="1s"` stands for `--drain-timeout 1s`.
 
-    A list repeats an option. Without a command the test is the worker: what it `emit`s is printed.
+    True stands for an option without a value. A list repeats an option. Without a command the test is the worker: what it
+    `emit`s is printed.
     """
     started = []
 

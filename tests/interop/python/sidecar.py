@@ -69,7 +69,7 @@ class Sidecar:
         words = [str(BINARY), "--ready-file", str(ready_file)]
         for name, value in (DEFAULT_OPTIONS | options).items():
             for one in value if isinstance(value, list) else [value]:
-                words.append(f"{name}={one}")
+                words.append(name if one is True else f"{name}={one}")
         environment = {key: os.environ[key] for key in os.environ if not key.startswith("TELEMETRY_SIDECAR_")}
         with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
             self.process = subprocess.Popen(
