@@ -4,7 +4,7 @@ use super::{
     collector::{Collector, Protocol, Received, Reply},
     exporting::{expect_counters, exporting, replay, span, text},
 };
-use crate::support::{Finished, Sidecar, run};
+use crate::support::{Finished, Sidecar, run, wait_until};
 use nix::sys::signal::Signal;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use telemetry_sidecar::exporter::{
@@ -209,18 +209,14 @@ fn the_workers_environment_changes_only_with_its_option() {
 fn other_variables_keep_their_places_and_a_new_one_comes_last() {
     let names = |options: &[&str], variables: &[(&str, &str)]| {
         let collector = Collector::start(Protocol::Grpc, &[]);
-        let show = ["sh", "-c", "tr '\\0' '\\n' < /proc/self/environ | cut -d= -f1"];
-        let stdout = wrapped(&collector, options, variables, &show).stdout();
-        stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+        let stdout = wrapped(&collector, options, variables, &["env", "-0"]).stdout();
+        let names = stdout.split_terminator('\0').filter_map(|variable| variable.split('=').next());
+        names.map(str::to_owned).collect::<Vec<_>>()
     };
     let options = ["--run-span", "--run-span-env"];
     let before = names(&[], &[]);
     let added = names(&options, &[]);
-    assert_eq!(
-        added.iter().filter(|name| *name != "TRACEPARENT").collect::<Vec<_>>(),
-        Vec::from_iter(&before)
-    );
-    assert_eq!(added.len(), before.len() + 1);
+    assert_eq!(added, [before, vec!["TRACEPARENT".to_owned()]].concat());
     let caller = [("A", "1"), ("TRACEPARENT", CALLER), ("Z", "1")];
     assert_eq!(names(&options, &caller), names(&[], &caller));
 }
@@ -228,9 +224,10 @@ fn other_variables_keep_their_places_and_a_new_one_comes_last() {
 #[test]
 fn a_worker_that_the_sidecar_was_asked_to_stop_has_not_failed() {
     let collector = Collector::start(Protocol::Grpc, &[]);
-    let sidecar = exporting(collector.port, Protocol::Grpc, &["--run-span=job"], &[]);
+    let mut sidecar = exporting(collector.port, Protocol::Grpc, &["--run-span=job"], &[]);
     sidecar.wait_for_stderr(" started: ");
     sidecar.signal(Signal::SIGTERM);
+    wait_until("the worker's end", || sidecar.has_exited());
     sidecar.finish().expect_signal(Signal::SIGTERM as i32);
     let span = only(&collector);
     assert_eq!((span.name.as_str(), failed(&span)), ("job", false));
