@@ -26,3 +26,4 @@ pub mod statsd;
 pub mod summary;
 pub mod trace_context;
 pub mod trace_ids;
+pub mod vitals;

@@ -111,6 +111,20 @@ fn statsd_receives_no_tags_and_absolute_gauges() {
     sidecar.finish().expect_code(0);
 }
 
+#[test]
+fn samples_of_vitals_are_gauges() {
+    let (server, address) = Server::udp();
+    let mut sidecar = wrap_echo(&[&options(&address)[..], &["--vitals", "100ms"]].concat());
+    let mut received = String::new();
+    let gauges = ["memory.sampled.rss_bytes", "cpu.sampled.cpu_percent", "process.sampled.processes"];
+    while !gauges.iter().all(|gauge| received.contains(&format!("snakepit.worker.{gauge}:"))) {
+        received += &(server.receive() + "\n");
+    }
+    assert!(received.contains("snakepit.worker.process.sampled.processes:1|g\n"), "{received}");
+    sidecar.close_stdin();
+    sidecar.finish().expect_code(0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_counters_show_the_result_of_every_measurement() {
     let (server, address) = Server::udp();

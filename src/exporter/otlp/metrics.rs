@@ -60,9 +60,10 @@ impl Interval {
     }
 }
 
-/// The requests for some metrics: as many as their size needs.
+/// The requests for aggregated metrics and a few others: as many as their size needs.
 pub fn requests(
     metrics: &BTreeMap<String, aggregate::Metric>,
+    others: Vec<Metric>,
     interval: Interval,
     resource: &Resource,
     destination: &Destination,
@@ -71,9 +72,9 @@ pub fn requests(
         room: room(resource),
         resource,
         destination,
-        metrics: Vec::new(),
-        points: 0,
-        bytes: 0,
+        points: others.iter().map(point_count).sum(),
+        bytes: others.iter().map(|metric| metric.encoded_len() + OVERHEAD_BYTES).sum(),
+        metrics: others,
         done: Vec::new(),
     };
     for (name, metric) in metrics {
@@ -138,6 +139,16 @@ impl Packer<'_> {
         self.points = 0;
         self.bytes = 0;
     }
+}
+
+/// How many points a metric has that is a sum or a gauge.
+fn point_count(metric: &Metric) -> u64 {
+    let points = match &metric.data {
+        Some(Data::Sum(sum)) => sum.data_points.len(),
+        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+        _ => 0,
+    };
+    points as u64
 }
 
 enum DataPoint {
@@ -265,7 +276,8 @@ fn attributes(labels: &Labels) -> Vec<KeyValue> {
     labels.iter().map(attribute).collect()
 }
 
-fn nanoseconds(time: SystemTime) -> u64 {
+/// Since the Unix epoch.
+pub(super) fn nanoseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -68,6 +68,7 @@ pub mod spans;
 pub mod started;
 mod supported;
 pub mod timestamps;
+pub mod vitals;
 
 pub use args::Settings;
 

@@ -18,6 +18,7 @@ use super::{
     signal::SignalPipeline,
     spans,
     timestamps::Timestamps,
+    vitals::VitalsMetrics,
 };
 use crate::{
     exporter::{
@@ -126,9 +127,10 @@ impl Exporter {
         let batches = environment.batches;
         let traces = pipeline(&environment.traces, batches.timeout)?;
         let traces = Traces::new(traces, spans, batches, lossless);
+        let vitals = VitalsMetrics::new(mode.worker().cloned());
         let metrics = pipeline(&environment.metrics, environment.metric_timeout)?;
         let aggregator = Aggregator::new(settings.max_series, histograms);
-        let metrics = Metrics::new(metrics, settings.measures, aggregator, environment.delta);
+        let metrics = Metrics::new(metrics, settings.measures, aggregator, environment.delta, vitals);
         Ok(Self {
             feed,
             resource,

@@ -21,6 +21,7 @@ pub mod self_metrics;
 pub mod series;
 pub(crate) mod server;
 pub(crate) mod targets;
+mod vitals;
 
 pub use args::Settings;
 
@@ -74,7 +75,10 @@ impl Output for Settings {
         let own = SelfMetrics::new(Status::new(hub, worker.cloned(), recording), self.all);
         // A replay has no worker.
         let run = self.run.filter(|_| worker.is_some());
-        let metrics = Metrics::new(self.measures, self.max_series, &self.prefix).of_run(run);
+        let mut metrics = Metrics::new(self.measures, self.max_series, &self.prefix).of_run(run);
+        if own.worker().is_some_and(|worker| worker.vitals().is_some()) {
+            metrics.reserve(&vitals::FAMILIES);
+        }
         let state = Mutex::new(State { metrics, own, ended: false });
         let server = Server::new(Scrape { state }, self.allowed_hosts);
         let running = spawn_async(NAME, move |done| async move {
@@ -161,6 +165,9 @@ impl Site for Scrape {
         let mut state = self.lock();
         let State { metrics, own, ended } = &mut *state;
         let mut page = Page::new(format);
+        if let Some(worker) = own.worker() {
+            vitals::write(worker, &mut page, false);
+        }
         metrics.write(&mut page);
         own.write(&mut page);
         (page.finish(), *ended)

@@ -80,6 +80,11 @@ impl Names {
         names
     }
 
+    /// Takes the names of a family that is no metric of the worker's.
+    pub fn reserve(&mut self, family: &str, kind: Kind) {
+        self.taken.extend(claims(family, kind));
+    }
+
     /// Assigns a name to a metric that has not been seen before. Returns false if the name is taken: then the
     /// metric stays without a name.
     pub fn learn(&mut self, dotted: &str, metric: &Metric) -> bool {
@@ -244,6 +249,14 @@ mod tests {
         {
             assert_eq!(named(&[(second, Gauge)]), [""; 0], "{second} would be one of the fixed families");
         }
+    }
+
+    #[test]
+    fn a_reserved_family_is_no_metric_of_the_workers() {
+        let mut names = Names::new(&"process".parse().unwrap());
+        names.reserve("process_memory_usage_bytes", Kind::Gauge);
+        assert!(!names.learn("memory.usage_bytes", &metric(Kind::Gauge)));
+        assert!(names.learn("memory.usage", &metric(Kind::Gauge)));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Metrics about the sidecar itself: its counters, its worker and its process.
 
-use super::{names::OWN_PREFIX, page::Page, process};
+use super::{names::OWN_PREFIX, page::Page, process, vitals};
 use crate::{
     event::stats::{ConsumerStats, Malformed, RecordingStats, SourceStats, UpstreamStats},
     exporter::{metrics::sample::Kind, number::Number},
     hub::{ConsumerAccount, Snapshot},
     status::{Report, Status, WorkerReport},
-    worker::Exit,
+    worker::{Exit, state::WorkerState},
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -55,6 +55,11 @@ impl SelfMetrics {
     /// The metrics of a session that starts now.
     pub fn new(status: Status, all: bool) -> Self {
         Self { status, started: SystemTime::now(), all }
+    }
+
+    /// The worker, if there is one.
+    pub fn worker(&self) -> Option<&WorkerState> {
+        self.status.worker.as_deref()
     }
 
     /// Writes all families in the order of their names.
@@ -145,7 +150,7 @@ impl SelfMetrics {
             own.upstream(*upstream);
         }
         if let Some(worker) = worker {
-            own.worker(worker);
+            own.worker(worker, self.worker());
         }
     }
 }
@@ -214,7 +219,7 @@ impl Families<'_> {
         );
     }
 
-    fn worker(&mut self, WorkerReport { running, exit, .. }: WorkerReport) {
+    fn worker(&mut self, WorkerReport { running, exit, .. }: WorkerReport, state: Option<&WorkerState>) {
         let status = exit.map(|exit| match exit {
             Exit::Code(code) => ("code", code),
             Exit::Signal(signal) => ("signal", signal),
@@ -225,6 +230,9 @@ impl Families<'_> {
                 "The exit code of the worker, or the signal that killed it.",
                 vec![(vec![("kind", kind)], Number::Int(number.into()))],
             );
+        }
+        if let Some(worker) = state {
+            vitals::write(worker, self.page, true);
         }
         self.gauge("worker_up", "Whether the worker runs.", one(running.into()));
     }

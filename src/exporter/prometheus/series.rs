@@ -64,6 +64,13 @@ impl Metrics {
         Self { run, ..self }
     }
 
+    /// Keeps the names of these families, without prefix, free of the worker's metrics.
+    pub fn reserve(&mut self, families: &[(&str, Kind)]) {
+        for (family, kind) in families {
+            self.names.reserve(family, *kind);
+        }
+    }
+
     /// Adds an event.
     pub fn add(&mut self, event: &Event) {
         let metadata = &event.event.metadata;

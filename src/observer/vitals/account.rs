@@ -11,9 +11,10 @@
 //! | ended before   | what remains of that, forever                                                   |
 //!
 //! An ancestor is looked at before its descendants. So the gain that contains a process's time may come with
-//! the next update, and only then is it certain that there is none. What an ancestor gained is used once, for
-//! those first that ended first. It may as well come from children that lived too short to be seen. Then a
-//! part of another's time may be missing from the sum, but none is in it twice.
+//! the next update, and that is the one after it and all between them were missing first. Only then is it
+//! certain that there is none. What an ancestor gained is used once, for those first that ended first. It may
+//! as well come from children that lived too short to be seen. Then a part of another's time may be missing
+//! from the sum, but none is in it twice.
 
 use super::stat::Pid;
 use crate::worker::vitals::CpuTime;
@@ -102,27 +103,30 @@ impl Account {
 
     /// Uses what ancestors have gained for those that have ended.
     fn settle(&mut self) {
-        let parents: HashMap<_, _> = self.ended.iter().map(|ended| (ended.key, ended.parent)).collect();
+        let between = self.ended.iter().map(|ended| (ended.key, (ended.parent, ended.is_settled)));
+        let between: HashMap<_, _> = between.collect();
         let (present, kept) = (&mut self.present, &mut self.kept);
         self.ended.retain_mut(|ended| {
-            let mut ancestor = ended.parent;
+            let (mut ancestor, mut is_settled) = (ended.parent, ended.is_settled);
             while let Some(key) = ancestor.filter(|key| !present.contains_key(key)) {
-                ancestor = parents.get(&key).copied().flatten();
+                let (parent, settled) = between.get(&key).copied().unwrap_or_default();
+                (ancestor, is_settled) = (parent, is_settled && settled);
             }
             let Some(ancestor) = ancestor.and_then(|key| present.get_mut(&key)) else {
                 *kept = kept.plus(ended.rest);
                 return false;
             };
-            // The gain of the update before cannot contain a process that was there at that update.
-            let unusable = usize::from(!ended.is_settled);
+            // The gain of the update before cannot contain a process that was there at that update, nor one
+            // whose parent was.
+            let unusable = usize::from(!is_settled);
             for gain in ancestor.gains.iter_mut().skip(unusable) {
                 let used = gain.min(ended.rest);
                 (*gain, ended.rest) = (gain.minus(used), ended.rest.minus(used));
             }
-            if ended.is_settled {
+            if is_settled {
                 *kept = kept.plus(ended.rest);
             }
-            !ended.is_settled
+            !is_settled
         });
     }
 }
@@ -177,6 +181,10 @@ mod tests {
         assert_eq!(sums(&[before, &[(1, 0, 1, 14)]]), [15, 15]);
         // The last one was adopted by another process when its parent ended.
         assert_eq!(sums(&[before, &[(1, 0, 1, 6)], &[(1, 0, 1, 6)]]), [15, 15, 15]);
+        // Each parent waits, and ends, after its own parent was looked at.
+        let (two, three, four) =
+            ([(1, 0, 1, 0), (2, 1, 2, 0), (3, 2, 4, 0)], [(1, 0, 1, 0), (2, 1, 2, 0)], [(1, 0, 1, 0)]);
+        assert_eq!(sums(&[before, &two, &three, &four, &[(1, 0, 1, 14)]]), [15; 5]);
         // All of them have ended.
         assert_eq!(sums(&[before, &[], &[]]), [15, 15, 15]);
     }

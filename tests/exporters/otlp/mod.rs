@@ -8,6 +8,7 @@ mod memory;
 mod run_span;
 mod tls;
 mod traces;
+mod vitals;
 
 use crate::support::{Sidecar, run, wait_for};
 use collector::{Collector, Protocol, Received, Reply};

@@ -6,6 +6,7 @@ mod exposition;
 mod page;
 mod serving;
 mod targets;
+mod vitals;
 
 use crate::http::get;
 use crate::support::{Sidecar, fixture, line, run, wait_until};

@@ -28,7 +28,8 @@ fn measurement(key: &str, kind: Kind, value: impl Into<Number>) -> Sample<'_> {
 fn sent(aggregator: &Aggregator, since: Option<SystemTime>) -> Vec<(Vec<Metric>, u64)> {
     let now = UNIX_EPOCH + Duration::from_secs(1_000);
     let resource = Resource::default();
-    let requests = requests(aggregator.metrics(), Interval { now, since }, &resource, &destination());
+    let requests =
+        requests(aggregator.metrics(), Vec::new(), Interval { now, since }, &resource, &destination());
     let decode = |request: &Request| {
         assert!(request.body.len() < 4 * 1024 * 1024, "{} bytes", request.body.len());
         let mut message = ExportMetricsServiceRequest::decode(request.body.clone()).unwrap();
@@ -187,6 +188,7 @@ fn many_points_go_in_several_requests() {
     assert!(
         super::requests(
             &BTreeMap::new(),
+            Vec::new(),
             Interval { now: UNIX_EPOCH, since: None },
             &Resource::default(),
             &destination()

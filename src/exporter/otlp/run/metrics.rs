@@ -15,6 +15,7 @@ use crate::exporter::{
         request::Request,
         resource::Resource,
         signal::SignalPipeline,
+        vitals::VitalsMetrics,
     },
     trace_ids::Context,
 };
@@ -27,6 +28,7 @@ pub(super) struct Metrics {
     counted: Counts,
     /// Whether temporality is delta; otherwise it is cumulative.
     delta: bool,
+    vitals: VitalsMetrics,
     /// When metrics were last collected.
     collected: SystemTime,
     /// Requests that follow the one in flight.
@@ -41,6 +43,7 @@ impl Metrics {
         measures: Measures,
         aggregator: Aggregator,
         delta: bool,
+        vitals: VitalsMetrics,
     ) -> Self {
         Self {
             pipeline,
@@ -48,6 +51,7 @@ impl Metrics {
             aggregator,
             counted: Counts::default(),
             delta,
+            vitals,
             collected: SystemTime::now(),
             pending: VecDeque::new(),
             is_first: false,
@@ -87,7 +91,8 @@ impl Metrics {
         let taken = self.delta.then(|| self.aggregator.take());
         let metrics = taken.as_ref().unwrap_or(self.aggregator.metrics());
         let destination = self.pipeline.destination();
-        self.pending.extend(metrics::requests(metrics, interval, &resource.message(), destination));
+        let vitals = self.vitals.collect(interval);
+        self.pending.extend(metrics::requests(metrics, vitals, interval, &resource.message(), destination));
         self.is_first = true;
         self.collected = now;
     }
