@@ -7,5 +7,6 @@ mod decode;
 mod fixtures;
 mod globs;
 mod hub;
+mod log;
 mod splitter;
 mod support;

@@ -199,12 +199,23 @@ impl State {
     }
 
     fn take(&mut self) -> Shown {
-        Shown {
-            text: shown(&self.text, self.cut_bytes > 0),
-            observed_ns: self.since_ns,
-            cut_bytes: self.cut_bytes,
+        if self.cut_bytes > 0 {
+            // A character that was cut in two.
+            let partial = partial_character(&self.text);
+            self.text.truncate(self.text.len() - partial);
+            self.cut_bytes += partial as u64;
         }
+        Shown { text: shown(&self.text), observed_ns: self.since_ns, cut_bytes: self.cut_bytes }
     }
+}
+
+/// The length of the incomplete character at the end of a text.
+fn partial_character(text: &[u8]) -> usize {
+    let end = text.iter().rev().take(3).position(|byte| *byte >= 0xC0).map_or(0, |at| at + 1);
+    let start = text.len() - end;
+    let rest = text.get(start..).unwrap_or_default();
+    let is_partial = std::str::from_utf8(rest).is_err_and(|error| error.error_len().is_none());
+    if is_partial { end } else { 0 }
 }
 
 /// How many bytes at the start have no meaning to a terminal.
@@ -218,17 +229,9 @@ pub(super) fn plain_prefix(bytes: &[u8]) -> usize {
     start + rest.iter().position(is_control).unwrap_or(rest.len())
 }
 
-/// The text of a line: valid UTF-8 without control characters and without trailing white space. If it was
-/// cut, without a part of a character at its end.
-pub(super) fn shown(bytes: &[u8], is_cut: bool) -> String {
-    let bytes = bytes.trim_ascii_end();
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(error) if is_cut && error.error_len().is_none() => {
-            String::from_utf8_lossy(bytes.get(..error.valid_up_to()).unwrap_or_default()).into_owned()
-        }
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
-    };
+/// The text of a line: valid UTF-8 without control characters and without trailing white space.
+pub(super) fn shown(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes.trim_ascii_end()).into_owned();
     // C1, in UTF-8.
     if memchr(0xC2, text.as_bytes()).is_some() {
         text.replace(|c: char| c.is_control() && c != '\t', "")

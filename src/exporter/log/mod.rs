@@ -10,7 +10,16 @@
 //! bytes and the times only, not on how the bytes are split.
 
 mod assembler;
+mod format;
+mod header;
+mod ids;
+mod json;
 mod line;
+mod logfmt;
+mod pending;
+mod severity;
+mod stack;
+mod time;
 
 pub use assembler::{Assembler, MAX_HELD_NS};
 pub use line::MAX_LINE_BYTES;
