@@ -34,6 +34,9 @@
 //! within it that have the same parent as itself and are still in the [`Queue`], where most spans wait for
 //! seconds.
 //!
+//! A [`RunSpan`] is the parent of all others in its trace, and that is the trace of all events that name none,
+//! whatever their correlation ids.
+//!
 //! # Sampling
 //!
 //! A `traceparent` whose caller has decided against sampling makes an unsampled span, and so are all spans
