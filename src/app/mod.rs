@@ -8,6 +8,7 @@ mod observing;
 mod outputs;
 mod own_files;
 mod pool;
+mod reading;
 mod ready_file;
 mod replay;
 mod session;

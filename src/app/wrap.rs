@@ -7,12 +7,13 @@
 
 use super::{
     Files,
-    ending::{Ending, Stages},
-    observing::{Reports, observe},
+    ending::Ending,
+    observing::observe,
     own_files::{OwnFiles, Remover},
     pool::{self, PoolReadyFile},
-    session::{Finished, Session},
-    summary::{Plan, Printed},
+    reading::Reading,
+    session::Session,
+    summary::Plan,
     worker_stderr::{WorkerStderr, unprepared},
 };
 use crate::{
@@ -21,12 +22,10 @@ use crate::{
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
-        live::{self, Channel},
         output::{DrainEnd, ENDED_BY_SIGNAL, Mode, Output},
         publisher::Dropping,
         wake::Wake,
     },
-    status::text,
     system::{
         log::{self, Level},
         thread,
@@ -42,14 +41,7 @@ use nix::{
     sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
     unistd::{dup2_stdin, dup2_stdout},
 };
-use std::{
-    ffi::OsStr,
-    fs::OpenOptions,
-    io::{self, IsTerminal as _},
-    os::fd::OwnedFd,
-    sync::Arc,
-    time::Duration,
-};
+use std::{ffi::OsStr, fs::OpenOptions, io, sync::Arc, time::Duration};
 
 /// How much later than the reading thread the main thread gives up, in case that one hangs.
 const EXIT_MARGIN: Duration = Duration::from_secs(1);
@@ -242,53 +234,5 @@ fn raise_cpu_limit() {
         && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CPU)
     {
         let _ = setrlimit(Resource::RLIMIT_CPU, hard, hard);
-    }
-}
-
-/// What the reading thread needs.
-struct Reading {
-    pipeline: Pipeline<Dropping, io::Stderr>,
-    session: Session,
-    stderr: OwnedFd,
-    channel: Channel,
-    wake: Arc<Wake>,
-    stages: Stages,
-    plan: Plan,
-    reports: Reports,
-    worker: Arc<WorkerState>,
-    is_quiet: bool,
-    is_logging: bool,
-}
-
-impl Reading {
-    fn run(self) {
-        let Self { mut pipeline, session, stderr, mut channel, wake, stages, .. } = self;
-        let Self { plan, reports, worker, is_quiet, is_logging, .. } = self;
-        let Stages { passed, finished } = stages;
-        reports.publish_start();
-        live::feed(&stderr, &mut channel, &wake, &mut pipeline);
-        // The main thread looks whether another process still has the worker's end.
-        drop(channel);
-        drop(passed);
-        let last_bytes = pipeline.take_last_bytes();
-        let mut end = session.finish(|_| reports.publish_end(last_bytes), || pipeline.print_log());
-        let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
-        end.losses.splice(..0, unwritten);
-        let printed = worker.pid().map(|_| plan.carry_out(Some(worker.program()), &end));
-        let Printed { text, error } = printed.unwrap_or_default();
-        let Finished { losses, account, .. } = end;
-        let losses = losses.into_iter().filter(|_| !is_quiet || text.is_some());
-        // A message for people goes to a terminal only.
-        let is_watched = !is_quiet && io::stderr().is_terminal();
-        let rejected = text::rejected(pipeline.stats()).filter(|_| is_watched);
-        let account = is_logging.then_some(account).into_iter().flatten();
-        let lines: Vec<_> = error.into_iter().chain(losses).chain(rejected).chain(account).collect();
-        if let Some(text) = &text {
-            pipeline.print_text(text);
-        }
-        if !lines.is_empty() {
-            pipeline.print_last(lines);
-        }
-        drop(finished);
     }
 }

@@ -34,8 +34,8 @@
 //! within it that have the same parent as itself and are still in the [`Queue`], where most spans wait for
 //! seconds.
 //!
-//! A [`RunSpan`] is the parent of all others in its trace, and that is the trace of all events that name none,
-//! whatever their correlation ids.
+//! A [`RunSpan`] is the parent of all others in its trace, and that is the trace of all events that name
+//! none, whatever their correlation ids.
 //!
 //! # Sampling
 //!

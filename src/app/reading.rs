@@ -1,0 +1,73 @@
+//! The thread that reads the worker's stderr, writes its own and publishes events.
+
+use super::{
+    ending::Stages,
+    observing::Reports,
+    session::{Finished, Session},
+    summary::{Plan, Printed},
+};
+use crate::{
+    pipeline::{
+        Pipeline,
+        live::{self, Channel},
+        publisher::Dropping,
+        wake::Wake,
+    },
+    status::text,
+    worker::state::WorkerState,
+};
+use std::{
+    io::{self, IsTerminal as _},
+    os::fd::OwnedFd,
+    sync::Arc,
+};
+
+/// What the reading thread needs.
+pub(super) struct Reading {
+    pub(super) pipeline: Pipeline<Dropping, io::Stderr>,
+    pub(super) session: Session,
+    pub(super) stderr: OwnedFd,
+    pub(super) channel: Channel,
+    pub(super) wake: Arc<Wake>,
+    pub(super) stages: Stages,
+    pub(super) plan: Plan,
+    pub(super) reports: Reports,
+    pub(super) worker: Arc<WorkerState>,
+    pub(super) is_quiet: bool,
+    pub(super) is_logging: bool,
+}
+
+impl Reading {
+    /// Returns when the worker has ended and everything is delivered, or the time for that is over.
+    pub(super) fn run(self) {
+        let Self { mut pipeline, session, stderr, mut channel, wake, stages, .. } = self;
+        let Self { plan, reports, worker, is_quiet, is_logging, .. } = self;
+        let Stages { passed, finished } = stages;
+        reports.publish_start();
+        live::feed(&stderr, &mut channel, &wake, &mut pipeline);
+        // The main thread looks whether another process still has the worker's end.
+        drop(channel);
+        drop(passed);
+        let last_bytes = pipeline.take_last_bytes();
+        let mut end = session.finish(|_| reports.publish_end(last_bytes), || pipeline.print_log());
+        let unwritten = pipeline.loss().map(|loss| format!("stderr: {loss}"));
+        end.losses.splice(..0, unwritten);
+        // Without a worker there is nothing to summarize.
+        let printed = worker.pid().map(|_| plan.carry_out(Some(worker.program()), &end));
+        let Printed { text, error } = printed.unwrap_or_default();
+        let Finished { losses, account, .. } = end;
+        let losses = losses.into_iter().filter(|_| !is_quiet || text.is_some());
+        // A message for people goes to a terminal only.
+        let is_watched = !is_quiet && io::stderr().is_terminal();
+        let rejected = text::rejected(pipeline.stats()).filter(|_| is_watched);
+        let account = is_logging.then_some(account).into_iter().flatten();
+        let lines: Vec<_> = error.into_iter().chain(losses).chain(rejected).chain(account).collect();
+        if let Some(text) = &text {
+            pipeline.print_text(text);
+        }
+        if !lines.is_empty() {
+            pipeline.print_last(lines);
+        }
+        drop(finished);
+    }
+}
