@@ -43,7 +43,8 @@ pub(super) struct Reports {
 /// Both sides, for this worker.
 pub(super) fn observe(config: &Wrap, worker: &Arc<WorkerState>, observer: &Observer) -> (Watch, Reports) {
     let (start, started) = channel();
-    let lifecycle = config.lifecycle.map(|_| Lifecycle::new(Arc::clone(worker), observer.clone()));
+    let lifecycle = config.lifecycle;
+    let lifecycle = lifecycle.map(|settings| Lifecycle::new(settings, Arc::clone(worker), observer.clone()));
     let has_output = config.lifecycle.is_some_and(|settings| settings.has_output);
     let is_reported = lifecycle.is_some();
     let (vitals, vitals_end) = Vitals::new(config.vitals, worker, observer).unzip();

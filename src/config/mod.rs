@@ -14,7 +14,7 @@ use crate::{
         args::{PlaybackArgs, ReplayArgs},
     },
     fleet::{client::ClientAccess, gather, tail, target::Target, top::Top},
-    observer::{args::Lifecycle, vitals},
+    observer::{lifecycle, vitals},
     system::{option::Given, value::Period},
 };
 use clap_complete::Shell;
@@ -56,7 +56,7 @@ pub struct Wrap {
     /// Its own gRPC server.
     pub upstream: Option<Upstream>,
     /// Which events about its start and end to publish.
-    pub lifecycle: Option<Lifecycle>,
+    pub lifecycle: Option<lifecycle::Settings>,
     /// Samples of what it uses.
     pub vitals: Option<vitals::Settings>,
 }
@@ -96,7 +96,9 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
             let upstream = upstream(cli.upstream, &mut serve)?;
             let is_snakepit = serve.snakepit.is_some();
             let vitals = cli.observer.vitals().map(|interval| vitals::Settings { interval, is_snakepit });
-            let (arguments, lifecycle) = (words.collect(), cli.observer.lifecycle());
+            let lifecycle = cli.observer.lifecycle();
+            let lifecycle = lifecycle.map(|lifecycle| lifecycle::Settings { is_snakepit, ..lifecycle });
+            let arguments = words.collect();
             Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments, upstream, lifecycle, vitals })))
         }
         Some(Sub::Replay(args)) => replay(*args),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     event::proto::sidecar::{GetStatusResponse, Worker},
-    status::account::{lost_events, malformed_lines, malformed_messages, total, waits},
+    status::account::{lost_events, malformed_lines, malformed_messages, memory_note, total, waits},
     system::{log::error_line, thread, visible::one_line},
     terminal::{
         number,
@@ -162,8 +162,12 @@ fn state(status: &GetStatusResponse) -> Span<'static> {
 fn ended(status: &GetStatusResponse) -> Option<String> {
     match status.worker? {
         Worker { running: true, .. } => None,
-        Worker { exit_code: Some(code), .. } => Some(format!("worker exited: {code}")),
-        Worker { exit_signal: Some(signal), .. } => Some(format!("worker killed: signal {signal}")),
+        worker @ Worker { exit_code: Some(code), .. } => {
+            Some(format!("worker exited: {code}{}", memory_note(&worker)))
+        }
+        worker @ Worker { exit_signal: Some(signal), .. } => {
+            Some(format!("worker killed: signal {signal}{}", memory_note(&worker)))
+        }
         _ => None,
     }
 }

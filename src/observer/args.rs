@@ -1,5 +1,6 @@
 //! The options for what the sidecar observes of a worker from outside.
 
+use super::lifecycle;
 use crate::system::{
     option::{Given, named, value},
     value::{Period, duration, switch},
@@ -27,9 +28,9 @@ pub struct ObserverArgs {
             ended (exit_code or signal, and the reason: exit, signal, out of memory), how long it ran, its \
             processor time and its peak memory, and, unless the exit code is 0, the last 20 lines of its \
             stderr (up to 8 KiB, without telemetry). Those may contain secrets: --lifecycle=no-output leaves \
-            them out"
+            them out. With --snakepit a worker that failed is also a python.error.occurred"
     )]
-    lifecycle: Option<Given<Option<Lifecycle>>>,
+    lifecycle: Option<Given<Option<lifecycle::Settings>>>,
 
     /// Sample memory, CPU and processes of the worker and its descendants at this interval
     #[arg(
@@ -46,13 +47,6 @@ pub struct ObserverArgs {
     vitals: Option<Period>,
 }
 
-/// Which events about the worker's start and end to publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lifecycle {
-    /// Whether the end of a worker that failed has the last lines of its stderr.
-    pub has_output: bool,
-}
-
 impl ObserverArgs {
     /// The interval between samples of what the worker uses, if they are asked for.
     pub fn vitals(&self) -> Option<Duration> {
@@ -60,7 +54,7 @@ impl ObserverArgs {
     }
 
     /// The events about the worker's start and end, if they are asked for.
-    pub fn lifecycle(&self) -> Option<Lifecycle> {
+    pub fn lifecycle(&self) -> Option<lifecycle::Settings> {
         self.lifecycle.as_ref()?.value
     }
 }
@@ -72,10 +66,11 @@ fn interval(word: &str) -> Result<Period, String> {
     }
 }
 
-fn lifecycle(word: &str) -> Result<Option<Lifecycle>, String> {
+fn lifecycle(word: &str) -> Result<Option<lifecycle::Settings>, String> {
+    let settings = |has_output| Some(lifecycle::Settings { has_output, is_snakepit: false });
     match (word, switch(word)) {
-        ("no-output", _) => Ok(Some(Lifecycle { has_output: false })),
-        (_, Ok(true)) => Ok(Some(Lifecycle { has_output: true })),
+        ("no-output", _) => Ok(settings(false)),
+        (_, Ok(true)) => Ok(settings(true)),
         (_, Ok(false)) => Ok(None),
         _ => Err("expected no-output, or no value".into()),
     }

@@ -4,8 +4,13 @@ use super::{Observation, Observer, output::last_lines};
 use crate::{
     event::proto::bridge::telemetry_value::Value,
     system::last_bytes::LastBytes,
-    worker::{End, Exit, state::WorkerState},
+    worker::{
+        End, Exit,
+        exit::{DEATH_BY_SIGNAL, signal_name},
+        state::WorkerState,
+    },
 };
+use nix::libc::SIGTERM;
 use std::{sync::Arc, time::Duration};
 
 /// The event of the start. It precedes the worker's own.
@@ -14,17 +19,30 @@ const STARTED: &str = "worker.started";
 /// The event of the end. It follows the worker's own.
 const EXITED: &str = "worker.exited";
 
+/// The event of a failure that Snakepit knows. It knows none of the above, and drops them.
+const SNAKEPIT_ERROR: &str = "python.error.occurred";
+
+/// Which events to publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether the end of a worker that did not exit with 0 has the last lines of its stderr.
+    pub has_output: bool,
+    /// Whether a worker that failed is an event that Snakepit knows as well.
+    pub is_snakepit: bool,
+}
+
 /// Publishes the events of a worker.
 #[derive(Debug)]
 pub struct Lifecycle {
+    settings: Settings,
     worker: Arc<WorkerState>,
     observer: Observer,
 }
 
 impl Lifecycle {
     /// For this worker.
-    pub fn new(worker: Arc<WorkerState>, observer: Observer) -> Self {
-        Self { worker, observer }
+    pub fn new(settings: Settings, worker: Arc<WorkerState>, observer: Observer) -> Self {
+        Self { settings, worker, observer }
     }
 
     /// Publishes that the worker has been started.
@@ -34,26 +52,56 @@ impl Lifecycle {
 
     /// Publishes how the worker has ended. `output` is the end of its stderr, if that is to be published.
     pub fn publish_end(&self, output: Option<LastBytes>) {
-        let Some(End { exit, reason, usage, oom_kills }) = self.worker.end() else { return };
+        let Some(end) = self.worker.end() else { return };
+        let output = output.filter(|_| end.exit != Exit::Code(0)).map(LastBytes::take);
+        let output = output.map(|(bytes, is_cut)| last_lines(&bytes, is_cut));
+        let output = output.filter(|output| !output.is_empty());
+        let events = [Some(self.exited(&end)), self.snakepit_error(&end)].into_iter().flatten();
+        self.observer.publish(events.map(|event| match &output {
+            Some(output) => event.described("output", output),
+            None => event,
+        }));
+    }
+
+    fn exited(&self, end: &End) -> Observation {
+        let End { exit, usage, oom_kills, .. } = *end;
         let (key, number) = match exit {
             Exit::Code(code) => ("exit_code", code),
             Exit::Signal(signal) => ("signal", signal),
         };
-        let mut event = self.event(EXITED);
-        let output = output.filter(|_| exit != Exit::Code(0)).map(LastBytes::take);
-        let output = output.map(|(bytes, is_cut)| last_lines(&bytes, is_cut));
-        if let Some(output) = output.filter(|output| !output.is_empty()) {
-            event = event.described("output", output);
-        }
-        if oom_kills > 0 {
-            event = event.measured("oom_kills", integer(oom_kills.into()));
-        }
-        self.observer.publish([event
+        let event = self
+            .event(EXITED)
             .measured(key, Value::IntValue(number.into()))
             .measured("duration", nanoseconds(self.worker.run_time()))
             .measured("cpu", nanoseconds(usage.cpu()))
             .measured("max_rss_bytes", integer(usage.max_rss_bytes.into()))
-            .described("reason", reason.as_str())]);
+            .described("reason", end.reason.as_str());
+        if oom_kills > 0 { event.measured("oom_kills", integer(oom_kills.into())) } else { event }
+    }
+
+    /// A pool stops its workers with SIGTERM, which is no failure.
+    fn snakepit_error(&self, end: &End) -> Option<Observation> {
+        const STOPPED: i32 = DEATH_BY_SIGNAL + SIGTERM;
+        let (kind, message) = match end.exit {
+            Exit::Code(0 | STOPPED) | Exit::Signal(SIGTERM) => return None,
+            Exit::Code(code) => (code.to_string(), format!("the worker exited with {code}")),
+            Exit::Signal(number) => {
+                let name = signal_name(number);
+                let message = format!("the worker was killed by {name}");
+                (name, message)
+            }
+        };
+        let event = self
+            .event(SNAKEPIT_ERROR)
+            .measured("count", Value::IntValue(1))
+            .described("reason", end.reason.as_str())
+            .described("error_type", kind)
+            .described("error_message", message + end.reason.note());
+        let event = match end.exit {
+            Exit::Code(code) => event.described("exit_code", code.to_string()),
+            Exit::Signal(_) => event,
+        };
+        self.settings.is_snakepit.then_some(event)
     }
 
     fn event(&self, name: &'static str) -> Observation {
@@ -71,3 +119,6 @@ fn nanoseconds(time: Duration) -> Value {
 fn integer(number: u128) -> Value {
     Value::IntValue(i64::try_from(number).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

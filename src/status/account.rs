@@ -2,12 +2,13 @@
 
 use crate::{
     event::proto::sidecar::{
-        Backlog, Consumer, GetStatusResponse, Malformed, Recording, Stream, Upstream, Worker,
+        Backlog, Consumer, EndReason, GetStatusResponse, Malformed, Recording, Stream, Upstream, Worker,
     },
     system::visible::one_line,
-    terminal::number::{counted, grouped},
+    terminal::number::{bytes, counted, grouped, seconds},
+    worker::end::Reason,
 };
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// How many subscribers have a line of their own.
 const MAX_SUBSCRIBERS: usize = 20;
@@ -50,6 +51,28 @@ pub fn malformed_lines(status: &GetStatusResponse) -> u64 {
     let stream = status.stream.unwrap_or_default();
     let Malformed { json, not_object, event, shape } = stream.malformed.unwrap_or_default();
     total([json, not_object, event, shape, stream.oversized])
+}
+
+/// What a text that states a worker's exit status adds, in parentheses: nothing, unless memory ran out.
+pub fn memory_note(worker: &Worker) -> &'static str {
+    match worker.end_reason() {
+        EndReason::OutOfMemory => Reason::OutOfMemory.note(),
+        EndReason::MaybeOutOfMemory => Reason::MaybeOutOfMemory.note(),
+        EndReason::Unspecified | EndReason::Exit | EndReason::Signal => "",
+    }
+}
+
+/// What a worker that has ended has used.
+fn used(worker: &Worker) -> Option<String> {
+    let Worker { cpu_time_nano, max_rss_bytes, oom_kills, .. } = *worker;
+    let cpu = seconds(Duration::from_nanos(cpu_time_nano).as_secs_f64());
+    let used = [
+        (cpu_time_nano > 0).then(|| format!("{cpu} of processor time")),
+        (max_rss_bytes > 0).then(|| format!("{} of memory at most", bytes(max_rss_bytes))),
+        (oom_kills > 0).then(|| format!("{} killed because memory ran out", counted(oom_kills, "process"))),
+    ];
+    let used = used.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    (!used.is_empty()).then_some(used)
 }
 
 /// Messages of the worker's own stream that are no events.
@@ -142,18 +165,22 @@ impl Topics {
     }
 
     fn worker(&mut self, status: &GetStatusResponse) {
-        let Some(Worker { pid, running, exit_code, exit_signal }) = &status.worker else {
+        let Some(worker) = &status.worker else {
             let waits = waits(status).map(|waits| format!(": it {waits}"));
             return self.add("worker", "none, this is a replay".to_owned() + &waits.unwrap_or_default());
         };
+        let Worker { pid, running, exit_code, exit_signal, .. } = worker;
         let failed = exit_signal.is_some() || exit_code.is_some_and(|code| code != 0);
         let text = match (exit_code, exit_signal) {
             _ if *running => format!("process {pid}, running"),
-            (Some(code), _) => format!("exited with status {code}"),
-            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (Some(code), _) => format!("exited with status {code}{}", memory_note(worker)),
+            (None, Some(signal)) => format!("killed by signal {signal}{}", memory_note(worker)),
             (None, None) => "not started".to_owned(),
         };
         self.0.push(Topic { name: "worker".into(), text, is_problem: failed });
+        if let Some(used) = used(worker) {
+            self.add("worker usage", used);
+        }
     }
 
     fn sources(&mut self, status: &GetStatusResponse) {

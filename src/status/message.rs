@@ -4,12 +4,12 @@ use super::{Report, WorkerReport};
 use crate::{
     event::{
         proto::sidecar::{
-            Backlog, Consumer, GetStatusResponse, Malformed, Recording, Stream, Upstream, Worker,
+            Backlog, Consumer, EndReason, GetStatusResponse, Malformed, Recording, Stream, Upstream, Worker,
         },
         stats::{self, RecordingStats, SourceStats, UpstreamStats},
     },
     hub::{ConsumerAccount, Snapshot},
-    worker::Exit,
+    worker::{End, Exit, end::Reason},
 };
 use std::time::SystemTime;
 
@@ -95,13 +95,28 @@ fn nanoseconds(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn worker_message(WorkerReport { pid, running, exit }: WorkerReport) -> Worker {
+fn worker_message(WorkerReport { pid, running, end }: WorkerReport) -> Worker {
+    let worker = Worker { pid: pid.unwrap_or_default(), running, ..Worker::default() };
+    let Some(End { exit, reason, usage, oom_kills }) = end else { return worker };
     let (exit_code, exit_signal) = match exit {
-        None => (None, None),
-        Some(Exit::Code(code)) => (Some(code), None),
-        Some(Exit::Signal(signal)) => (None, Some(signal)),
+        Exit::Code(code) => (Some(code), None),
+        Exit::Signal(signal) => (None, Some(signal)),
     };
-    Worker { pid: pid.unwrap_or_default(), running, exit_code, exit_signal }
+    Worker {
+        exit_code,
+        exit_signal,
+        end_reason: match reason {
+            Reason::Exit => EndReason::Exit,
+            Reason::Signal => EndReason::Signal,
+            Reason::OutOfMemory => EndReason::OutOfMemory,
+            Reason::MaybeOutOfMemory => EndReason::MaybeOutOfMemory,
+        }
+        .into(),
+        cpu_time_nano: u64::try_from(usage.cpu().as_nanos()).unwrap_or(u64::MAX),
+        max_rss_bytes: usage.max_rss_bytes,
+        oom_kills,
+        ..worker
+    }
 }
 
 fn consumer(account: ConsumerAccount) -> Consumer {

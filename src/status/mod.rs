@@ -8,7 +8,7 @@ pub mod text;
 use crate::{
     event::stats::{ConsumerStats, RecordingCounters, RecordingStats},
     hub::{Hub, Snapshot},
-    worker::{Exit, state::WorkerState},
+    worker::{End, state::WorkerState},
 };
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -59,8 +59,8 @@ pub struct WorkerReport {
     pub pid: Option<u32>,
     /// Whether the worker was started and has not exited.
     pub running: bool,
-    /// How the worker exited, if it has.
-    pub exit: Option<Exit>,
+    /// How the worker has ended, if it has.
+    pub end: Option<End>,
 }
 
 impl Status {
@@ -83,8 +83,8 @@ impl Status {
         let subscriber_count = hub.disconnected_count + hub.subscribers.len() as u64;
         let worker = self.worker.as_ref().map(|worker| {
             // Read once, because the worker may exit meanwhile.
-            let exit = worker.exit();
-            WorkerReport { pid: worker.pid(), running: worker.is_running(exit), exit }
+            let end = worker.end();
+            WorkerReport { pid: worker.pid(), running: worker.is_running(end.map(|end| end.exit)), end }
         });
         let recording = self.recording.as_ref().map(|counters| counters.stats());
         let (started, prometheus) = (Some(self.started), self.prometheus);

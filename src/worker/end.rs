@@ -51,12 +51,12 @@ impl Reason {
         }
     }
 
-    /// What it adds to an exit status: nothing, unless memory ran out.
-    pub fn of_memory(self) -> Option<&'static str> {
+    /// What a text that states the exit status adds, in parentheses: nothing, unless memory ran out.
+    pub fn note(self) -> &'static str {
         match self {
-            Self::Exit | Self::Signal => None,
-            Self::OutOfMemory => Some("out of memory"),
-            Self::MaybeOutOfMemory => Some("maybe out of memory"),
+            Self::Exit | Self::Signal => "",
+            Self::OutOfMemory => " (out of memory)",
+            Self::MaybeOutOfMemory => " (maybe out of memory)",
         }
     }
 }

@@ -5,6 +5,7 @@ use nix::{
     sys::{
         prctl,
         resource::{Resource, setrlimit},
+        signal::Signal,
     },
     unistd::Pid,
 };
@@ -19,6 +20,9 @@ pub const NOT_EXECUTABLE: i32 = 126;
 /// Exit code if the command was not found.
 pub const NOT_FOUND: i32 = 127;
 
+/// A shell adds this to the number of the signal that killed its command.
+pub const DEATH_BY_SIGNAL: i32 = 128;
+
 /// How a process exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -26,6 +30,11 @@ pub enum Exit {
     Code(i32),
     /// Killed by this signal.
     Signal(i32),
+}
+
+/// The name of a signal, or its number: `SIGKILL`, `signal 34`.
+pub fn signal_name(number: i32) -> String {
+    Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
 }
 
 impl From<ExitStatus> for Exit {
@@ -46,8 +55,8 @@ impl Exit {
             Self::Code(code) => code,
             Self::Signal(number) => {
                 die_of(Number(number));
-                // PID 1 is not killed by its own signal. A shell reports death by a signal with this code.
-                128 + number
+                // PID 1 is not killed by its own signal.
+                DEATH_BY_SIGNAL + number
             }
         };
         std::process::exit(code)

@@ -6,13 +6,14 @@
 use super::{
     End, Exit, Usage,
     end::Reason,
+    exit::DEATH_BY_SIGNAL,
     memory_group::{MemoryGroup, counter, read},
 };
 use nix::{libc::SIGKILL, unistd::Pid};
 use std::path::{Path, PathBuf};
 
 /// How a shell exits whose command was killed.
-const KILLED_BELOW_SHELL: i32 = 128 + SIGKILL;
+const KILLED_BELOW_SHELL: i32 = DEATH_BY_SIGNAL + SIGKILL;
 
 /// The counters before the start of a worker.
 #[derive(Debug)]

@@ -282,6 +282,7 @@ async fn the_accounting_at_exit_has_a_line_for_each_topic() {
     ];
     let lines: Vec<_> = stderr.lines().collect();
     assert!(expected.iter().all(|line| lines.contains(line)), "{stderr}");
+    assert!(stderr.contains("telemetry-sidecar: worker usage: "), "{stderr}");
     assert!(lines.last() == expected.last() && !stderr.contains("malformed"), "{stderr}");
 
     let event = r#"TELEMETRY:{"event": "a"}\n"#;

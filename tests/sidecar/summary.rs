@@ -62,7 +62,7 @@ fn a_terminal_shows_it_behind_the_last_byte_of_the_worker() {
     let (finished, shown) = on_terminal(wrap(&[], STEPS), 80);
     finished.expect_code(3);
     assert!(shown.starts_with("end\n\ntelemetry-sidecar: sh exited with 3 after "), "{shown}");
-    assert_eq!(summary(&shown, "sh exited", "s, 4 events"), TABLES);
+    assert_eq!(summary(&shown, "sh exited with 3 after ", " MiB), 4 events"), TABLES);
 
     assert_eq!(on_terminal(wrap(&["-q"], STEPS), 80).1, "end");
     assert_eq!(on_terminal(wrap(&["--summary", "never"], STEPS), 80).1, "end");
@@ -170,7 +170,13 @@ fn scripts_get_an_object_in_a_file() {
     let object = json(&fs::read_to_string(&path).unwrap());
     assert_eq!(sidecar.finish().expect_code(3).stderr(), "end");
     assert_eq!(object["telemetry_sidecar"], env!("CARGO_PKG_VERSION"));
-    assert_eq!((&object["worker"]["program"], &object["worker"]["exit_code"]), (&"sh".into(), &3.into()));
+    let worker = &object["worker"];
+    assert_eq!((&worker["program"], &worker["exit_code"]), (&"sh".into(), &3.into()));
+    assert_eq!((&worker["reason"], &worker["oom_kills"]), (&"exit".into(), &0.into()));
+    assert!(
+        worker["cpu_seconds"].as_f64() < Some(60.0) && worker["max_rss_bytes"].as_u64() > Some(0),
+        "{worker}"
+    );
     assert_eq!((&object["events"], &object["worker"]["signal"]), (&4.into(), &Value::Null));
     assert_eq!(
         (&object["command"], &object["recordings"]),

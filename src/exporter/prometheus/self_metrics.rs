@@ -219,12 +219,17 @@ impl Families<'_> {
         );
     }
 
-    fn worker(&mut self, WorkerReport { running, exit, .. }: WorkerReport, state: Option<&WorkerState>) {
-        let status = exit.map(|exit| match exit {
-            Exit::Code(code) => ("code", code),
-            Exit::Signal(signal) => ("signal", signal),
-        });
-        if let Some((kind, number)) = status {
+    fn worker(&mut self, WorkerReport { running, end, .. }: WorkerReport, state: Option<&WorkerState>) {
+        if let Some(end) = end {
+            let (kind, number) = match end.exit {
+                Exit::Code(code) => ("code", code),
+                Exit::Signal(signal) => ("signal", signal),
+            };
+            self.gauge(
+                "worker_oom_kills",
+                "Processes of the worker's control group that the kernel killed because memory ran out.",
+                one(end.oom_kills),
+            );
             self.gauge(
                 "worker_exit_status",
                 "The exit code of the worker, or the signal that killed it.",

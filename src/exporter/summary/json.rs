@@ -1,11 +1,11 @@
 //! The summary for scripts: one JSON object.
 
-use super::{Run, text::signal};
+use super::Run;
 use crate::{
     event::stats::ConsumerStats,
     exporter::digest::{Measurement, Operation},
     pipeline::output::Loss,
-    worker::Exit,
+    worker::{Exit, exit::signal_name},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -59,7 +59,8 @@ fn words(run: &Run<'_>) -> Vec<String> {
 
 fn worker(run: &Run<'_>) -> Value {
     let Some(worker) = run.report.worker else { return Value::Null };
-    let (code, killed_by) = match worker.exit {
+    let end = worker.end;
+    let (code, killed_by) = match end.map(|end| end.exit) {
         Some(Exit::Code(code)) => (Some(code), None),
         Some(Exit::Signal(number)) => (None, Some(number)),
         None => (None, None),
@@ -68,7 +69,11 @@ fn worker(run: &Run<'_>) -> Value {
         "program": run.program,
         "pid": worker.pid,
         "exit_code": code,
-        "signal": killed_by.map(signal),
+        "signal": killed_by.map(signal_name),
+        "reason": end.map(|end| end.reason.as_str()),
+        "cpu_seconds": end.map(|end| end.usage.cpu().as_secs_f64()),
+        "max_rss_bytes": end.map(|end| end.usage.max_rss_bytes),
+        "oom_kills": end.map(|end| end.oom_kills),
     })
 }
 

@@ -17,9 +17,8 @@ use crate::{
         screen::Screen,
         table::{Column, Table},
     },
-    worker::Exit,
+    worker::{End, Exit, exit::signal_name},
 };
-use nix::sys::signal::Signal;
 use ratatui::{
     style::Stylize as _,
     text::{Line, Span},
@@ -61,20 +60,19 @@ fn add(lines: &mut Vec<Line<'static>>, table: &Table, left_out: usize, screen: &
 fn heading(run: &Run<'_>) -> String {
     let events = counted(run.report.hub.sources.events(), "event");
     let time = seconds(run.time.as_secs_f64());
-    let end = match (run.program, run.report.worker.and_then(|worker| worker.exit)) {
-        (None, _) => "replay ended".to_owned(),
-        (Some(program), Some(Exit::Code(code))) => format!("{} exited with {code}", one_line(program)),
-        (Some(program), Some(Exit::Signal(number))) => {
-            format!("{} was killed by {}", one_line(program), signal(number))
-        }
-        (Some(program), None) => format!("{} still runs", one_line(program)),
+    let Some(program) = run.program.map(one_line) else {
+        return format!("{PROGRAM}: replay ended after {time}, {events}");
     };
-    format!("{PROGRAM}: {end} after {time}, {events}")
-}
-
-/// The name of a signal, or its number.
-pub(super) fn signal(number: i32) -> String {
-    Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned())
+    let Some(End { exit, reason, usage, .. }) = run.report.worker.and_then(|worker| worker.end) else {
+        return format!("{PROGRAM}: {program} still runs after {time}, {events}");
+    };
+    let end = match exit {
+        Exit::Code(code) => format!("exited with {code}"),
+        Exit::Signal(number) => format!("was killed by {}", signal_name(number)),
+    };
+    let (cpu, memory) = (seconds(usage.cpu().as_secs_f64()), bytes(usage.max_rss_bytes));
+    let note = reason.note();
+    format!("{PROGRAM}: {program} {end}{note} after {time} (CPU {cpu}, memory {memory}), {events}")
 }
 
 /// Where the events went.

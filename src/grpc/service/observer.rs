@@ -1,7 +1,11 @@
 //! Observers: subscriptions of a viewer. Events come at intervals, so that an observer costs the worker's
 //! machine few wake-ups.
 
-use crate::{hub::Subscription, system::value::duration, worker::Exit};
+use crate::{
+    hub::Subscription,
+    system::value::duration,
+    worker::{End, Exit},
+};
 use http::{HeaderMap, HeaderValue};
 use std::{
     pin::Pin,
@@ -17,7 +21,7 @@ pub const OBSERVE: &str = "telemetry-sidecar-observe";
 /// The request header that asks for [`WORKER_EXIT`]. Observers get it anyway.
 pub const REPORT_EXIT: &str = "telemetry-sidecar-report-exit";
 
-/// The trailer that says how the worker has ended: `exit 3`, `signal 9`.
+/// The trailer that says how the worker has ended: `exit 3`, `signal 9`, `signal 9 (out of memory)`.
 pub const WORKER_EXIT: &str = "telemetry-sidecar-worker-exit";
 
 /// An observer would not see for longer whether anything happens. Queues hold what comes meanwhile.
@@ -42,12 +46,12 @@ pub(super) fn interval(headers: &HeaderMap) -> Result<Option<Duration>, Status> 
 }
 
 /// The value of [`WORKER_EXIT`].
-pub(super) fn worker_exit(exit: Exit) -> HeaderValue {
-    let text = match exit {
+pub(super) fn worker_exit(End { exit, reason, .. }: End) -> HeaderValue {
+    let status = match exit {
         Exit::Code(code) => format!("exit {code}"),
         Exit::Signal(signal) => format!("signal {signal}"),
     };
-    HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+    HeaderValue::from_str(&(status + reason.note())).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 /// Holds back events after some were taken.

@@ -41,7 +41,14 @@ fn what_is_wrong_comes_first() {
         ..Stream::default()
     };
     let status = GetStatusResponse {
-        worker: Some(Worker { exit_signal: Some(9), ..Worker::default() }),
+        worker: Some(Worker {
+            exit_signal: Some(9),
+            end_reason: EndReason::OutOfMemory.into(),
+            cpu_time_nano: 1_250_000_000,
+            max_rss_bytes: 64 << 20,
+            oom_kills: 1,
+            ..Worker::default()
+        }),
         stream: Some(stream),
         subscribers: vec![Consumer { id: 3, name: "a\nb".into(), ..consumer(1) }],
         departed: Some(Consumer { controls_refused: 2, ..consumer(4) }),
@@ -59,7 +66,8 @@ fn what_is_wrong_comes_first() {
         "malformed lines: 2 not JSON, 1 too long",
         "malformed messages: 2 malformed, 1 too long",
         "rejected controls: 2",
-        "worker: killed by signal 9",
+        "worker: killed by signal 9 (out of memory)",
+        "worker usage: 1.25 s of processor time, 64 MiB of memory at most, 1 process killed because memory ran out",
         "telemetry lines: 4 = 1 decoded + 2 malformed + 1 too long",
         "upstream: 6 messages = 3 decoded + 2 malformed + 1 too long",
         "events: 4 = 1 decoded + 3 upstream",

@@ -114,7 +114,7 @@ impl Drop for Events {
 
 /// Trailers with status OK, and how the observed worker has ended.
 fn ok_trailers(observed: Option<&WorkerState>) -> HeaderMap {
-    let exit = observed.and_then(WorkerState::exit).map(observer::worker_exit);
+    let exit = observed.and_then(WorkerState::end).map(observer::worker_exit);
     let exit = exit.map(|exit| (HeaderName::from_static(WORKER_EXIT), exit));
     let status = (Status::GRPC_STATUS, HeaderValue::from_static("0"));
     [status].into_iter().chain(exit).collect()
