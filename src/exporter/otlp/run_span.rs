@@ -158,9 +158,8 @@ fn describe_end(worker: &WorkerState, attributes: &mut Attributes) -> Option<Sta
             let name =
                 Signal::try_from(number).map_or_else(|_| format!("SIG{number}"), |signal| signal.to_string());
             attributes.text(SIGNAL, &name);
-            let memory = worker.end().and_then(|end| end.reason.of_memory());
-            let cause = memory.map(|memory| format!(": {memory}")).unwrap_or_default();
-            let message = format!("killed by {name}{cause}");
+            let note = worker.end().map_or("", |end| end.reason.note());
+            let message = format!("killed by {name}{note}");
             (128 + number, (number != libc::SIGTERM).then_some((name, message)))
         }
         (None, None) => {

@@ -107,7 +107,7 @@ fn the_end_of_the_worker_is_in_code_error_and_status() {
         let end = End::new(Exit::Signal(9), Usage::default());
         worker.ended(End { reason: Reason::OutOfMemory, ..end });
     });
-    assert_eq!(described(&out_of_memory).3, text("killed by SIGKILL: out of memory"));
+    assert_eq!(described(&out_of_memory).3, text("killed by SIGKILL (out of memory)"));
     let real_time = (Some(168), text("SIG40"), text("SIG40"), text("killed by SIG40"));
     assert_eq!(end_of(Exit::Signal(40)), real_time);
     for (error, code, name) in [
