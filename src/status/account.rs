@@ -69,7 +69,7 @@ fn used(worker: &Worker) -> Option<String> {
     let used = [
         (cpu_time_nano > 0).then(|| format!("{cpu} of processor time")),
         (max_rss_bytes > 0).then(|| format!("{} of memory at most", bytes(max_rss_bytes))),
-        (oom_kills > 0).then(|| format!("{} killed because memory ran out", counted(oom_kills, "process"))),
+        (oom_kills > 0).then(|| format!("out of memory: {}", counted(oom_kills, "kill"))),
     ];
     let used = used.into_iter().flatten().collect::<Vec<_>>().join(", ");
     (!used.is_empty()).then_some(used)

@@ -67,7 +67,7 @@ fn what_is_wrong_comes_first() {
         "malformed messages: 2 malformed, 1 too long",
         "rejected controls: 2",
         "worker: killed by signal 9 (out of memory)",
-        "worker usage: 1.25 s of processor time, 64 MiB of memory at most, 1 process killed because memory ran out",
+        "worker usage: 1.25 s of processor time, 64 MiB of memory at most, out of memory: 1 kill",
         "telemetry lines: 4 = 1 decoded + 2 malformed + 1 too long",
         "upstream: 6 messages = 3 decoded + 2 malformed + 1 too long",
         "events: 4 = 1 decoded + 3 upstream",
