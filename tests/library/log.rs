@@ -249,6 +249,14 @@ fn nothing_is_held_for_longer_than_a_second() {
     assembler.expire(5 + MAX_HELD_NS, &mut records);
     assert_eq!((records[0].body.as_str(), records[0].observed_ns), ("Continue?", 5));
     assert_eq!(assembler.deadline_ns(), None);
+    // Spaces alone do not wait, and what follows them does not inherit their time.
+    assembler.push(b"  ", 6 + MAX_HELD_NS, &mut records);
+    assert_eq!(assembler.deadline_ns(), None);
+    assembler.push(b"x", 6 + 3 * MAX_HELD_NS, &mut records);
+    assert_eq!(assembler.deadline_ns(), Some(6 + 4 * MAX_HELD_NS));
+    assembler.push(b"\n", 6 + 3 * MAX_HELD_NS, &mut records);
+    assembler.finish(&mut records);
+    assert_eq!(records[1].body, "  x");
     // A bar waits as long as it is redrawn.
     records.clear();
     let half = MAX_HELD_NS / 2;

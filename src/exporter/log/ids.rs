@@ -44,15 +44,10 @@ impl Ids {
         let bytes = text.as_bytes();
         let searched = bytes.get(..MAX_SEARCHED_BYTES).unwrap_or(bytes);
         for at in memchr2_iter(b'=', b':', searched) {
-            let (before, after) =
-                (bytes.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default());
+            let before = bytes.get(..at).unwrap_or_default();
             // All keys end with one of these letters. A quote may follow.
             if let Some(b'd' | b'D' | b't' | b's' | b'"' | b'\'' | b' ') = before.last() {
-                let value = after.trim_start_matches([' ', '"', '\'']);
-                let end = |c: char| {
-                    c.is_whitespace() || matches!(c, '"' | '\'' | ',' | ';' | ']' | ')' | '}' | '|')
-                };
-                ids.add(key_at_end(before), value.split(end).next().unwrap_or_default());
+                ids.add(key_at_end(before), value_at_start(bytes.get(at + 1..).unwrap_or_default()));
             }
         }
         for end in memchr_iter(b']', searched) {
@@ -143,6 +138,17 @@ fn key_at_end(text: &[u8]) -> &str {
     let is_key = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     let start = text.iter().rposition(|byte| !is_key(byte)).map_or(0, |at| at + 1);
     std::str::from_utf8(text.get(start..).unwrap_or_default()).unwrap_or_default()
+}
+
+/// The value at the start of a text, without quotes.
+fn value_at_start(text: &[u8]) -> &str {
+    // With a byte more than a valid one has.
+    let text = text.get(..MAX_CORRELATION_ID_BYTES + 4).unwrap_or(text);
+    let start = text.iter().position(|byte| !matches!(byte, b' ' | b'"' | b'\'')).unwrap_or(text.len());
+    let value = text.get(start..).unwrap_or_default();
+    let is_end = |byte: &u8| byte.is_ascii_whitespace() || b"\"',;])}|".contains(byte);
+    let end = value.iter().position(is_end).unwrap_or(value.len());
+    std::str::from_utf8(value.get(..end).unwrap_or_default()).unwrap_or_default()
 }
 
 #[cfg(test)]

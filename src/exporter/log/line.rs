@@ -37,8 +37,10 @@ pub(super) struct Line {
 #[derive(Debug, Clone, Default)]
 struct State {
     text: Vec<u8>,
+    /// Bytes that are not white space.
+    visible: usize,
     cut_bytes: u64,
-    /// When its first byte was read.
+    /// When its first byte was read that is not white space.
     since_ns: i64,
 }
 
@@ -132,7 +134,7 @@ impl Line {
             }
             self.state.clear();
         }
-        if self.state.text.is_empty() {
+        if self.state.is_blank() {
             self.state.since_ns = now_ns;
         }
         self.state.add(text);
@@ -180,21 +182,28 @@ impl State {
         let free = MAX_LINE_BYTES.saturating_sub(self.text.len());
         let (kept, cut) = text.split_at_checked(free).unwrap_or((text, &[]));
         self.text.extend_from_slice(kept);
+        self.visible += kept.iter().filter(|byte| !byte.is_ascii_whitespace()).count();
         self.cut_bytes = self.cut_bytes.saturating_add(cut.len() as u64);
     }
 
     /// Removes the last character.
     fn erase(&mut self) {
-        while self.text.pop().is_some_and(|byte| byte & 0xC0 == 0x80) {}
+        while let Some(byte) = self.text.pop() {
+            self.visible -= usize::from(!byte.is_ascii_whitespace());
+            if byte & 0xC0 != 0x80 {
+                break;
+            }
+        }
     }
 
     fn is_blank(&self) -> bool {
-        self.text.trim_ascii_start().is_empty()
+        self.visible == 0
     }
 
     fn clear(&mut self) {
         self.text.clear();
         self.text.shrink_to(KEPT_BYTES);
+        self.visible = 0;
         self.cut_bytes = 0;
     }
 

@@ -131,15 +131,18 @@ fn is_node_end(line: &str) -> bool {
 
 /// `/path/file.js:3`
 fn is_place(line: &str) -> bool {
-    let Some((path, number)) = line.rsplit_once(':') else { return false };
-    let is_file = ["/", "file:///", "node:"].iter().any(|start| path.starts_with(start));
-    is_file && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    if !["/", "file:///", "node:"].iter().any(|start| line.starts_with(start)) {
+        return false;
+    }
+    let Some((_, number)) = line.rsplit_once(':') else { return false };
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A name of an exception with a package, alone or before a message.
 fn is_qualified(line: &str) -> bool {
-    let name = line.split(':').next().unwrap_or_default();
-    name.contains('.') && is_name(name)
+    let name = line.split([':', ' ']).next().unwrap_or_default();
+    let after = line.get(name.len()..).unwrap_or_default();
+    (after.is_empty() || after.starts_with(':')) && name.contains('.') && is_name(name)
 }
 
 /// A name that ends as those of exceptions do.
