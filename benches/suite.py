@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 
 from measures import decode, exporters, latency, load, memory, passthrough, plot, relay, rows, startup
-from measures import side_by_side, stream, worker
+from measures import side_by_side, stream, vitals, worker
 from measures.processes import ROOT
 
 SECTIONS = {
@@ -37,6 +37,7 @@ SECTIONS = {
     "memory": memory.measure,
     "load": load.measure,
     "exporters": exporters.measure,
+    "vitals": vitals.measure,
     "relay": relay.measure,
     # Without rows: the bars of the picture.
     "picture": None,

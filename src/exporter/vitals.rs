@@ -69,7 +69,7 @@ pub fn readings(Sample { cpu, usage }: Sample, run_time: Duration) -> Vec<Readin
     let help = "Memory of the worker and its descendants in swap.";
     sum("telemetry_sidecar.worker.memory.swap", "By", help, usage.swap_bytes);
     let help = "Processes: the worker and its descendants.";
-    sum("telemetry_sidecar.worker.process.count", "{process}", help, usage.processes);
+    sum("telemetry_sidecar.worker.processes", "{process}", help, usage.processes);
     all.push(Reading {
         name: "process.uptime",
         unit: "s",

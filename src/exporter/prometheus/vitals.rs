@@ -105,7 +105,7 @@ mod tests {
             "process_uptime_seconds 0",
             "telemetry_sidecar_worker_memory_pss_bytes 3",
             "telemetry_sidecar_worker_memory_swap_bytes 4",
-            "telemetry_sidecar_worker_process_count 7",
+            "telemetry_sidecar_worker_processes 7",
         ];
         assert_eq!(samples, expected);
         let foreign = |name: &&str| !name.starts_with(OWN_PREFIX);

@@ -3,7 +3,7 @@
 use nix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
-/// Limits how often something is done: it takes a thousandth of the time at most, on average.
+/// Limits how often something is done: it takes one part in two thousand of the time at most, on average.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// The least time between two starts.
@@ -13,7 +13,7 @@ pub(super) struct Pace {
 
 impl Pace {
     /// How much longer than it takes it is not done again.
-    const REST: u32 = 1000;
+    const REST: u32 = 2000;
 
     /// Not more often than at this interval.
     pub(super) fn new(interval: Duration) -> Self {
@@ -48,7 +48,7 @@ mod tests {
         assert!(pace.is_due(start));
         pace.done(start, Duration::from_millis(1));
         assert!(!pace.is_due(after(9)) && pace.is_due(after(10)));
-        pace.done(after(10), Duration::from_millis(20));
+        pace.done(after(10), Duration::from_millis(10));
         assert!(!pace.is_due(after(29)) && pace.is_due(after(30)));
     }
 

@@ -171,7 +171,7 @@ async fn samples_are_families_of_their_own_and_what_a_worker_prints_stays_a_metr
         "process_thread_count",
         "process_unix_file_descriptor_count",
         "process_uptime_seconds",
-        "telemetry_sidecar_worker_process_count",
+        "telemetry_sidecar_worker_processes",
     ] {
         assert!(page[family] > 0.0, "{family}");
     }
