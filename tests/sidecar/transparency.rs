@@ -15,12 +15,18 @@ fn folder() -> PathBuf {
 
 /// Runs one file of Python tests.
 fn run(module: &str) {
+    run_with(module, &[]);
+}
+
+/// The same with these variables in the sidecar's environment.
+fn run_with(module: &str, variables: &[(&str, &str)]) {
     dispositions::reset();
     let output = Command::new("python3")
         .args(["-m", "unittest", "-v", module])
         .current_dir(folder())
         .env("SIDECAR", env!("CARGO_BIN_EXE_telemetry-sidecar"))
         .env_remove("SIDECAR_WRAPPER")
+        .envs(variables.iter().copied())
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output();
     match output {
@@ -35,6 +41,13 @@ fn run(module: &str) {
             println!("{module} is skipped: no python3: {error}");
         }
         Err(error) => panic!("python3: {error}"),
+    }
+}
+
+#[test]
+fn observing_the_worker_changes_neither_its_stops_nor_its_exit_status() {
+    for module in ["test_job_control", "test_exit_status"] {
+        run_with(module, &[("TELEMETRY_SIDECAR_LIFECYCLE", "1"), ("TELEMETRY_SIDECAR_VITALS", "100ms")]);
     }
 }
 
