@@ -73,6 +73,8 @@ impl Processes {
 #[derive(Debug)]
 pub(super) struct Tree {
     worker: Pid,
+    /// When the worker started, once it was looked at: its id may be used again after its end.
+    worker_start: Option<u64>,
     outside: Outside,
     now: Processes,
     before: Processes,
@@ -91,7 +93,7 @@ impl Tree {
     /// A tree that has not been looked at.
     pub(super) fn new(worker: Pid, outside: Outside) -> Self {
         let (now, before, room, left, account, children, found) = Default::default();
-        Self { worker, outside, now, before, room, left, account, children, found }
+        Self { worker, worker_start: None, outside, now, before, room, left, account, children, found }
     }
 
     /// The processes that were there at the last update.
@@ -99,9 +101,9 @@ impl Tree {
         &self.now.list
     }
 
-    /// Whether the worker was there at the last update.
+    /// Whether the worker was there at the last update, and had not ended.
     pub(super) fn has_worker(&self) -> bool {
-        self.now.by_pid.contains_key(&self.worker)
+        self.now.get(self.worker).is_some_and(|worker| !worker.stat.is_zombie)
     }
 
     /// Processor time so far, that of ended processes included. It never falls.
@@ -181,7 +183,8 @@ impl Tree {
         let Some(stat) = source.stat(pid) else { return };
         let key = Key { pid, start: stat.start };
         let known = self.before.get(pid).filter(|before| before.key == key).copied();
-        let has_parent = pid == self.worker || self.now.by_pid.contains_key(&stat.parent);
+        let is_worker = pid == self.worker && *self.worker_start.get_or_insert(stat.start) == stat.start;
+        let has_parent = is_worker || self.now.by_pid.contains_key(&stat.parent);
         match known {
             Some(Process { cgroup, .. }) if has_parent => self.insert(Process { key, stat, cgroup }),
             None if has_parent => self.insert_new(source, key, stat),

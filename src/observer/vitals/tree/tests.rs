@@ -255,7 +255,7 @@ fn the_last_update_has_the_time_that_the_worker_used_until_its_end() {
     let time = |seconds| CpuTime { user: Duration::from_secs(seconds), system: Duration::ZERO };
     for is_sampled in [false, true] {
         let mut world = World::new();
-        let mut tree = tree(Some(5));
+        let mut tree = self::tree(Some(5));
         world.run(WORKER, 3);
         if is_sampled {
             tree.update(&mut world, ALL);
@@ -265,11 +265,19 @@ fn the_last_update_has_the_time_that_the_worker_used_until_its_end() {
         tree.end(&mut world, Some(time(5)));
         assert_eq!((tree.cpu(), tree.has_worker()), (time(5), false));
     }
+    // Another process has its id.
+    let mut world = World::new();
+    let mut tree = self::tree(Some(5));
+    tree.update(&mut world, ALL);
+    world.get(WORKER).start += 1;
+    world.run(WORKER, 9);
+    tree.end(&mut world, Some(time(5)));
+    assert_eq!((tree.cpu(), tree.has_worker()), (time(5), false));
     // A child that was seen, and that the worker has waited for at its end.
     let mut world = World::new();
     let child = world.fork(WORKER);
     world.run(child, 4);
-    let mut tree = tree(Some(5));
+    let mut tree = self::tree(Some(5));
     tree.update(&mut world, ALL);
     world.processes.retain(|pid, _| *pid < WORKER);
     tree.end(&mut world, Some(time(6)));
