@@ -211,6 +211,14 @@ fn prose_has_no_severity() {
 }
 
 #[test]
+fn a_structured_line_without_a_message_is_the_body() {
+    for line in ["level=info msg= n=1", "level=info msg=\"\" n=1", r#"{"level":"info","msg":""}"#] {
+        let records = records(line.as_bytes(), &[usize::MAX]);
+        assert_eq!(outline(&records), [(9, line, "")]);
+    }
+}
+
+#[test]
 fn a_redrawn_line_is_its_last_state() {
     let shown = |text: &str| {
         let records = records(text.as_bytes(), &[usize::MAX]);

@@ -27,11 +27,14 @@ impl Facts {
             [b'{', .., b'}'] => json::read(text),
             _ => logfmt::read(text),
         };
-        structured.unwrap_or_else(|| {
+        let mut facts = structured.unwrap_or_else(|| {
             let (severity, time_ns, message) = header::read(text);
             let body = message.map(str::to_owned);
             Self { severity, time_ns, body, ids: Ids::find(text), ..Self::default() }
-        })
+        });
+        // Without a message, the whole line is the body.
+        facts.body = facts.body.filter(|body| !body.is_empty());
+        facts
     }
 
     /// Adds an attribute, unless there are too many or the key is there.
