@@ -31,6 +31,7 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
         passthrough: Passthrough::new(null),
         recorder: None,
         last_bytes: None,
+        lines: None,
         log: log::Lines::default(),
     });
     let mut result = Ok(());

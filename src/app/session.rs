@@ -21,6 +21,7 @@ use crate::{
     observer::Observer,
     pipeline::{
         Parts, Publisher,
+        lines::{LineTap, LineWriter},
         output::{Context, Drain, DrainEnd, Loss, Mode, Output as _, StartError},
         passthrough::Passthrough,
         record::Recorder,
@@ -49,6 +50,8 @@ pub struct Session {
     /// The port at which a client of this host can connect to `localhost`, if there is one.
     pub localhost_port: Option<u16>,
     recorder: Option<Arc<Recorder>>,
+    /// Where ordinary bytes are copied to, if an output wants them.
+    lines: Option<Arc<LineTap>>,
     /// The sources of the report at the end.
     status: Status,
     outputs: Outputs,
@@ -109,6 +112,8 @@ impl Session {
         };
         let mut context = Context::new(Arc::clone(&hub), mode, drain, config.serving.linger.0);
         context.recording = recorder.as_ref().map(|recorder| Arc::clone(recorder.counters()));
+        let takes_lines = config.exporters.iter().any(|output| output.takes_lines());
+        context.lines = takes_lines.then(|| LineTap::new(drain == Drain::Complete));
         let mut destinations: Vec<_> =
             config.exporters.iter().filter_map(|output| output.destination()).collect();
         destinations
@@ -164,6 +169,7 @@ impl Session {
             observer,
             localhost_port,
             recorder,
+            lines: context.lines,
             status,
             outputs,
             summary,
@@ -205,6 +211,7 @@ impl Session {
             },
             recorder: self.recorder.clone(),
             last_bytes: None,
+            lines: self.lines.clone().map(LineWriter::new),
             log: self.log.clone(),
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! source → buffer → splitter ─┬→ passthrough (stderr)
+//!                             ├→ lines (log records)
 //!                             └→ decoder → batch → publisher (hub)
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! the sidecar, but subscribers do not.
 
 pub mod leftover;
+pub mod lines;
 pub mod live;
 pub mod output;
 pub mod pace;
@@ -32,6 +34,7 @@ use crate::{
     },
     system::{clock::now_ns, last_bytes::LastBytes, log},
 };
+use lines::{LineWriter, Passing};
 use output::{Loss, Undelivered};
 use passthrough::Passthrough;
 use read_buffer::ReadBuffer;
@@ -62,6 +65,8 @@ pub struct Parts<P, F> {
     pub recorder: Option<Arc<Recorder>>,
     /// Keeps the last ordinary bytes, if they are wanted.
     pub last_bytes: Option<LastBytes>,
+    /// Copies everything else for the output that makes log records of it.
+    pub lines: Option<LineWriter>,
     /// Lines of the sidecar's own log that wait to be printed.
     pub log: log::Lines,
 }
@@ -73,7 +78,7 @@ pub struct Pipeline<P, F> {
     buffer: ReadBuffer,
     batch: BatchBuilder,
     /// Ranges of the unfinished bytes that are still to be passed.
-    pass: Vec<Range<usize>>,
+    pass: Vec<Passing>,
     /// How many of the last bytes of the buffer were neither passed nor removed, nor stand in `pass`.
     held: usize,
     /// While the splitter works: the counters as they were before it.
@@ -113,6 +118,10 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
     /// Ends the stream: what was held back is decided. Another one may follow.
     pub fn finish(&mut self) {
         self.work(true);
+        let Parts { lines, passthrough, log, .. } = &mut self.parts;
+        if let Some(lines) = lines {
+            lines.finish(&mut || print_log(log, passthrough));
+        }
     }
 
     /// Prints the sidecar's own log lines, if stderr is at the start of a line and takes them.
@@ -175,8 +184,13 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
             self.stats = before;
             self.pass.clear();
         }
-        let end = self.buffer.unfinished().len();
-        self.pass.push(end - std::mem::take(&mut self.held)..end);
+        let unfinished = self.buffer.unfinished();
+        let end = unfinished.len();
+        let held = end - std::mem::take(&mut self.held)..end;
+        if let Some(lines) = &mut self.parts.lines {
+            lines.copy_raw(unfinished.get(held.clone()).unwrap_or_default(), now_ns());
+        }
+        self.pass.push((held, 0));
         self.write_passing();
         self.stats.bytes_held = 0;
         self.buffer.remove(end);
@@ -185,6 +199,9 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
 
     /// Passes bytes unseen.
     pub fn pass_raw(&mut self, bytes: &[u8]) {
+        if let Some(lines) = &mut self.parts.lines {
+            lines.copy_raw(bytes, now_ns());
+        }
         self.stats.bytes_read += bytes.len() as u64;
         self.parts.pass(&mut [IoSlice::new(bytes)], &mut self.stats);
     }
@@ -197,9 +214,10 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
     fn work(&mut self, end: bool) {
         self.before_split = Some(self.stats);
         let unfinished = self.buffer.unfinished();
+        let now_ns = now_ns();
         let mut sink = Sink {
             decoder: &mut self.parts.decoder,
-            now_ns: now_ns(),
+            now_ns,
             batch: &mut self.batch,
             pass: &mut self.pass,
             stats: &mut self.stats,
@@ -207,10 +225,18 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         let done = self.parts.splitter.split(unfinished, end, &mut sink);
         self.held = self.parts.splitter.held(unfinished.len() - done);
         self.before_split = None;
-        let to_pass: usize = self.pass.iter().map(Range::len).sum();
+        let to_pass: usize = self.pass.iter().map(|(range, _)| range.len()).sum();
         self.stats.bytes_held = (self.held + to_pass) as u64;
-        let Parts { publisher, passthrough, log, .. } = &mut self.parts;
-        publisher.publish(self.batch.take(), &self.stats, &mut || print_log(log, passthrough));
+        let Parts { publisher, passthrough, lines, log, .. } = &mut self.parts;
+        let mut idle = || print_log(log, passthrough);
+        let batch = self.batch.take();
+        if let Some(lines) = lines {
+            lines.copy(unfinished, &self.pass, &batch, now_ns, &mut idle);
+        }
+        publisher.publish(batch, &self.stats, &mut idle);
+        if let Some(lines) = lines {
+            lines.published();
+        }
 
         if to_pass > 0 {
             self.write_passing();
@@ -223,7 +249,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
     /// Writes the ranges in `pass`.
     fn write_passing(&mut self) {
         let unfinished = self.buffer.unfinished();
-        let slices = self.pass.drain(..).filter_map(|range| unfinished.get(range));
+        let slices = self.pass.drain(..).filter_map(|(range, _)| unfinished.get(range));
         let mut slices: Vec<_> = slices.map(IoSlice::new).collect();
         self.parts.pass(&mut slices, &mut self.stats);
     }
@@ -257,7 +283,7 @@ struct Sink<'a> {
     decoder: &'a mut Decoder,
     now_ns: i64,
     batch: &'a mut BatchBuilder,
-    pass: &'a mut Vec<Range<usize>>,
+    pass: &'a mut Vec<Passing>,
     stats: &'a mut StreamStats,
 }
 
@@ -294,7 +320,7 @@ impl Handler for Sink<'_> {
     }
 
     fn pass(&mut self, range: Range<usize>) {
-        self.pass.push(range);
+        self.pass.push((range, self.batch.len()));
     }
 
     fn removed(&mut self, bytes: usize) {

@@ -6,6 +6,7 @@
 //!
 //! The session starts the outputs and waits for them; an output knows nothing of the others.
 
+use super::lines::LineTap;
 use crate::{
     event::stats::RecordingCounters,
     hub::Hub,
@@ -125,6 +126,8 @@ pub struct Context {
     pub mode: Mode,
     /// The counters of the recording, if there is one.
     pub recording: Option<Arc<RecordingCounters>>,
+    /// The worker's ordinary lines, if an output [takes](Output::takes_lines) them.
+    pub lines: Option<Arc<LineTap>>,
     /// How to drain.
     pub drain: Drain,
     /// How long an output may wait for its consumer after the last event, before it drains.
@@ -141,7 +144,7 @@ impl Context {
     /// Without a recording, before any output has started.
     pub fn new(hub: Arc<Hub>, mode: Mode, drain: Drain, linger: Duration) -> Self {
         let (shutdown, drain_end) = Default::default();
-        Self { hub, mode, recording: None, drain, linger, shutdown, drain_end, served: Vec::new() }
+        Self { hub, mode, recording: None, lines: None, drain, linger, shutdown, drain_end, served: Vec::new() }
     }
 }
 
@@ -164,6 +167,11 @@ pub trait Output: Debug + Send {
 
     /// Whether it has something to deliver if the worker cannot be started.
     fn reports_failed_start(&self) -> bool {
+        false
+    }
+
+    /// Whether it reads the worker's ordinary lines. One output at most does.
+    fn takes_lines(&self) -> bool {
         false
     }
 

@@ -219,6 +219,7 @@ fn feed(splitter: Splitter, log: &[u8], size: usize) -> Result<Fed, String> {
         passthrough: Passthrough::new(stderr.try_clone().unwrap()),
         recorder: None,
         last_bytes: None,
+        lines: None,
         log: log::Lines::default(),
     });
     for chunk in log.chunks(size) {

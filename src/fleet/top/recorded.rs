@@ -68,6 +68,7 @@ fn read_all(id: Id, recording: Recording, updates: &mpsc::Sender<Update>) -> Res
         passthrough: Passthrough::new(null.map_err(|error| format!("/dev/null: {error}"))?),
         recorder: None,
         last_bytes: None,
+        lines: None,
         log: log::Lines::default(),
     });
     let mut lines = JsonLines::default();
