@@ -83,6 +83,7 @@ pub fn run(
         result = result.and(recording.feed(&mut pipeline, config.pace, |_| false));
     }
     let has_events = pipeline.stats().events() > 0;
+    let needs_events = !session.exports_lines();
     if has_events {
         session.hub.wait_until_delivered(wanted > 0, &mut || pipeline.print_log());
     }
@@ -92,7 +93,7 @@ pub fn run(
     let Finished { losses, account, .. } = end;
     let mut lines = losses;
     lines.splice(..0, error);
-    if !has_events && !is_quiet {
+    if !has_events && needs_events && !is_quiet {
         lines.push(no_events(&config.files, pipeline.stats()));
     } else if is_watched && text.is_none() {
         lines.push(text::served(&status.report()));

@@ -187,6 +187,11 @@ impl Session {
         &self.status
     }
 
+    /// Whether an output exports ordinary lines.
+    pub fn exports_lines(&self) -> bool {
+        self.lines.is_some()
+    }
+
     /// Ends the drain early. What is not delivered by then is lost.
     pub fn drain_end(&self) -> DrainEnd {
         self.drain_end.clone()

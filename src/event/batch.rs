@@ -295,16 +295,6 @@ impl BatchBuilder {
         self.finish(length, noted)
     }
 
-    /// The number of events so far.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are no events yet.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// Returns the batch. The builder is then empty.
     pub fn take(&mut self) -> Batch {
         let next = Self { initial_bytes: self.end + self.end / 8, ..Self::default() };

@@ -5,14 +5,14 @@ use super::{
     event::{self, Event},
 };
 use crate::{
-    hub::{ConsumerOptions, Hub, Limits, Subscription, WhenFull},
+    hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, WhenFull},
     pipeline::output::{self, Done, Running, StartError},
     system::thread::lower_priority,
 };
 use std::{
     future::poll_fn,
     sync::Arc,
-    task::{Wake, Waker},
+    task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
 };
 use tokio::task::yield_now;
@@ -76,10 +76,23 @@ impl<C: Counter> Feed<C> {
         // While there are events this is never pending: the thread's timers and sockets get their turn first.
         yield_now().await;
         let chunk = poll_fn(|context| self.subscription.poll_chunk(context)).await?;
+        Some(self.decoded(chunk))
+    }
+
+    fn decoded(&self, chunk: Chunk) -> Vec<Event> {
         let events: Vec<_> = event::decode(chunk.frames).map(Event::from).collect();
         // None, unless a frame does not decode.
         self.drop_in_flight(chunk.events.saturating_sub(events.len() as u64));
-        Some(events)
+        events
+    }
+
+    /// The next events, if there are some now. Nothing wakes the task when there are others: it has to wait
+    /// for [`next`](Self::next) afterwards.
+    pub fn try_next(&self) -> Option<Vec<Event>> {
+        match self.subscription.poll_chunk(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(chunk) => chunk.map(|chunk| self.decoded(chunk)),
+            Poll::Pending => None,
+        }
     }
 
     /// Counts events in flight as delivered.

@@ -14,7 +14,7 @@
 
 mod writer;
 
-pub use writer::{LineWriter, Passing};
+pub use writer::{LineWriter, Read};
 
 use crate::system::log::PRINT_INTERVAL;
 use std::{
@@ -179,8 +179,8 @@ pub struct LineReader {
 }
 
 impl LineReader {
-    /// Waits until there is something to read, and then until the bytes have collected for a tenth of a second
-    /// or the queue is half full. Nothing is lost if the future is dropped.
+    /// Waits until there is something to read, and then until the bytes have collected for a tenth of a
+    /// second or the queue is half full. Nothing is lost if the future is dropped.
     pub async fn collected(&mut self) {
         loop {
             let (is_empty, is_half_full) = {

@@ -34,7 +34,7 @@ use crate::{
     },
     system::{clock::now_ns, last_bytes::LastBytes, log},
 };
-use lines::{LineWriter, Passing};
+use lines::{LineWriter, Read};
 use output::{Loss, Undelivered};
 use passthrough::Passthrough;
 use read_buffer::ReadBuffer;
@@ -78,7 +78,9 @@ pub struct Pipeline<P, F> {
     buffer: ReadBuffer,
     batch: BatchBuilder,
     /// Ranges of the unfinished bytes that are still to be passed.
-    pass: Vec<Passing>,
+    pass: Vec<Range<usize>>,
+    /// Where the events of the batch start in the unfinished bytes, if ordinary bytes are copied.
+    starts: Vec<usize>,
     /// How many of the last bytes of the buffer were neither passed nor removed, nor stand in `pass`.
     held: usize,
     /// While the splitter works: the counters as they were before it.
@@ -94,6 +96,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
             buffer: ReadBuffer::default(),
             batch: BatchBuilder::default(),
             pass: Vec::new(),
+            starts: Vec::new(),
             held: 0,
             before_split: None,
         }
@@ -183,6 +186,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         if let Some(before) = self.before_split.take() {
             self.stats = before;
             self.pass.clear();
+            self.starts.clear();
         }
         let unfinished = self.buffer.unfinished();
         let end = unfinished.len();
@@ -190,7 +194,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         if let Some(lines) = &mut self.parts.lines {
             lines.copy_raw(unfinished.get(held.clone()).unwrap_or_default(), now_ns());
         }
-        self.pass.push((held, 0));
+        self.pass.push(held);
         self.write_passing();
         self.stats.bytes_held = 0;
         self.buffer.remove(end);
@@ -220,18 +224,22 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
             now_ns,
             batch: &mut self.batch,
             pass: &mut self.pass,
+            starts: self.parts.lines.is_some().then_some(&mut self.starts),
+            buffer: unfinished.as_ptr().addr(),
             stats: &mut self.stats,
         };
         let done = self.parts.splitter.split(unfinished, end, &mut sink);
         self.held = self.parts.splitter.held(unfinished.len() - done);
         self.before_split = None;
-        let to_pass: usize = self.pass.iter().map(|(range, _)| range.len()).sum();
+        let to_pass: usize = self.pass.iter().map(Range::len).sum();
         self.stats.bytes_held = (self.held + to_pass) as u64;
         let Parts { publisher, passthrough, lines, log, .. } = &mut self.parts;
         let mut idle = || print_log(log, passthrough);
         let batch = self.batch.take();
         if let Some(lines) = lines {
-            lines.copy(unfinished, &self.pass, &batch, now_ns, &mut idle);
+            let read = Read { buffer: unfinished, passing: &self.pass, batch: &batch, starts: &self.starts };
+            lines.copy(&read, now_ns, &mut idle);
+            self.starts.clear();
         }
         publisher.publish(batch, &self.stats, &mut idle);
         if let Some(lines) = lines {
@@ -249,7 +257,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
     /// Writes the ranges in `pass`.
     fn write_passing(&mut self) {
         let unfinished = self.buffer.unfinished();
-        let slices = self.pass.drain(..).filter_map(|(range, _)| unfinished.get(range));
+        let slices = self.pass.drain(..).filter_map(|range| unfinished.get(range));
         let mut slices: Vec<_> = slices.map(IoSlice::new).collect();
         self.parts.pass(&mut slices, &mut self.stats);
     }
@@ -283,8 +291,21 @@ struct Sink<'a> {
     decoder: &'a mut Decoder,
     now_ns: i64,
     batch: &'a mut BatchBuilder,
-    pass: &'a mut Vec<Passing>,
+    pass: &'a mut Vec<Range<usize>>,
+    /// Where the events of the batch start in the buffer, if that is wanted.
+    starts: Option<&'a mut Vec<usize>>,
+    /// The address of the buffer.
+    buffer: usize,
     stats: &'a mut StreamStats,
+}
+
+impl Sink<'_> {
+    /// Notes where the last event starts. `json` is a part of the buffer.
+    fn note_start(&mut self, json: &[u8]) {
+        if let Some(starts) = &mut self.starts {
+            starts.push(json.as_ptr().addr().saturating_sub(self.buffer));
+        }
+    }
 }
 
 impl Handler for Sink<'_> {
@@ -292,7 +313,10 @@ impl Handler for Sink<'_> {
         self.stats.telemetry_lines += 1;
         let decoded = self.decoder.decode(json, self.now_ns, self.batch);
         match decoded {
-            Ok(_) => self.stats.decoded += 1,
+            Ok(_) => {
+                self.stats.decoded += 1;
+                self.note_start(json);
+            }
             Err(Reject::Oversized) => self.stats.oversized += 1,
             Err(Reject::Malformed(reason)) => self.stats.malformed.add(reason),
         }
@@ -308,7 +332,10 @@ impl Handler for Sink<'_> {
         self.stats.embedded_markers += 1;
         let decoded = self.decoder.decode(json, self.now_ns, self.batch).ok();
         match decoded {
-            Some(_) => self.stats.embedded += 1,
+            Some(_) => {
+                self.stats.embedded += 1;
+                self.note_start(json);
+            }
             None => self.stats.embedded_malformed += 1,
         }
         decoded
@@ -320,7 +347,7 @@ impl Handler for Sink<'_> {
     }
 
     fn pass(&mut self, range: Range<usize>) {
-        self.pass.push((range, self.batch.len()));
+        self.pass.push(range);
     }
 
     fn removed(&mut self, bytes: usize) {

@@ -144,7 +144,17 @@ impl Context {
     /// Without a recording, before any output has started.
     pub fn new(hub: Arc<Hub>, mode: Mode, drain: Drain, linger: Duration) -> Self {
         let (shutdown, drain_end) = Default::default();
-        Self { hub, mode, recording: None, lines: None, drain, linger, shutdown, drain_end, served: Vec::new() }
+        Self {
+            hub,
+            mode,
+            recording: None,
+            lines: None,
+            drain,
+            linger,
+            shutdown,
+            drain_end,
+            served: Vec::new(),
+        }
     }
 }
 

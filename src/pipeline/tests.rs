@@ -127,7 +127,7 @@ fn events_of_a_read_that_was_not_split_to_the_end_pass_as_lines() {
     pipeline.held += pipeline.buffer.add(text.len()).len();
     pipeline.stats.bytes_read += text.len() as u64;
     pipeline.before_split = Some(pipeline.stats);
-    pipeline.pass.push((0..4, 0));
+    pipeline.pass.push(0..4);
     pipeline.stats.bytes_removed += EVENT.len() as u64;
     pipeline.pass_unfinished();
     assert_eq!(contents(stderr), text);

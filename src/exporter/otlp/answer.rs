@@ -3,7 +3,8 @@
 
 use super::endpoint::{Protocol, Signal};
 use super::proto::collector::{
-    metrics::v1::ExportMetricsServiceResponse, trace::v1::ExportTraceServiceResponse,
+    logs::v1::ExportLogsServiceResponse, metrics::v1::ExportMetricsServiceResponse,
+    trace::v1::ExportTraceServiceResponse,
 };
 use crate::event::frame::{self, Prefix};
 use bytes::Bytes;
@@ -30,7 +31,7 @@ const MAX_TEXT: usize = 200;
 /// An accepted request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Accepted {
-    /// How many of its spans or data points the server rejected. They must not be sent again.
+    /// How many of its spans, data points or log records the server rejected. They must not be sent again.
     pub rejected: u64,
     /// The server's message, or nothing.
     pub message: String,
@@ -236,6 +237,10 @@ fn partial_success(signal: Signal, message: Bytes) -> Result<Accepted, Unreadabl
         Signal::Metrics => {
             let answer = ExportMetricsServiceResponse::decode(message).map_err(|_| Unreadable::Message)?;
             answer.partial_success.map(|partial| (partial.rejected_data_points, partial.error_message))
+        }
+        Signal::Logs => {
+            let answer = ExportLogsServiceResponse::decode(message).map_err(|_| Unreadable::Message)?;
+            answer.partial_success.map(|partial| (partial.rejected_log_records, partial.error_message))
         }
     }
     .unwrap_or_default();

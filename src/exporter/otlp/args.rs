@@ -29,7 +29,8 @@ pub struct OtlpArgs {
         default_missing_value = "1",
         env = "TELEMETRY_SIDECAR_EXPORT_OTLP",
         value_parser = named(wanted(str::parse::<Endpoint>)),
-        long_help = "Send traces and metrics to an OpenTelemetry collector. The standard variables \
+        long_help = "Send traces and metrics to an OpenTelemetry collector, with --otlp-logs logs as well. \
+            The standard variables \
             OTEL_EXPORTER_OTLP_*, OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER, OTEL_SERVICE_NAME, \
             OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_* and OTEL_METRIC_EXPORT_* apply. --export-otlp=URL is \
             the same as --export-otlp --otlp-endpoint URL"
@@ -50,6 +51,17 @@ pub struct OtlpArgs {
     /// Do not derive parents of spans from nesting; only traceparent and parent_span_id in the metadata count
     #[arg(long, env = "TELEMETRY_SIDECAR_OTLP_FLAT", value_parser = value(switch))]
     otlp_flat: bool,
+
+    /// Send the worker's ordinary stderr lines as log records, too
+    #[arg(
+        long,
+        env = "TELEMETRY_SIDECAR_OTLP_LOGS",
+        value_parser = value(switch),
+        long_help = "Send the worker's ordinary stderr lines as log records, too: with the severity that a \
+            line states, the span that it names or that is open, and a traceback as one record. stderr stays \
+            as it is. OTEL_LOGS_EXPORTER and OTEL_BLRP_* apply"
+    )]
+    otlp_logs: bool,
 
     /// Count and log operations that run for longer; they are sent when they end. 0s disables this
     #[arg(
@@ -94,6 +106,8 @@ pub struct OtlpArgs {
 pub struct Settings {
     /// The collector's URL; without one that of the standard variables, or the default.
     pub endpoint: Option<Endpoint>,
+    /// Whether ordinary lines are sent as log records.
+    pub logs: bool,
     /// Whether only the metadata makes spans children of others.
     pub flat: bool,
     /// The time after which an open span is overdue.
@@ -109,7 +123,8 @@ pub struct Settings {
 }
 
 impl OtlpArgs {
-    /// What to send, if the exporter is on. With `disabled` there are no events, and no run span either.
+    /// What to send, if the exporter is on. With `disabled` there are no events, and neither a run span nor
+    /// log records.
     pub fn settings(self, measures: &Measures, max_series: usize, disabled: bool) -> Option<Settings> {
         let Given { value: collector, origin } = self.export_otlp?;
         let endpoint = match (collector, self.otlp_endpoint) {
@@ -130,13 +145,14 @@ impl OtlpArgs {
             Some(Wanted::At(name)) => Some(Some(name)),
         };
         let variable = |name: &str| env::var_os(name);
-        let (environment, _) = Environment::read(endpoint.as_ref(), &variable);
+        let (environment, _) = Environment::read(endpoint.as_ref(), self.otlp_logs, &variable);
         // A parent that is never exported would hide the caller's span from the worker.
         let name = name.filter(|_| environment.traces.enabled && !disabled);
         let run_span = name.map(|name| Arc::new(RunSpan::new(name, &variable)));
         let span_timeout = self.otlp_span_timeout.0;
         Some(Settings {
             endpoint,
+            logs: self.otlp_logs && !disabled,
             flat: self.otlp_flat,
             span_timeout: if span_timeout.is_zero() { MAX_DURATION } else { span_timeout },
             run_span,

@@ -19,14 +19,20 @@ pub enum Signal {
     Traces,
     /// Data points.
     Metrics,
+    /// Log records.
+    Logs,
 }
 
 impl Signal {
+    /// All signals.
+    pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
+
     /// The name in its path, and in upper case in its variables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Traces => "traces",
             Self::Metrics => "metrics",
+            Self::Logs => "logs",
         }
     }
 
@@ -34,6 +40,7 @@ impl Signal {
         match self {
             Self::Traces => "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
             Self::Metrics => "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+            Self::Logs => "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
         }
     }
 }
@@ -125,8 +132,8 @@ impl Endpoint {
             Protocol::Grpc => self.with_path(signal.grpc_path()),
             Protocol::Http => {
                 let path = self.0.path().trim_end_matches('/');
-                let base = path.strip_suffix("/v1/traces").or_else(|| path.strip_suffix("/v1/metrics"));
-                let base = base.unwrap_or(path);
+                let mut suffixes = Signal::ALL.into_iter().map(|signal| format!("/v1/{}", signal.name()));
+                let base = suffixes.find_map(|suffix| path.strip_suffix(&suffix)).unwrap_or(path);
                 self.with_path(&format!("{base}/v1/{}", signal.name()))
             }
         }

@@ -15,7 +15,8 @@ use percent_encoding::percent_decode_str;
 use std::{ffi::OsString, time::Duration};
 use thiserror::Error;
 
-const SCHEDULE_DELAY: Duration = Duration::from_secs(5);
+const SPAN_SCHEDULE_DELAY: Duration = Duration::from_secs(5);
+const LOG_SCHEDULE_DELAY: Duration = Duration::from_secs(1);
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_QUEUE_SIZE: usize = 2048;
 const MAX_EXPORT_BATCH_SIZE: usize = 512;
@@ -32,10 +33,14 @@ pub struct Environment {
     pub traces: Destination,
     /// The destination of metrics.
     pub metrics: Destination,
+    /// The destination of log records.
+    pub logs: Destination,
     /// Attributes of the resource, including `service.name` if it is set.
     pub attributes: Vec<(String, String)>,
     /// How spans are batched.
     pub batches: Batches,
+    /// How log records are batched.
+    pub log_batches: Batches,
     /// The interval between exports of metrics; not zero.
     pub metric_interval: Duration,
     /// The timeout of an export of metrics, including retries; `None` is unlimited.
@@ -46,14 +51,14 @@ pub struct Environment {
     pub exponential_histograms: bool,
 }
 
-/// How spans are batched.
+/// How spans or log records are batched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batches {
-    /// How long a span waits for a batch to fill; not zero.
+    /// How long an item waits for a batch to fill; not zero.
     pub delay: Duration,
-    /// The most queued spans; at least 1.
+    /// The most queued items; at least 1.
     pub max_queue: usize,
-    /// The most spans in a request; at least 1 and at most `max_queue`.
+    /// The most items in a request; at least 1 and at most `max_queue`.
     pub max_batch: usize,
     /// The timeout of an export, including retries; `None` is unlimited.
     pub timeout: Option<Duration>,
@@ -61,17 +66,22 @@ pub struct Batches {
 
 impl Environment {
     /// Reads the variables; also returns one warning for each invalid one. The endpoint of the command line
-    /// overrides the endpoints of all variables.
+    /// overrides the endpoints of all variables. Without `logs` these are not exported, and nothing is wrong
+    /// with their variables.
     pub fn read(
         endpoint: Option<&Endpoint>,
+        logs: bool,
         variable: &dyn Fn(&str) -> Option<OsString>,
     ) -> (Self, Vec<String>) {
         let mut reader = Reader { variable, warnings: Vec::new() };
+        let (log_destination, log_batches) = reader.logs(endpoint, logs);
         let environment = Self {
             traces: reader.destination(Signal::Traces, endpoint),
             metrics: reader.destination(Signal::Metrics, endpoint),
+            logs: log_destination,
             attributes: reader.attributes(),
-            batches: reader.batches(),
+            batches: reader.batches("OTEL_BSP", SPAN_SCHEDULE_DELAY),
+            log_batches,
             metric_interval: reader.interval("OTEL_METRIC_EXPORT_INTERVAL", METRIC_INTERVAL),
             metric_timeout: reader.timeout("OTEL_METRIC_EXPORT_TIMEOUT"),
             delta: reader
@@ -86,7 +96,7 @@ impl Environment {
 
     /// The destinations of all signals.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
-        [&self.traces, &self.metrics].into_iter()
+        [&self.traces, &self.metrics, &self.logs].into_iter()
     }
 }
 
@@ -235,6 +245,16 @@ impl Reader<'_> {
         }
     }
 
+    fn logs(&mut self, endpoint: Option<&Endpoint>, is_wanted: bool) -> (Destination, Batches) {
+        let mut destination = self.destination(Signal::Logs, endpoint);
+        let batches = self.batches("OTEL_BLRP", LOG_SCHEDULE_DELAY);
+        if !is_wanted {
+            destination.enabled = false;
+            self.warnings.clear();
+        }
+        (destination, batches)
+    }
+
     fn attributes(&mut self) -> Vec<(String, String)> {
         let all = |word: &str| pairs(word).into_iter().collect::<Result<_, _>>();
         let mut attributes: Vec<_> = self.parse("OTEL_RESOURCE_ATTRIBUTES", all).unwrap_or_default();
@@ -244,15 +264,16 @@ impl Reader<'_> {
         attributes
     }
 
-    fn batches(&mut self) -> Batches {
-        let max_queue = self.parse("OTEL_BSP_MAX_QUEUE_SIZE", positive).unwrap_or(MAX_QUEUE_SIZE);
-        let max_batch =
-            self.parse("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", positive).unwrap_or(MAX_EXPORT_BATCH_SIZE);
+    /// The settings of a batch processor, whose variables start with `prefix`.
+    fn batches(&mut self, prefix: &str, delay: Duration) -> Batches {
+        let name = |setting| format!("{prefix}_{setting}");
+        let max_queue = self.parse(&name("MAX_QUEUE_SIZE"), positive).unwrap_or(MAX_QUEUE_SIZE);
+        let max_batch = self.parse(&name("MAX_EXPORT_BATCH_SIZE"), positive).unwrap_or(MAX_EXPORT_BATCH_SIZE);
         Batches {
-            delay: self.interval("OTEL_BSP_SCHEDULE_DELAY", SCHEDULE_DELAY),
+            delay: self.interval(&name("SCHEDULE_DELAY"), delay),
             max_queue,
             max_batch: max_batch.min(max_queue),
-            timeout: self.timeout("OTEL_BSP_EXPORT_TIMEOUT"),
+            timeout: self.timeout(&name("EXPORT_TIMEOUT")),
         }
     }
 

@@ -1,8 +1,9 @@
-//! `--export-otlp`: traces and metrics to an OpenTelemetry collector.
+//! `--export-otlp`: traces, metrics and logs to an OpenTelemetry collector.
 //!
 //! ```text
-//! feed ─┬→ spans (open ones) → queue ─────────────┬→ request → retry → client ─→ collector
-//!       └→ aggregate → metrics (every so often) ──┘              ↖ answer ←─┘
+//! feed ──┬→ spans (open ones) → queue ─────────────┬→ request → retry → client ─→ collector
+//!        └→ aggregate → metrics (every so often) ──┤              ↖ answer ←─┘
+//! lines ───→ log records → queue ──────────────────┘
 //! ```
 //!
 //! The endpoint and its settings come from the standard variables ([`environment`]).
@@ -30,6 +31,10 @@
 //! | `spans_overdue` | open for longer than `--otlp-span-timeout` |
 //! | `context_invalid` | events with an invalid id, kind, `traceparent` or `tracestate` in the metadata |
 //! | `timestamps_odd` | events with a timestamp more than a day from now |
+//! | `log_lines` | lines that became log records, or were dropped before; without blank ones |
+//! | `logs_exported`, `logs_rejected`, `logs_failed` | lines, like spans |
+//! | `logs_dropped` | lines for which there was no room, or the drain timeout was over |
+//! | `logs_cut` | bytes cut off from lines and records that were too long |
 //! | `exports`, `retries` | requests accepted; requests sent again |
 //! | `samples_invalid`, `samples_overflowed`, `samples_refused` | see [`Counts`] |
 //!
@@ -52,6 +57,7 @@ pub mod endpoint;
 pub mod environment;
 pub mod exact;
 pub mod group;
+pub mod logs;
 pub mod metadata;
 pub mod metrics;
 pub mod open;
@@ -76,6 +82,7 @@ use super::{
     counters::counters,
     feed::{Feed, spawn_async},
 };
+use crate::pipeline::lines::{LineReader, LineTap};
 use crate::pipeline::output::{self, Context, Drain, DrainEnd, Mode, Output, Running, StartError};
 use client::TlsFiles;
 use endpoint::Destination;
@@ -92,6 +99,18 @@ counters! {
         ContextInvalid = "context_invalid",
         /// Requests that a collector accepted.
         Exports = "exports",
+        /// Lines that became log records, or were dropped before; without blank ones.
+        LogLines = "log_lines",
+        /// Bytes that were cut off because a line or a record was too long, or the rest of it was dropped.
+        LogsCut = "logs_cut",
+        /// Lines dropped because too many were waiting, or the time for draining was over.
+        LogsDropped = "logs_dropped",
+        /// Lines that a collector accepted.
+        LogsExported = "logs_exported",
+        /// Lines that were not accepted.
+        LogsFailed = "logs_failed",
+        /// Lines in records that a collector rejected from a request that it accepted (a partial success).
+        LogsRejected = "logs_rejected",
         /// Data points that a collector accepted.
         PointsExported = "points_exported",
         /// Data points that were not accepted. Cumulative metrics are in the next export again.
@@ -127,7 +146,7 @@ counters! {
 
 impl Output for Settings {
     fn destination(&self) -> Option<(&'static str, String)> {
-        let (environment, _) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));
+        let (environment, _) = self.environment();
         let used = environment.destinations().filter(|destination| destination.enabled);
         // An endpoint has no credentials.
         let mut servers: Vec<_> = used.map(Destination::server).collect();
@@ -144,9 +163,13 @@ impl Output for Settings {
         self.run_span.is_some()
     }
 
+    fn takes_lines(&self) -> bool {
+        self.environment().0.logs.enabled
+    }
+
     fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
-        let Context { hub, mode, drain, drain_end, .. } = context.clone();
-        let (environment, warnings) = Environment::read(self.endpoint.as_ref(), &|name| env::var_os(name));
+        let Context { hub, mode, lines, drain, drain_end, .. } = context.clone();
+        let (environment, warnings) = self.environment();
         for warning in warnings {
             tracing::info!("otlp: {warning}");
         }
@@ -159,6 +182,9 @@ impl Output for Settings {
             for name in &run.invalid {
                 tracing::info!("otlp: {name}: not valid; the run span does not use it");
             }
+        }
+        if self.logs && !environment.logs.enabled {
+            tracing::info!("otlp: logs are not exported (OTEL_LOGS_EXPORTER)");
         }
         if !environment.destinations().any(|destination| destination.enabled) {
             tracing::info!(
@@ -173,11 +199,19 @@ impl Output for Settings {
             settings: *self,
             environment,
             feed: Feed::without_samples(&hub, NAME, true),
+            lines: lines.as_ref().map(LineTap::reader),
             mode,
             drain,
             drain_end,
         };
         spawn_async(NAME, |done| async move { done.drained(run::run(start).await) })
+    }
+}
+
+impl Settings {
+    /// The settings from the environment, and warnings about variables.
+    fn environment(&self) -> (Environment, Vec<String>) {
+        Environment::read(self.endpoint.as_ref(), self.logs, &|name| env::var_os(name))
     }
 }
 
@@ -191,6 +225,8 @@ pub struct Start {
     pub tls: TlsFiles,
     /// The events.
     pub feed: Feed<Counter>,
+    /// The ordinary lines, if they are exported.
+    pub lines: Option<LineReader>,
     /// Whose events they are.
     pub mode: Mode,
     /// How long what is left may be sent after the last event. A complete drain drops nothing.

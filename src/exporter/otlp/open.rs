@@ -298,6 +298,11 @@ impl OpenSpans {
         self.open_from(0).next().map(|(number, _)| number)
     }
 
+    /// The number of open spans.
+    pub fn open_count(&self) -> usize {
+        self.open
+    }
+
     /// Whether a limit is exceeded.
     pub fn overfull(&self) -> bool {
         self.open > self.limits.open || self.open_bytes > self.limits.open_bytes

@@ -1,7 +1,11 @@
 //! Requests. They are encoded once and may be sent several times.
 
 use super::proto::{
-    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    collector::{
+        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+        trace::v1::ExportTraceServiceRequest,
+    },
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
     metrics::v1::{Metric, ResourceMetrics, ScopeMetrics},
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span},
@@ -19,10 +23,10 @@ use std::io::Write as _;
 /// The largest request that gRPC servers accept by default, uncompressed.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
-/// The most that a request has besides the resource and its spans or metrics.
+/// The most that a request has besides the resource and its items.
 const OVERHEAD_BYTES: usize = 1024;
 
-/// The room for spans or metrics in a request below 4 MiB, in bytes.
+/// The room for items in a request below 4 MiB, in bytes.
 pub fn room(resource: &Resource) -> usize {
     (MAX_REQUEST_BYTES - OVERHEAD_BYTES).saturating_sub(resource.encoded_len())
 }
@@ -32,8 +36,10 @@ pub fn room(resource: &Resource) -> usize {
 pub struct Request {
     /// The body.
     pub body: Bytes,
-    /// How many spans or data points it has.
+    /// How many spans, data points or log lines it has.
     pub items: u64,
+    /// How many items the server counts: log records instead of lines.
+    pub records: u64,
 }
 
 impl Request {
@@ -43,7 +49,8 @@ impl Request {
         let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
         let resource_spans =
             vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
-        Self { body: encode(&ExportTraceServiceRequest { resource_spans }, destination), items }
+        let body = encode(&ExportTraceServiceRequest { resource_spans }, destination);
+        Self { body, items, records: items }
     }
 
     /// A request with metrics, which have `items` data points.
@@ -56,7 +63,23 @@ impl Request {
         let scope_metrics = vec![ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() }];
         let resource_metrics =
             vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..ResourceMetrics::default() }];
-        Self { body: encode(&ExportMetricsServiceRequest { resource_metrics }, destination), items }
+        let body = encode(&ExportMetricsServiceRequest { resource_metrics }, destination);
+        Self { body, items, records: items }
+    }
+
+    /// A request with log records, which have this many lines.
+    pub fn of_logs(
+        log_records: Vec<LogRecord>,
+        lines: u64,
+        resource: Resource,
+        destination: &Destination,
+    ) -> Self {
+        let records = log_records.len() as u64;
+        let scope_logs = vec![ScopeLogs { scope: Some(scope()), log_records, ..ScopeLogs::default() }];
+        let resource_logs =
+            vec![ResourceLogs { resource: Some(resource), scope_logs, ..ResourceLogs::default() }];
+        let body = encode(&ExportLogsServiceRequest { resource_logs }, destination);
+        Self { body, items: lines, records }
     }
 }
 
@@ -92,7 +115,7 @@ mod tests {
             "OTEL_EXPORTER_OTLP_COMPRESSION" if gzip => Some("gzip".into()),
             _ => None,
         };
-        Environment::read(None, &variable).0.traces
+        Environment::read(None, false, &variable).0.traces
     }
 
     #[test]

@@ -84,7 +84,7 @@ fn given_instance(attributes: &[(String, String)]) -> Option<&str> {
 /// All exporters derive the same trace ids from it.
 pub fn instance_id() -> &'static str {
     static ID: LazyLock<String> = LazyLock::new(|| {
-        let (environment, _) = Environment::read(None, &|name| env::var_os(name));
+        let (environment, _) = Environment::read(None, false, &|name| env::var_os(name));
         let given = given_instance(&environment.attributes).map(str::to_owned);
         given.unwrap_or_else(|| Random::default().uuid())
     });

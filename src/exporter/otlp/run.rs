@@ -6,6 +6,7 @@
 //!
 //! What a signal makes of events, and when it is sent, is in a file of its own.
 
+mod logs;
 mod metrics;
 mod traces;
 
@@ -29,7 +30,9 @@ use crate::{
     net::source_file::SourceError,
     pipeline::output::{Drain, DrainEnd, Loss},
 };
+use logs::Logs;
 use metrics::Metrics;
+use std::future::pending;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::{
     task::{self, JoinError, JoinSet},
@@ -40,6 +43,9 @@ use traces::Traces;
 
 /// Why finished spans are dropped.
 const QUEUE_FULL: &str = "too many were waiting (OTEL_BSP_MAX_QUEUE_SIZE, or 16 MiB)";
+
+/// How many chunks of events are taken at a time before lines are handled. Timers and sockets wait meanwhile.
+const MAX_CHUNKS: usize = 64;
 
 /// A signal: what waits to be sent, and its way to the server.
 trait Exporting {
@@ -88,24 +94,41 @@ struct Exporter {
 struct Signals {
     traces: Traces,
     metrics: Metrics,
+    logs: Option<Logs>,
 }
 
 impl Signals {
     fn all(&mut self) -> impl Iterator<Item = &mut dyn Exporting> {
-        let Self { traces, metrics } = self;
-        [traces as &mut dyn Exporting, metrics].into_iter()
+        let Self { traces, metrics, logs } = self;
+        [traces as &mut dyn Exporting, metrics].into_iter().chain(logs.as_mut().map(|logs| logs as _))
+    }
+
+    /// Handles the lines that stand before an event.
+    fn handle_lines_before(&mut self, event: &Event) {
+        if let Some(logs) = &mut self.logs {
+            logs.before(event.event.timestamp_ns, self.traces.spans());
+        }
+    }
+
+    /// Waits until there is something to do for lines.
+    async fn lines_due(logs: &mut Option<Logs>) {
+        match logs {
+            Some(logs) => logs.due().await,
+            None => pending().await,
+        }
     }
 }
 
 /// When signals are due.
 struct Ticks {
     flush_spans: Interval,
+    flush_logs: Interval,
     collect_metrics: Interval,
 }
 
 impl Exporter {
     fn new(start: Start) -> Result<Self, SourceError> {
-        let Start { settings, environment, tls, feed, mode, drain, drain_end } = start;
+        let Start { settings, environment, tls, feed, lines, mode, drain, drain_end } = start;
         let lossless = drain == Drain::Complete;
         let pipeline = |destination: &Destination, limit: Option<Duration>| {
             let files = tls.of(destination.signal);
@@ -117,14 +140,20 @@ impl Exporter {
         } else {
             Histograms::Explicit(settings.measures.buckets.clone())
         };
+        // A replay has no run.
+        let run = settings.run_span.filter(|_| mode.worker().is_some());
         let spans = spans::Options {
             flat: settings.flat,
             timeout: settings.span_timeout,
             instance: resource.instance().to_owned(),
-            // A replay has no run.
-            run: settings.run_span.filter(|_| mode.worker().is_some()),
+            run: run.clone(),
         };
         let batches = environment.batches;
+        let log_batches = environment.log_batches;
+        let logs = lines.map(|lines| {
+            let pipeline = pipeline(&environment.logs, log_batches.timeout)?;
+            Ok(Logs::new(pipeline, lines, log_batches, run.as_deref(), lossless))
+        });
         let traces = pipeline(&environment.traces, batches.timeout)?;
         let traces = Traces::new(traces, spans, batches, lossless);
         let vitals = VitalsMetrics::new(mode.worker().cloned());
@@ -135,9 +164,10 @@ impl Exporter {
             feed,
             resource,
             timestamps: Timestamps::new(mode.worker().is_some()),
-            signals: Signals { traces, metrics },
+            signals: Signals { traces, metrics, logs: logs.transpose()? },
             ticks: Ticks {
                 flush_spans: every(batches.delay),
+                flush_logs: every(log_batches.delay),
                 collect_metrics: every(environment.metric_interval),
             },
             sending: JoinSet::new(),
@@ -155,13 +185,18 @@ impl Exporter {
                     let Some(events) = events else { break };
                     self.take(&events);
                 }
+                () = Signals::lines_due(&mut self.signals.logs) => self.take_lines(),
                 _ = self.ticks.flush_spans.tick() => self.signals.traces.flush(),
+                _ = self.ticks.flush_logs.tick() => self.signals.logs.iter_mut().for_each(Logs::flush),
                 _ = self.ticks.collect_metrics.tick(), if !self.signals.metrics.is_pending() => {
                     self.signals.metrics.collect(&self.resource);
                 }
                 Some(done) = self.sending.join_next_with_id() => self.done(done),
                 // What it has not read by then stays in the hub's queue.
                 _ = drain_end.ended() => break,
+            }
+            if let Some(logs) = &mut self.signals.logs {
+                logs.advance(self.signals.traces.spans());
             }
             self.send();
             self.count();
@@ -172,6 +207,10 @@ impl Exporter {
     /// Sends what is left, as far as there is time; counts and returns what is not sent.
     async fn finish(mut self) -> Vec<Loss> {
         self.shutdown.cancel();
+        if let Some(logs) = &mut self.signals.logs {
+            // Before the spans that are open are closed.
+            logs.finish(self.signals.traces.spans());
+        }
         self.signals.all().for_each(|signal| signal.close(&self.resource));
         let drain_end = self.drain_end.clone();
         let cause = tokio::select! {
@@ -206,11 +245,30 @@ impl Exporter {
     fn take(&mut self, events: &[Event]) {
         let now = Instant::now();
         self.feed.count(Counter::TimestampsOdd, self.timestamps.odd(events, SystemTime::now()));
+        if let Some(logs) = &mut self.signals.logs {
+            logs.fetch();
+        }
         for event in events {
+            self.signals.handle_lines_before(event);
             let span = self.signals.traces.take(event, now);
             self.signals.metrics.take(event, span);
         }
         self.feed.acknowledge(events.len() as u64);
+    }
+
+    /// Takes lines, and the events before them that are still in the hub's queue.
+    fn take_lines(&mut self) {
+        let Some(published) = self.signals.logs.as_mut().map(Logs::fetch) else { return };
+        for _ in 0..MAX_CHUNKS {
+            if self.must_wait() {
+                return;
+            }
+            let Some(events) = self.feed.try_next() else { break };
+            self.take(&events);
+        }
+        if let Some(logs) = &mut self.signals.logs {
+            logs.set_ready(published);
+        }
     }
 
     /// Sends what is due, where nothing is in flight.

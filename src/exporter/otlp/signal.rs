@@ -25,8 +25,10 @@ pub(super) struct SignalPipeline {
     client: Arc<Client>,
     /// How long a request is sent again.
     limit: Option<Duration>,
-    /// The number of spans or data points in flight.
+    /// The number of spans, data points or log lines in flight.
     in_flight: u64,
+    /// How many they are for the server: log records instead of lines.
+    records: u64,
     task: Option<task::Id>,
     items: Items,
     last_failure: LastFailure,
@@ -60,6 +62,12 @@ impl Items {
                 rejected: Counter::PointsRejected,
                 failed: Counter::PointsFailed,
             },
+            Signal::Logs => Self {
+                what: "log line",
+                exported: Counter::LogsExported,
+                rejected: Counter::LogsRejected,
+                failed: Counter::LogsFailed,
+            },
         }
     }
 }
@@ -91,6 +99,7 @@ impl SignalPipeline {
             client: Arc::new(Client::new(destination.clone(), files)?),
             limit,
             in_flight: 0,
+            records: 0,
             task: None,
             items: Items::of(destination.signal),
             last_failure: LastFailure::default(),
@@ -121,7 +130,7 @@ impl SignalPipeline {
         sending: &mut JoinSet<Outcome>,
         shutdown: CancellationToken,
     ) {
-        self.in_flight = request.items;
+        (self.in_flight, self.records) = (request.items, request.records);
         let (client, limit) = (Arc::clone(&self.client), self.limit);
         let (signal, last_failure) = (self.destination().signal, self.last_failure.clone());
         let sent = sending.spawn(async move {
@@ -151,7 +160,7 @@ impl SignalPipeline {
                 return;
             }
         };
-        let refused = accepted.rejected.min(items);
+        let refused = in_items(accepted.rejected, self.records, items);
         feed.count(Counter::Exports, 1);
         feed.count(exported, items - refused);
         feed.count(rejected, refused);
@@ -191,5 +200,25 @@ impl SignalPipeline {
     pub(super) fn take_losses(&mut self) -> Vec<Loss> {
         let lost = [&mut self.failed, &mut self.rejected, &mut self.dropped];
         lost.into_iter().filter_map(|lost| std::mem::take(lost).loss(self.items.what)).collect()
+    }
+}
+
+/// How many of the items a server has rejected that rejected so many records. It does not say which: of
+/// records with several lines each is taken to have as many as the others.
+fn in_items(rejected: u64, records: u64, items: u64) -> u64 {
+    let share = u128::from(rejected.min(records)) * u128::from(items);
+    let rounded_up = share.div_ceil(u128::from(records.max(1)));
+    u64::try_from(rounded_up).unwrap_or(items).min(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejected_records_are_counted_in_items() {
+        assert_eq!([in_items(0, 5, 5), in_items(2, 5, 5), in_items(9, 5, 5)], [0, 2, 5]);
+        assert_eq!([in_items(0, 5, 20), in_items(1, 3, 20), in_items(3, 3, 20)], [0, 7, 20]);
+        assert_eq!([in_items(1, 0, 0), in_items(u64::MAX, u64::MAX, u64::MAX)], [0, u64::MAX]);
     }
 }

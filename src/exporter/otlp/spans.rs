@@ -303,6 +303,7 @@ fn sampled(span: &Open) -> Option<Context> {
 }
 
 mod begin;
+mod line;
 mod related;
 mod run;
 

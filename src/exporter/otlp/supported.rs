@@ -17,9 +17,10 @@ const DESTINATION: [&str; 8] = [
 ];
 
 /// The other supported variables.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 17] = [
     "OTEL_TRACES_EXPORTER",
     "OTEL_METRICS_EXPORTER",
+    "OTEL_LOGS_EXPORTER",
     "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
     "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
     "OTEL_SERVICE_NAME",
@@ -28,6 +29,10 @@ const OTHERS: [&str; 12] = [
     "OTEL_BSP_MAX_QUEUE_SIZE",
     "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
     "OTEL_BSP_EXPORT_TIMEOUT",
+    "OTEL_BLRP_SCHEDULE_DELAY",
+    "OTEL_BLRP_MAX_QUEUE_SIZE",
+    "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+    "OTEL_BLRP_EXPORT_TIMEOUT",
     "OTEL_METRIC_EXPORT_INTERVAL",
     "OTEL_METRIC_EXPORT_TIMEOUT",
 ];
@@ -43,7 +48,8 @@ pub(super) fn unsupported(names: impl Iterator<Item = OsString>) -> Vec<String> 
 
 fn is_supported(name: &str) -> bool {
     let of_destination = name.strip_prefix("OTEL_EXPORTER_OTLP_").is_some_and(|rest| {
-        let own = rest.strip_prefix("TRACES_").or_else(|| rest.strip_prefix("METRICS_"));
+        let mut signals = ["TRACES_", "METRICS_", "LOGS_"].into_iter();
+        let own = signals.find_map(|signal| rest.strip_prefix(signal));
         DESTINATION.contains(&own.unwrap_or(rest))
     });
     of_destination || OTHERS.contains(&name)

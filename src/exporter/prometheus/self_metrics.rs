@@ -23,6 +23,8 @@ const RARE: [(&str, &[&str]); 11] = [
             "context_invalid",
             "datagrams",
             "exports",
+            "log_lines",
+            "logs_cut",
             "retries",
             "spans_incomplete",
             "spans_overdue",

@@ -1,16 +1,26 @@
 //! The end of the thread that reads the worker's stderr.
 
 use super::{Chunk, LineTap, MAX_BYTES, Missed, OVERHEAD_BYTES, Position};
-use crate::event::batch::Batch;
+use crate::event::batch::{Batch, Event};
 use memchr::{memchr, memrchr};
 use std::{ops::Range, sync::Arc};
 
-/// How far the time of a replay goes on between two reads, at most, in nanoseconds. A replay may wait long for
-/// its outputs, and lines that were recorded together must not look as if a second had been between them.
+/// How far the time of a replay goes on between two reads, at most, in nanoseconds. A replay may wait long
+/// for its outputs, and lines that were recorded together must not look as if a second had been between them.
 const MAX_STEP_NS: i64 = 1_000_000;
 
-/// A range of bytes that pass, with the number of events of the same read that stand before them.
-pub type Passing = (Range<usize>, usize);
+/// What the splitter found in a read, in the order of the stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Read<'a> {
+    /// The bytes.
+    pub buffer: &'a [u8],
+    /// The ranges of bytes that pass.
+    pub passing: &'a [Range<usize>],
+    /// The events.
+    pub batch: &'a Batch,
+    /// Where each event starts in the buffer.
+    pub starts: &'a [usize],
+}
 
 /// Copies ordinary bytes.
 #[derive(Debug)]
@@ -52,29 +62,29 @@ impl LineWriter {
 
     /// Copies what passes of a read, before the events in it are published. While it waits for room, in a
     /// replay only, it calls `idle` several times a second.
-    pub fn copy(
-        &mut self,
-        buffer: &[u8],
-        passing: &[Passing],
-        batch: &Batch,
-        read_ns: i64,
-        idle: &mut dyn FnMut(),
-    ) {
+    pub fn copy(&mut self, read: &Read<'_>, read_ns: i64, idle: &mut dyn FnMut()) {
         let read_ns = self.time(read_ns);
         let mut chunk = Chunk {
-            bytes: Vec::with_capacity(passing.iter().map(|(range, _)| range.len()).sum()),
-            pieces: Vec::with_capacity(passing.len()),
+            bytes: Vec::with_capacity(read.passing.iter().map(Range::len).sum()),
+            pieces: Vec::with_capacity(read.passing.len()),
             read_ns,
             number: self.next,
         };
-        let mut counted = 0;
-        for (range, events) in passing {
-            self.skip(batch, counted..*events, read_ns);
-            counted = counted.max(*events);
-            chunk.bytes.extend_from_slice(buffer.get(range.clone()).unwrap_or_default());
-            chunk.pieces.push((chunk.bytes.len(), self.position));
+        let mut events = (0..read.batch.len()).filter_map(|index| read.batch.event(index));
+        let mut starts = read.starts.iter().copied().peekable();
+        for range in read.passing {
+            let mut from = range.start;
+            while from < range.end {
+                while starts.next_if(|start| *start <= from).is_some() {
+                    self.pass_event(events.next(), read_ns);
+                }
+                let to = starts.peek().map_or(range.end, |start| range.end.min(*start));
+                chunk.bytes.extend_from_slice(read.buffer.get(from..to).unwrap_or_default());
+                chunk.pieces.push((chunk.bytes.len(), self.position));
+                from = to;
+            }
         }
-        self.skip(batch, counted..batch.len(), read_ns);
+        events.for_each(|event| self.pass_event(Some(event), read_ns));
         self.add(chunk, idle);
     }
 
@@ -105,10 +115,10 @@ impl LineWriter {
         }
     }
 
-    /// Moves on behind these events of a batch. A timestamp in the future counts as the present: it must not
-    /// come after everything that follows.
-    fn skip(&mut self, batch: &Batch, events: Range<usize>, now_ns: i64) {
-        for event in events.filter_map(|index| batch.event(index)) {
+    /// Moves on behind an event. A timestamp in the future counts as the present: it must not come after
+    /// everything that follows.
+    fn pass_event(&mut self, event: Option<Event<'_>>, now_ns: i64) {
+        if let Some(event) = event {
             self.position = self.position.after(event.timestamp_ns.min(now_ns));
         }
     }
@@ -176,7 +186,8 @@ impl LineWriter {
     /// Drops bytes up to and with the next newline, and returns those after it.
     fn drop_line<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let end = memchr(b'\n', bytes);
-        let (dropped, rest) = bytes.split_at_checked(end.map_or(bytes.len(), |end| end + 1)).unwrap_or_default();
+        let (dropped, rest) =
+            bytes.split_at_checked(end.map_or(bytes.len(), |end| end + 1)).unwrap_or_default();
         let text = dropped.trim_ascii();
         match self.dropping.take() {
             Some(Dropping::Rest) => {

@@ -25,9 +25,11 @@ use telemetry_sidecar::{
     event::frame::{PREFIX_BYTES, Prefix},
     exporter::otlp::proto::{
         collector::{
+            logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse},
             metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse},
             trace::v1::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse},
         },
+        logs::v1::LogRecord,
         metrics::v1::Metric,
         resource::v1::Resource,
         trace::v1::Span,
@@ -58,11 +60,11 @@ impl Protocol {
     }
 }
 
-/// Its reaction to a request with spans.
+/// Its reaction to a request with spans or log records.
 #[derive(Debug, Clone)]
 pub enum Reply {
     Take,
-    /// Accepts the request except this number of spans.
+    /// Accepts the request except this number of spans or log records.
     Partial(i64),
     /// The same, compressed with gzip.
     PartialGzip(i64),
@@ -87,6 +89,7 @@ pub struct Received {
     pub resource: Resource,
     pub spans: Vec<Span>,
     pub metrics: Vec<Metric>,
+    pub logs: Vec<LogRecord>,
 }
 
 #[derive(Debug, Default)]
@@ -104,8 +107,8 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts a collector that answers requests with spans by this script, accepts later ones, and accepts
-    /// all metrics.
+    /// Starts a collector that answers requests with spans or log records by this script, accepts later ones,
+    /// and accepts all metrics.
     pub fn start(protocol: Protocol, script: &[Reply]) -> Self {
         Self::start_at(0, protocol, None, script)
     }
@@ -145,6 +148,11 @@ impl Collector {
     /// All spans so far, including rejected ones.
     pub fn spans(&self) -> Vec<Span> {
         self.traces().into_iter().flat_map(|request| request.spans).collect()
+    }
+
+    /// All log records so far, including rejected ones.
+    pub fn logs(&self) -> Vec<LogRecord> {
+        self.received().into_iter().flat_map(|request| request.logs).collect()
     }
 
     /// Waits for this number of requests with spans, and returns them.
@@ -232,9 +240,9 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let received = read(protocol, parts.uri.path().to_owned(), parts.headers, body);
-    let is_traces = !received.spans.is_empty();
+    let (is_traces, is_logs) = (!received.spans.is_empty(), !received.logs.is_empty());
     state.received.lock().unwrap().push(received);
-    let reply = if is_traces { state.script.lock().unwrap().pop_front() } else { None };
+    let reply = if is_traces || is_logs { state.script.lock().unwrap().pop_front() } else { None };
     let (mut rejected, mut gzip) = (0, false);
     match reply.unwrap_or(Reply::Take) {
         Reply::Take => {}
@@ -260,10 +268,15 @@ async fn answer(
             std::future::pending::<()>().await;
         }
     }
-    let partial_success = (rejected > 0)
-        .then(|| ExportTracePartialSuccess { rejected_spans: rejected, error_message: "too old".into() });
+    let error_message = "too old".to_owned();
     let mut message = if is_traces {
+        let partial = ExportTracePartialSuccess { rejected_spans: rejected, error_message };
+        let partial_success = (rejected > 0).then_some(partial);
         ExportTraceServiceResponse { partial_success }.encode_to_vec()
+    } else if is_logs {
+        let partial = ExportLogsPartialSuccess { rejected_log_records: rejected, error_message };
+        let partial_success = (rejected > 0).then_some(partial);
+        ExportLogsServiceResponse { partial_success }.encode_to_vec()
     } else {
         ExportMetricsServiceResponse::default().encode_to_vec()
     };
@@ -313,13 +326,21 @@ fn read(protocol: Protocol, path: String, headers: HeaderMap, mut body: Bytes) -
         resource: Resource::default(),
         spans: Vec::new(),
         metrics: Vec::new(),
+        logs: Vec::new(),
     };
-    if received.path.to_lowercase().contains("trace") {
+    let path = received.path.to_lowercase();
+    if path.contains("trace") {
         for part in ExportTraceServiceRequest::decode(body).unwrap().resource_spans {
             received.resource = part.resource.unwrap();
             received.spans.extend(part.scope_spans.into_iter().flat_map(|scope| scope.spans));
         }
         assert!(!received.spans.is_empty(), "an empty request");
+    } else if path.contains("logs") {
+        for part in ExportLogsServiceRequest::decode(body).unwrap().resource_logs {
+            received.resource = part.resource.unwrap();
+            received.logs.extend(part.scope_logs.into_iter().flat_map(|scope| scope.log_records));
+        }
+        assert!(!received.logs.is_empty(), "an empty request");
     } else {
         for part in ExportMetricsServiceRequest::decode(body).unwrap().resource_metrics {
             received.resource = part.resource.unwrap();

@@ -6,8 +6,11 @@ use std::collections::BTreeMap;
 use telemetry_sidecar::exporter::otlp::proto::common::v1::{KeyValue, any_value::Value};
 
 /// The shortest intervals.
-pub const QUICK: [(&str, &str); 2] =
-    [("OTEL_BSP_SCHEDULE_DELAY", "20"), ("OTEL_METRIC_EXPORT_INTERVAL", "20")];
+pub const QUICK: [(&str, &str); 3] = [
+    ("OTEL_BSP_SCHEDULE_DELAY", "20"),
+    ("OTEL_BLRP_SCHEDULE_DELAY", "20"),
+    ("OTEL_METRIC_EXPORT_INTERVAL", "20"),
+];
 
 /// A sidecar that exports to a port. Its worker prints the lines that the test writes.
 pub fn exporting(port: u16, protocol: Protocol, options: &[&str], variables: &[(&str, &str)]) -> Sidecar {
@@ -36,8 +39,18 @@ pub fn replay(
 }
 
 pub fn start_replay(port: u16, protocol: Protocol, recording: String, variables: &[(&str, &str)]) -> Sidecar {
+    start_replay_with(port, protocol, &[], recording, variables)
+}
+
+pub fn start_replay_with(
+    port: u16,
+    protocol: Protocol,
+    options: &[&str],
+    recording: impl AsRef<[u8]>,
+    variables: &[(&str, &str)],
+) -> Sidecar {
     let endpoint = format!("--export-otlp=http://127.0.0.1:{port}");
-    let words = ["replay", "-v", &endpoint, "{dir}/recording"];
+    let words = [&["replay", "-v", &endpoint], options, &["{dir}/recording"]].concat();
     let mut builder = Sidecar::command(&words).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol.name());
     std::fs::write(builder.path("recording"), recording).unwrap();
     for (name, value) in variables {

@@ -195,6 +195,10 @@ async fn losses_of_other_exporters_are_on_the_page_from_the_start() {
     assert_eq!(
         counters("otlp"),
         [
+            "logs_dropped",
+            "logs_exported",
+            "logs_failed",
+            "logs_rejected",
             "points_exported",
             "points_failed",
             "points_rejected",

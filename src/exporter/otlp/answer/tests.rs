@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     event::frame::PREFIX_BYTES,
     exporter::otlp::proto::collector::{
-        metrics::v1::ExportMetricsPartialSuccess, trace::v1::ExportTracePartialSuccess,
+        logs::v1::ExportLogsPartialSuccess, metrics::v1::ExportMetricsPartialSuccess,
+        trace::v1::ExportTracePartialSuccess,
     },
 };
 use flate2::{Compression, write::GzEncoder};
@@ -134,13 +135,17 @@ fn partial(signal: Signal) -> Vec<u8> {
                 Some(ExportMetricsPartialSuccess { rejected_data_points: 3, error_message });
             ExportMetricsServiceResponse { partial_success }.encode_to_vec()
         }
+        Signal::Logs => {
+            let partial_success = Some(ExportLogsPartialSuccess { rejected_log_records: 3, error_message });
+            ExportLogsServiceResponse { partial_success }.encode_to_vec()
+        }
     }
 }
 
 #[test]
 fn a_partial_success_is_a_success_with_a_count_of_rejected_items() {
     let expected = Accepted { rejected: 3, message: "too old".into(), unreadable: None };
-    for signal in [Signal::Traces, Signal::Metrics] {
+    for signal in Signal::ALL {
         let message = partial(signal);
         for protocol in [Protocol::Grpc, Protocol::Http] {
             for (body, encoding) in [

@@ -6,7 +6,7 @@ fn read(endpoint: Option<&str>, variables: &[(&str, &str)]) -> (Environment, Vec
     let endpoint = endpoint.map(|word| word.parse::<Endpoint>().unwrap());
     let variable =
         |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
-    Environment::read(endpoint.as_ref(), &variable)
+    Environment::read(endpoint.as_ref(), true, &variable)
 }
 
 /// As `read`, for what has nothing wrong with it.
@@ -17,19 +17,19 @@ fn good(endpoint: Option<&str>, variables: &[(&str, &str)]) -> Environment {
     environment
 }
 
-/// Where both signals go.
+/// Where the signals go.
 #[track_caller]
-fn uris(endpoint: Option<&str>, variables: &[(&str, &str)]) -> [String; 2] {
-    let environment = good(endpoint, variables);
-    [environment.traces.uri.to_string(), environment.metrics.uri.to_string()]
+fn uris(endpoint: Option<&str>, variables: &[(&str, &str)]) -> [String; 3] {
+    let Environment { traces, metrics, logs, .. } = good(endpoint, variables);
+    [traces, metrics, logs].map(|destination| destination.uri.to_string())
 }
 
-fn grpc(origin: &str) -> [String; 2] {
-    [Signal::Traces, Signal::Metrics].map(|signal| format!("{origin}{}", signal.grpc_path()))
+fn grpc(origin: &str) -> [String; 3] {
+    Signal::ALL.map(|signal| format!("{origin}{}", signal.grpc_path()))
 }
 
-fn http(base: &str) -> [String; 2] {
-    ["traces", "metrics"].map(|signal| format!("{base}/v1/{signal}"))
+fn http(base: &str) -> [String; 3] {
+    ["traces", "metrics", "logs"].map(|signal| format!("{base}/v1/{signal}"))
 }
 
 #[test]
@@ -68,7 +68,8 @@ fn an_endpoint_with_a_path_means_http_unless_the_protocol_is_set() {
         assert_eq!(uris(Some(url), &[]), expected, "{url}");
         assert_eq!(uris(None, &[("OTEL_EXPORTER_OTLP_ENDPOINT", url)]), expected, "{url}");
         let own = uris(None, &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", url)]);
-        assert_eq!(own, [url.into(), grpc("http://localhost:4317")[1].clone()], "{url}");
+        let [_, metrics, logs] = grpc("http://localhost:4317");
+        assert_eq!(own, [url.into(), metrics, logs], "{url}");
 
         let (environment, warnings) = read(Some(url), &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")]);
         assert_eq!(
@@ -77,7 +78,7 @@ fn an_endpoint_with_a_path_means_http_unless_the_protocol_is_set() {
         );
         let warning =
             |signal| format!("the path of the endpoint for {signal} is ignored: the protocol is grpc");
-        assert_eq!(warnings, ["traces", "metrics"].map(warning), "{url}");
+        assert_eq!(warnings, ["logs", "traces", "metrics"].map(warning), "{url}");
     }
     assert_eq!(uris(Some("https://a/"), &[]), grpc("https://a"));
 }
@@ -99,7 +100,8 @@ fn a_signals_own_variables_beat_the_general_ones_and_the_option_beats_both() {
         ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "/all"),
         ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "/key"),
     ];
-    assert_eq!(uris(None, &variables), ["https://traces/".into(), http("http://all:4318")[1].clone()]);
+    let [_, metrics, logs] = http("http://all:4318");
+    assert_eq!(uris(None, &variables), ["https://traces/".into(), metrics, logs]);
     let Environment { traces, metrics, .. } = good(None, &variables);
     assert_eq!((traces.timeout, metrics.timeout), (Some(Duration::from_secs(3)), None));
     assert_eq!((traces.gzip, metrics.gzip), (true, false));
@@ -111,8 +113,7 @@ fn a_signals_own_variables_beat_the_general_ones_and_the_option_beats_both() {
     let key = || given("CLIENT_KEY", "/key");
     assert_eq!(traces.identity, Some((given("TRACES_CLIENT_CERTIFICATE", "/me"), key())));
     assert_eq!(metrics.identity, Some((given("CLIENT_CERTIFICATE", "/all"), key())));
-    let [traces, metrics] = uris(Some("http://option:4318"), &variables);
-    assert_eq!([traces, metrics], http("http://option:4318"));
+    assert_eq!(uris(Some("http://option:4318"), &variables), http("http://option:4318"));
 }
 
 #[test]
@@ -122,8 +123,8 @@ fn a_certificate_without_its_key_is_kept_apart_and_so_is_a_key() {
         let environment = good(None, &[(&given, "/file")]);
         let given = SourceFile::public(given, "/file".into());
         let incomplete = Some(IncompleteIdentity { given, missing });
-        for destination in [environment.traces, environment.metrics] {
-            assert_eq!((destination.identity, &destination.incomplete_identity), (None, &incomplete));
+        for destination in environment.destinations() {
+            assert_eq!((&destination.identity, &destination.incomplete_identity), (&None, &incomplete));
         }
     }
 }
@@ -169,6 +170,7 @@ fn a_timeout_that_may_be_meant_in_seconds_is_reported() {
         "OTEL_EXPORTER_OTLP_TIMEOUT",
         "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
         "OTEL_BSP_EXPORT_TIMEOUT",
+        "OTEL_BLRP_EXPORT_TIMEOUT",
         "OTEL_METRIC_EXPORT_TIMEOUT",
     ] {
         let (_, warnings) = read(None, &[(name, "30")]);
@@ -187,12 +189,13 @@ fn every_variable_that_is_read_is_supported_and_no_other() {
         asked.borrow_mut().push(OsString::from(name));
         Some("%ff/%ff".into())
     };
-    Environment::read(None, &variable);
+    Environment::read(None, true, &variable);
     assert_eq!(unsupported(asked.take().into_iter()), Vec::<String>::new());
 
-    let set = ["PATH", "OTEL_SDK_DISABLED", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT"];
+    let set =
+        ["PATH", "OTEL_SDK_DISABLED", "OTEL_BSP_EXPORT_TIMEOUT", "OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT"];
     let names = unsupported(set.iter().map(OsString::from));
-    assert_eq!(names, ["OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "OTEL_SDK_DISABLED"]);
+    assert_eq!(names, ["OTEL_LOGRECORD_ATTRIBUTE_COUNT_LIMIT", "OTEL_SDK_DISABLED"]);
 }
 
 #[test]
@@ -263,4 +266,32 @@ fn passwords_are_not_shown() {
     assert!(warnings.len() == 1 && !warnings[0].contains("secret"), "{warnings:?}");
     let headers = good(None, &[("OTEL_EXPORTER_OTLP_HEADERS", "a=secret")]).traces.headers;
     assert!(!format!("{headers:?}").contains("secret"));
+}
+
+#[test]
+fn log_records_have_batches_of_their_own_and_nothing_is_wrong_with_them_if_they_are_not_wanted() {
+    let variables = [
+        ("OTEL_BLRP_SCHEDULE_DELAY", "70"),
+        ("OTEL_BLRP_MAX_QUEUE_SIZE", "5"),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs:1"),
+        ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", "http/protobuf"),
+    ];
+    let environment = good(None, &variables);
+    let batches = Batches {
+        delay: Duration::from_millis(70),
+        max_queue: 5,
+        max_batch: 5,
+        timeout: Some(Duration::from_secs(30)),
+    };
+    assert_eq!((environment.log_batches, environment.batches.max_queue), (batches, 2048));
+    assert_eq!(good(None, &[]).log_batches.delay, Duration::from_secs(1));
+    assert_eq!((environment.logs.uri.to_string(), environment.logs.enabled), ("http://logs:1/".into(), true));
+
+    let console = |_: &str| Some("console".into());
+    let count = |logs| {
+        let (environment, warnings) = Environment::read(None, logs, &console);
+        let about_logs = |warning: &&String| warning.contains("_LOGS_") || warning.contains("_BLRP_");
+        (environment.logs.enabled, warnings.iter().filter(about_logs).count() > 0)
+    };
+    assert_eq!([count(true), count(false)], [(true, true), (false, false)]);
 }

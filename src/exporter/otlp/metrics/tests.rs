@@ -13,7 +13,7 @@ use crate::exporter::{
 use std::time::Duration;
 
 fn destination() -> Destination {
-    Environment::read(Some(&"http://a:4318".parse().unwrap()), &|_| None).0.metrics
+    Environment::read(Some(&"http://a:4318".parse().unwrap()), false, &|_| None).0.metrics
 }
 
 fn aggregator(max_series: usize) -> Aggregator {

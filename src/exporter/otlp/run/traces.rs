@@ -50,6 +50,11 @@ impl Traces {
         self.spans.take(event, now, &mut self.queue)
     }
 
+    /// The spans, open ones and others.
+    pub(super) fn spans(&self) -> &Spans {
+        &self.spans
+    }
+
     /// The schedule delay is over.
     pub(super) fn flush(&mut self) {
         self.spans.find_overdue(Instant::now());

@@ -7,6 +7,7 @@ use crate::exporter::trace_ids::{self, TraceId};
 
 mod ended;
 mod given;
+mod line;
 mod long;
 mod nesting;
 mod run;
