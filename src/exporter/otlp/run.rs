@@ -209,7 +209,7 @@ impl Exporter {
         self.shutdown.cancel();
         if let Some(logs) = &mut self.signals.logs {
             // Before the spans that are open are closed.
-            logs.finish(self.signals.traces.spans());
+            logs.finish(self.signals.traces.spans(), || self.drain_end.reason().is_some());
         }
         self.signals.all().for_each(|signal| signal.close(&self.resource));
         let drain_end = self.drain_end.clone();

@@ -27,6 +27,7 @@ use crate::{
     pipeline::lines::{Chunk, LineReader, Missed},
     system::clock::now_ns,
 };
+use memchr::memchr;
 use std::{collections::VecDeque, future::pending, time::Duration};
 use tokio::time::sleep;
 
@@ -52,6 +53,8 @@ pub(super) struct Logs {
     ready: u64,
     /// The timestamp of the last event, and how many in a row had it.
     last_event: (i64, usize),
+    /// Lines that were not handled by the end.
+    lost: u64,
     /// Whether time goes by between lines: it does not in a replay.
     is_live: bool,
 }
@@ -111,6 +114,7 @@ impl Logs {
             handled: 0,
             ready: 0,
             last_event: (i64::MIN, 0),
+            lost: 0,
             is_live: !lossless,
         }
     }
@@ -172,13 +176,34 @@ impl Logs {
         }
     }
 
-    /// Handles all lines, and ends the last record.
-    pub(super) fn finish(&mut self, spans: &Spans) {
+    /// Handles all lines, and ends the last record. Once the time for that `is_over` it counts the others
+    /// as lost.
+    pub(super) fn finish(&mut self, spans: &Spans, is_over: impl Fn() -> bool) {
         self.fetch();
-        while !self.chunks.is_empty() {
+        while !self.chunks.is_empty() && !is_over() {
             self.handle(spans);
         }
-        self.assembler.finish(&mut Sink { records: &mut self.records, spans });
+        let rest = self.take_rest();
+        // The assembler may have the start of the first line.
+        let end = memchr(b'\n', &rest).map_or(rest.len(), |end| end + 1);
+        let (first, others) = rest.split_at_checked(end).unwrap_or_default();
+        let mut sink = Sink { records: &mut self.records, spans };
+        if !first.is_empty() {
+            self.assembler.push(first, now_ns(), &mut sink);
+        }
+        self.assembler.finish(&mut sink);
+        let is_text = |line: &&[u8]| !line.trim_ascii().is_empty();
+        self.lost = others.split(|byte| *byte == b'\n').filter(is_text).count() as u64;
+        self.records.lines += self.lost;
+    }
+
+    /// Takes the bytes that were not handled.
+    fn take_rest(&mut self) -> Vec<u8> {
+        let pieces = self.chunks.front().map(|chunk| &chunk.pieces[..]).unwrap_or_default();
+        let handled = self.handled.checked_sub(1).and_then(|piece| pieces.get(piece));
+        let start = handled.map_or(0, |(end, _)| *end);
+        let bytes: Vec<u8> = self.chunks.drain(..).flat_map(|chunk| chunk.bytes).collect();
+        bytes.get(start..).unwrap_or_default().to_vec()
     }
 
     /// The schedule delay is over.
@@ -242,6 +267,7 @@ impl Exporting for Logs {
     }
 
     fn give_up(&mut self, feed: &Feed<Counter>, cause: &str) {
-        self.pipeline.give_up(self.records.queue.lines(), Counter::LogsDropped, feed, cause);
+        let waiting = self.records.queue.lines() + self.lost;
+        self.pipeline.give_up(waiting, Counter::LogsDropped, feed, cause);
     }
 }
