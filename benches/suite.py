@@ -23,7 +23,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measures import decode, exporters, latency, load, memory, passthrough, plot, relay, rows, startup
+from measures import decode, exporters, latency, load, logs, memory, passthrough, plot, relay, rows, startup
 from measures import side_by_side, stream, vitals, worker
 from measures.processes import ROOT
 
@@ -37,6 +37,7 @@ SECTIONS = {
     "memory": memory.measure,
     "load": load.measure,
     "exporters": exporters.measure,
+    "logs": logs.measure,
     "vitals": vitals.measure,
     "relay": relay.measure,
     # Without rows: the bars of the picture.

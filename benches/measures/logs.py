@@ -1,0 +1,57 @@
+"""The CPU time that `--otlp-logs` adds for each ordinary line, at 1,000 lines a second, each in a write."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from http.server import ThreadingHTTPServer
+
+from .exporters import Collector
+from .processes import SIDECAR, Process, medians_in_turn, running_seconds
+from .rows import Row
+
+RATE = 1000
+
+# Logs as Python's logging does, until its stdin is closed.
+WORKER = f"""
+import logging, os, select, sys, time
+logging.basicConfig(format="%(asctime)s %(levelname)s:%(name)s:%(message)s", level=logging.INFO)
+start, number = time.monotonic(), 0
+while not select.select([0], [], [], 0)[0]:
+    logging.info("processed request %d of user %d in %.3f ms", number, number % 97, number % 13 / 7)
+    number += 1
+    time.sleep(max(0, start + number / {RATE} - time.monotonic()))
+"""
+
+
+def measure(options):
+    os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
+    collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    collector.daemon_threads = True
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    seconds = options.scaled(10)
+    with collector:
+        otlp = [f"--export-otlp=http://127.0.0.1:{collector.server_port}"]
+        cases = {"--export-otlp": otlp, "--otlp-logs": [*otlp, "--otlp-logs"]}
+        found = medians_in_turn(
+            options.runs,
+            {name: (lambda words=words: cpu_per_line(words, seconds)) for name, words in cases.items()},
+        )
+        collector.shutdown()
+    base, logs = cases
+    what = f"{logs}, {RATE:,} lines/s: CPU per line"
+    return [Row(what, "ns", found[logs]["ns"], None, found[base]["ns"], base)], []
+
+
+def cpu_per_line(words, seconds):
+    command = [SIDECAR, "-q", *words, "--", sys.executable, "-c", WORKER]
+    sidecar = Process(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    # Until Python has started.
+    time.sleep(1)
+    before = running_seconds(sidecar.pid)
+    time.sleep(seconds)
+    used = running_seconds(sidecar.pid) - before
+    sidecar.popen.stdin.close()
+    sidecar.finish()
+    return {"ns": used * 1e9 / (RATE * seconds)}
