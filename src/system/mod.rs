@@ -9,6 +9,7 @@ pub mod log;
 pub mod open;
 pub mod option;
 pub mod own_file;
+pub(crate) mod proc;
 pub(crate) mod rate_limit;
 pub(crate) mod sync;
 pub mod template;

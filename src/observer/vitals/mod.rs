@@ -114,7 +114,9 @@ impl Vitals {
     fn run(self, helper: Option<Pid>) {
         lower_priority();
         let Some(source) = Proc::new() else {
-            tracing::info!("vitals: cannot read /proc, so there are no samples");
+            tracing::info!(
+                "vitals: cannot read the /proc of this PID namespace, so there are no samples (mount it)"
+            );
             return;
         };
         let Some(pid) = self.worker.pid() else { return };
@@ -122,9 +124,10 @@ impl Vitals {
         let mut last: Option<(Sample, Instant)> = None;
         loop {
             let (now, start) = (Instant::now(), thread_time());
-            let sample = sampler.sample(now);
             // Once it has ended the last sample follows.
-            if sample.usage.is_some() {
+            if let Some(sample) = sampler.sample(now)
+                && sample.usage.is_some()
+            {
                 let percent = last.map(|(last, then)| cpu_percent(last.cpu, sample.cpu, now - then));
                 self.publish(pid, sample, percent);
                 last = Some((sample, now));

@@ -1,15 +1,19 @@
 //! Reads `/proc`, with buffers that are used again. A process may end between any two reads, so what cannot
-//! be read is missing and no error.
+//! be read is missing and no error, unless the sidecar itself has no descriptors or memory for it.
 
 use super::{
     source::Source,
     stat::{self, Memory, Pid, Stat},
 };
+use crate::system::proc::is_own_proc;
+use nix::libc::{EMFILE, ENFILE, ENOMEM};
 use std::{
     fmt::Write as _,
     fs::{self, File},
-    io::Read as _,
+    io::{self, Read as _},
+    mem,
     os::unix::fs::MetadataExt as _,
+    path::Path,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -24,24 +28,44 @@ pub(super) struct Proc {
     lists_children: bool,
     /// Whether the size of `/proc/PID/fd` is the number of descriptors, as since Linux 6.2.
     sizes_fds: bool,
+    has_failed: bool,
 }
 
 impl Proc {
-    /// A reader, if `/proc` is there.
+    /// A reader, if `/proc` is there and has the process ids that this process sees.
     pub(super) fn new() -> Option<Self> {
+        if !is_own_proc(Path::new("/")) {
+            return None;
+        }
         let mut proc = Self {
             path: String::new(),
             buffer: vec![0; BUFFER_BYTES],
             // A kernel without CONFIG_PROC_CHILDREN does not have them.
             lists_children: fs::exists("/proc/thread-self/children").unwrap_or(false),
             sizes_fds: fs::metadata("/proc/self/fd").is_ok_and(|fds| fds.size() > 0),
+            has_failed: false,
         };
         proc.stat(std::process::id()).map(|_| proc)
     }
 
     fn read(&mut self, pid: Pid, file: &str) -> Option<&[u8]> {
         self.set_path(pid, file);
-        read_record(&self.path, &mut self.buffer)
+        let read = read_record(&self.path, &mut self.buffer);
+        self.has_failed |= read.as_ref().is_err_and(is_shortage);
+        read.ok()
+    }
+
+    /// The entries of the directory at the path.
+    fn entries(&mut self) -> impl Iterator<Item = fs::DirEntry> + use<> {
+        let entries = fs::read_dir(&self.path);
+        self.has_failed |= entries.as_ref().is_err_and(is_shortage);
+        entries.into_iter().flatten().flatten()
+    }
+
+    /// Adds the process ids of the list of children at the path.
+    fn add_children(&mut self, children: &mut Vec<Pid>) {
+        let added = add_children(&self.path, &mut self.buffer, children);
+        self.has_failed |= added.as_ref().is_err_and(is_shortage);
     }
 
     fn set_path(&mut self, pid: Pid, file: &str) {
@@ -52,6 +76,10 @@ impl Proc {
 }
 
 impl Source for Proc {
+    fn take_failure(&mut self) -> bool {
+        mem::take(&mut self.has_failed)
+    }
+
     fn stat(&mut self, pid: Pid) -> Option<Stat> {
         Stat::parse(self.read(pid, "stat")?)
     }
@@ -64,31 +92,29 @@ impl Source for Proc {
         if !of_all_threads {
             self.set_path(pid, "task");
             let _ = write!(self.path, "/{pid}/children");
-            add_children(&self.path, &mut self.buffer, children);
-            return;
+            return self.add_children(children);
         }
         self.set_path(pid, "task");
-        let Ok(threads) = fs::read_dir(&self.path) else { return };
-        for thread in threads.flatten() {
+        for thread in self.entries() {
             let name = thread.file_name();
             let Some(name) = name.to_str() else { continue };
             self.set_path(pid, "task");
             let _ = write!(self.path, "/{name}/children");
-            add_children(&self.path, &mut self.buffer, children);
+            self.add_children(children);
         }
     }
 
     fn all(&mut self, pids: &mut Vec<Pid>) {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        pids.extend(entries.filter_map(|entry| entry.file_name().to_str()?.parse::<Pid>().ok()));
+        "/proc".clone_into(&mut self.path);
+        pids.extend(self.entries().filter_map(|entry| entry.file_name().to_str()?.parse::<Pid>().ok()));
     }
 
     fn cgroup(&mut self, pid: Pid) -> Option<u64> {
         self.read(pid, "cgroup").map(xxh3_64)
     }
 
-    fn memory(&mut self, pid: Pid) -> Memory {
-        self.read(pid, "status").map(Memory::parse).unwrap_or_default()
+    fn memory(&mut self, pid: Pid) -> Option<Memory> {
+        self.read(pid, "status").and_then(Memory::parse)
     }
 
     fn fds(&mut self, pid: Pid) -> u64 {
@@ -96,7 +122,7 @@ impl Source for Proc {
         if self.sizes_fds {
             return fs::metadata(&self.path).map_or(0, |fds| fds.size());
         }
-        fs::read_dir(&self.path).map_or(0, |fds| fds.count() as u64)
+        self.entries().count() as u64
     }
 
     fn pss_bytes(&mut self, pid: Pid) -> Option<u64> {
@@ -104,23 +130,32 @@ impl Source for Proc {
     }
 }
 
+/// Whether the sidecar has no descriptors or no memory.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOMEM))
+}
+
 /// Reads a file of `/proc`. One read returns all of a file that has one record, if there is room for it.
-fn read_record<'a>(path: &str, buffer: &'a mut Vec<u8>) -> Option<&'a [u8]> {
-    let mut file = File::open(path).ok()?;
+fn read_record<'a>(path: &str, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
+    let mut file = File::open(path)?;
     let mut length = 0;
     loop {
-        length += file.read(buffer.get_mut(length..)?).ok()?;
+        length += file.read(buffer.get_mut(length..).unwrap_or_default())?;
         if length < buffer.len() {
-            return buffer.get(..length);
+            return Ok(buffer.get(..length).unwrap_or_default());
         }
         buffer.resize(buffer.len() * 2, 0);
     }
 }
 
 /// Adds the process ids of a list of children. Each read ends with a whole one.
-fn add_children(path: &str, buffer: &mut [u8], children: &mut Vec<Pid>) {
-    let Ok(mut file) = File::open(path) else { return };
-    while let Ok(length @ 1..) = file.read(buffer) {
+fn add_children(path: &str, buffer: &mut [u8], children: &mut Vec<Pid>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    loop {
+        let length = file.read(buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
         children.extend(buffer.get(..length).into_iter().flat_map(stat::pids));
     }
 }

@@ -38,11 +38,12 @@ impl<S: Source> Sampler<S> {
         }
     }
 
-    /// A sample at this time. The worker's memory is missing if it has ended.
-    pub(super) fn sample(&mut self, now: Instant) -> Sample {
+    /// A sample at this time, without the worker's resources if it has ended. None if something could not be
+    /// read.
+    pub(super) fn sample(&mut self, now: Instant) -> Option<Sample> {
         let search = Search { threads: self.threads.is_due(now), system: self.system.is_due(now) };
         let start = thread_time();
-        self.tree.update(&mut self.source, search);
+        let is_whole = self.tree.update(&mut self.source, search);
         let cost = thread_time().saturating_sub(start);
         if search.system {
             self.system.done(now, cost);
@@ -50,8 +51,8 @@ impl<S: Source> Sampler<S> {
         if search.threads {
             self.threads.done(now, cost);
         }
-        let usage = self.tree.has_worker().then(|| self.resources(now));
-        Sample { cpu: self.tree.cpu(), usage }
+        let usage = if is_whole && self.tree.has_worker() { self.resources(now) } else { None };
+        (is_whole && !self.source.take_failure()).then(|| Sample { cpu: self.tree.cpu(), usage })
     }
 
     /// The last sample, after the worker's end. `cpu` is the time of the worker and of the children that it
@@ -61,11 +62,18 @@ impl<S: Source> Sampler<S> {
         Sample { cpu: self.tree.cpu(), usage: None }
     }
 
-    fn resources(&mut self, now: Instant) -> Resources {
+    /// None if the worker has ended in the meantime.
+    fn resources(&mut self, now: Instant) -> Option<Resources> {
         let mut sum = Resources::default();
         let living = || self.tree.processes().iter().filter(|process| !process.stat.is_zombie);
         for process in living() {
-            let memory = self.source.memory(process.key.pid);
+            let Some(memory) = self.source.memory(process.key.pid) else {
+                // It has ended since it was looked at.
+                if self.tree.is_worker(process) {
+                    return None;
+                }
+                continue;
+            };
             sum.rss_bytes += memory.rss_bytes;
             sum.swap_bytes += memory.swap_bytes;
             sum.vms_bytes += process.stat.vms_bytes;
@@ -81,7 +89,7 @@ impl<S: Source> Sampler<S> {
         }
         self.has_sampled = true;
         sum.pss_bytes = self.pss_bytes;
-        sum
+        Some(sum)
     }
 }
 

@@ -4,6 +4,9 @@ use super::stat::{Memory, Pid, Stat};
 
 /// Looks processes up. What has ended, or cannot be read, is missing.
 pub(super) trait Source {
+    /// Whether something is missing since the last call that may be there: descriptors or memory ran out.
+    fn take_failure(&mut self) -> bool;
+
     /// The state of a process.
     fn stat(&mut self, pid: Pid) -> Option<Stat>;
 
@@ -19,8 +22,8 @@ pub(super) trait Source {
     /// A fingerprint of the control groups of a process.
     fn cgroup(&mut self, pid: Pid) -> Option<u64>;
 
-    /// The memory of a process; zero if it is missing.
-    fn memory(&mut self, pid: Pid) -> Memory;
+    /// The memory of a process; none if it has ended.
+    fn memory(&mut self, pid: Pid) -> Option<Memory>;
 
     /// How many descriptors a process has open; zero if that is not known.
     fn fds(&mut self, pid: Pid) -> u64;

@@ -58,11 +58,9 @@ impl Stat {
 impl Memory {
     /// Reads the text of `/proc/PID/status`. A process without memory, such as one that has ended, has no
     /// such lines.
-    pub(super) fn parse(text: &[u8]) -> Self {
-        Self {
-            rss_bytes: kib(text, b"\nVmRSS:").unwrap_or_default(),
-            swap_bytes: kib(text, b"\nVmSwap:").unwrap_or_default(),
-        }
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        let rss_bytes = kib(text, b"\nVmRSS:")?;
+        Some(Self { rss_bytes, swap_bytes: kib(text, b"\nVmSwap:").unwrap_or_default() })
     }
 }
 
@@ -129,8 +127,8 @@ mod tests {
     fn memory_is_in_bytes_and_may_be_missing() {
         let text =
             b"Name:\tVmRSS: 9 kB\nVmPeak:\t  9 kB\nVmRSS:\t  20 kB\nVmSwap:\t       3 kB\nThreads:\t1\n";
-        assert_eq!(Memory::parse(text), Memory { rss_bytes: 20 * 1024, swap_bytes: 3 * 1024 });
-        assert_eq!(Memory::parse(b"Name:\ta\nState:\tZ (zombie)\n"), Memory::default());
+        assert_eq!(Memory::parse(text), Some(Memory { rss_bytes: 20 * 1024, swap_bytes: 3 * 1024 }));
+        assert_eq!(Memory::parse(b"Name:\ta\nState:\tZ (zombie)\n"), None);
         assert_eq!(
             pss_bytes(b"0-1 ---p [rollup]\nRss: 9 kB\nPss:    7 kB\nPss_Dirty: 8 kB\n"),
             Some(7 * 1024)

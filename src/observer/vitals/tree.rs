@@ -106,15 +106,26 @@ impl Tree {
         self.now.get(self.worker).is_some_and(|worker| !worker.stat.is_zombie)
     }
 
+    /// Whether this process is the worker.
+    pub(super) fn is_worker(&self, process: &Process) -> bool {
+        process.key.pid == self.worker
+    }
+
     /// Processor time so far, that of ended processes included. It never falls.
     pub(super) fn cpu(&self) -> CpuTime {
         self.account.total()
     }
 
-    /// Looks at all processes again.
-    pub(super) fn update(&mut self, source: &mut impl Source, search: Search) {
+    /// Looks at all processes again. Returns false, and changes nothing, if not all of them could be read.
+    pub(super) fn update(&mut self, source: &mut impl Source, search: Search) -> bool {
         self.look(source, search);
+        if source.take_failure() {
+            // Those that are missing have not ended: later they would seem to be new, and count twice.
+            mem::swap(&mut self.now, &mut self.before);
+            return false;
+        }
         self.account.update(entries(&self.now));
+        true
     }
 
     /// The last update, after the worker's end. `cpu` is what it and the children that it has waited for had

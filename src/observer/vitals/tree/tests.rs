@@ -31,6 +31,8 @@ struct World {
     /// What happens before the next looks, one each.
     changes: Vec<(u8, u8)>,
     lists_no_children: bool,
+    /// How many more processes can be read, if not all.
+    readable: Option<usize>,
 }
 
 impl World {
@@ -116,8 +118,15 @@ impl World {
 }
 
 impl Source for World {
+    fn take_failure(&mut self) -> bool {
+        self.readable.take() == Some(0)
+    }
+
     fn stat(&mut self, pid: Pid) -> Option<Stat> {
         self.change_once();
+        if let Some(readable) = &mut self.readable {
+            *readable = readable.checked_sub(1)?;
+        }
         let time = |seconds| CpuTime { user: Duration::from_secs(seconds), system: Duration::ZERO };
         self.processes.get(&pid).map(|process| Stat {
             parent: process.parent,
@@ -153,8 +162,8 @@ impl Source for World {
         self.processes.get(&pid).map(|process| process.cgroup)
     }
 
-    fn memory(&mut self, _: Pid) -> Memory {
-        Memory::default()
+    fn memory(&mut self, _: Pid) -> Option<Memory> {
+        Some(Memory::default())
     }
 
     fn fds(&mut self, _: Pid) -> u64 {
@@ -178,6 +187,26 @@ fn update(tree: &mut Tree, world: &mut World, search: Search) -> Vec<Pid> {
     let mut pids: Vec<_> = tree.processes().iter().map(|process| process.key.pid).collect();
     pids.sort_unstable();
     pids
+}
+
+#[test]
+fn what_cannot_be_read_for_a_while_has_not_ended() {
+    for readable in 0..3 {
+        let mut world = World::new();
+        let child = world.fork(WORKER);
+        let other = world.fork(WORKER);
+        world.run(child, 3);
+        let mut tree = tree(Some(5));
+        let all = [WORKER, child, other];
+        assert_eq!(update(&mut tree, &mut world, ALL), all);
+        world.run(child, 1);
+        world.readable = Some(readable);
+        assert!(!tree.update(&mut world, ALL));
+        let time = |seconds| CpuTime { user: Duration::from_secs(seconds), system: Duration::ZERO };
+        assert_eq!((tree.processes().len(), tree.cpu()), (3, time(3)));
+        assert_eq!(update(&mut tree, &mut world, ALL), all);
+        assert_eq!(tree.cpu(), time(4));
+    }
 }
 
 #[test]
