@@ -14,6 +14,7 @@ use crate::{
 };
 use nix::unistd::Pid;
 use std::{
+    os::fd::AsFd,
     path::Path,
     sync::{
         Arc,
@@ -40,14 +41,19 @@ pub(super) struct Reports {
     vitals: Option<VitalsEnd>,
 }
 
-/// Both sides, for this worker.
-pub(super) fn observe(config: &Wrap, worker: &Arc<WorkerState>, observer: &Observer) -> (Watch, Reports) {
+/// Both sides, for this worker and what it gets as stderr.
+pub(super) fn observe(
+    config: &Wrap,
+    worker: &Arc<WorkerState>,
+    stderr: impl AsFd,
+    observer: &Observer,
+) -> (Watch, Reports) {
     let (start, started) = channel();
     let lifecycle = config.lifecycle;
     let lifecycle = lifecycle.map(|settings| Lifecycle::new(settings, Arc::clone(worker), observer.clone()));
     let has_output = config.lifecycle.is_some_and(|settings| settings.has_output);
     let is_reported = lifecycle.is_some();
-    let (vitals, vitals_end) = Vitals::new(config.vitals, worker, observer).unzip();
+    let (vitals, vitals_end) = Vitals::new(config.vitals, worker, stderr, observer).unzip();
     let watch = Watch { worker: Arc::clone(worker), started: start, is_reported, memory: None, vitals };
     (watch, Reports { lifecycle, started, has_output, vitals: vitals_end })
 }

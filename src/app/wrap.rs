@@ -88,7 +88,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
     let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
-    let (mut watch, reports) = observe(&config, &worker_state, &session.observer);
+    let (mut watch, reports) = observe(&config, &worker_state, &writer, &session.observer);
     let last_bytes = reports.last_bytes();
     let reading = Reading {
         pipeline: Pipeline::new(Parts { passthrough, last_bytes, ..parts }),

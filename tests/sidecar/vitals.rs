@@ -189,3 +189,18 @@ fn the_interval_has_a_lower_limit_and_a_replay_has_no_worker() {
         assert!(finished.stderr().contains(error), "{}", finished.describe());
     }
 }
+
+#[test]
+fn without_the_proc_of_its_own_namespace_there_are_no_samples() {
+    // The worker is process 2 or 3 there. What has such an id in this /proc is another process.
+    let sidecar = env!("CARGO_BIN_EXE_telemetry-sidecar");
+    let words =
+        ["--user", "--map-root-user", "--pid", "--fork", sidecar, "-v", "--vitals", "100ms", "--", "true"];
+    let output = Command::new("unshare").args(words).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    if stderr.starts_with("unshare:") {
+        return eprintln!("left out: no PID namespace can be made here: {stderr}");
+    }
+    assert!(stderr.contains("vitals: cannot read the /proc of this PID namespace"), "{stderr}");
+    assert!(output.status.success() && !stderr.contains("observed"), "{stderr}");
+}

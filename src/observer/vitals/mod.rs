@@ -27,18 +27,23 @@ use crate::{
     },
 };
 use events::Naming;
-use nix::unistd::{Pid, getsid};
+use nix::{
+    sys::stat::fstat,
+    unistd::{Pid, getsid},
+};
 use pace::thread_time;
 use proc::Proc;
 use sampler::Sampler;
+use source::FileId;
 use std::{
+    os::fd::AsFd,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant},
 };
-use tree::Outside;
+use tree::Surroundings;
 
 /// A sample takes at most one part of this many of the time: with thousands of processes the interval
 /// becomes longer.
@@ -65,6 +70,7 @@ pub struct Vitals {
     settings: Settings,
     worker: Arc<WorkerState>,
     observer: Observer,
+    stderr: Option<FileId>,
     end: Receiver<()>,
     /// Dropped when there are no more samples.
     _done: Sender<()>,
@@ -88,17 +94,19 @@ impl VitalsEnd {
 }
 
 impl Vitals {
-    /// The samples of a worker, if there are to be any, and their end. The worker's state must have
-    /// [vitals](WorkerState::vitals).
+    /// The samples of a worker with this stderr, if there are to be any, and their end. The worker's state
+    /// must have [vitals](WorkerState::vitals).
     pub fn new(
         settings: Option<Settings>,
         worker: &Arc<WorkerState>,
+        stderr: impl AsFd,
         observer: &Observer,
     ) -> Option<(Self, VitalsEnd)> {
         let (end, ended) = channel();
         let (done, is_done) = channel();
         let (worker, observer) = (Arc::clone(worker), observer.clone());
-        let vitals = Self { settings: settings?, worker, observer, end: ended, _done: done };
+        let stderr = fstat(stderr).ok().map(|file| (file.st_dev, file.st_ino));
+        let vitals = Self { settings: settings?, worker, observer, stderr, end: ended, _done: done };
         Some((vitals, VitalsEnd { end, done: is_done }))
     }
 
@@ -120,7 +128,7 @@ impl Vitals {
             return;
         };
         let Some(pid) = self.worker.pid() else { return };
-        let mut sampler = Sampler::new(source, pid, outside(helper));
+        let mut sampler = Sampler::new(source, pid, surroundings(helper, self.stderr));
         let mut last: Option<(Sample, Instant)> = None;
         loop {
             let (now, start) = (Instant::now(), thread_time());
@@ -157,12 +165,12 @@ impl Vitals {
     }
 }
 
-/// What may be in the worker's session and does not belong to it.
-fn outside(helper: Option<Pid>) -> Outside {
-    let own = std::process::id();
+/// The processes around the worker.
+fn surroundings(helper: Option<Pid>, stderr: Option<FileId>) -> Surroundings {
+    let sidecar = std::process::id();
     let number = |pid: Pid| pid.as_raw().unsigned_abs();
-    let session = getsid(None).ok().map(number).filter(|session| *session != own);
-    Outside { pids: helper.map(number).into_iter().chain([own]).collect(), session }
+    let session = getsid(None).ok().map(number).filter(|session| *session != sidecar);
+    Surroundings { sidecar, helper: helper.map(number), session, stderr }
 }
 
 /// Processor time used in a time, in percent of a core.

@@ -2,7 +2,7 @@
 //! be read is missing and no error, unless the sidecar itself has no descriptors or memory for it.
 
 use super::{
-    source::Source,
+    source::{FileId, Source},
     stat::{self, Memory, Pid, Stat},
 };
 use crate::system::proc::is_own_proc;
@@ -113,6 +113,11 @@ impl Source for Proc {
         self.read(pid, "cgroup").map(xxh3_64)
     }
 
+    fn stderr(&mut self, pid: Pid) -> Option<FileId> {
+        self.set_path(pid, "fd/2");
+        fs::metadata(&self.path).ok().map(|file| (file.dev(), file.ino()))
+    }
+
     fn memory(&mut self, pid: Pid) -> Option<Memory> {
         self.read(pid, "status").and_then(Memory::parse)
     }
@@ -157,5 +162,39 @@ fn add_children(path: &str, buffer: &mut [u8], children: &mut Vec<Pid>) -> io::R
             return Ok(());
         }
         children.extend(buffer.get(..length).into_iter().flat_map(stat::pids));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::fstat;
+
+    #[test]
+    fn this_process_is_there_and_one_that_has_ended_is_no_failure() {
+        let mut proc = Proc::new().unwrap();
+        let own = std::process::id();
+        let stderr = fstat(io::stderr()).unwrap();
+        assert_eq!(proc.stderr(own), Some((stderr.st_dev, stderr.st_ino)));
+        assert!(proc.stat(own).is_some() && proc.memory(own).is_some() && proc.fds(own) > 2);
+        // No process has this id.
+        let none = Pid::MAX / 4;
+        proc.children(none, true, &mut Vec::new());
+        proc.children(none, false, &mut Vec::new());
+        assert!(proc.stat(none).is_none() && proc.memory(none).is_none() && proc.stderr(none).is_none());
+        assert!(!proc.take_failure());
+    }
+
+    #[test]
+    fn a_shortage_is_a_failure_and_what_may_not_be_seen_is_none() {
+        for (errno, expected) in [
+            (EMFILE, true),
+            (ENFILE, true),
+            (ENOMEM, true),
+            (nix::libc::EACCES, false),
+            (nix::libc::ESRCH, false),
+        ] {
+            assert_eq!(is_shortage(&io::Error::from_raw_os_error(errno)), expected, "{errno}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::{
     pace::{Pace, thread_time},
     source::Source,
     stat::Pid,
-    tree::{Outside, Search, Tree},
+    tree::{Search, Surroundings, Tree},
 };
 use crate::worker::vitals::{CpuTime, Resources, Sample};
 use std::time::{Duration, Instant};
@@ -26,10 +26,10 @@ pub(super) struct Sampler<S> {
 
 impl<S: Source> Sampler<S> {
     /// A sampler of this worker.
-    pub(super) fn new(source: S, worker: Pid, outside: Outside) -> Self {
+    pub(super) fn new(source: S, worker: Pid, around: Surroundings) -> Self {
         Self {
             source,
-            tree: Tree::new(worker, outside),
+            tree: Tree::new(worker, around),
             threads: Pace::new(Duration::ZERO),
             system: Pace::new(Duration::ZERO),
             pss: Pace::new(PSS_INTERVAL),

@@ -2,6 +2,9 @@
 
 use super::stat::{Memory, Pid, Stat};
 
+/// Device and inode of a file.
+pub(super) type FileId = (u64, u64);
+
 /// Looks processes up. What has ended, or cannot be read, is missing.
 pub(super) trait Source {
     /// Whether something is missing since the last call that may be there: descriptors or memory ran out.
@@ -21,6 +24,9 @@ pub(super) trait Source {
 
     /// A fingerprint of the control groups of a process.
     fn cgroup(&mut self, pid: Pid) -> Option<u64>;
+
+    /// What the stderr of a process is, if it can be read.
+    fn stderr(&mut self, pid: Pid) -> Option<FileId>;
 
     /// The memory of a process; none if it has ended.
     fn memory(&mut self, pid: Pid) -> Option<Memory>;

@@ -2,13 +2,13 @@
 //!
 //! The worker, its children, and so on. A process stays one of them when its parent ends and another process
 //! adopts it, as long as it is still in the session or in the control groups that it had. Other orphans are
-//! found by their session, if only descendants of the worker can be in it.
+//! found by what only descendants of the worker can have: its stderr, a session, or the sidecar as parent.
 //!
 //! A process is identified by its id and its start, so that an id that is used again is another process.
 
 use super::{
     account::{Account, Entry, Key},
-    source::Source,
+    source::{FileId, Source},
     stat::{Pid, Stat},
 };
 use crate::worker::vitals::CpuTime;
@@ -23,14 +23,18 @@ const MAX_PROCESSES: usize = 4096;
 /// So many of those that have left the worker's tree are remembered.
 const MAX_LEFT: usize = 256;
 
-/// What does not belong to the worker, though it may be in the worker's session.
+/// The processes around the worker, which do not belong to it.
 #[derive(Debug, Clone)]
-pub(super) struct Outside {
-    /// The sidecar itself and its helpers.
-    pub(super) pids: Vec<Pid>,
+pub(super) struct Surroundings {
+    /// The sidecar. Its other children are orphans that it has adopted, as PID 1 does.
+    pub(super) sidecar: Pid,
+    /// The sidecar's other process.
+    pub(super) helper: Option<Pid>,
     /// The sidecar's session, unless the sidecar leads it: then only the worker's descendants and the
     /// processes above are in it.
     pub(super) session: Option<Pid>,
+    /// What the worker's stderr is. Descendants inherit it.
+    pub(super) stderr: Option<FileId>,
 }
 
 /// How thoroughly to look for new processes.
@@ -75,7 +79,7 @@ pub(super) struct Tree {
     worker: Pid,
     /// When the worker started, once it was looked at: its id may be used again after its end.
     worker_start: Option<u64>,
-    outside: Outside,
+    around: Surroundings,
     now: Processes,
     before: Processes,
     /// How many more processes may be added.
@@ -91,9 +95,9 @@ pub(super) struct Tree {
 
 impl Tree {
     /// A tree that has not been looked at.
-    pub(super) fn new(worker: Pid, outside: Outside) -> Self {
+    pub(super) fn new(worker: Pid, around: Surroundings) -> Self {
         let (now, before, room, left, account, children, found) = Default::default();
-        Self { worker, worker_start: None, outside, now, before, room, left, account, children, found }
+        Self { worker, worker_start: None, around, now, before, room, left, account, children, found }
     }
 
     /// The processes that were there at the last update.
@@ -160,7 +164,7 @@ impl Tree {
             self.descend(source, search, start);
         }
         if search.system {
-            self.search_sessions(source, search);
+            self.search_orphans(source, search);
         }
     }
 
@@ -224,27 +228,35 @@ impl Tree {
         }
     }
 
-    /// Adds all processes in the sessions that only descendants of the worker can be in.
-    fn search_sessions(&mut self, source: &mut impl Source, search: Search) {
+    /// Adds all processes that have what only descendants of the worker can have.
+    fn search_orphans(&mut self, source: &mut impl Source, search: Search) {
         let Some(worker) = self.now.get(self.worker).copied() else { return };
         let sessions = self.now.list.iter().map(|process| process.stat.session);
-        let own = |session: &Pid| *session != 0 && Some(*session) != self.outside.session;
+        let own = |session: &Pid| *session != 0 && Some(*session) != self.around.session;
         let sessions: HashSet<Pid> = sessions.filter(own).collect();
-        if sessions.is_empty() {
-            return;
-        }
         for pid in pids(source) {
-            if self.now.by_pid.contains_key(&pid) || self.outside.pids.contains(&pid) {
+            let is_sidecar = pid == self.around.sidecar || Some(pid) == self.around.helper;
+            if is_sidecar || self.now.by_pid.contains_key(&pid) {
                 continue;
             }
             let Some(stat) = source.stat(pid) else { continue };
             // A shell that executed the sidecar in its place may have left older children.
-            if sessions.contains(&stat.session) && stat.start >= worker.stat.start {
+            if stat.start < worker.stat.start {
+                continue;
+            }
+            let is_adopted = stat.parent == self.around.sidecar;
+            let has_session = sessions.contains(&stat.session);
+            if is_adopted || has_session || self.has_stderr(source, pid) {
                 let (key, start) = (Key { pid, start: stat.start }, self.now.list.len());
                 self.insert_new(source, key, stat);
                 self.descend(source, search, start);
             }
         }
+    }
+
+    /// Whether a process has the worker's stderr.
+    fn has_stderr(&self, source: &mut impl Source, pid: Pid) -> bool {
+        self.around.stderr.is_some_and(|stderr| source.stderr(pid) == Some(stderr))
     }
 
     fn list_children(&mut self, source: &mut impl Source) {

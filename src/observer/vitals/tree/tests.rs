@@ -7,6 +7,7 @@ const SIDECAR: Pid = 10;
 const WORKER: Pid = 20;
 /// The process that adopts orphans.
 const INIT: Pid = 1;
+const STDERR: FileId = (3, 4);
 
 /// A process of the simulation; times are in seconds.
 #[derive(Debug, Clone)]
@@ -19,6 +20,7 @@ struct Simulated {
     threads: u64,
     is_zombie: bool,
     cgroup: u64,
+    has_stderr: bool,
 }
 
 /// A system whose processes change between any two looks at it.
@@ -46,6 +48,7 @@ impl World {
             threads: 1,
             is_zombie: false,
             cgroup: 7,
+            has_stderr: false,
         };
         let processes = [
             (INIT, process(0, INIT)),
@@ -162,6 +165,10 @@ impl Source for World {
         self.processes.get(&pid).map(|process| process.cgroup)
     }
 
+    fn stderr(&mut self, pid: Pid) -> Option<FileId> {
+        self.processes.get(&pid)?.has_stderr.then_some(STDERR)
+    }
+
     fn memory(&mut self, _: Pid) -> Option<Memory> {
         Some(Memory::default())
     }
@@ -178,7 +185,7 @@ impl Source for World {
 const ALL: Search = Search { threads: true, system: true };
 
 fn tree(session: Option<Pid>) -> Tree {
-    Tree::new(WORKER, Outside { pids: vec![SIDECAR, 11], session })
+    Tree::new(WORKER, Surroundings { sidecar: SIDECAR, helper: Some(11), session, stderr: Some(STDERR) })
 }
 
 /// The processes of a tree, in order, after an update.
@@ -215,7 +222,8 @@ fn descendants_belong_to_the_worker_and_others_do_not() {
         let mut world = World { lists_no_children, ..World::new() };
         let child = world.fork(WORKER);
         let grandchild = world.fork(child);
-        world.fork(SIDECAR);
+        let other = world.fork(INIT);
+        world.fork(other);
         let mut tree = tree(Some(5));
         assert_eq!(update(&mut tree, &mut world, ALL), [WORKER, child, grandchild]);
     }
@@ -266,6 +274,21 @@ fn orphans_are_found_by_a_session_that_others_cannot_be_in() {
     assert_eq!(update(&mut tree, &mut world, ALL), [WORKER, leader, found]);
     let mut leading = self::tree(None);
     assert_eq!(update(&mut leading, &mut world, ALL), [WORKER, leader, found, other]);
+}
+
+#[test]
+fn orphans_are_found_by_the_workers_stderr_and_by_the_sidecar_as_their_parent() {
+    let mut world = World::new();
+    let shells = world.fork(SIDECAR);
+    world.get(shells).start = 0;
+    let [other, inherits, adopted] = [(); 3].map(|()| world.fork(INIT));
+    world.get(inherits).has_stderr = true;
+    world.get(adopted).parent = SIDECAR;
+    let child = world.fork(adopted);
+    let mut tree = tree(Some(5));
+    assert_eq!(update(&mut tree, &mut world, Search::default()), [WORKER]);
+    assert_eq!(update(&mut tree, &mut world, ALL), [WORKER, inherits, adopted, child]);
+    assert!(world.processes.contains_key(&other) && world.processes.contains_key(&shells));
 }
 
 #[test]
