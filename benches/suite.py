@@ -23,8 +23,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measures import decode, exporters, latency, load, logs, memory, passthrough, plot, relay, rows, startup
-from measures import side_by_side, stream, vitals, worker
+from measures import decode, exporters, latency, load, memory, observed, passthrough, plot, relay, rows
+from measures import side_by_side, startup, stream, vitals, worker
 from measures.processes import ROOT
 
 SECTIONS = {
@@ -37,7 +37,7 @@ SECTIONS = {
     "memory": memory.measure,
     "load": load.measure,
     "exporters": exporters.measure,
-    "logs": logs.measure,
+    "observed": observed.measure,
     "vitals": vitals.measure,
     "relay": relay.measure,
     # Without rows: the bars of the picture.
