@@ -8,8 +8,10 @@
 //!
 //! ```text
 //! worker's pipe | recording → splitter ─┬→ pass-through (stderr)
-//!                                       └→ decoder → batch → hub ─┬→ gRPC subscribers
-//!                                                                 └→ exporters
+//!                                       ├→ lines → log records (one exporter)
+//!                                       └→ decoder → batch ─┐
+//! the worker's own stream (upstream) ───────────────────────┼→ hub ─┬→ gRPC subscribers
+//! the worker seen from outside (observer) ──────────────────┘       └→ exporters
 //! ```
 //!
 //! # Layout
