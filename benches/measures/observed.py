@@ -1,5 +1,7 @@
-"""The CPU time that the options about the worker itself add for each ordinary line, at 1,000 lines a second, each in a
-write."""
+"""The CPU time that the options about the worker itself add for each ordinary line, at 1,000 lines a second.
+
+Each line is a write of its own.
+"""
 
 import os
 import subprocess

@@ -228,14 +228,14 @@ impl Families<'_> {
                 Exit::Signal(signal) => ("signal", signal),
             };
             self.gauge(
-                "worker_oom_kills",
-                "Processes of the worker's control group that the kernel killed because memory ran out.",
-                one(end.oom_kills),
-            );
-            self.gauge(
                 "worker_exit_status",
                 "The exit code of the worker, or the signal that killed it.",
                 vec![(vec![("kind", kind)], Number::Int(number.into()))],
+            );
+            self.gauge(
+                "worker_oom_kills",
+                "Processes of the worker's control group that the kernel killed because memory ran out.",
+                one(end.oom_kills),
             );
         }
         if let Some(worker) = state {
