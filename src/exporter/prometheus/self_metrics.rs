@@ -238,7 +238,8 @@ impl Families<'_> {
                 one(end.oom_kills),
             );
         }
-        if let Some(worker) = state {
+        // After the worker's end there is only the processor time, which is not among these.
+        if let Some(worker) = state.filter(|_| end.is_none()) {
             vitals::write(worker, self.page, true);
         }
         self.gauge("worker_up", "Whether the worker runs.", one(running.into()));
