@@ -10,7 +10,12 @@ use crate::{
         vitals::{Vitals, VitalsEnd},
     },
     system::last_bytes::LastBytes,
-    worker::{End, Exit, Usage, memory_watch::MemoryWatch, state::WorkerState},
+    worker::{
+        End, Exit, Usage,
+        memory_watch::{self, MemoryWatch},
+        state::WorkerState,
+        supervisor::Looks,
+    },
 };
 use nix::unistd::Pid;
 use std::{
@@ -20,6 +25,7 @@ use std::{
         Arc,
         mpsc::{Receiver, Sender, channel},
     },
+    time::{Duration, Instant},
 };
 
 /// The main thread's side. It records the worker's state, whether or not that is reported.
@@ -29,6 +35,8 @@ pub(super) struct Watch {
     started: Sender<()>,
     is_reported: bool,
     memory: Option<MemoryWatch>,
+    /// When to look at the memory again.
+    next: Instant,
     vitals: Option<Vitals>,
 }
 
@@ -54,7 +62,8 @@ pub(super) fn observe(
     let has_output = config.lifecycle.is_some_and(|settings| settings.has_output);
     let is_reported = lifecycle.is_some();
     let (vitals, vitals_end) = Vitals::new(config.vitals, worker, stderr, observer).unzip();
-    let watch = Watch { worker: Arc::clone(worker), started: start, is_reported, memory: None, vitals };
+    let (worker, next) = (Arc::clone(worker), Instant::now());
+    let watch = Watch { worker, started: start, is_reported, memory: None, next, vitals };
     (watch, Reports { lifecycle, started, has_output, vitals: vitals_end })
 }
 
@@ -62,6 +71,7 @@ impl Watch {
     /// The worker is about to be started.
     pub(super) fn starting(&mut self) {
         self.memory = self.is_reported.then(|| MemoryWatch::start(Path::new("/")));
+        self.next = Instant::now() + memory_watch::INTERVAL;
         self.worker.starting();
     }
 
@@ -73,19 +83,30 @@ impl Watch {
         Vitals::start(self.vitals.take(), helper);
     }
 
-    /// The worker has ended and has not been reaped.
-    pub(super) fn ending(&mut self, worker: Pid) {
-        self.worker.ending();
-        if let Some(memory) = &mut self.memory {
-            memory.look(worker);
-        }
-    }
-
     /// The worker has been reaped.
     pub(super) fn ended(&self, exit: Exit, usage: Usage) {
         let end =
             self.memory.as_ref().map_or_else(|| End::new(exit, usage), |memory| memory.end(exit, usage));
         self.worker.ended(end);
+    }
+}
+
+impl Looks for Watch {
+    fn while_running(&mut self, worker: Pid) -> Option<Duration> {
+        let memory = self.memory.as_mut()?;
+        let now = Instant::now();
+        if now >= self.next {
+            memory.refresh(worker);
+            self.next = now + memory_watch::INTERVAL;
+        }
+        Some(self.next - now)
+    }
+
+    fn at_end(&mut self, worker: Pid) {
+        self.worker.ending();
+        if let Some(memory) = &mut self.memory {
+            memory.look(worker);
+        }
     }
 }
 

@@ -69,7 +69,9 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     let wake = Arc::new(Wake::new().map_err(unprepared)?);
     let (ending, stages) = Ending::new().map_err(unprepared)?;
     let log = start_log(&config.serve.serving, Arc::clone(&wake));
-    let worker_state = Arc::new(WorkerState::new(&config.program).with_vitals(config.vitals.is_some()));
+    // Exporters have nothing to export if subscriptions start disabled.
+    let exports_vitals = config.vitals.is_some() && !config.serve.disabled;
+    let worker_state = Arc::new(WorkerState::new(&config.program).with_vitals(exports_vitals));
     let WorkerStderr { reader, writer, channel, window } = WorkerStderr::open(&config)?;
     // Duplicate it now: clients can use up all descriptors once they are served.
     let late = reader.try_clone().map_err(unprepared)?;
@@ -133,7 +135,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     give_up_descriptors();
     raise_cpu_limit();
 
-    let (exit, usage) = supervisor.run(|worker| watch.ending(worker));
+    let (exit, usage) = supervisor.run(&mut watch);
     watch.ended(exit, usage);
     wake.worker_ended();
     wait_for_delivery(&ending, &config.serve.serving, &mut supervisor.drain(exit), &leftover, &drain_end);

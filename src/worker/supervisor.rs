@@ -36,6 +36,15 @@ const LOOK_MS: u16 = 2;
 /// Interval of looking at the parent's process id where the system does not report its end, in milliseconds.
 const PARENT_MS: u16 = 200;
 
+/// Looks at the worker while it is there.
+pub(crate) trait Looks {
+    /// Is called at least after each of the times that it returns. It must not take long: signals wait.
+    fn while_running(&mut self, worker: Pid) -> Option<Duration>;
+
+    /// The worker has ended, and `/proc` still has it.
+    fn at_end(&mut self, worker: Pid);
+}
+
 /// The supervisor of a running worker.
 #[derive(Debug)]
 pub(crate) struct Supervisor<'a> {
@@ -115,17 +124,15 @@ impl<'a> Supervisor<'a> {
         self.witness.as_ref().map(Witness::pid)
     }
 
-    /// Runs until the worker has ended, and returns how, and what it has used. `before_reaping` is called
-    /// when the worker has ended and `/proc` still has it.
-    pub(crate) fn run(&mut self, before_reaping: impl FnOnce(Pid)) -> (Exit, Usage) {
-        let mut before_reaping = Some(before_reaping);
+    /// Runs until the worker has ended, and returns how, and what it has used.
+    pub(crate) fn run(&mut self, looks: &mut impl Looks) -> (Exit, Usage) {
         self.pass_on_early();
         loop {
             self.take_signals();
             // As PID 1, orphans of other processes are among the children.
             while let Some(pid) = ended() {
-                if let Some(before_reaping) = before_reaping.take_if(|_| pid == self.worker) {
-                    before_reaping(pid);
+                if pid == self.worker {
+                    looks.at_end(pid);
                 }
                 match reap(pid) {
                     Some(end) if pid == self.worker => return end,
@@ -136,12 +143,12 @@ impl<'a> Supervisor<'a> {
             self.decide();
             self.stop_too();
             self.stop_with_parent();
-            self.wait();
+            self.wait(looks.while_running(self.worker));
         }
     }
 
-    /// Waits until something may have happened.
-    fn wait(&self) {
+    /// Waits until something may have happened, for this time at most.
+    fn wait(&self, limit: Option<Duration>) {
         let parent = self.parent.as_ref();
         let descriptor = parent.and_then(Parent::descriptor);
         let timeout = if !self.undecided.is_empty() {
@@ -149,7 +156,7 @@ impl<'a> Supervisor<'a> {
         } else if parent.is_some() && descriptor.is_none() {
             PARENT_MS.into()
         } else {
-            PollTimeout::NONE
+            limit.map_or(PollTimeout::NONE, |limit| limit.try_into().unwrap_or(PollTimeout::MAX))
         };
         // Without a parent, the same descriptor twice.
         let signals = self.signals.as_fd();

@@ -1,5 +1,5 @@
 use super::*;
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::symlink, time::Duration};
 use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
@@ -10,7 +10,9 @@ struct Host(TempDir);
 impl Host {
     fn new(groups: &str, mounts: &str) -> Self {
         let host = Self(tempfile::tempdir().unwrap());
-        host.write("proc/self/cgroup", groups);
+        let own = std::process::id().to_string();
+        host.write(&format!("proc/{own}/cgroup"), groups);
+        symlink(own, host.0.path().join("proc/self")).unwrap();
         host.write("proc/self/mountinfo", mounts);
         host
     }
@@ -55,6 +57,12 @@ impl Host {
 
     fn watch(&self) -> MemoryWatch {
         MemoryWatch::start(self.0.path())
+    }
+
+    /// What `refresh` sees of a worker that runs in this group.
+    fn refresh(&self, watch: &mut MemoryWatch, groups: &str) {
+        self.write("proc/77/cgroup", groups);
+        watch.refresh(Pid::from_raw(77));
     }
 
     /// What `look` sees of a worker that ended in this group.
@@ -126,6 +134,68 @@ fn a_worker_that_was_moved_counts_where_it_ended() {
     assert_eq!(end(&watch, KILLED), ("out of memory", 1));
     host.look(&mut watch, "0::/pool/worker\n");
     assert_eq!(end(&watch, KILLED), ("signal", 0), "another process of the host was killed");
+}
+
+#[test]
+fn a_kill_of_another_process_long_before_is_not_the_workers() {
+    for (host, kills, groups) in [
+        (Host::v1(), Host::kills_v1 as fn(&Host, &str, u64), "3:memory:/pool/worker\n"),
+        (Host::v2(), Host::kills_v2, "0::/pool/worker\n"),
+    ] {
+        host.kills_on_host(1);
+        kills(&host, "/pool/worker", 1);
+        let mut watch = host.watch();
+        host.refresh(&mut watch, groups);
+        host.kills_on_host(2);
+        kills(&host, "/pool/worker", 2);
+        // It may take a while to die.
+        assert_eq!(end(&watch, KILLED), ("out of memory", 1));
+        host.refresh(&mut watch, groups);
+        assert_eq!(end(&watch, KILLED), ("out of memory", 1));
+        host.refresh(&mut watch, groups);
+        assert_eq!(end(&watch, KILLED), ("signal", 1));
+        // One elsewhere on the host.
+        host.kills_on_host(3);
+        host.look(&mut watch, groups);
+        let expected = if watch.last_group.is_some() { ("signal", 1) } else { (MAYBE, 1) };
+        assert_eq!(end(&watch, KILLED), expected);
+    }
+}
+
+#[test]
+fn a_worker_that_was_moved_long_before_counts_where_it_is() {
+    let host = Host::v1();
+    host.kills_on_host(1);
+    host.kills_v1("/pool/worker", 0);
+    host.kills_v1("/scope", 4);
+    let mut watch = host.watch();
+    for _ in 0..2 {
+        host.refresh(&mut watch, "3:memory:/scope\n");
+    }
+    assert_eq!(end(&watch, KILLED), ("signal", 0));
+    host.kills_on_host(2);
+    host.kills_v1("/scope", 5);
+    assert_eq!(end(&watch, KILLED), ("out of memory", 1));
+}
+
+#[test]
+fn in_the_proc_of_another_namespace_the_workers_id_is_that_of_another_process() {
+    let host = Host::v2();
+    host.kills_v2("/pool/worker", 1);
+    host.kills_v2("/other", 1);
+    fs::remove_file(host.0.path().join("proc/self")).unwrap();
+    symlink("76", host.0.path().join("proc/self")).unwrap();
+    fs::rename(host.0.path().join(format!("proc/{}", std::process::id())), host.0.path().join("proc/76"))
+        .unwrap();
+    let mut watch = host.watch();
+    for _ in 0..2 {
+        host.refresh(&mut watch, "0::/other\n");
+    }
+    host.look(&mut watch, "0::/other\n");
+    host.kills_v2("/other", 2);
+    assert_eq!(end(&watch, KILLED), ("signal", 0));
+    host.kills_v2("/pool/worker", 2);
+    assert_eq!(end(&watch, KILLED), ("out of memory", 1));
 }
 
 #[test]
