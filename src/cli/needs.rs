@@ -1,7 +1,10 @@
 //! Options that have no effect without another one.
 
 use super::UsageError;
-use crate::system::option::{Origin, either};
+use crate::system::{
+    option::{Origin, either},
+    value::switch,
+};
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 
 /// What the names of further options start with, and the options of which they need one.
@@ -44,7 +47,11 @@ fn missing(argument: &Arg, matches: &ArgMatches, others: &[&str]) -> String {
     let cause = format!("give {} as well", either(&options));
     let text = matches.get_raw(argument.get_id().as_str()).and_then(|mut values| values.next_back());
     let origin = Origin::new(Some(argument), text.unwrap_or_default(), ValueSource::CommandLine);
-    if argument.get_action().takes_values() {
+    // Without a value it has the word of a switch that is on.
+    let is_optional = argument.get_num_args().is_some_and(|count| count.min_values() == 0);
+    let is_switched =
+        is_optional && text.is_some_and(|text| text.to_str().is_some_and(|text| switch(text).is_ok()));
+    if argument.get_action().takes_values() && !is_switched {
         origin.error(cause)
     } else {
         format!("{}: {cause}", origin.name())

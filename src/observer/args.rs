@@ -72,6 +72,6 @@ fn lifecycle(word: &str) -> Result<Option<lifecycle::Settings>, String> {
         ("no-output", _) => Ok(settings(false)),
         (_, Ok(true)) => Ok(settings(true)),
         (_, Ok(false)) => Ok(None),
-        _ => Err("expected no-output, or no value".into()),
+        _ => Err("expected no-output, 0, 1, or no value".into()),
     }
 }

@@ -20,10 +20,12 @@ pub(super) fn last_lines(bytes: &[u8], is_cut: bool) -> String {
     // Without the rest of a character.
     let rest = bytes.iter().take(3).take_while(|byte| is_cut && **byte & 0xC0 == 0x80).count();
     let text = String::from_utf8_lossy(bytes.get(rest..).unwrap_or_default());
-    let text = text.strip_suffix('\n').unwrap_or(&text);
-    let mut lines: Vec<_> = text.rsplit('\n').take(MAX_LINES).map(shown).collect();
+    // Blank lines at the end would take the place of those that say something.
+    let lines = text.rsplit('\n').map(shown).skip_while(String::is_empty);
+    let mut lines: Vec<_> = lines.take(MAX_LINES + 1).collect();
+    let is_cut = is_cut && lines.len() <= MAX_LINES;
+    lines.truncate(MAX_LINES);
     lines.reverse();
-    let is_cut = is_cut && text.split('\n').nth(MAX_LINES).is_none();
     let lines = lines.join("\n");
     let room = MAX_BYTES - if is_cut { CUT.len() } else { 0 };
     if lines.len() <= room {
@@ -91,6 +93,8 @@ mod tests {
         assert_eq!(text(""), "");
         assert_eq!(text("a\n"), "a");
         assert_eq!(text("a\n\nb"), "a\n\nb");
+        assert_eq!(text(format!("error\n{}\u{1b}[0m\n \r\n", "\n".repeat(30))), "error");
+        assert_eq!(text("\n \n\n"), "");
         let lines: Vec<_> = (0..30).map(|number| format!("line {number}")).collect();
         assert_eq!(text(lines.join("\n") + "\n"), lines[10..].join("\n"));
         assert_eq!(text(lines.join("\n")), lines[10..].join("\n"));

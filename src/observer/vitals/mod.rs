@@ -94,8 +94,8 @@ impl VitalsEnd {
 }
 
 impl Vitals {
-    /// The samples of a worker with this stderr, if there are to be any, and their end. The worker's state
-    /// must have [vitals](WorkerState::vitals).
+    /// The samples of a worker with this stderr, if there are to be any, and their end. Exporters have
+    /// metrics of them if the worker's state has [vitals](WorkerState::vitals).
     pub fn new(
         settings: Option<Settings>,
         worker: &Arc<WorkerState>,

@@ -178,3 +178,19 @@ async fn samples_are_families_of_their_own_and_what_a_worker_prints_stays_a_metr
     sidecar.close_stdin();
     sidecar.finish().expect_code(0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_subscriptions_that_start_disabled_there_are_no_families_of_samples() {
+    let options = ["--export-prometheus", "127.0.0.1:0", "--vitals", "100ms", "--disabled"];
+    let mut sidecar = Sidecar::wrap(&options, "cat");
+    let address = sidecar.status().await.prometheus_address;
+    let mut page = BTreeMap::new();
+    wait_until("samples", || {
+        page = series(&address);
+        page.get("telemetry_sidecar_events_total{source=\"observed\"}").is_some_and(|count| *count > 5.0)
+    });
+    let families: Vec<_> = page.keys().filter(|name| name.starts_with("process_")).collect();
+    assert!(families.is_empty() && !page.contains_key("telemetry_sidecar_worker_processes"), "{families:?}");
+    sidecar.close_stdin();
+    sidecar.finish().expect_code(0);
+}

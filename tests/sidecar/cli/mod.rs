@@ -126,6 +126,7 @@ fn options_of_an_exporter_need_the_exporter() {
         (&["--otlp-flat"][..], "--otlp-flat: give --export-otlp as well\n"),
         (&["--otlp-span-timeout", "1s"], "--otlp-span-timeout: '1s': give --export-otlp as well\n"),
         (&["--run-span=x"], "--run-span: 'x': give --export-otlp as well\n"),
+        (&["--run-span"], "--run-span: give --export-otlp as well\n"),
         (&["--run-span-env"], "--run-span-env: give --export-otlp as well\n"),
         (&["--run-span-env", "--export-otlp"], "--run-span-env: give --run-span as well\n"),
         (&["--prometheus-insecure"], "--prometheus-insecure: give --export-prometheus as well\n"),
