@@ -6,7 +6,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
-from sidecar import steady
+from sidecar import fixture
 from stubs import status
 from subscriber import counts, filtering
 from waiting import TIMEOUT, wait_until
@@ -77,23 +77,24 @@ def test_the_status_counts_lines_events_and_bytes(start):
 
 
 def test_the_counters_balance_under_concurrent_activity(start):
-    # A subscriber who does not read and loses events, one who filters, and visitors.
-    sidecar = start(steady(20_000, rate=10_000, size=500), queue_capacity="50")
-    idle = sidecar.subscribe(reads=False)
+    # A subscriber who does not read and loses events, one who filters, and visitors. The worker ends when the test ends:
+    # once it has ended and all that is queued was sent, nobody serves the status.
+    steady = fixture("steady.py", "--count", 20_000, "--rate", 10_000, "--size", 500)
+    sidecar = start(("sh", "-c", 'read -r go && "$@" && exec cat', "then", *steady), queue_capacity="50")
+    # Otherwise gRPC may enlarge its window until all events fit.
+    idle = sidecar.subscribe(sidecar.channel(options=[("grpc.http2.bdp_probe", 0)]), reads=False)
     picky = sidecar.subscribe()
     sidecar.control(picky, filtering(deny=["*.stop"]))
     sidecar.go()
-    snapshots = 0
-    while sidecar.status().stream.events < 15_000:  # each one is checked
+    visitors = 0
+    while visitors == 0 or sidecar.status().stream.events < 15_000:  # each one is checked
         sidecar.subscribe().leave()
-        snapshots += 1
-    assert snapshots
-    wait_until("the worker's end", sidecar.worker_has_ended)
-    wait_until("the visitors to have left", lambda: sidecar.status().departed_count >= snapshots)
-
+        visitors += 1
     sidecar.wait_for_events(20_000)
+    wait_until("the visitors to have left", lambda: sidecar.status().departed_count == visitors)
     account = sidecar.account(idle)
     assert account.offered == 20_000 and account.dropped > 0
+    assert sidecar.account(picky).filtered == 20_000
     assert sidecar.status().backlog.taken_in == 0
 
 
