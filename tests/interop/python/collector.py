@@ -38,6 +38,10 @@ class Collector(Server):
         assert status == 200, body
         return json.loads(body)
 
+    def clear(self):
+        """Forgets all requests."""
+        fetch(self._url("clear"))
+
     def requests(self):
         """The headers of each request, names in lower case. Of gRPC's nothing is left here."""
         return [{name.lower(): value for name, value in one["headers"].items()} for one in self._get("requests")]
@@ -51,6 +55,17 @@ class Collector(Server):
             for resource in request["resource_spans"]
             for scope in resource["scope_spans"]
             for span in scope["spans"]
+        ]
+
+    def logs(self):
+        """Of each log record: time (0 for none), observed, severity, text, body, ids in hexadecimal ("" for none), flags,
+        attributes and the resource's attributes. The oldest request comes first."""
+        return [
+            _record(record, _attributes(resource["resource"]))
+            for request in reversed(self._get("logs"))
+            for resource in request["resource_logs"]
+            for scope in resource["scope_logs"]
+            for record in scope["log_records"]
         ]
 
     def metrics(self):
@@ -89,6 +104,21 @@ def _span(span, resource):
             {"name": event["name"], "time": int(event["time_unix_nano"]), "attributes": _attributes(event)}
             for event in span.get("events", [])
         ],
+        "resource": resource,
+    }
+
+
+def _record(record, resource):
+    return {
+        "time": int(record.get("time_unix_nano", 0)),
+        "observed": int(record["observed_time_unix_nano"]),
+        "severity": record.get("severity_number", "SEVERITY_NUMBER_UNSPECIFIED").removeprefix("SEVERITY_NUMBER_"),
+        "text": record.get("severity_text", ""),
+        "body": _value(record["body"]),
+        "trace_id": identifier(record.get("trace_id", "")),
+        "span_id": identifier(record.get("span_id", "")),
+        "flags": record.get("flags", 0),
+        "attributes": _attributes(record),
         "resource": resource,
     }
 

@@ -1,6 +1,7 @@
 """A gRPC connection in the manner of gun, the HTTP/2 client of a Snakepit pool: windows of 8,000,000 bytes,
 no compression, a DATA frame for each message, and streams whose deadline is only announced."""
 
+import contextlib
 import queue
 import socket
 import threading
@@ -89,8 +90,11 @@ class Connection:
         return stream
 
     def send(self, number, data, end):
-        """Sends a message: a DATA frame, or as many as flow control demands."""
-        with self._changed:
+        """Sends a message: a DATA frame, or as many as flow control demands.
+
+        A server may answer before it has the request, and close the stream: then the rest is not sent.
+        """
+        with self._changed, contextlib.suppress(h2.exceptions.StreamClosedError):
             while data:
                 room = min(self._http2.local_flow_control_window(number), self._http2.max_outbound_frame_size)
                 if room == 0:

@@ -93,6 +93,13 @@ def promtool(*arguments, stdin=None):
     return "" if result.returncode == 0 else f"{result.stdout}{result.stderr}exit {result.returncode}"
 
 
+def remarks(page):
+    """What promtool has to say about a page. Two names of OpenTelemetry's conventions end like those of a histogram, which is
+    against a rule of style."""
+    said = promtool("check", "metrics", stdin=page).splitlines()
+    return [line for line in said if '"_count" suffix' not in line and line != "exit 3"]
+
+
 def families(page, reader):
     """The families of a page by name. Readers forgive a series that is there twice; this does not."""
     found, series, samples = {}, set(), 0

@@ -7,6 +7,8 @@ from concurrent import futures
 
 import grpc
 import pytest
+from opentelemetry.semconv._incubating.attributes import cpu_attributes
+from opentelemetry.semconv._incubating.metrics import process_metrics
 
 from collector import Collector, identifier
 from sidecar import fixture
@@ -106,6 +108,49 @@ def check_durations(metrics, spans):
     events = metrics["snakepit.events"]
     assert events["sum"]["is_monotonic"]
     assert sum(int(point["as_int"]) for point in events["points"]) == 2 * len(spans)
+
+
+class Conventions:
+    """Stands for a meter: notes the kind and unit of instruments that OpenTelemetry's conventions create."""
+
+    def create_counter(self, name, description="", unit=""):
+        return name, "counter", unit
+
+    def create_up_down_counter(self, name, description="", unit=""):
+        return name, "up-down counter", unit
+
+    def create_observable_gauge(self, name, callbacks=None, description="", unit=""):
+        return name, "gauge", unit
+
+
+def kind(metric):
+    if "sum" not in metric:
+        return "gauge"
+    return "counter" if metric["sum"].get("is_monotonic") else "up-down counter"
+
+
+def test_vitals_are_metrics_of_the_semantic_conventions(start, collector, monkeypatch):
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+    sidecar = start(export_otlp=collector.endpoint("grpc"), vitals="100ms")
+    wait_until("the vitals", lambda: "process.memory.usage" in collector.metrics())
+    metrics = collector.metrics()
+    found = {(name, kind(metric), metric["unit"]) for name, metric in metrics.items() if name.startswith("process.")}
+    meter = Conventions()
+    conventions = process_metrics
+    assert found == {
+        conventions.create_process_cpu_time(meter),
+        conventions.create_process_memory_usage(meter),
+        conventions.create_process_memory_virtual(meter),
+        conventions.create_process_thread_count(meter),
+        conventions.create_process_unix_file_descriptor_count(meter),
+        conventions.create_process_uptime(meter, None),
+    }
+    modes = {point["attributes"][cpu_attributes.CPU_MODE] for point in metrics["process.cpu.time"]["points"]}
+    assert modes == {"user", "system"}
+    [threads] = metrics["process.thread.count"]["points"]
+    assert int(threads["as_int"]) == 1
+    sidecar.end_worker()
+    assert sidecar.wait() == 0
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
