@@ -94,8 +94,8 @@ def promtool(*arguments, stdin=None):
 
 
 def remarks(page):
-    """What promtool has to say about a page. Two names of OpenTelemetry's conventions end like those of a histogram, which is
-    against a rule of style."""
+    """What promtool has to say about a page, but for names that OpenTelemetry's conventions have given: they end like those of
+    a histogram, which is against a rule of style."""
     said = promtool("check", "metrics", stdin=page).splitlines()
     return [line for line in said if '"_count" suffix' not in line and line != "exit 3"]
 
