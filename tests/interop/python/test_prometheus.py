@@ -258,7 +258,8 @@ def test_linger_waits_for_both_of_a_redundant_pair(start, tmp_path):
 
 
 def test_the_last_scrape_has_the_workers_exit_status(start, tmp_path):
-    sidecar = start(("sh", "-c", "cat >&2; kill -SEGV $$"), linger="60s", **EXPORT)
+    worker = ("sh", "-c", "cat >&2; kill -SEGV $$")
+    sidecar = start(worker, linger="60s", lifecycle=True, metric_label="reason", **EXPORT)
     # Linger waits for a subscriber as well, if there never was one.
     sidecar.subscribe().leave()
     with Prometheus(tmp_path / "prometheus", [sidecar.status().prometheus_address], interval=UNHURRIED) as prometheus:
@@ -268,8 +269,12 @@ def test_the_last_scrape_has_the_workers_exit_status(start, tmp_path):
         assert sidecar.wait() == -11
         [(labels, signal)] = prometheus.wait_for("last_over_time(telemetry_sidecar_worker_exit_status[5m])")
         assert (labels["kind"], signal) == ("signal", 11)
-        [(_, events)] = prometheus.query("last_over_time(snakepit_events_total[5m])")
-        assert events == 1
+        events = prometheus.query("last_over_time(snakepit_events_total[5m])")
+        # The alert for a worker that ran out of memory reads the reason.
+        assert {(labels["event"], labels.get("reason")): count for labels, count in events} == {
+            ("tool.execution.stop", None): 1, ("worker.started", None): 1, ("worker.exited", "signal"): 1,
+        }
+        assert prometheus.query("last_over_time(snakepit_worker_exited_signal[5m])")[0][1] == 11
 
 
 def dashboard():
