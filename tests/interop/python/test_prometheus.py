@@ -26,6 +26,7 @@ UNHURRIED = "1s"
 # An OTLP exporter that soon gives up.
 HASTE = {
     "OTEL_BSP_SCHEDULE_DELAY": "100", "OTEL_BSP_EXPORT_TIMEOUT": "100",
+    "OTEL_BLRP_SCHEDULE_DELAY": "100", "OTEL_BLRP_EXPORT_TIMEOUT": "100",
     "OTEL_METRIC_EXPORT_INTERVAL": "200", "OTEL_METRIC_EXPORT_TIMEOUT": "100",
 }
 
@@ -61,7 +62,7 @@ def scraped(tmp_path_factory):
     options = {
         "--export-prometheus": "127.0.0.1:0", "--metric-label": "tool", "--metric-kind": "*.rows=counter",
         "--export-otlp": f"http://127.0.0.1:{nobody}", "--upstream": f"127.0.0.1:{upstream.port}",
-        "--vitals": "100ms",
+        "--otlp-logs": True, "--vitals": "100ms",
     }
     with pytest.MonkeyPatch.context() as patch:
         for name, value in HASTE.items():
@@ -347,17 +348,19 @@ def test_a_counter_is_shown_as_a_rate_and_a_gauge_is_not(scraped):
     assert not prometheus.query(query.replace(counter, gauge))
 
 
-def test_spans_and_points_that_no_collector_gets_are_shown(scraped):
+def test_spans_points_and_lines_that_no_collector_gets_are_shown(scraped):
     _, prometheus = scraped
-    *_, undelivered = panel("Dropped events, spans and points per second")
+    *_, undelivered = panel("Dropped events, spans, points and log lines per second")
     prometheus.wait_for(f"sum({undelivered}) > 0")
     losses = {labels["counter"] for labels, _ in prometheus.query(undelivered)}
-    assert losses == {f"{what}_{how}" for what in ["spans", "points"] for how in ["failed", "rejected"]} | {"spans_dropped"}
+    failed = {f"{what}_{how}" for what in ("spans", "points", "logs") for how in ("failed", "rejected")}
+    assert losses == failed | {"spans_dropped", "logs_dropped"}
     _, lost = panel("Dropped")
     prometheus.wait_for(f"{lost} > 0")
     delivered = 'telemetry_sidecar_exporter_events_total{exporter="otlp",outcome="delivered"}'
     assert prometheus.query(f"{delivered} > 0")
-    prometheus.wait_for('ALERTS{alertname="TelemetryOtlpDataLost", counter="spans_failed", alertstate="firing"}')
+    for counter in ("spans_failed", "logs_failed"):
+        prometheus.wait_for(f'ALERTS{{alertname="TelemetryOtlpDataLost", counter="{counter}", alertstate="firing"}}')
     prometheus.wait_for('ALERTS{alertname="TelemetryOtlpMetricsFail", alertstate="pending"}')
 
 
