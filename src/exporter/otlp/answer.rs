@@ -165,8 +165,9 @@ impl Answer {
             Ok(status) => status.message,
             Err(_) => String::from_utf8_lossy(&body).into_owned(),
         };
+        let text = short(&text);
         let separator = if text.is_empty() { "" } else { ": " };
-        Err(Failure { why: format!("HTTP {}{separator}{}", self.status, short(&text)), retry })
+        Err(Failure { why: format!("HTTP {}{separator}{text}", self.status), retry })
     }
 }
 
@@ -251,7 +252,7 @@ fn partial_success(signal: Signal, message: Bytes) -> Result<Accepted, Unreadabl
 
 /// The beginning of a server's text, as a part of one line.
 fn short(text: &str) -> String {
-    text.chars().take(MAX_TEXT).map(|char| if char.is_control() { ' ' } else { char }).collect()
+    text.trim().chars().take(MAX_TEXT).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ fn http(status: u16, retry_after: Option<&str>) -> Answer {
         headers.insert(RETRY_AFTER, value.parse().unwrap());
     }
     let status = StatusCode::from_u16(status).unwrap();
-    Answer { status, headers, body: Some("a\nb".into()), trailers: HeaderMap::new() }
+    Answer { status, headers, body: Some("a\nb\n".into()), trailers: HeaderMap::new() }
 }
 
 fn retry(answer: &Answer, protocol: Protocol) -> Retry {
