@@ -6,6 +6,7 @@ use super::{
     worker::{Id, Joined},
 };
 use crate::{
+    event::proto::sidecar::GetStatusResponse,
     fleet::{
         client::{ClientError, Connection, Connector},
         discover::{self, Sidecar},
@@ -139,6 +140,8 @@ impl Follower {
     /// Follows the sidecars at an address, one after another.
     pub(super) async fn follow_address(self, address: Address) {
         let mut id = self.join(&address).await;
+        // A sidecar whose worker has ended may still serve: it is followed only once.
+        let mut followed = None;
         loop {
             let watched = async {
                 let connection = self.connector.given(&address).await?;
@@ -146,14 +149,19 @@ impl Follower {
                 Ok::<_, ClientError>((connection, status))
             };
             match watched.await {
+                Ok((_, status)) if followed == Some(identity(&status)) => {}
                 Ok((connection, status)) => {
                     let this = match id.take() {
                         Some(id) => id,
                         None => self.join(&address).await.unwrap_or_default(),
                     };
+                    let identity = identity(&status);
                     self.send(Update::Status(this, Box::new(status))).await;
                     match self.watch(this, &connection).await {
-                        Ok(how) => self.send(Update::Ended(this, how)).await,
+                        Ok(how) => {
+                            self.send(Update::Ended(this, how)).await;
+                            followed = Some(identity);
+                        }
                         Err(error) => {
                             self.send(Update::Problem(this, error.brief())).await;
                             id = Some(this);
@@ -194,6 +202,11 @@ impl Follower {
             () = counters => Ok(UNKNOWN_END.into()),
         }
     }
+}
+
+/// What two sidecars at the same address do not share: the process id and the start.
+fn identity(status: &GetStatusResponse) -> (u32, u64) {
+    (status.pid, status.start_time_unix_nano)
 }
 
 /// A sidecar that was found.

@@ -2,7 +2,7 @@
 
 use super::{Finished, run, with_events};
 use crate::support::{
-    Sidecar, line,
+    Sidecar, line, wait_until,
     refusal::{expect_one_line, expect_words},
 };
 use nix::sys::signal::Signal;
@@ -83,4 +83,17 @@ fn rates_of_recordings_are_means_or_left_out() {
     assert!(printed.starts_with("2 recordings  22 events"), "{printed}");
     assert_eq!(words(&printed, "slow"), ["slow", "11"], "{printed}");
     assert_eq!(words(&printed, &slow)[2..], ["10s", "11", "1.1/s", "0"], "{printed}");
+}
+
+#[test]
+fn a_worker_that_has_ended_is_one_row_while_its_sidecar_lingers() {
+    let sidecar = Sidecar::wrap(&["--linger", "600s"], "echo 'TELEMETRY:{\"event\": \"a\"}' >&2; exit 3");
+    let address = format!("127.0.0.1:{}", sidecar.port());
+    let ended = || run(&["ps"]).expect_code(0).stdout().contains("worker exited: 3");
+    wait_until("the worker's end", ended);
+    // An address is connected to again after one second.
+    let printed = run(&["top", "--once", "--interval", "1500ms", &address]).expect_code(0).stdout();
+    assert!(printed.starts_with("0 workers  1 ended  "), "{printed}");
+    assert!(printed.contains("  1 event  "), "{printed}");
+    sidecar.signal(Signal::SIGTERM);
 }
