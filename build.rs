@@ -20,6 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .btree_map(".")
         .type_attribute(".", "#[derive(serde::Serialize)]")
+        .field_attribute(
+            "telemetry_sidecar.v1.Worker.end_reason",
+            "#[serde(serialize_with = \"super::end_reason\")]",
+        )
         .compile_fds(sidecar)?;
 
     // OTLP's messages; the exporter has its own client. Without comments, whose examples would be taken for

@@ -48,7 +48,7 @@ use event::{
     frame::PREFIX_BYTES,
     stats::{StreamStats, UpstreamStats},
 };
-use hub::{ConsumerOptions, Hub, Limits, Subscription, WhenFull};
+use hub::{ConsumerOptions, Hub, Limits, Subscription, Takes, WhenFull};
 use loom::thread::{self, Thread};
 use std::{
     pin::pin,
@@ -82,7 +82,7 @@ fn export(hub: &Arc<Hub>, events: usize) -> Subscription {
         takes_backlog: false,
         sampled: true,
         stays_after_leaving: true,
-        takes_samples: true,
+        takes: Takes::All,
     };
     hub.register("", options, None)
 }

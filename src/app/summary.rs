@@ -61,7 +61,9 @@ impl Plan {
         let Some(digest) = digest else { return Printed::default() };
         let run = Run { program, words, time: *time, digest, report, destinations, losses, undelivered };
         let error = self.file.and_then(|file| file.write_text(&json::text(&run)).err());
-        let has_events = report.hub.sources.events() > 0;
+        let sources = &report.hub.sources;
+        // Those that the sidecar observed do not count: every worker has an end.
+        let has_events = sources.events() > sources.observed.unwrap_or(0);
         let is_printed = self.when == When::Always || self.when == When::Auto && has_events;
         let text = is_printed.then(|| {
             let screen = Screen::of(io::stderr());

@@ -108,7 +108,19 @@ pub struct Batch {
     frames: Arc<Frames>,
     names: Names,
     entries: Vec<Entry>,
-    has_samples: bool,
+    origin: Origin,
+}
+
+/// Where the events of a batch come from. The worker's own may have any names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// The worker.
+    #[default]
+    Worker,
+    /// The sidecar, which made them of what it observed of the worker.
+    Observed,
+    /// The same, and they are samples of what the worker uses.
+    Samples,
 }
 
 /// What filters and exporters need of an event besides its message.
@@ -135,16 +147,15 @@ impl Batch {
         self.entries.is_empty()
     }
 
-    /// The same with events that are samples of what the worker uses.
+    /// The same with events from there.
     #[must_use]
-    pub fn of_samples(self) -> Self {
-        Self { has_samples: true, ..self }
+    pub fn from(self, origin: Origin) -> Self {
+        Self { origin, ..self }
     }
 
-    /// Whether the events are samples of what the worker uses. The sidecar has made them: the worker's own
-    /// events are not, whatever their names are.
-    pub fn has_samples(&self) -> bool {
-        self.has_samples
+    /// Where the events come from.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// The bytes of all frames.
@@ -212,7 +223,7 @@ impl Batch {
             };
             builder.push(message, event);
         }
-        Self { has_samples: self.has_samples, ..builder.take() }
+        Self { origin: self.origin, ..builder.take() }
     }
 
     /// The message of an event, without the length prefix.
@@ -305,6 +316,6 @@ impl BatchBuilder {
         done.ends.shrink_to_fit();
         done.entries.shrink_to_fit();
         let frames = Arc::new(Frames { bytes: done.frames.into(), ends: done.ends });
-        Batch { frames, names: done.names, entries: done.entries, has_samples: false }
+        Batch { frames, names: done.names, entries: done.entries, origin: Origin::Worker }
     }
 }

@@ -1,5 +1,7 @@
 //! The generated protobuf types and clients, and the descriptors for server reflection.
 
+use serde::{Serialize as _, Serializer};
+
 /// The contract with Snakepit: `proto/snakepit_bridge.proto`.
 #[allow(
     missing_docs,
@@ -29,4 +31,24 @@ pub mod sidecar {
 
     /// The file descriptor set of this package.
     pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/telemetry_sidecar.bin"));
+}
+
+impl sidecar::EndReason {
+    /// The reason as text; none if it is unspecified.
+    pub fn text(self) -> Option<&'static str> {
+        match self {
+            Self::Unspecified => None,
+            Self::Exit => Some("exit"),
+            Self::Signal => Some("signal"),
+            Self::OutOfMemory => Some("out of memory"),
+            Self::MaybeOutOfMemory => Some("killed, maybe out of memory"),
+        }
+    }
+}
+
+/// The number of an `EndReason` in JSON: its text, or null.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn end_reason<S: Serializer>(number: &i32, serializer: S) -> Result<S::Ok, S::Error> {
+    let reason = sidecar::EndReason::try_from(*number).unwrap_or_default();
+    reason.text().serialize(serializer)
 }

@@ -5,7 +5,7 @@ use super::{
     event::{self, Event},
 };
 use crate::{
-    hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, WhenFull},
+    hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, Takes, WhenFull},
     pipeline::output::{self, Done, Running, StartError},
     system::thread::lower_priority,
 };
@@ -38,7 +38,7 @@ pub fn options(sampled: bool) -> ConsumerOptions {
         takes_backlog: false,
         sampled,
         stays_after_leaving: true,
-        takes_samples: true,
+        takes: Takes::All,
     }
 }
 
@@ -58,7 +58,7 @@ impl<C: Counter> Feed<C> {
     /// Registers an exporter that has metrics of its own for what the worker uses, and does not make them of
     /// events.
     pub fn without_samples(hub: &Arc<Hub>, name: &str, sampled: bool) -> Self {
-        Self::with(hub, name, ConsumerOptions { takes_samples: false, ..options(sampled) })
+        Self::with(hub, name, ConsumerOptions { takes: Takes::NoSamples, ..options(sampled) })
     }
 
     fn with(hub: &Arc<Hub>, name: &str, options: ConsumerOptions) -> Self {

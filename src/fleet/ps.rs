@@ -9,14 +9,16 @@ use super::{
 };
 use crate::{
     event::proto::sidecar::{GetStatusResponse, Worker},
-    status::account::{lost_events, malformed_lines, malformed_messages, memory_note, total, waits},
+    status::account::{
+        lost_events, lost_log_lines, malformed_lines, malformed_messages, memory_note, total, waits,
+    },
     system::{log::error_line, thread, visible::one_line},
     terminal::{
         number,
         screen::Screen,
         table::{Column, Table},
     },
-    worker::Exit,
+    worker::{Exit, exit::signal_name},
 };
 use ratatui::{style::Stylize as _, text::Span};
 use serde::Serialize;
@@ -131,12 +133,17 @@ fn cells(Row { sidecar, answer }: &Row) -> [Span<'static>; 10] {
         count(status.map(|status| status.events)),
         Span::from(rate.map(number::rate).unwrap_or_default()),
         count(status.map(|status| status.subscribers.len() as u64)),
-        count(status.map(lost_events).filter(|lost| *lost > 0)).red(),
+        count(status.map(lost).filter(|lost| *lost > 0)).red(),
         match answer {
             Ok(answered) => state(&answered.status),
             Err(error) => Span::from(error.brief()).yellow(),
         },
     ]
+}
+
+/// Events and log lines.
+fn lost(status: &GetStatusResponse) -> u64 {
+    total([lost_events(status), lost_log_lines(status)])
 }
 
 /// The worker's process id while it runs.
@@ -163,10 +170,10 @@ fn ended(status: &GetStatusResponse) -> Option<String> {
     match status.worker? {
         Worker { running: true, .. } => None,
         worker @ Worker { exit_code: Some(code), .. } => {
-            Some(format!("worker exited: {code}{}", memory_note(&worker)))
+            Some(format!("worker exited with {code}{}", memory_note(&worker)))
         }
         worker @ Worker { exit_signal: Some(signal), .. } => {
-            Some(format!("worker killed: signal {signal}{}", memory_note(&worker)))
+            Some(format!("worker killed by {}{}", signal_name(signal), memory_note(&worker)))
         }
         _ => None,
     }
@@ -190,7 +197,24 @@ struct Object<'a> {
     events_per_second: Option<f64>,
     subscribers: Option<u64>,
     lost_events: Option<u64>,
+    lost_log_lines: Option<u64>,
+    /// Null while the worker runs as well.
+    worker_end: Option<WorkerEnd>,
     error: Option<String>,
+}
+
+/// How a worker ended. Named as in `status --json`.
+#[derive(Serialize)]
+struct WorkerEnd {
+    exit_code: Option<i32>,
+    exit_signal: Option<i32>,
+    end_reason: Option<&'static str>,
+}
+
+fn worker_end(worker: &Worker) -> Option<WorkerEnd> {
+    let Worker { exit_code, exit_signal, .. } = *worker;
+    let has_ended = exit_code.is_some() || exit_signal.is_some();
+    has_ended.then(|| WorkerEnd { exit_code, exit_signal, end_reason: worker.end_reason().text() })
 }
 
 fn json_lines(rows: &[Row]) -> String {
@@ -212,6 +236,8 @@ fn json_lines(rows: &[Row]) -> String {
             events_per_second: answer.as_ref().ok().and_then(|answered| answered.rate),
             subscribers: status.map(|status| status.subscribers.len() as u64),
             lost_events: status.map(lost_events),
+            lost_log_lines: status.map(lost_log_lines),
+            worker_end: status.and_then(|status| worker_end(status.worker.as_ref()?)),
             error: answer.as_ref().err().map(ToString::to_string),
         })
     });

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     control::{Controls, Outcome},
     event::{
-        batch::{Batch, Frames},
+        batch::{Batch, Frames, Origin},
         stats::ConsumerStats,
     },
 };
@@ -17,7 +17,6 @@ use std::{mem, ops::Range, sync::Arc, task::Waker};
 
 /// How the hub treats a consumer.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a property by itself")]
 pub struct ConsumerOptions {
     /// The bounds of its queue.
     pub limits: Limits,
@@ -29,9 +28,30 @@ pub struct ConsumerOptions {
     /// Whether its counters stay in the snapshot after it has left. Otherwise those of a consumer that takes
     /// the backlog are added to a sum.
     pub stays_after_leaving: bool,
-    /// Whether it takes samples of what the worker uses as events. Others have them from
-    /// [`WorkerState::vitals`](crate::worker::state::WorkerState::vitals); the events count as filtered.
-    pub takes_samples: bool,
+    /// Which events it takes.
+    pub takes: Takes,
+}
+
+/// Which events a consumer takes. The others count as delivered, because it has what they say from the
+/// [state of the worker](crate::worker::state::WorkerState).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Takes {
+    /// All.
+    All,
+    /// All but samples of what the worker uses.
+    NoSamples,
+    /// The worker's own.
+    NoObserved,
+}
+
+impl Takes {
+    fn events_from(self, origin: Origin) -> bool {
+        match self {
+            Self::All => true,
+            Self::NoSamples => origin != Origin::Samples,
+            Self::NoObserved => origin == Origin::Worker,
+        }
+    }
 }
 
 /// The least number of events that an observer's queue holds: it is emptied at intervals.
@@ -40,14 +60,14 @@ const OBSERVER_EVENTS: usize = 16 * 1024;
 impl ConsumerOptions {
     /// A consumer that takes the backlog, is sampled, and is forgotten after it has left.
     pub(super) fn subscriber(limits: Limits) -> Self {
-        Self { limits, takes_backlog: true, sampled: true, stays_after_leaving: false, takes_samples: true }
+        Self { limits, takes_backlog: true, sampled: true, stays_after_leaving: false, takes: Takes::All }
     }
 
     /// A consumer for a viewer. Nothing depends on it: the backlog stays for a
     /// subscriber, no publisher waits for it, and it is forgotten after it has left.
     pub(super) fn observer(limits: Limits) -> Self {
         let limits = Limits { events: limits.events.max(OBSERVER_EVENTS), ..limits };
-        Self { limits, takes_backlog: false, sampled: true, stays_after_leaving: false, takes_samples: true }
+        Self { limits, takes_backlog: false, sampled: true, stays_after_leaving: false, takes: Takes::All }
     }
 
     /// Whether it is an [observer](Self::observer).
@@ -173,12 +193,8 @@ impl Consumer {
         evaluation: Option<&Evaluation>,
     ) {
         self.stats.offered += events.len() as u64;
-        if batch.has_samples() && !self.options.takes_samples {
-            self.stats.filtered += events.len() as u64;
-            return;
-        }
         match evaluation.and_then(|evaluation| evaluation.of(&events)) {
-            None => self.enqueue(batch.shared_frames(), events),
+            None => self.keep(batch, events),
             Some(outcomes) => self.enqueue_kept(batch, events.start, outcomes),
         }
         self.queue.settle(batch.shared_frames());
@@ -207,12 +223,20 @@ impl Consumer {
             let (events, count) = (start..start + same.len(), same.len() as u64);
             start = events.end;
             match same.first() {
-                Some(Outcome::Keep) => self.enqueue(batch.shared_frames(), events),
+                Some(Outcome::Keep) => self.keep(batch, events),
                 Some(Outcome::Disabled) => self.stats.disabled += count,
                 Some(Outcome::Filtered) => self.stats.filtered += count,
                 Some(Outcome::SampledOut) => self.stats.sampled_out += count,
                 None => {}
             }
+        }
+    }
+
+    fn keep(&mut self, batch: &Batch, events: Range<usize>) {
+        if self.options.takes.events_from(batch.origin()) || self.phase == Phase::Left {
+            self.enqueue(batch.shared_frames(), events);
+        } else {
+            self.stats.delivered += events.len() as u64;
         }
     }
 

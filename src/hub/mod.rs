@@ -42,7 +42,7 @@ mod snapshot;
 mod state;
 mod subscription;
 
-pub use consumer::ConsumerOptions;
+pub use consumer::{ConsumerOptions, Takes};
 pub use opening::Opening;
 pub use queue::{Limits, WhenFull};
 pub use snapshot::{ConsumerAccount, CounterSet, Snapshot};

@@ -76,7 +76,10 @@ impl Lifecycle {
             .measured("cpu", nanoseconds(usage.cpu()))
             .measured("max_rss_bytes", integer(usage.max_rss_bytes.into()))
             .described("reason", end.reason.as_str());
-        if oom_kills > 0 { event.measured("oom_kills", integer(oom_kills.into())) } else { event }
+        match oom_kills {
+            Some(count @ 1..) => event.measured("oom_kills", integer(count.into())),
+            _ => event,
+        }
     }
 
     /// A pool stops its workers with SIGTERM, which is no failure.

@@ -9,7 +9,7 @@ pub mod vitals;
 
 use crate::{
     event::{
-        batch::{Batch, BatchBuilder},
+        batch::{Batch, BatchBuilder, Origin},
         metadata::add_missing,
         proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
         stats::Observed,
@@ -65,14 +65,14 @@ impl Observer {
     /// events, as they do with those of the worker.
     pub fn publish(&self, observations: impl IntoIterator<Item = Observation>) {
         let (batch, count) = self.batch(observations);
-        self.hub.publish(batch, &count);
+        self.hub.publish(batch.from(Origin::Observed), &count);
     }
 
     /// Publishes samples of what the worker uses. Exporters that have metrics of their own for it leave them
     /// out.
     pub fn publish_samples(&self, observations: impl IntoIterator<Item = Observation>) {
         let (batch, count) = self.batch(observations);
-        self.hub.publish(batch.of_samples(), &count);
+        self.hub.publish(batch.from(Origin::Samples), &count);
     }
 
     fn batch(&self, observations: impl IntoIterator<Item = Observation>) -> (Batch, Observed) {

@@ -2,11 +2,12 @@
 
 use crate::{
     event::proto::sidecar::{
-        Backlog, Consumer, EndReason, GetStatusResponse, Malformed, Recording, Stream, Upstream, Worker,
+        Backlog, Consumer, EndReason, GetStatusResponse, Malformed, Recording, Stream, Upstream, Vitals,
+        Worker,
     },
     system::visible::one_line,
     terminal::number::{bytes, counted, grouped, seconds},
-    worker::end::Reason,
+    worker::{end::Reason, exit::signal_name},
 };
 use std::{fmt, time::Duration};
 
@@ -16,6 +17,9 @@ const MAX_SUBSCRIBERS: usize = 20;
 /// How the names of an exporter's own counters end if they count what went wrong.
 const FAILURES: [&str; 8] =
     ["collisions", "dropped", "failed", "invalid", "oversized", "refused", "rejected", "unsent"];
+
+/// The counters of log lines that an exporter has lost.
+const LOST_LOGS: [&str; 3] = ["logs_dropped", "logs_failed", "logs_rejected"];
 
 /// One topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +45,12 @@ pub fn lost_events(status: &GetStatusResponse) -> u64 {
     total(consumers.map(|consumer| consumer.dropped))
 }
 
+/// The log lines that no collector has accepted.
+pub fn lost_log_lines(status: &GetStatusResponse) -> u64 {
+    let counters = status.exporters.iter().flat_map(|exporter| &exporter.counters);
+    total(counters.filter(|(name, _)| LOST_LOGS.contains(&name.as_str())).map(|(_, count)| *count))
+}
+
 /// The sum of counters that a peer has sent, which may be any numbers.
 pub fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
     counts.into_iter().fold(0, u64::saturating_add)
@@ -62,14 +72,29 @@ pub fn memory_note(worker: &Worker) -> &'static str {
     }
 }
 
-/// What a worker that has ended has used.
+/// What a worker uses or has used: with its descendants if that is sampled, else with the children that it
+/// waited for.
 fn used(worker: &Worker) -> Option<String> {
-    let Worker { cpu_time_nano, max_rss_bytes, oom_kills, .. } = *worker;
-    let cpu = seconds(Duration::from_nanos(cpu_time_nano).as_secs_f64());
+    let Worker { cpu_time_nano, max_rss_bytes, oom_kills, vitals, .. } = *worker;
+    let (cpu, memory) = match vitals {
+        Some(Vitals { cpu_time_nano, rss_bytes, peak_rss_bytes, .. }) => {
+            let peak = peak_rss_bytes.map(|peak| format!("peak memory {}", bytes(peak)));
+            let now = rss_bytes.map(|now| format!("memory {}", bytes(now)));
+            let memory = now.into_iter().chain(peak).collect::<Vec<_>>().join(", ");
+            (Some(cpu_time_nano), Some(memory).filter(|memory| !memory.is_empty()))
+        }
+        None => (cpu_time_nano, max_rss_bytes.map(|max| format!("largest process {}", bytes(max)))),
+    };
+    let processes = vitals.and_then(|vitals| vitals.processes);
     let used = [
-        (cpu_time_nano > 0).then(|| format!("{cpu} of processor time")),
-        (max_rss_bytes > 0).then(|| format!("{} of memory at most", bytes(max_rss_bytes))),
-        (oom_kills > 0).then(|| format!("out of memory: {}", counted(oom_kills, "kill"))),
+        cpu.map(|cpu| format!("CPU time {}", seconds(Duration::from_nanos(cpu).as_secs_f64()))),
+        memory,
+        processes.map(
+            |count| if count == 1 { "1 process".into() } else { format!("{} processes", grouped(count)) },
+        ),
+        oom_kills
+            .filter(|kills| *kills > 0)
+            .map(|kills| format!("out of memory: {}", counted(kills, "kill"))),
     ];
     let used = used.into_iter().flatten().collect::<Vec<_>>().join(", ");
     (!used.is_empty()).then_some(used)
@@ -173,8 +198,8 @@ impl Topics {
         let failed = exit_signal.is_some() || exit_code.is_some_and(|code| code != 0);
         let text = match (exit_code, exit_signal) {
             _ if *running => format!("process {pid}, running"),
-            (Some(code), _) => format!("exited with status {code}{}", memory_note(worker)),
-            (None, Some(signal)) => format!("killed by signal {signal}{}", memory_note(worker)),
+            (Some(code), _) => format!("exited with {code}{}", memory_note(worker)),
+            (None, Some(signal)) => format!("killed by {}{}", signal_name(*signal), memory_note(worker)),
             (None, None) => "not started".to_owned(),
         };
         self.0.push(Topic { name: "worker".into(), text, is_problem: failed });

@@ -4,14 +4,18 @@ use super::{Report, WorkerReport};
 use crate::{
     event::{
         proto::sidecar::{
-            Backlog, Consumer, EndReason, GetStatusResponse, Malformed, Recording, Stream, Upstream, Worker,
+            Backlog, Consumer, EndReason, GetStatusResponse, Malformed, Recording, Stream, Upstream, Vitals,
+            Worker,
         },
         stats::{self, RecordingStats, SourceStats, UpstreamStats},
     },
     hub::{ConsumerAccount, Snapshot},
-    worker::{End, Exit, end::Reason},
+    worker::{
+        End, Exit,
+        vitals::{Sample, Seen},
+    },
 };
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 impl From<Report> for GetStatusResponse {
     fn from(report: Report) -> Self {
@@ -92,11 +96,16 @@ fn response(report: Report) -> GetStatusResponse {
 /// The time since 1970.
 fn nanoseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds_of(since)
 }
 
-fn worker_message(WorkerReport { pid, running, end }: WorkerReport) -> Worker {
-    let worker = Worker { pid: pid.unwrap_or_default(), running, ..Worker::default() };
+fn worker_message(WorkerReport { pid, running, end, vitals }: WorkerReport) -> Worker {
+    let worker = Worker {
+        pid: pid.unwrap_or_default(),
+        running,
+        vitals: vitals.map(vitals_message),
+        ..Worker::default()
+    };
     let Some(End { exit, reason, usage, oom_kills }) = end else { return worker };
     let (exit_code, exit_signal) = match exit {
         Exit::Code(code) => (Some(code), None),
@@ -105,18 +114,25 @@ fn worker_message(WorkerReport { pid, running, end }: WorkerReport) -> Worker {
     Worker {
         exit_code,
         exit_signal,
-        end_reason: match reason {
-            Reason::Exit => EndReason::Exit,
-            Reason::Signal => EndReason::Signal,
-            Reason::OutOfMemory => EndReason::OutOfMemory,
-            Reason::MaybeOutOfMemory => EndReason::MaybeOutOfMemory,
-        }
-        .into(),
-        cpu_time_nano: u64::try_from(usage.cpu().as_nanos()).unwrap_or(u64::MAX),
-        max_rss_bytes: usage.max_rss_bytes,
+        end_reason: EndReason::from(reason).into(),
+        cpu_time_nano: Some(nanoseconds_of(usage.cpu())),
+        max_rss_bytes: Some(usage.max_rss_bytes),
         oom_kills,
         ..worker
     }
+}
+
+fn vitals_message(Seen { latest: Sample { cpu, usage }, peak_rss_bytes }: Seen) -> Vitals {
+    Vitals {
+        cpu_time_nano: nanoseconds_of(cpu.total()),
+        rss_bytes: usage.map(|usage| usage.rss_bytes),
+        peak_rss_bytes,
+        processes: usage.map(|usage| usage.processes),
+    }
+}
+
+fn nanoseconds_of(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn consumer(account: ConsumerAccount) -> Consumer {

@@ -8,7 +8,11 @@ pub mod text;
 use crate::{
     event::stats::{ConsumerStats, RecordingCounters, RecordingStats},
     hub::{Hub, Snapshot},
-    worker::{End, state::WorkerState},
+    worker::{
+        End,
+        state::WorkerState,
+        vitals::{Seen, Vitals},
+    },
 };
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -61,6 +65,8 @@ pub struct WorkerReport {
     pub running: bool,
     /// How the worker has ended, if it has.
     pub end: Option<End>,
+    /// What the worker and all its descendants use, if that is sampled.
+    pub vitals: Option<Seen>,
 }
 
 impl Status {
@@ -84,7 +90,8 @@ impl Status {
         let worker = self.worker.as_ref().map(|worker| {
             // Read once, because the worker may exit meanwhile.
             let end = worker.end();
-            WorkerReport { pid: worker.pid(), running: worker.is_running(end.map(|end| end.exit)), end }
+            let running = worker.is_running(end.map(|end| end.exit));
+            WorkerReport { pid: worker.pid(), running, end, vitals: worker.vitals().and_then(Vitals::seen) }
         });
         let recording = self.recording.as_ref().map(|counters| counters.stats());
         let (started, prometheus) = (Some(self.started), self.prometheus);

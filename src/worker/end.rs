@@ -1,6 +1,7 @@
 //! How a worker ended, as a report states it.
 
 use super::{Exit, Usage};
+use crate::event::proto::sidecar::EndReason;
 
 /// The end of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,8 +13,8 @@ pub struct End {
     /// What it has used.
     pub usage: Usage,
     /// How many processes of the worker's control group the kernel killed during the run because memory ran
-    /// out; 0 if that is not known.
-    pub oom_kills: u64,
+    /// out; none if that is not known.
+    pub oom_kills: Option<u64>,
 }
 
 impl End {
@@ -23,7 +24,7 @@ impl End {
             Exit::Code(_) => Reason::Exit,
             Exit::Signal(_) => Reason::Signal,
         };
-        Self { exit, reason, usage, oom_kills: 0 }
+        Self { exit, reason, usage, oom_kills: None }
     }
 }
 
@@ -43,12 +44,7 @@ pub enum Reason {
 impl Reason {
     /// The reason in reports.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Exit => "exit",
-            Self::Signal => "signal",
-            Self::OutOfMemory => "out of memory",
-            Self::MaybeOutOfMemory => "killed, maybe out of memory",
-        }
+        EndReason::from(self).text().unwrap_or_default()
     }
 
     /// What a text that states the exit status adds, in parentheses: nothing, unless memory ran out.
@@ -57,6 +53,17 @@ impl Reason {
             Self::Exit | Self::Signal => "",
             Self::OutOfMemory => " (out of memory)",
             Self::MaybeOutOfMemory => " (maybe out of memory)",
+        }
+    }
+}
+
+impl From<Reason> for EndReason {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Exit => Self::Exit,
+            Reason::Signal => Self::Signal,
+            Reason::OutOfMemory => Self::OutOfMemory,
+            Reason::MaybeOutOfMemory => Self::MaybeOutOfMemory,
         }
     }
 }

@@ -98,7 +98,7 @@ impl MemoryWatch {
             None if was_killed && self.may_have_run_out(before, usage) => Reason::MaybeOutOfMemory,
             _ => end.reason,
         };
-        End { reason, oom_kills: kills.max(self.kills(&self.start)).unwrap_or(0), ..end }
+        End { reason, oom_kills: kills.max(self.kills(&self.start)), ..end }
     }
 
     /// The kills in the worker's group since then, if that is known.

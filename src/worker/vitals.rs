@@ -85,17 +85,26 @@ pub struct Sample {
     pub usage: Option<Resources>,
 }
 
-/// The latest sample of a worker.
+/// What has been sampled up to now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The latest sample.
+    pub latest: Sample,
+    /// The largest resident memory of all samples, in bytes; none if no sample had it.
+    pub peak_rss_bytes: Option<u64>,
+}
+
+/// The samples of a worker.
 #[derive(Debug)]
 pub struct Vitals {
     since: SystemTime,
-    latest: Mutex<Option<Sample>>,
+    seen: Mutex<Option<Seen>>,
 }
 
 impl Vitals {
     /// Without a sample, for a worker that starts now.
     pub(super) fn new() -> Self {
-        Self { since: SystemTime::now(), latest: Mutex::default() }
+        Self { since: SystemTime::now(), seen: Mutex::default() }
     }
 
     /// When processor time was zero.
@@ -105,11 +114,19 @@ impl Vitals {
 
     /// The latest sample; none before the first.
     pub fn latest(&self) -> Option<Sample> {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seen().map(|seen| seen.latest)
+    }
+
+    /// The latest sample and the peak; none before the first sample.
+    pub fn seen(&self) -> Option<Seen> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Replaces the latest sample.
     pub fn set(&self, sample: Sample) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(sample);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let rss_bytes = sample.usage.map(|usage| usage.rss_bytes);
+        let peak_rss_bytes = seen.and_then(|seen| seen.peak_rss_bytes).max(rss_bytes);
+        *seen = Some(Seen { latest: sample, peak_rss_bytes });
     }
 }

@@ -12,7 +12,7 @@ use telemetry_sidecar::{
         batch::{Batch, BatchBuilder, Event},
         stats::{BacklogStats, ConsumerStats, StreamStats, UpstreamStats},
     },
-    hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, WhenFull},
+    hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, Takes, WhenFull},
 };
 
 fn batch(names: &[&str]) -> Batch {
@@ -39,7 +39,7 @@ fn export(hub: &Arc<Hub>) -> Subscription {
         takes_backlog: false,
         sampled: true,
         stays_after_leaving: true,
-        takes_samples: true,
+        takes: Takes::All,
     };
     hub.register("file", options, None)
 }

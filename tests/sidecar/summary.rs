@@ -157,6 +157,31 @@ fn spans_and_data_points_that_no_collector_has_accepted_are_lost() {
     assert!(row.contains(" 0 ") && row.ends_with(" 4 spans, 5 data points"), "{stderr}");
 }
 
+#[test]
+fn an_operation_that_was_running_at_the_end_is_in_flight() {
+    let script = "echo 'TELEMETRY:{\"event\": \"work.start\"}' >&2; kill -KILL $$";
+    let stderr = wrap(&["--summary", "always"], script).start().finish().stderr();
+    let text = summary(&stderr, "sh was killed by SIGKILL after ", ", 1 event");
+    assert!(text.starts_with("\nOPERATION  COUNT  IN FLIGHT\nwork           0          1\n"), "{text}");
+}
+
+#[test]
+fn what_is_observed_of_the_worker_is_in_the_first_line() {
+    let options = ["--lifecycle", "--vitals", "100ms", "--export-jsonl", "{dir}/events"];
+    let script = format!("sleep 0.2;{STEPS}");
+    let (finished, shown) = on_terminal(wrap(&options, &script), 80);
+    finished.expect_code(3);
+    let heading = shown.lines().find(|line| line.starts_with("telemetry-sidecar: ")).unwrap();
+    assert!(heading.contains(", peak memory ") && heading.contains(", 4 events and "), "{heading}");
+    let observed: u64 = heading.rsplit(' ').nth(1).unwrap().parse().unwrap();
+    assert!(heading.ends_with(" observed") && observed >= 5, "{heading}");
+    assert!(!shown.contains("worker."), "{shown}");
+    let jsonl = shown.lines().find(|line| line.starts_with("jsonl ")).unwrap();
+    assert!(jsonl.ends_with(&format!(" {}", observed + 4)), "{shown}");
+
+    assert!(!on_terminal(wrap(&["--lifecycle"], "echo text >&2"), 80).1.contains("telemetry-sidecar"));
+}
+
 fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
 }
@@ -172,7 +197,7 @@ fn scripts_get_an_object_in_a_file() {
     assert_eq!(object["telemetry_sidecar"], env!("CARGO_PKG_VERSION"));
     let worker = &object["worker"];
     assert_eq!((&worker["program"], &worker["exit_code"]), (&"sh".into(), &3.into()));
-    assert_eq!((&worker["reason"], &worker["oom_kills"]), (&"exit".into(), &0.into()));
+    assert_eq!((&worker["reason"], &worker["oom_kills"]), (&"exit".into(), &Value::Null));
     assert!(
         worker["cpu_seconds"].as_f64() < Some(60.0) && worker["max_rss_bytes"].as_u64() > Some(0),
         "{worker}"

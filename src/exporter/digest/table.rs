@@ -81,6 +81,7 @@ pub fn operations<'a>(rows: impl IntoIterator<Item = (&'a Operation, Option<f64>
     let mut table = Table::new([
         Column::text("OPERATION").cut_to(16),
         Column::number("COUNT"),
+        Column::number("IN FLIGHT").dropped(5),
         Column::number("RATE").dropped(2),
         Column::number("ERRORS"),
         Column::number("P50").dropped(3),
@@ -92,10 +93,11 @@ pub fn operations<'a>(rows: impl IntoIterator<Item = (&'a Operation, Option<f64>
         let quantile =
             |ratio| Span::from(operation.durations.quantile(ratio).map(seconds).unwrap_or_default());
         let has_durations = operation.durations.count() > 0;
-        let errors = operation.errors;
+        let (errors, in_flight) = (operation.errors, operation.in_flight());
         table.row([
             one_line(&operation.name).into(),
             short(operation.count()).into(),
+            if in_flight > 0 { short(in_flight).into() } else { Span::default() },
             per_second.map(rate).unwrap_or_default().into(),
             if errors > 0 { Span::from(short(errors)).red() } else { Span::default() },
             quantile(0.5),

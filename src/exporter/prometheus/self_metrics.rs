@@ -235,7 +235,7 @@ impl Families<'_> {
             self.gauge(
                 "worker_oom_kills",
                 "Processes of the worker's control group that the kernel killed because memory ran out.",
-                one(end.oom_kills),
+                end.oom_kills.map(one).unwrap_or_default(),
             );
         }
         // After the worker's end there is only the processor time, which is not among these.

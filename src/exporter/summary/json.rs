@@ -5,7 +5,7 @@ use crate::{
     event::stats::ConsumerStats,
     exporter::digest::{Measurement, Operation},
     pipeline::output::Loss,
-    worker::{Exit, exit::signal_name},
+    worker::{Exit, exit::signal_name, vitals::Seen},
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -32,6 +32,7 @@ pub fn text(run: &Run<'_>) -> String {
         "worker": worker(run),
         "seconds": run.time.as_secs_f64(),
         "events": report.hub.sources.events(),
+        "observed_events": report.hub.sources.observed.unwrap_or(0),
         "operations": operations,
         "other_operations": run.digest.other().map(operation),
         "measurements": measurements,
@@ -73,8 +74,14 @@ fn worker(run: &Run<'_>) -> Value {
         "reason": end.map(|end| end.reason.as_str()),
         "cpu_seconds": end.map(|end| end.usage.cpu().as_secs_f64()),
         "max_rss_bytes": end.map(|end| end.usage.max_rss_bytes),
-        "oom_kills": end.map(|end| end.oom_kills),
+        "oom_kills": end.and_then(|end| end.oom_kills),
+        "vitals": worker.vitals.map(vitals),
     })
+}
+
+/// What the worker and all its descendants have used.
+fn vitals(Seen { latest, peak_rss_bytes }: Seen) -> Value {
+    json!({ "cpu_seconds": latest.cpu.total().as_secs_f64(), "peak_rss_bytes": peak_rss_bytes })
 }
 
 fn operation(operation: &Operation) -> Value {

@@ -14,7 +14,7 @@ use super::{
     feed::{self, unpark_waker},
 };
 use crate::{
-    hub::{Chunk, Subscription},
+    hub::{Chunk, ConsumerOptions, Subscription, Takes},
     pipeline::output::{Context, Loss, Running, StartError, spawn},
     status::{Report, SUMMARY},
     system::thread::lower_priority,
@@ -66,7 +66,9 @@ impl Summary {
     ///
     /// If the system refuses a thread.
     pub fn start(context: &Context) -> Result<(Self, Running), StartError> {
-        let subscription = context.hub.register(SUMMARY, feed::options(false), None);
+        // What is observed of the worker is in the first line.
+        let options = ConsumerOptions { takes: Takes::NoObserved, ..feed::options(false) };
+        let subscription = context.hub.register(SUMMARY, options, None);
         let digest = Arc::new(Mutex::new(Digest::new(Limits::default())));
         let summary = Self { digest: Arc::clone(&digest) };
         // A replay waits for it.

@@ -58,21 +58,33 @@ fn add(lines: &mut Vec<Line<'static>>, table: &Table, left_out: usize, screen: &
 
 /// What ended, how, and after which time.
 fn heading(run: &Run<'_>) -> String {
-    let events = counted(run.report.hub.sources.events(), "event");
+    let sources = &run.report.hub.sources;
+    let observed = sources.observed.unwrap_or(0);
+    let mut events = counted(sources.events().saturating_sub(observed), "event");
+    if observed > 0 {
+        events = format!("{events} and {} observed", grouped(observed));
+    }
     let time = seconds(run.time.as_secs_f64());
     let Some(program) = run.program.map(one_line) else {
         return format!("{PROGRAM}: replay ended after {time}, {events}");
     };
-    let Some(End { exit, reason, usage, .. }) = run.report.worker.and_then(|worker| worker.end) else {
+    let worker = run.report.worker;
+    let Some(End { exit, reason, usage, .. }) = worker.and_then(|worker| worker.end) else {
         return format!("{PROGRAM}: {program} still runs after {time}, {events}");
     };
     let end = match exit {
         Exit::Code(code) => format!("exited with {code}"),
         Exit::Signal(number) => format!("was killed by {}", signal_name(number)),
     };
-    let (cpu, memory) = (seconds(usage.cpu().as_secs_f64()), bytes(usage.max_rss_bytes));
     let note = reason.note();
-    format!("{PROGRAM}: {program} {end}{note} after {time} (CPU {cpu}, memory {memory}), {events}")
+    let sampled = worker.and_then(|worker| worker.vitals);
+    let cpu = sampled.map_or(usage.cpu(), |seen| seen.latest.cpu.total());
+    let memory = match sampled {
+        Some(seen) => seen.peak_rss_bytes.map(|peak| format!(", peak memory {}", bytes(peak))),
+        None => Some(format!(", largest process {}", bytes(usage.max_rss_bytes))),
+    };
+    let used = seconds(cpu.as_secs_f64()) + &memory.unwrap_or_default();
+    format!("{PROGRAM}: {program} {end}{note} after {time} (CPU {used}), {events}")
 }
 
 /// Where the events went.
@@ -109,14 +121,19 @@ fn destinations(run: &Run<'_>) -> Table {
     table
 }
 
-/// What a collector has accepted: the exporter makes spans and data points of events.
+/// What a collector has accepted: the exporter makes spans and data points of events, and log
+/// records of lines.
 fn sent_by_otlp(exporter: &ConsumerAccount) -> String {
     let sent = |counter: otlp::Counter| {
         let counters = exporter.counters.iter();
         counters.filter(|(name, _)| *name == counter.name()).map(|(_, count)| *count).sum()
     };
     let spans = sent(otlp::Counter::SpansExported);
-    let text = list([(spans, "span"), (sent(otlp::Counter::PointsExported), "data point")]);
+    let text = list([
+        (spans, "span"),
+        (sent(otlp::Counter::PointsExported), "data point"),
+        (sent(otlp::Counter::LogsExported), "log line"),
+    ]);
     if text.is_empty() { "0".to_owned() } else { text }
 }
 
@@ -130,7 +147,7 @@ fn lost_by_otlp(run: &Run<'_>, events: u64) -> String {
         });
         (counts.sum(), unit)
     };
-    list([lost("span"), lost("data point"), (events, "event")])
+    list([lost("span"), lost("data point"), lost("log line"), (events, "event")])
 }
 
 /// `31 spans, 7 data points`: only what there is.

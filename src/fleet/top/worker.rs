@@ -4,7 +4,7 @@ use super::{recent::Recent, window::Window};
 use crate::{
     event::proto::sidecar::GetStatusResponse,
     exporter::digest::{Digest, Limits, Operation},
-    status::account::{lost_events, malformed_lines, malformed_messages},
+    status::account::{lost_events, lost_log_lines, malformed_lines, malformed_messages, total},
     terminal::number::counted,
 };
 use bytes::Bytes;
@@ -71,7 +71,7 @@ pub(super) struct Worker {
     /// All events since its start, and when they were counted. A recording's are those of the digest.
     counted: Option<(u64, Instant)>,
     pub(super) subscribers: usize,
-    /// Events that a subscriber or an exporter did not get.
+    /// Events that a subscriber or an exporter did not get, and log lines that no collector has accepted.
     pub(super) lost: u64,
     /// Anything unusual about a running worker.
     pub(super) remark: Option<String>,
@@ -112,7 +112,7 @@ impl Worker {
         self.counted = Some((status.events, now));
         self.window.add(status.events, seconds);
         self.subscribers = status.subscribers.len();
-        self.lost = lost_events(status);
+        self.lost = total([lost_events(status), lost_log_lines(status)]);
         self.remark = remark(status);
     }
 

@@ -47,7 +47,7 @@ fn names(events: &[TelemetryEvent]) -> Vec<String> {
 
 #[test]
 fn the_end_has_what_is_known() {
-    let end = End { reason: Reason::OutOfMemory, oom_kills: 2, ..ended(Exit::Signal(9)) };
+    let end = End { reason: Reason::OutOfMemory, oom_kills: Some(2), ..ended(Exit::Signal(9)) };
     let events = events(false, end, "last\nwords\n");
     assert_eq!(names(&events), ["worker.started", "worker.exited"]);
     let TelemetryEvent { measurements, metadata, .. } = &events[1];

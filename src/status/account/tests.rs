@@ -44,9 +44,9 @@ fn what_is_wrong_comes_first() {
         worker: Some(Worker {
             exit_signal: Some(9),
             end_reason: EndReason::OutOfMemory.into(),
-            cpu_time_nano: 1_250_000_000,
-            max_rss_bytes: 64 << 20,
-            oom_kills: 1,
+            cpu_time_nano: Some(1_250_000_000),
+            max_rss_bytes: Some(64 << 20),
+            oom_kills: Some(1),
             ..Worker::default()
         }),
         stream: Some(stream),
@@ -66,8 +66,8 @@ fn what_is_wrong_comes_first() {
         "malformed lines: 2 not JSON, 1 too long",
         "malformed messages: 2 malformed, 1 too long",
         "rejected controls: 2",
-        "worker: killed by signal 9 (out of memory)",
-        "worker usage: 1.25 s of processor time, 64 MiB of memory at most, out of memory: 1 kill",
+        "worker: killed by SIGKILL (out of memory)",
+        "worker usage: CPU time 1.25 s, largest process 64 MiB, out of memory: 1 kill",
         "telemetry lines: 4 = 1 decoded + 2 malformed + 1 too long",
         "upstream: 6 messages = 3 decoded + 2 malformed + 1 too long",
         "events: 4 = 1 decoded + 3 upstream",
@@ -79,4 +79,41 @@ fn what_is_wrong_comes_first() {
     assert_eq!(text(&status), expected);
     assert_eq!(topics(&status).iter().filter(|topic| topic.is_problem).count(), 7);
     assert_eq!(lost_events(&status), 5);
+}
+
+#[test]
+fn samples_say_what_a_worker_uses_and_has_used() {
+    let usage = |worker: Worker| {
+        let status = GetStatusResponse { worker: Some(worker), ..GetStatusResponse::default() };
+        let topics = topics(&status).into_iter();
+        topics.filter(|topic| topic.name == "worker usage").map(|topic| topic.text).collect::<String>()
+    };
+    let sample = Vitals {
+        cpu_time_nano: 1_500_000_000,
+        rss_bytes: Some(80 << 20),
+        peak_rss_bytes: Some(96 << 20),
+        processes: Some(3),
+    };
+    let running = Worker { pid: 7, running: true, vitals: Some(sample), ..Worker::default() };
+    assert_eq!(usage(running), "CPU time 1.5 s, memory 80 MiB, peak memory 96 MiB, 3 processes");
+    let ended = Worker {
+        exit_code: Some(0),
+        cpu_time_nano: Some(1_000_000),
+        max_rss_bytes: Some(24 << 20),
+        vitals: Some(Vitals { rss_bytes: None, processes: None, ..sample }),
+        ..Worker::default()
+    };
+    assert_eq!(usage(ended), "CPU time 1.5 s, peak memory 96 MiB");
+    assert_eq!(usage(Worker { vitals: None, ..ended }), "CPU time 1 ms, largest process 24 MiB");
+    assert_eq!(usage(Worker { pid: 7, running: true, ..Worker::default() }), "");
+}
+
+#[test]
+fn lines_that_no_collector_has_accepted_are_lost() {
+    let counters = [("logs_failed", 3), ("logs_dropped", 4), ("logs_rejected", 5), ("logs_exported", 6)];
+    let counters = counters.map(|(name, count)| (name.to_owned(), count)).into();
+    let exporter = Consumer { name: "otlp".into(), counters, ..Consumer::default() };
+    let status = GetStatusResponse { exporters: vec![exporter], ..GetStatusResponse::default() };
+    assert_eq!((lost_log_lines(&status), lost_events(&status)), (12, 0));
+    assert_eq!(text(&status)[0], "otlp failures: logs_dropped 4; logs_failed 3; logs_rejected 5");
 }

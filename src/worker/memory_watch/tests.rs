@@ -75,7 +75,7 @@ impl Host {
 fn end(watch: &MemoryWatch, exit: Exit) -> (&'static str, u64) {
     let end = watch.end(exit, usage(0));
     assert_eq!((end.exit, end.usage), (exit, usage(0)));
-    (end.reason.as_str(), end.oom_kills)
+    (end.reason.as_str(), end.oom_kills.unwrap_or(0))
 }
 
 fn usage(max_rss_bytes: u64) -> Usage {

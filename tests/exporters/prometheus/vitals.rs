@@ -149,8 +149,8 @@ async fn processor_time_is_that_of_all_processes_of_the_worker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_are_families_of_their_own_and_what_a_worker_prints_stays_a_metric() {
-    const FILTERED: &str =
-        r#"telemetry_sidecar_exporter_events_total{exporter="prometheus",outcome="filtered"}"#;
+    const DELIVERED: &str =
+        r#"telemetry_sidecar_exporter_events_total{exporter="prometheus",outcome="delivered"}"#;
     let line = r#"TELEMETRY:{"event": "worker.memory.sampled", "measurements": {"rss_bytes": 5}}"#;
     let script = format!("echo '{line}' >&2; cat");
     let options = ["--export-prometheus", "127.0.0.1:0", "--vitals", "100ms"];
@@ -159,7 +159,7 @@ async fn samples_are_families_of_their_own_and_what_a_worker_prints_stays_a_metr
     let mut page = BTreeMap::new();
     wait_until("samples", || {
         page = series(&address);
-        page.get(FILTERED).is_some_and(|count| *count > 5.0)
+        page.get(DELIVERED).is_some_and(|count| *count > 5.0)
             && page.contains_key("snakepit_worker_memory_sampled_rss_bytes")
     });
     assert_eq!(page["snakepit_worker_memory_sampled_rss_bytes"], 5.0);

@@ -3,6 +3,7 @@
 use super::{on_terminal, row, row_of_worker, run, with_dropped};
 use crate::support::{Sidecar, line, wait_until};
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,6 +16,7 @@ async fn json_has_the_worker_and_the_counters() {
     assert_eq!(row["events"], 2, "{row}");
     assert_eq!(row["subscribers"], 1, "{row}");
     assert_eq!(row["lost_events"], 2, "{row}");
+    assert_eq!((&row["lost_log_lines"], &row["worker_end"]), (&json!(0), &Value::Null), "{row}");
     assert_eq!(row["events_per_second"], 0.0, "{row}");
     assert!(row["uptime_seconds"].as_f64().unwrap() < 3600.0, "{row}");
 }
@@ -43,9 +45,12 @@ fn a_worker_that_has_ended_is_shown_as_the_state_of_its_sidecar() {
         assert!(lines.next().unwrap().starts_with("SIDECAR"), "{listed}");
         let own = lines.find(|line| line.trim_start().starts_with(&pid)).unwrap();
         assert!(!own.contains('\u{1b}'), "{own}");
-        own.ends_with("worker exited: 3")
+        own.ends_with("worker exited with 3")
     });
-    assert!(row(&sidecar, &[])["worker_pid"].is_null());
+    let row = row(&sidecar, &[]);
+    assert!(row["worker_pid"].is_null());
+    let end = json!({ "exit_code": 3, "exit_signal": null, "end_reason": "exit" });
+    assert_eq!(row["worker_end"], end);
     sidecar.signal(Signal::SIGTERM);
 }
 

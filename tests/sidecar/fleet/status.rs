@@ -1,7 +1,8 @@
 //! `status`: the counters of a sidecar as text and as JSON.
 
 use super::{Finished, on_terminal, run, with_dropped, with_events};
-use crate::support::{Sidecar, line, refusal::expect_words};
+use crate::support::{Sidecar, line, refusal::expect_words, wait_until};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 fn status(arguments: &[&str]) -> Finished {
@@ -78,4 +79,31 @@ fn those_that_do_not_answer_are_reported_and_the_others_printed() {
     let finished = status(&["nothing"]);
     expect_words(&finished.expect_code(125).stderr(), &["nothing", "HOST:PORT"]);
     sidecar.finish().expect_code(0);
+}
+
+#[test]
+fn json_has_null_for_what_is_not_known_of_the_worker() {
+    let ends = ["end_reason", "cpu_time_nano", "max_rss_bytes", "oom_kills", "vitals"];
+    let worker = |sidecar: &Sidecar| {
+        let printed = status(&["--json", &sidecar.pid().to_string()]).expect_code(0).stdout();
+        serde_json::from_str::<Value>(&printed).unwrap()["status"]["worker"].clone()
+    };
+    let sidecar = Sidecar::wrap_echo(&[]);
+    sidecar.port();
+    let running = worker(&sidecar);
+    assert!(ends.iter().all(|key| running[key].is_null() && running.get(key).is_some()), "{running}");
+    sidecar.finish().expect_code(0);
+
+    let sidecar = Sidecar::wrap(&["--linger", "600s", "--vitals", "100ms"], "sleep 0.3; exit 3");
+    sidecar.port();
+    let mut ended = Value::Null;
+    wait_until("the worker's end", || {
+        ended = worker(&sidecar);
+        ended["exit_code"] == 3 && ended["vitals"]["rss_bytes"].is_null()
+    });
+    assert_eq!((&ended["end_reason"], &ended["oom_kills"]), (&"exit".into(), &Value::Null), "{ended}");
+    for number in [&ended["cpu_time_nano"], &ended["max_rss_bytes"], &ended["vitals"]["peak_rss_bytes"]] {
+        assert!(number.as_u64() > Some(0), "{ended}");
+    }
+    sidecar.signal(Signal::SIGTERM);
 }

@@ -2,8 +2,9 @@
 
 use super::{Finished, run, with_events};
 use crate::support::{
-    Sidecar, line, wait_until,
+    Sidecar, line,
     refusal::{expect_one_line, expect_words},
+    wait_until,
 };
 use nix::sys::signal::Signal;
 use std::fs;
@@ -89,7 +90,7 @@ fn rates_of_recordings_are_means_or_left_out() {
 fn a_worker_that_has_ended_is_one_row_while_its_sidecar_lingers() {
     let sidecar = Sidecar::wrap(&["--linger", "600s"], "echo 'TELEMETRY:{\"event\": \"a\"}' >&2; exit 3");
     let address = format!("127.0.0.1:{}", sidecar.port());
-    let ended = || run(&["ps"]).expect_code(0).stdout().contains("worker exited: 3");
+    let ended = || run(&["ps"]).expect_code(0).stdout().contains("worker exited with 3");
     wait_until("the worker's end", ended);
     // An address is connected to again after one second.
     let printed = run(&["top", "--once", "--interval", "1500ms", &address]).expect_code(0).stdout();
