@@ -2,7 +2,7 @@
 //!
 //! The thread that reads the worker's stderr copies the bytes of each read once, whether or not stderr takes
 //! them, into a bounded queue. It never waits there for a live worker: whole lines for which there is no room
-//! are dropped and counted ([`writer`]). In a replay it waits.
+//! are dropped and counted (`writer`). In a replay it waits.
 //!
 //! # Order among events
 //!
