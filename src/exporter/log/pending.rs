@@ -61,6 +61,11 @@ impl Pending {
 
     /// Adds a line that is not blank, if it belongs to the record.
     pub(super) fn add(&mut self, line: Shown) -> Added {
+        let is_full = self.text.len() + self.blanks + 1 + line.text.len() > MAX_RECORD_BYTES;
+        if is_full && self.stack.as_ref().is_some_and(|(stack, _)| !stack.is_certain()) {
+            // The lines so far are records of their own, and nothing of them is cut.
+            return Added::Refused(line);
+        }
         let next = if let Some((stack, _)) = &mut self.stack {
             stack.next(&line.text, self.blanks, || Facts::of(&line.text).severity.is_some())
         } else {
@@ -75,7 +80,7 @@ impl Pending {
         let blanks = std::mem::take(&mut self.blanks);
         self.lines += 1;
         self.cut_bytes = self.cut_bytes.saturating_add(line.cut_bytes);
-        self.is_full |= self.text.len() + blanks + 1 + line.text.len() > MAX_RECORD_BYTES;
+        self.is_full |= is_full;
         if self.is_full {
             self.cut_bytes = self.cut_bytes.saturating_add(line.text.len() as u64);
         } else {
