@@ -37,8 +37,9 @@ const OVERHEAD_BYTES: usize = 160;
 /// How long the reader lets bytes collect, unless the queue is half full. So many lines cost it one wake-up.
 const COLLECT: Duration = Duration::from_millis(100);
 
-/// A place in the worker's stream, by the events before it: the largest timestamp, and how many of them have
-/// exactly this one. Timestamps are nanoseconds since the Unix epoch.
+/// A place in the worker's stream, by the events before it: the largest timestamp, and how many events there
+/// are from the first one that has it. So an event with an earlier timestamp than the one before it, as
+/// threads write them now and then, is a step as well. Timestamps are nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     timestamp_ns: i64,
@@ -55,11 +56,17 @@ impl Position {
     /// The place after another event.
     #[must_use]
     pub fn after(self, timestamp_ns: i64) -> Self {
-        match timestamp_ns {
-            later if later > self.timestamp_ns => Self { timestamp_ns, count: 1 },
-            same if same == self.timestamp_ns => Self { count: self.count + 1, ..self },
-            _ => self,
+        if timestamp_ns > self.timestamp_ns {
+            Self { timestamp_ns, count: 1 }
+        } else {
+            Self { count: self.count.saturating_add(1), ..self }
         }
+    }
+
+    /// Whether a reader that has come to `other` has taken all events before this place. It may have taken
+    /// them even if not: where it does not get all events, or others are between them.
+    pub fn is_reached_at(self, other: Self) -> bool {
+        self.timestamp_ns == other.timestamp_ns && self.count <= other.count
     }
 
     /// Whether it is before an event with this timestamp, of which the reader has seen `seen` in a row.

@@ -40,12 +40,16 @@ fn each_piece_is_placed_among_the_events_of_its_read_and_of_earlier_ones() {
     let position = |timestamp_ns, count| Position { timestamp_ns, count };
     assert_eq!(
         positions,
-        [Position::default(), position(5, 1), position(5, 2), position(5, 2), position(10, 1)]
+        [Position::default(), position(5, 1), position(5, 3), position(5, 4), position(10, 1)]
     );
     // The second piece: before the second of the two events at 5, and before all later ones.
     let two = positions[1];
     assert_eq!([two.is_before(5, 0), two.is_before(5, 1), two.is_before(6, 0)], [false, true, true]);
     assert!(!two.is_before(4, 9));
+    // The third piece: before the event at 4, which is the next one.
+    let three = positions[2];
+    assert_eq!([three.is_before(4, 1), three.is_reached_at(three)], [false, true]);
+    assert!(!three.is_reached_at(two) && two.is_reached_at(three) && !two.is_reached_at(position(6, 9)));
 }
 
 #[test]

@@ -62,8 +62,8 @@ impl LineWriter {
 
     /// Copies what passes of a read, before the events in it are published. While it waits for room, in a
     /// replay only, it calls `idle` several times a second.
-    pub fn copy(&mut self, read: &Read<'_>, read_ns: i64, idle: &mut dyn FnMut()) {
-        let read_ns = self.time(read_ns);
+    pub fn copy(&mut self, read: &Read<'_>, now_ns: i64, idle: &mut dyn FnMut()) {
+        let read_ns = self.time(now_ns);
         let mut chunk = Chunk {
             bytes: Vec::with_capacity(read.passing.iter().map(Range::len).sum()),
             pieces: Vec::with_capacity(read.passing.len()),
@@ -76,7 +76,7 @@ impl LineWriter {
             let mut from = range.start;
             while from < range.end {
                 while starts.next_if(|start| *start <= from).is_some() {
-                    self.pass_event(events.next(), read_ns);
+                    self.pass_event(events.next(), now_ns);
                 }
                 let to = starts.peek().map_or(range.end, |start| range.end.min(*start));
                 chunk.bytes.extend_from_slice(read.buffer.get(from..to).unwrap_or_default());
@@ -84,7 +84,7 @@ impl LineWriter {
                 from = to;
             }
         }
-        events.for_each(|event| self.pass_event(Some(event), read_ns));
+        events.for_each(|event| self.pass_event(Some(event), now_ns));
         self.add(chunk, idle);
     }
 
@@ -116,7 +116,8 @@ impl LineWriter {
     }
 
     /// Moves on behind an event. A timestamp in the future counts as the present: it must not come after
-    /// everything that follows.
+    /// everything that follows. The present is that of the events, not the slowed time of a replay: events
+    /// without a timestamp have it.
     fn pass_event(&mut self, event: Option<Event<'_>>, now_ns: i64) {
         if let Some(event) = event {
             self.position = self.position.after(event.timestamp_ns.min(now_ns));

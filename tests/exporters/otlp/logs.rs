@@ -11,9 +11,9 @@ use telemetry_sidecar::exporter::otlp::proto::{
 };
 use tonic::Code;
 
-const LOGS: &str = "--otlp-logs";
+pub const LOGS: &str = "--otlp-logs";
 
-fn body(record: &LogRecord) -> &str {
+pub fn body(record: &LogRecord) -> &str {
     match record.body.as_ref().and_then(|body| body.value.as_ref()) {
         Some(Value::StringValue(text)) => text,
         other => panic!("{other:?}"),
@@ -26,7 +26,7 @@ fn bodies(records: &[LogRecord]) -> Vec<&str> {
 
 /// Every line is counted once. Returns how many there were.
 #[track_caller]
-fn expect_balance(finished: &Finished) -> u64 {
+pub fn expect_balance(finished: &Finished) -> u64 {
     let counters = counters(finished);
     let get = |name: &str| counters.get(name).copied().unwrap_or_default();
     let parts = ["logs_exported", "logs_rejected", "logs_failed", "logs_dropped"].map(get);

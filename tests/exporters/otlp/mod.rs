@@ -4,6 +4,7 @@ mod collector;
 mod endless;
 mod exporting;
 mod failures;
+mod log_floods;
 mod logs;
 mod memory;
 mod run_span;

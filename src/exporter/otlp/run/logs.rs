@@ -5,8 +5,6 @@
 //! is handled when all events that were published before it have been taken from the feed. Otherwise lines
 //! stay where they are while the queue is full: there they take less memory, and only whole lines are
 //! dropped.
-//!
-//! [`Position`]: crate::pipeline::lines::Position
 
 use super::Exporting;
 use crate::{
@@ -24,18 +22,22 @@ use crate::{
             spans::Spans,
         },
     },
-    pipeline::lines::{Chunk, LineReader, Missed},
+    pipeline::lines::{Chunk, LineReader, Missed, Position},
     system::clock::now_ns,
 };
 use memchr::memchr;
 use std::{collections::VecDeque, future::pending, time::Duration};
-use tokio::time::sleep;
+use tokio::{task::yield_now, time::sleep};
 
 /// Why lines are dropped.
 const NO_ROOM: &str = "too many were waiting (OTEL_BLRP_MAX_QUEUE_SIZE, or 16 MiB)";
 
 /// How long lines wait that could not be handled because events were still coming.
 const RETRY: Duration = Duration::from_millis(10);
+
+/// How many bytes are handled at a time, about: blank lines make no records that would fill the queue, and
+/// meanwhile timers, sockets and the end of the drain wait.
+const MAX_HANDLED_BYTES: usize = 256 * 1024;
 
 pub(super) struct Logs {
     pipeline: SignalPipeline,
@@ -53,6 +55,8 @@ pub(super) struct Logs {
     ready: u64,
     /// The timestamp of the last event, and how many in a row had it.
     last_event: (i64, usize),
+    /// The place behind the events that were taken.
+    taken: Position,
     /// Lines that were not handled by the end.
     lost: u64,
     /// Whether time goes by between lines: it does not in a replay.
@@ -114,6 +118,7 @@ impl Logs {
             handled: 0,
             ready: 0,
             last_event: (i64::MIN, 0),
+            taken: Position::default(),
             lost: 0,
             is_live: !lossless,
         }
@@ -123,7 +128,8 @@ impl Logs {
     pub(super) async fn due(&mut self) {
         match self.chunks.front() {
             // The end of a request makes room in the queue.
-            Some(chunk) if chunk.number <= self.ready => pending().await,
+            Some(chunk) if chunk.number <= self.ready && self.records.queue.is_full() => pending().await,
+            Some(chunk) if chunk.number <= self.ready => yield_now().await,
             Some(_) => sleep(RETRY).await,
             None => match self.expires_in() {
                 None => self.reader.collected().await,
@@ -151,19 +157,22 @@ impl Logs {
     pub(super) fn before(&mut self, event_ns: i64, spans: &Spans) {
         let seen = if self.last_event.0 == event_ns { self.last_event.1 } else { 0 };
         while let Some((_, position)) = self.chunks.front().and_then(|chunk| chunk.pieces.get(self.handled))
-            && position.is_before(event_ns, seen)
+            && (position.is_before(event_ns, seen) || position.is_reached_at(self.taken))
         {
             self.handle(spans);
         }
         self.last_event = (event_ns, seen + 1);
+        self.taken = self.taken.after(event_ns);
     }
 
-    /// Handles the lines that need not wait for events, as long as there is room for their records.
+    /// Handles some of the lines that need not wait for events, as long as there is room for their records.
     pub(super) fn advance(&mut self, spans: &Spans) {
+        let mut bytes = 0;
         while !self.records.queue.is_full()
+            && bytes < MAX_HANDLED_BYTES
             && self.chunks.front().is_some_and(|chunk| chunk.number <= self.ready)
         {
-            self.handle(spans);
+            bytes += self.handle(spans);
         }
         if self.chunks.is_empty()
             && let Some(deadline_ns) = self.assembler.deadline_ns().filter(|_| self.is_live)
@@ -211,13 +220,14 @@ impl Logs {
         self.flushable = self.records.queue.len();
     }
 
-    /// Handles the next piece.
-    fn handle(&mut self, spans: &Spans) {
-        let Some(chunk) = self.chunks.front() else { return };
+    /// Handles the next piece. Returns its length in bytes.
+    fn handle(&mut self, spans: &Spans) -> usize {
+        let Some(chunk) = self.chunks.front() else { return 0 };
         let end_of = |piece: usize| chunk.pieces.get(piece).map(|(end, _)| *end);
         let start = self.handled.checked_sub(1).and_then(end_of).unwrap_or_default();
         let bytes = chunk.bytes.get(start..end_of(self.handled).unwrap_or(start)).unwrap_or_default();
         self.assembler.push(bytes, chunk.read_ns, &mut Sink { records: &mut self.records, spans });
+        let handled_bytes = bytes.len();
         self.handled += 1;
         if self.handled >= chunk.pieces.len() {
             let memory = chunk.memory();
@@ -225,6 +235,7 @@ impl Logs {
             self.chunks.pop_front();
             self.reader.release(memory);
         }
+        handled_bytes
     }
 
     /// How long until the time of a record is over, if there is one that waits.
@@ -242,7 +253,7 @@ impl Exporting for Logs {
 
     fn next_request(&mut self, resource: &Resource) -> Option<Request> {
         let queue = &mut self.records.queue;
-        let is_due = self.flushable > 0 || queue.len() >= self.batches.max_batch;
+        let is_due = self.flushable > 0 || queue.len() >= self.batches.max_batch || queue.is_full();
         if !is_due || queue.is_empty() {
             return None;
         }
