@@ -3,6 +3,7 @@
 pub mod args;
 pub mod client;
 pub mod discover;
+mod ended;
 pub mod error;
 pub mod gather;
 pub mod probe;

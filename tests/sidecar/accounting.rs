@@ -275,7 +275,7 @@ async fn the_accounting_at_exit_has_a_line_for_each_topic() {
     let finished = sidecar.finish();
     let stderr = finished.expect_code(0).stderr();
     let expected = [
-        "telemetry-sidecar: worker: exited with status 0",
+        "telemetry-sidecar: worker: exited with 0",
         "telemetry-sidecar: telemetry lines: 5 = 5 decoded",
         "telemetry-sidecar: events: 5 = 5 decoded",
         "telemetry-sidecar: backlog: 5 accepted = 5 waiting",

@@ -224,6 +224,20 @@ fn scripts_get_an_object_in_a_file() {
 }
 
 #[test]
+fn it_is_printed_and_written_if_both_are_asked_for() {
+    let both = ["--summary", "always", "--summary", "json", "{dir}/run.json"];
+    for options in [both, [both[2], both[3], both[4], both[0], both[1]]] {
+        let sidecar = wrap(&options, STEPS);
+        let path = sidecar.path("run.json");
+        let mut sidecar = sidecar.start();
+        sidecar.wait();
+        assert_eq!(json(&fs::read_to_string(&path).unwrap())["events"], 4, "{options:?}");
+        let stderr = sidecar.finish().expect_code(3).stderr();
+        assert_eq!(summary(&stderr, "sh exited with 3 after ", ", 4 events"), TABLES);
+    }
+}
+
+#[test]
 fn an_old_summary_is_replaced_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run.json");

@@ -4,7 +4,7 @@ use crate::system::{
     option::{Given, either},
     template::named_template,
 };
-use clap::Args;
+use clap::{ArgAction, Args};
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt as _,
@@ -46,15 +46,16 @@ pub struct SummaryArgs {
         value_name = "WHEN",
         default_value = "auto",
         env = "TELEMETRY_SIDECAR_SUMMARY",
+        action = ArgAction::Append,
         value_parser = named_template(form),
         long_help = "When to print a summary of operations, measurements and losses at the end: auto (if \
             stderr is a terminal and there were events, and not with --quiet), always, or never. json FILE \
             (or json:FILE, the only form of the variable) prints it as auto does, and writes it to this \
-            file as one JSON object. \
+            file as one JSON object; it can be given together with one of the words. \
             An older summary there is removed at the start; any other file is an error. {pid}, {ppid} and \
             {env:NAME} in the path are replaced as in --listen"
     )]
-    summary: Given<Form>,
+    summary: Vec<Given<Form>>,
 }
 
 /// What to do at the end.
@@ -69,14 +70,16 @@ pub struct Settings {
 impl SummaryArgs {
     /// What to do at the end.
     pub fn settings(&self) -> Settings {
-        let Given { value, origin } = &self.summary;
-        match value {
-            Form::Printed(when) => Settings { when: *when, file: None },
-            Form::Json(path) => {
-                let file = Given { value: path.clone(), origin: origin.clone() };
-                Settings { when: When::Auto, file: Some(file) }
+        let mut settings = Settings { when: When::Auto, file: None };
+        for Given { value, origin } in &self.summary {
+            match value {
+                Form::Printed(when) => settings.when = *when,
+                Form::Json(path) => {
+                    settings.file = Some(Given { value: path.clone(), origin: origin.clone() });
+                }
             }
         }
+        settings
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     fleet::{
         client::{ClientError, Connection, Connector},
         discover::{self, Sidecar},
+        ended::{EXITED_WITH_0, how_ended},
         error::FleetError,
         target::Target,
     },
@@ -45,7 +46,11 @@ impl Tail {
     pub(super) async fn follow_one(&self, target: &Target) -> Result<Exit, TailError> {
         let source = self.printer.add(&target.to_string());
         let connection = self.connect(target).await?;
-        stream::follow(&connection, &self.wanted, &source, &self.printer).await?;
+        let exit = stream::follow(&connection, &self.wanted, &source, &self.printer).await?;
+        // Of the only stream the end is seen anyway.
+        if let Some(exit) = exit.filter(|exit| exit != EXITED_WITH_0) {
+            self.printer.report(&source, how_ended(&exit)).await;
+        }
         Ok(Exit::Code(0))
     }
 
@@ -163,7 +168,8 @@ impl Tail {
     async fn report_end(&self, source: &Source, ended: Result<Option<String>, TailError>) -> i32 {
         match ended {
             Ok(exit) if self.printer.has_several() => {
-                self.printer.report(source, exit.as_deref().unwrap_or("the stream has ended")).await;
+                let how = exit.as_deref().map_or_else(|| "the stream has ended".into(), how_ended);
+                self.printer.report(source, how).await;
                 0
             }
             Ok(_) => 0,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     exporter::digest::{Digest, Measurement, Operation, table::Order},
+    fleet::ended::how_ended,
     terminal::{
         number::{bytes, counted, grouped, rate, seconds, short, uptime},
         screen::Screen,
@@ -160,11 +161,11 @@ pub(super) fn workers(workers: &[&Worker], screen: &Screen, is_live: bool) -> (T
             State::Running => Span::from(worker.remark.clone().unwrap_or_default()).yellow(),
             State::Problem(text) => Span::from(text.clone()).yellow(),
             State::Ended(how) if how == "ended" || how == "exit 0" || how == "complete" => {
-                Span::from(how.clone())
+                Span::from(how_ended(how))
             }
             // A recording with lines that are no events.
             State::Ended(how) if how.starts_with("complete, ") => Span::from(how.clone()).yellow(),
-            State::Ended(how) => Span::from(how.clone()).red(),
+            State::Ended(how) => Span::from(how_ended(how)).red(),
         };
         let text = |text: Option<String>| Span::from(text.unwrap_or_default());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]

@@ -16,14 +16,14 @@ fn several_are_followed_until_all_have_ended() {
     one.write(line("a", 1, ""));
     let printed = tail.wait_for_stdout(1).len();
     one.finish().expect_code(0);
-    tail.wait_for_stderr(&format!("telemetry-sidecar: {first}: exit 0\n"));
+    tail.wait_for_stderr(&format!("telemetry-sidecar: {first}: exited with 0\n"));
     other.write(line("b", 2, ""));
     tail.wait_for_stdout(printed + 1);
     other.finish().expect_code(0);
     let finished = tail.finish();
     // The same lines as of one, so that they can be replayed.
     assert_eq!(counts(&finished.expect_code(0).stdout()), [1, 2]);
-    assert!(finished.stderr().ends_with(&format!(" {second}: exit 0\n")));
+    assert!(finished.stderr().ends_with(&format!(" {second}: exited with 0\n")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +90,7 @@ fn without_an_address_all_are_followed_and_those_that_start_meanwhile() {
         start "$1" c
         printed "$1" c
         touch "$1/a.end" "$1/b.end"
-        until [ "$(grep -c 'exit 0' "$1/err")" = 2 ]; do sleep 0.02; done
+        until [ "$(grep -c 'exited with 0' "$1/err")" = 2 ]; do sleep 0.02; done
         kill -0 $tail
         touch "$1/c.end"
         wait $tail && cat "$1/out" && cat "$1/err" >&2"#;
@@ -99,7 +99,7 @@ fn without_an_address_all_are_followed_and_those_that_start_meanwhile() {
     let stderr = finished.stderr();
     // Sidecars of other tests are in another namespace, which may be reported.
     let ends: Vec<_> = stderr.lines().filter(|line| line.starts_with("telemetry-sidecar: sh[")).collect();
-    assert!(ends.len() == 3 && ends.iter().all(|line| line.ends_with("]: exit 0")), "{stderr}");
+    assert!(ends.len() == 3 && ends.iter().all(|line| line.ends_with("]: exited with 0")), "{stderr}");
 }
 
 #[test]
@@ -120,4 +120,13 @@ fn without_any_sidecar_the_first_one_is_waited_for() {
         touch "$1/a.end"
         wait $tail"#;
     in_namespace(&script).unwrap().expect_code(0);
+}
+
+#[test]
+fn of_one_the_end_of_a_worker_that_failed_is_reported() {
+    for (script, how) in [("kill -KILL $$", "killed by SIGKILL"), ("exit 3", "exited with 3")] {
+        let sidecar = Sidecar::wrap(&["--linger", "600s"], script);
+        let finished = tail(&[], &[&sidecar]).start().finish();
+        assert_eq!(finished.expect_code(0).stderr(), format!("telemetry-sidecar: {how}\n"));
+    }
 }
