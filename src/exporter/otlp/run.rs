@@ -212,6 +212,8 @@ impl Exporter {
             logs.finish(self.signals.traces.spans(), || self.drain_end.reason().is_some());
         }
         self.signals.all().for_each(|signal| signal.close(&self.resource));
+        // Lines are counted before what became of them.
+        self.count();
         let drain_end = self.drain_end.clone();
         let cause = tokio::select! {
             () = self.send_all() => "",
