@@ -191,6 +191,34 @@ fn the_interval_has_a_lower_limit_and_a_replay_has_no_worker() {
 }
 
 #[test]
+fn a_worker_whose_first_thread_has_ended_runs_on() {
+    let worker = r#"
+import ctypes, os, sys, threading
+data = b"1" * (64 << 20)
+threading.Thread(target=lambda: (sys.stdin.readline(), os._exit(0))).start()
+ctypes.CDLL(None).pthread_exit(None)
+"#;
+    let mut sidecar = command(&["--vitals", "100ms"], &["python3", "-c", worker]).start();
+    let mut before = 0;
+    wait_until("samples with one thread", || {
+        let events = events(&sidecar);
+        let processes = latest(&events, "worker.process.sampled", before);
+        let memory = latest(&events, "worker.memory.sampled", before);
+        before = events.len();
+        processes.is_some_and(|sample| sample["processes"] == 1)
+            && memory.is_some_and(|sample| sample["rss_bytes"].as_u64().unwrap() > 64 << 20)
+            && fs::read_to_string(format!("/proc/{}/stat", worker_pid(&events))).unwrap().contains(") Z ")
+    });
+    sidecar.close_stdin();
+    sidecar.finish().expect_code(0);
+}
+
+/// The worker's process id.
+fn worker_pid(events: &[Value]) -> &str {
+    events.last().unwrap()["metadata"]["worker_pid"].as_str().unwrap()
+}
+
+#[test]
 fn without_the_proc_of_its_own_namespace_there_are_no_samples() {
     // The worker is process 2 or 3 there. What has such an id in this /proc is another process.
     let sidecar = env!("CARGO_BIN_EXE_telemetry-sidecar");

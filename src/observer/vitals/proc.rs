@@ -62,6 +62,15 @@ impl Proc {
         entries.into_iter().flatten().flatten()
     }
 
+    /// The memory of a process whose first thread has ended before the others.
+    fn memory_of_threads(&mut self, pid: Pid) -> Option<Memory> {
+        self.set_path(pid, "task");
+        self.entries().find_map(|thread| {
+            let file = format!("task/{}/status", thread.file_name().to_str()?);
+            self.read(pid, &file).and_then(Memory::parse)
+        })
+    }
+
     /// Adds the process ids of the list of children at the path.
     fn add_children(&mut self, children: &mut Vec<Pid>) {
         let added = add_children(&self.path, &mut self.buffer, children);
@@ -119,7 +128,7 @@ impl Source for Proc {
     }
 
     fn memory(&mut self, pid: Pid) -> Option<Memory> {
-        self.read(pid, "status").and_then(Memory::parse)
+        self.read(pid, "status").and_then(Memory::parse).or_else(|| self.memory_of_threads(pid))
     }
 
     fn fds(&mut self, pid: Pid) -> u64 {
