@@ -121,6 +121,8 @@ pub enum Origin {
     Observed,
     /// The same, and they are samples of what the worker uses.
     Samples,
+    /// The same, and they are the last ones, of the worker's end.
+    End,
 }
 
 /// What filters and exporters need of an event besides its message.

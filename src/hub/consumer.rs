@@ -233,10 +233,14 @@ impl Consumer {
     }
 
     fn keep(&mut self, batch: &Batch, events: Range<usize>) {
-        if self.options.takes.events_from(batch.origin()) || self.phase == Phase::Left {
-            self.enqueue(batch.shared_frames(), events);
-        } else {
+        let is_left = self.phase == Phase::Left;
+        if !self.options.takes.events_from(batch.origin()) && !is_left {
             self.stats.delivered += events.len() as u64;
+        } else if batch.origin() == Origin::End && !is_left {
+            // They are few, and no later event makes up for them: a full queue takes them, too.
+            self.queue.push_run(batch.shared_frames(), events);
+        } else {
+            self.enqueue(batch.shared_frames(), events);
         }
     }
 

@@ -152,7 +152,7 @@ impl<T: Stored> Queue<T> {
                 || self.memory >= self.pool.left() / 2)
     }
 
-    /// Adds events that [have room](Self::has_room).
+    /// Adds events that [have room](Self::has_room), or that have to be added without.
     pub(super) fn push_run(&mut self, stored: &Arc<T>, events: Range<usize>) {
         let mut run = Run { stored: Arc::clone(stored), events, memory: 0 };
         let bytes = run.bytes();

@@ -57,7 +57,7 @@ impl Lifecycle {
         let output = output.map(|(bytes, is_cut)| last_lines(&bytes, is_cut));
         let output = output.filter(|output| !output.is_empty());
         let events = [Some(self.exited(&end)), self.snakepit_error(&end)].into_iter().flatten();
-        self.observer.publish(events.map(|event| match &output {
+        self.observer.publish_end(events.map(|event| match &output {
             Some(output) => event.described("output", output),
             None => event,
         }));

@@ -68,6 +68,12 @@ impl Observer {
         self.hub.publish(batch.from(Origin::Observed), &count);
     }
 
+    /// Publishes the last events, those of the worker's end: full queues take them, too.
+    pub fn publish_end(&self, observations: impl IntoIterator<Item = Observation>) {
+        let (batch, count) = self.batch(observations);
+        self.hub.publish(batch.from(Origin::End), &count);
+    }
+
     /// Publishes samples of what the worker uses. Exporters that have metrics of their own for it leave them
     /// out.
     pub fn publish_samples(&self, observations: impl IntoIterator<Item = Observation>) {

@@ -9,7 +9,7 @@ use std::{
 use telemetry_sidecar::{
     control::{Control, Controls},
     event::{
-        batch::{Batch, BatchBuilder, Event},
+        batch::{Batch, BatchBuilder, Event, Origin},
         stats::{BacklogStats, ConsumerStats, StreamStats, UpstreamStats},
     },
     hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, Takes, WhenFull},
@@ -91,6 +91,27 @@ fn only_the_first_subscriber_receives_the_backlog() {
     let backlog = BacklogStats { accepted: 3, replayed: 2, dropped: 1, waiting: 0 };
     assert_eq!(snapshot.backlog, backlog);
     assert_eq!(snapshot.subscribers[0].stats.offered, 2);
+}
+
+#[test]
+fn a_full_queue_takes_the_events_of_the_workers_end() {
+    for has_filter in [false, true] {
+        let hub = hub(2);
+        let subscription = hub.subscribe("");
+        if has_filter {
+            subscription.control(deny("x"));
+        }
+        hub.publish(batch(&["a", "b", "c"]), &StreamStats::default());
+        hub.publish(batch(&["x", "y", "z"]).from(Origin::End), &StreamStats::default());
+        let left = hub.subscribe("");
+        drop(left);
+        hub.publish(batch(&["d"]), &StreamStats::default());
+        let expected = if has_filter { "abyz" } else { "abxyz" };
+        assert_eq!(take(&subscription), expected);
+        let snapshot = hub.snapshot();
+        assert!(snapshot.balances(), "{snapshot:#?}");
+        assert_eq!(snapshot.subscribers[0].stats.dropped, 2);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `--lifecycle`: events about the worker's start and end.
 
-use crate::support::{Builder, Finished, Sidecar, Status, assert_balanced, wait_for};
+use crate::support::{self, Builder, Finished, Sidecar, Status, assert_balanced, wait_for, wait_until};
 use serde_json::Value;
 use std::{
     fs, io,
@@ -101,6 +101,30 @@ fn the_last_lines_may_be_those_of_a_worker_that_never_ends_a_line() {
     let (_, events) = run(&["--lifecycle"], "head -c 100000 /dev/zero | tr '\\0' x >&2; exit 1");
     let output = events[1]["metadata"]["output"].as_str().unwrap();
     assert!(output.len() <= 8192 && output.starts_with("…x") && output.len() > 8000, "{}", output.len());
+}
+
+#[tokio::test]
+async fn the_end_reaches_a_subscriber_whose_queue_is_full() {
+    // More than its connection and its queue hold.
+    let flood = r#"read line; text=$(head -c 2000 /dev/zero | tr '\0' x); i=0
+        while [ $i -lt 3000 ]; do echo "TELEMETRY:{\"event\": \"a\", \"metadata\": {\"x\": \"$text\"}}" >&2
+        i=$((i + 1)); done; exit 3"#;
+    let options = ["--lifecycle=no-output", "--queue-capacity", "5", "--drain-timeout", "60s", "-q"];
+    let mut sidecar = Sidecar::wrap(&options, flood);
+    let mut subscriber = sidecar.subscribe().await;
+    sidecar.close_stdin();
+    // This blocks the thread that would read.
+    let address = format!("127.0.0.1:{}", sidecar.port());
+    // Once it drains the queues it accepts no connection.
+    wait_until("the worker's end", || {
+        support::run(&["status", &address]).stderr().contains("cannot connect")
+    });
+    let events = subscriber.rest().await;
+    assert!(events.len() < 3000, "it was read in time");
+    assert_eq!(events.last().unwrap().event_parts.join("."), "worker.exited");
+    drop(subscriber);
+    let finished = tokio::task::spawn_blocking(|| sidecar.finish()).await.unwrap();
+    finished.expect_code(3);
 }
 
 /// A control group with this limit, or why there is none. It is removed when dropped.
