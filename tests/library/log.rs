@@ -211,6 +211,16 @@ fn prose_has_no_severity() {
 }
 
 #[test]
+fn a_thread_in_brackets_may_stand_before_a_severity_and_a_logger() {
+    let severities = |text: &str| records(text.as_bytes(), &[usize::MAX])[0].severity.clone();
+    let warn = severities("[main] WARN org.example.App - severity 13\n");
+    assert_eq!(warn.map(|severity| severity.number), Some(13));
+    for prose in ["[main] WARN about this\n", "[main] warn org.example.App - text\n", "[1] ERROR\n"] {
+        assert_eq!(severities(prose), None, "{prose}");
+    }
+}
+
+#[test]
 fn a_structured_line_without_a_message_is_the_body() {
     for line in ["level=info msg= n=1", "level=info msg=\"\" n=1", r#"{"level":"info","msg":""}"#] {
         let records = records(line.as_bytes(), &[usize::MAX]);

@@ -174,6 +174,11 @@ impl<'a> Header<'a> {
             {
                 after.starts_with("  ") || is_separator(after)
             }
+            // SLF4J's simple logger: `[main] WARN org.example.App - text`.
+            [] if self.last == Last::Delimiter => {
+                let (_, text) = after.trim_start_matches(' ').split_once(' ').unwrap_or_default();
+                is_upper && text.starts_with("- ")
+            }
             [] => is_first && is_upper,
             _ => false,
         };
