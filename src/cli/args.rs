@@ -66,7 +66,7 @@ pub struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct ServingArgs {
-    /// Serve gRPC at HOST:PORT, unix:PATH or unix:@NAME; repeatable
+    /// Serve gRPC at HOST:PORT or unix:PATH; repeatable
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -93,7 +93,7 @@ pub struct ServingArgs {
     )]
     pub ready_file: Option<Given<PathBuf>>,
 
-    /// Print neither GRPC_READY:PORT nor losses and a summary
+    /// Print no GRPC_READY:PORT, losses or summary
     #[arg(
         short,
         long,

@@ -29,10 +29,8 @@ const STYLES: Styles = Styles::styled()
     .literal(AnsiColor::Cyan.on_default());
 
 /// The end of `-h`.
-const EXAMPLES: &str = "Examples:\n  \
-    telemetry-sidecar -- python worker.py\n  \
-    telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py\n  \
-    telemetry-sidecar tail\n\n\
+const EXAMPLE: &str = "Example:\n  \
+    telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py\n\n\
     All options: telemetry-sidecar --help";
 
 /// The end of `--help`.
@@ -56,7 +54,7 @@ const RULES: &str = "Every option of wrapping and of replay can also be set as a
     max_term_width = 100,
     override_usage = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...\n       \
         telemetry-sidecar SUBCOMMAND [OPTIONS] [ARGS]...",
-    after_help = EXAMPLES,
+    after_help = EXAMPLE,
     after_long_help = RULES,
     args_conflicts_with_subcommands = true,
     args_override_self = true,

@@ -47,13 +47,17 @@ pub(super) fn one_line(
         word.trim_end_matches("...").trim_matches(['<', '>', '[', ']']).to_owned()
     };
     let argument = context(ContextKind::InvalidArg);
+    let word = context(ContextKind::InvalidSubcommand) + &argument;
+    if let Some(earlier) = error_before(&word, error.kind(), command, arguments) {
+        return one_line(&earlier, command, subcommand, arguments);
+    }
     let subcommand = subcommand.and_then(|name| command.find_subcommand(name));
+    let here = subcommand.unwrap_or(command);
     let line = match error.kind() {
         ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument if !argument.starts_with('-') => {
-            let word = context(ContextKind::InvalidSubcommand) + &argument;
             match value_missing_before(&word, arguments) {
-                Some(option) => format!("{}: a value is missing", option.display()),
-                None => hint::for_word(&word, subcommand, arguments),
+                Some(option) => missing_value(&option.to_string_lossy(), here),
+                None => hint::for_word(&word, command, subcommand, arguments),
             }
         }
         ErrorKind::UnknownArgument => {
@@ -68,11 +72,11 @@ pub(super) fn one_line(
             let (value, possible) = (context(ContextKind::InvalidValue), context(ContextKind::ValidValue));
             format!("{}: '{value}': expected {possible}", bare(argument))
         }
-        ErrorKind::InvalidValue => format!("{}: a value is missing", bare(argument)),
+        ErrorKind::InvalidValue => missing_value(&bare(argument), here),
         ErrorKind::TooManyValues => format!("{}: takes no value", bare(argument)),
         ErrorKind::MissingRequiredArgument => {
             let name = bare(argument);
-            match values(&name, subcommand.unwrap_or(command)) {
+            match values(&name, here) {
                 Some(values) => format!("{name}: missing, one of {values}"),
                 None => format!("{name}: missing (see --help)"),
             }
@@ -84,6 +88,31 @@ pub(super) fn one_line(
         }
     };
     UsageError(line)
+}
+
+/// The error about a value before a word that does not belong there: the value is the cause if it was left out
+/// and what follows was taken for it.
+fn error_before(word: &str, kind: ErrorKind, command: &Command, arguments: &[OsString]) -> Option<Error> {
+    if !matches!(kind, ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument) {
+        return None;
+    }
+    let mut words = arguments.iter().map(|argument| argument.to_string_lossy());
+    let at = words.position(|argument| argument.starts_with(word))?;
+    if value_missing_before(word, arguments).is_some() {
+        return None;
+    }
+    let earlier = command.clone().try_get_matches_from(&arguments[..at]).err()?;
+    (earlier.kind() == ErrorKind::ValueValidation).then_some(earlier)
+}
+
+fn missing_value(option: &str, command: &Command) -> String {
+    let has_name = |argument: &&Arg| argument.get_long() == option.strip_prefix("--");
+    let names = command.get_arguments().find(has_name).and_then(Arg::get_value_names);
+    match names.and_then(|names| names.first()).map_or("", |name| name.as_str()) {
+        "INTERVAL" => format!("{option}: a value is missing, such as {option} 1s"),
+        "DURATION" => format!("{option}: a value is missing, such as {option} 20s"),
+        _ => format!("{option}: a value is missing"),
+    }
 }
 
 /// The possible values of the positional argument with this name.

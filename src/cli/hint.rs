@@ -66,7 +66,15 @@ const ALIASES: [(&str, &str); 47] = [
 ];
 
 /// A word where none belongs.
-pub(super) fn for_word(word: &str, subcommand: Option<&Command>, arguments: &[OsString]) -> String {
+pub(super) fn for_word(
+    word: &str,
+    command: &Command,
+    subcommand: Option<&Command>,
+    arguments: &[OsString],
+) -> String {
+    if let Some(option) = option_before(word, subcommand.unwrap_or(command), arguments) {
+        return format!("{word}: unexpected, write {option}={word}");
+    }
     if let Some(subcommand) = subcommand
         && subcommand.get_positionals().next().is_none()
     {
@@ -94,9 +102,27 @@ pub(super) fn for_word(word: &str, subcommand: Option<&Command>, arguments: &[Os
     if let Some(name) = nearest {
         return format!("{word}: did you mean {name}? A worker's command needs -- before it");
     }
+    if arguments.iter().any(|argument| argument == "--") {
+        return format!("{word}: unexpected, only options go before -- (see --help)");
+    }
     let line = with_dashes(word, arguments).unwrap_or_else(|| SYNTAX.to_owned());
     let word = if word.is_empty() { "''" } else { word };
     format!("{word}: put -- before the worker's command: {line}")
+}
+
+/// The option in front of this word whose value needs an equals sign, unless the word may be the worker's
+/// program.
+fn option_before<'a>(word: &str, command: &Command, arguments: &'a [OsString]) -> Option<&'a str> {
+    let at = arguments.iter().position(|argument| argument == word)?;
+    let option = arguments.get(at.checked_sub(1)?)?.to_str()?;
+    // --export-otlp=URL is an old spelling.
+    let needs_equals =
+        |argument: &&Arg| argument.is_require_equals_set() && argument.get_id() != "export_otlp";
+    let argument =
+        command.get_arguments().filter(needs_equals).find(|argument| is_spelt(argument, option))?;
+    let has_dashes = arguments[at..].iter().any(|argument| argument == "--");
+    let is_value = argument.get_possible_values().iter().any(|value| value.get_name() == word);
+    (has_dashes || is_value).then_some(option)
 }
 
 /// The command line with dashes before this word, if it is short and needs no quotes.
@@ -129,7 +155,15 @@ pub(super) fn for_option(
         let later = homes.iter().find(|home| before_dashes().any(|word| word == **home));
         return match later.filter(|_| subcommand.is_none()) {
             Some(name) => format!("{option}: goes after the subcommand: {name} {option}"),
-            None => format!("{option}: an option of {}", all_of(&homes)),
+            None => match subcommand.map(Command::get_name) {
+                Some("gather") if option == "--export-prometheus" => {
+                    format!("{option}: gather serves its page at --listen")
+                }
+                Some(name) if homes == ["wrapping"] => {
+                    format!("{option}: cannot be used with {name}, only when a worker is wrapped")
+                }
+                _ => format!("{option}: an option of {}", all_of(&homes)),
+            },
         };
     }
     let here = subcommand.unwrap_or(command);

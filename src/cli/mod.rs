@@ -26,20 +26,21 @@ use command::SUBCOMMANDS;
 use std::{ffi::OsString, path::PathBuf};
 
 /// Values that may begin with a minus: an error about the value is better than one about an unknown option.
-const NUMBERS: [&str; 4] = ["N", "R", "BYTES", "DURATION"];
+const NUMBERS: [&str; 5] = ["N", "R", "BYTES", "DURATION", "INTERVAL"];
 
 /// The options that `-h` shows, so that it fits on a screen.
-const COMMON: [&str; 19] = [
+const COMMON: [&str; 22] = [
     "files",
     "listen",
     READY_FILE,
     "quiet",
     "verbose",
-    "embedded",
     "metadata",
     "record",
     "export_jsonl",
     "export_otlp",
+    "otlp_logs",
+    "run_span",
     "export_prometheus",
     "export_statsd",
     "allow",
@@ -49,6 +50,8 @@ const COMMON: [&str; 19] = [
     "timeout",
     "fail_after",
     "no_stderr",
+    "lifecycle",
+    "vitals",
 ];
 
 const READY_FILE: &str = "ready_file";

@@ -1,10 +1,7 @@
 //! Options that have no effect without another one.
 
 use super::UsageError;
-use crate::system::{
-    option::{Origin, either},
-    value::switch,
-};
+use crate::system::option::either;
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 
 /// What the names of further options start with, and the options of which they need one.
@@ -30,7 +27,7 @@ pub(super) fn check(command: &Command, matches: &ArgMatches) -> Result<(), Usage
         let is_asked_for = |id: &&str| source(id).is_some_and(|source| source != ValueSource::DefaultValue);
         let mut needed = needed_by(argument);
         if let Some(missed) = needed.find(|others| !others.iter().any(is_asked_for)) {
-            return Err(missing(argument, matches, missed).into());
+            return Err(missing(argument, missed).into());
         }
     }
     Ok(())
@@ -42,20 +39,11 @@ fn needed_by(argument: &Arg) -> impl Iterator<Item = &'static [&'static str]> {
     NEEDS.iter().filter(move |(prefix, _)| long.starts_with(prefix)).map(|(_, others)| *others)
 }
 
-fn missing(argument: &Arg, matches: &ArgMatches, others: &[&str]) -> String {
+/// The value is not part of the message: it is not what is wrong, and may be one that clap has filled in.
+fn missing(argument: &Arg, others: &[&str]) -> String {
     let options: Vec<_> = others.iter().map(|id| format!("--{}", id.replace('_', "-"))).collect();
-    let cause = format!("give {} as well", either(&options));
-    let text = matches.get_raw(argument.get_id().as_str()).and_then(|mut values| values.next_back());
-    let origin = Origin::new(Some(argument), text.unwrap_or_default(), ValueSource::CommandLine);
-    // Without a value it has the word of a switch that is on.
-    let is_optional = argument.get_num_args().is_some_and(|count| count.min_values() == 0);
-    let is_switched =
-        is_optional && text.is_some_and(|text| text.to_str().is_some_and(|text| switch(text).is_ok()));
-    if argument.get_action().takes_values() && !is_switched {
-        origin.error(cause)
-    } else {
-        format!("{}: {cause}", origin.name())
-    }
+    let long = argument.get_long().unwrap_or_default();
+    format!("--{long}: give {} as well", either(&options))
 }
 
 #[cfg(test)]

@@ -15,34 +15,36 @@ const MIN_INTERVAL: Duration = Duration::from_millis(100);
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Worker")]
 pub struct ObserverArgs {
-    /// Publish events about the worker's start and end; =no-output: without its last lines
+    /// Publish the worker's start and end as events
     #[arg(
         long,
-        value_name = "MODE",
+        value_name = "no-output",
         num_args = 0..=1,
         require_equals = true,
         default_missing_value = "true",
         env = "TELEMETRY_SIDECAR_LIFECYCLE",
         value_parser = named(lifecycle),
-        long_help = "Publish the events worker.started and worker.exited. The latter says how the worker \
-            ended (exit_code or signal, and the reason: exit, signal, out of memory), how long it ran, its \
-            processor time and its peak memory, and, unless the exit code is 0, the last 20 lines of its \
-            stderr (up to 8 KiB, without telemetry). Those may contain secrets: --lifecycle=no-output leaves \
-            them out. With --snakepit a worker that failed is also a python.error.occurred"
+        long_help = "Publish the events worker.started and worker.exited. Unless the exit code is 0, \
+            worker.exited includes the last 20 lines of the worker's stderr (up to 8 KiB, without \
+            telemetry), which may contain secrets: --lifecycle=no-output leaves them out. It says how the \
+            worker ended (exit_code or signal, and the reason: exit, signal, out of memory), how long it \
+            ran, its CPU time and its peak memory. With --snakepit a worker that failed is also a \
+            python.error.occurred. 0, 1, true and false are accepted as well, as in the variable \
+            [default: off]"
     )]
     lifecycle: Option<Given<Option<lifecycle::Settings>>>,
 
-    /// Sample memory, CPU and processes of the worker and its descendants at this interval
+    /// Sample memory, CPU and processes of the worker
     #[arg(
         long,
         value_name = "INTERVAL",
         env = "TELEMETRY_SIDECAR_VITALS",
         value_parser = value(interval),
-        long_help = "Sample what the worker and its descendants use, at this interval, at least 100ms: \
-            memory, processor time, threads, descriptors and processes, as the events \
+        long_help = "Interval between samples (at least 100ms) of the memory, CPU time, threads, \
+            descriptors and processes of the worker and its descendants. They are published as the events \
             worker.memory.sampled, worker.cpu.sampled and worker.process.sampled (with --snakepit \
-            python.memory.sampled and python.cpu.sampled). Prometheus and OpenTelemetry get them as \
-            process.memory.usage, process.cpu.time and so on"
+            python.memory.sampled and python.cpu.sampled). Prometheus and OpenTelemetry get \
+            process.memory.usage, process.cpu.time and so on instead [default: off]"
     )]
     vitals: Option<Period>,
 }
@@ -59,10 +61,10 @@ impl ObserverArgs {
     }
 }
 
-fn interval(word: &str) -> Result<Period, String> {
-    match duration(word)? {
-        Period(interval) if interval < MIN_INTERVAL => Err("expected at least 100ms".into()),
-        interval => Ok(interval),
+fn interval(word: &str) -> Result<Period, &'static str> {
+    match duration(word) {
+        Ok(Period(interval)) if interval >= MIN_INTERVAL => Ok(Period(interval)),
+        _ => Err("expected a duration with a unit, at least 100ms, such as 1s"),
     }
 }
 
@@ -72,6 +74,6 @@ fn lifecycle(word: &str) -> Result<Option<lifecycle::Settings>, String> {
         ("no-output", _) => Ok(settings(false)),
         (_, Ok(true)) => Ok(settings(true)),
         (_, Ok(false)) => Ok(None),
-        _ => Err("expected no-output, 0, 1, or no value".into()),
+        _ => Err("expected no-output, 0, 1, true or false".into()),
     }
 }

@@ -229,7 +229,7 @@ fn bad_values_are_refused_in_one_line() {
         expect_words(&finished.expect_code(0).stderr(), &["GRPC_READY:"]);
     }
     let line = expect_one_line(&run(&["replay", ALONE, "x"]), || true);
-    expect_words(&line, &["--snakepit: an option of wrapping"]);
+    expect_words(&line, &["--snakepit: cannot be used with replay, only when a worker is wrapped"]);
 }
 
 #[test]

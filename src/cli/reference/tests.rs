@@ -230,8 +230,9 @@ fn short_help_fits_on_a_screen_and_shows_only_options_that_exist() {
         assert!(help.lines().all(|line| line.chars().count() <= 80), "{help}");
     }
     let replay = command.find_subcommand("replay").unwrap();
+    let arguments = || command.get_arguments().chain(replay.get_arguments());
     for id in COMMON {
-        assert!(replay.get_arguments().any(|argument| argument.get_id() == id), "{id}");
+        assert!(arguments().any(|argument| argument.get_id() == id), "{id}");
     }
     let options = all_options();
     let help = [

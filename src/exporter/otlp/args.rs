@@ -29,11 +29,10 @@ pub struct OtlpArgs {
         default_missing_value = "1",
         env = "TELEMETRY_SIDECAR_EXPORT_OTLP",
         value_parser = named(wanted(str::parse::<Endpoint>)),
-        long_help = "Send traces and metrics to an OpenTelemetry collector, with --otlp-logs logs as well. \
-            The standard variables \
-            OTEL_EXPORTER_OTLP_*, OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER, OTEL_SERVICE_NAME, \
-            OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_* and OTEL_METRIC_EXPORT_* apply. --export-otlp=URL is \
-            the same as --export-otlp --otlp-endpoint URL"
+        long_help = "Send traces, metrics and, with --otlp-logs, logs to an OpenTelemetry collector. The \
+            standard variables OTEL_EXPORTER_OTLP_*, OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER, \
+            OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_BSP_* and OTEL_METRIC_EXPORT_* apply. \
+            --export-otlp=URL is the same as --export-otlp --otlp-endpoint URL"
     )]
     export_otlp: Option<Given<Wanted<Endpoint>>>,
 
@@ -52,14 +51,14 @@ pub struct OtlpArgs {
     #[arg(long, env = "TELEMETRY_SIDECAR_OTLP_FLAT", value_parser = value(switch))]
     otlp_flat: bool,
 
-    /// Send the worker's ordinary stderr lines as log records, too
+    /// Send stderr's lines as log records
     #[arg(
         long,
         env = "TELEMETRY_SIDECAR_OTLP_LOGS",
         value_parser = value(switch),
-        long_help = "Send the worker's ordinary stderr lines as log records, too: with the severity that a \
-            line states, the span that it names or that is open, and a traceback as one record. stderr stays \
-            as it is. OTEL_LOGS_EXPORTER and OTEL_BLRP_* apply"
+        long_help = "Also send the worker's ordinary stderr lines as log records: with the severity that a \
+            line states and the span that it names or that is open; a traceback is one record. stderr itself \
+            is unchanged. OTEL_LOGS_EXPORTER and OTEL_BLRP_* apply"
     )]
     otlp_logs: bool,
 
@@ -73,7 +72,7 @@ pub struct OtlpArgs {
     )]
     otlp_span_timeout: Period,
 
-    /// Send a span for the worker's whole run, named NAME or like the worker's program
+    /// Send a span for the worker's whole run
     #[arg(
         long,
         value_name = "NAME",
@@ -83,9 +82,10 @@ pub struct OtlpArgs {
         env = "TELEMETRY_SIDECAR_RUN_SPAN",
         value_parser = value(wanted(span_name)),
         long_help = "Send one span for the worker's whole run, from its start to its end, with its exit code \
-            or signal; without =NAME it is named like the worker's program. A TRACEPARENT in the environment \
-            is its parent. Spans of the worker without a parent are below it, unless they have a traceparent \
-            or a trace_id of another trace. A replay ignores it"
+            or signal; without =NAME it is named after the worker's program. A TRACEPARENT in the \
+            environment is its parent. Spans of the worker without a parent become its children, unless \
+            they have a traceparent or a trace_id of another trace. A replay ignores this option [default: \
+            off]"
     )]
     run_span: Option<Wanted<String>>,
 
@@ -95,8 +95,9 @@ pub struct OtlpArgs {
         env = "TELEMETRY_SIDECAR_RUN_SPAN_ENV",
         value_parser = value(switch),
         long_help = "Set TRACEPARENT in the worker's environment to the run span, so that spans of the \
-            worker's own OpenTelemetry SDK can be below it. A TRACESTATE of the same trace stays, another is \
-            removed. Without this option the worker's environment is not changed"
+            worker's own OpenTelemetry SDK can be its descendants. A TRACESTATE of the same trace stays, \
+            another one is removed. Without this option, or with --run-span=false, TRACEPARENT and \
+            TRACESTATE are passed on unchanged"
     )]
     run_span_env: bool,
 }

@@ -115,7 +115,7 @@ impl Client {
     }
 
     async fn exchange_over(&self, connections: &Connections, request: &Request) -> Result<Answer, Failure> {
-        let lost = |error: &dyn Error| Failure::connection(cause(error));
+        let lost = |error: &dyn Error| Failure::connection(cause(error, self.destination.protocol));
         let mut message = http::Request::new(Full::new(request.body.clone()));
         *message.method_mut() = Method::POST;
         *message.uri_mut() = self.destination.uri.clone();
@@ -250,10 +250,23 @@ fn tls_files(destination: &Destination) -> ClientTlsFiles {
     }
 }
 
-/// The innermost cause of an error: "Connection refused" instead of "client error (Connect)".
-fn cause(mut error: &dyn Error) -> String {
+/// The innermost cause of an error: "Connection refused" instead of "client error (Connect)". A server of the
+/// other protocol answers with what cannot be read.
+fn cause(mut error: &dyn Error, protocol: Protocol) -> String {
     while let Some(source) = error.source() {
         error = source;
     }
-    error.to_string()
+    let text = error.to_string();
+    match protocol {
+        Protocol::Grpc if text.ends_with("frame with invalid size") => {
+            "the server does not speak plain gRPC; if this is its HTTP port, set \
+             OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf; for TLS write https://"
+                .into()
+        }
+        Protocol::Http if text == "invalid HTTP version parsed" => {
+            "the server does not speak HTTP/1.1; if this is its gRPC port, set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+                .into()
+        }
+        _ => text,
+    }
 }

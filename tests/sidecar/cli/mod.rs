@@ -63,7 +63,7 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--pipe-size", "2147483648"], &["--pipe-size", "'2147483648'", "from 1 to 2147483647"]),
         (&["--export-otlp", "http://x:4317"], &["write --export-otlp --otlp-endpoint http://x:4317"]),
         (&["--export-otlp", "x:4317"], &["x:4317: unexpected"]),
-        (&["--otlp-endpoint", "http://x:1"], &["--otlp-endpoint: 'http://x:1': give --export-otlp as well"]),
+        (&["--otlp-endpoint", "http://x:1"], &["--otlp-endpoint: give --export-otlp as well"]),
         (
             &["--export-otlp", "--otlp-endpoint", "x:1"],
             &["--otlp-endpoint: 'x:1': expected http://HOST:PORT"],
@@ -109,6 +109,17 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         ),
         (&["--listen"], &["--listen", "value is missing"]),
         (&["--listen", "a\nb\u{1b}"], &["--listen: 'a\\nb\\u{1b}'"]),
+        (
+            &["--vitals", "0"],
+            &["--vitals: '0': expected a duration with a unit, at least 100ms, such as 1s\n"],
+        ),
+        (&["--vitals", "-1s"], &["--vitals: '-1s': expected a duration"]),
+        (&["--vitals"], &["--vitals: a value is missing, such as --vitals 1s\n"]),
+        (&["--vitals", "python3", "-c", "pass"], &["--vitals: 'python3': expected a duration"]),
+        (&["--lifecycle=off"], &["--lifecycle: 'off': expected no-output, 0, 1, true or false\n"]),
+        (&["--lifecycle", "no-output"], &["no-output: unexpected, write --lifecycle=no-output\n"]),
+        (&["--export-otlp", "--run-span", "nightly"], &["nightly: unexpected, write --run-span=nightly\n"]),
+        (&["nightly"], &["nightly: unexpected, only options go before --"]),
         (&["--disabled=1"], &["--disabled: takes no value"]),
         (&["--wait-for-subscribers", "1"], &["--wait-for-subscribers: an option of replay"]),
         (&["--timeout", "1s"], &["--timeout: an option of replay"]),
@@ -124,15 +135,15 @@ fn options_of_an_exporter_need_the_exporter() {
     let all = "give --export-otlp, --export-prometheus or --export-statsd as well";
     for (options, needed) in [
         (&["--otlp-flat"][..], "--otlp-flat: give --export-otlp as well\n"),
-        (&["--otlp-span-timeout", "1s"], "--otlp-span-timeout: '1s': give --export-otlp as well\n"),
-        (&["--run-span=x"], "--run-span: 'x': give --export-otlp as well\n"),
+        (&["--otlp-span-timeout", "1s"], "--otlp-span-timeout: give --export-otlp as well\n"),
         (&["--run-span"], "--run-span: give --export-otlp as well\n"),
+        (&["--run-span=x"], "--run-span: give --export-otlp as well\n"),
         (&["--run-span-env"], "--run-span-env: give --export-otlp as well\n"),
         (&["--run-span-env", "--export-otlp"], "--run-span-env: give --run-span as well\n"),
         (&["--prometheus-insecure"], "--prometheus-insecure: give --export-prometheus as well\n"),
-        (&["--statsd-prefix", "x"], "--statsd-prefix: 'x': give --export-statsd as well\n"),
+        (&["--statsd-prefix", "x"], "--statsd-prefix: give --export-statsd as well\n"),
         (&["--statsd-prefix", "x", "--export-prometheus", "127.0.0.1:0"], "give --export-statsd as well\n"),
-        (&["--metric-label", "a", "--metric-label", "b"], &format!("--metric-label: 'b': {all}\n")),
+        (&["--metric-label", "a", "--metric-label", "b"], &format!("--metric-label: {all}\n")),
         (&["--metric-series", "1", "--export-jsonl", "/dev/null"], all),
     ] {
         expect_words(&(refused(options) + "\n"), &[needed]);
@@ -211,6 +222,11 @@ fn subcommands_refuse_bad_input_as_well() {
         (&["decode", "a\nb"], &["a\\nb: No such file"]),
         (&["decode", "/nonexistent"], &["/nonexistent", "No such file"]),
         (&["decode", "--embedded", "maybe", "-"], &["--embedded", "'maybe'"]),
+        (&["replay", "--vitals", "1s", "-"], &["--vitals: cannot be used with replay, only when a worker"]),
+        (
+            &["gather", "--export-prometheus", "x:1"],
+            &["--export-prometheus: gather serves its page at --listen"],
+        ),
         (&["decode", "--listen", "127.0.0.1:0"], &["--listen: an option of wrapping, replay and gather"]),
         (&["tail", "127.0.0.1:1", "b"], &["SIDECAR", "'b'", "HOST:PORT, unix:PATH or unix:@NAME"]),
         (&["help", "frob"], &["help: 'frob'", "replay, decode, tail", "completions"]),
