@@ -93,7 +93,7 @@ fn snakepit(word: &str) -> Result<Option<Snakepit>, String> {
         ("alone", _) => Ok(Some(Snakepit::Alone)),
         (_, Ok(true)) => Ok(Some(Snakepit::Relay)),
         (_, Ok(false)) => Ok(None),
-        _ => Err("expected alone, 0, 1, or no value".into()),
+        _ => Err("expected alone, 0, 1, true or false".into()),
     }
 }
 

@@ -229,6 +229,6 @@ fn variables_take_the_same_words() {
         assert_eq!(events.len(), count, "{word}");
     }
     let refused = Sidecar::command(&["--lifecycle=all", "--", "true"]).start().finish();
-    let cause = "telemetry-sidecar: --lifecycle: 'all': expected no-output, 0, 1, or no value\n";
+    let cause = "telemetry-sidecar: --lifecycle: 'all': expected no-output, 0, 1, true or false\n";
     assert_eq!(refused.expect_code(125).stderr(), cause);
 }

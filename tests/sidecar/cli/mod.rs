@@ -109,6 +109,19 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         ),
         (&["--listen"], &["--listen", "value is missing"]),
         (&["--listen", "a\nb\u{1b}"], &["--listen: 'a\\nb\\u{1b}'"]),
+        (&["--disabled=1"], &["--disabled: takes no value"]),
+        (&["--wait-for-subscribers", "1"], &["--wait-for-subscribers: an option of replay"]),
+        (&["--timeout", "1s"], &["--timeout: an option of replay"]),
+    ];
+    for (options, words) in cases {
+        // Text that must be at the end of the line is written with a newline.
+        expect_words(&(refused(options) + "\n"), words);
+    }
+}
+
+#[test]
+fn mistakes_in_the_options_about_a_worker_say_what_to_write() {
+    let cases: &[(&[&str], &[&str])] = &[
         (
             &["--vitals", "0"],
             &["--vitals: '0': expected a duration with a unit, at least 100ms, such as 1s\n"],
@@ -120,12 +133,8 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
         (&["--lifecycle", "no-output"], &["no-output: unexpected, write --lifecycle=no-output\n"]),
         (&["--export-otlp", "--run-span", "nightly"], &["nightly: unexpected, write --run-span=nightly\n"]),
         (&["nightly"], &["nightly: unexpected, only options go before --"]),
-        (&["--disabled=1"], &["--disabled: takes no value"]),
-        (&["--wait-for-subscribers", "1"], &["--wait-for-subscribers: an option of replay"]),
-        (&["--timeout", "1s"], &["--timeout: an option of replay"]),
     ];
     for (options, words) in cases {
-        // Text that must be at the end of the line is written with a newline.
         expect_words(&(refused(options) + "\n"), words);
     }
 }
