@@ -90,8 +90,8 @@ pub(super) fn one_line(
     UsageError(line)
 }
 
-/// The error about a value before a word that does not belong there: the value is the cause if it was left out
-/// and what follows was taken for it.
+/// The error about the value before a word that does not belong there. That value is the cause if the right
+/// one was left out.
 fn error_before(word: &str, kind: ErrorKind, command: &Command, arguments: &[OsString]) -> Option<Error> {
     if !matches!(kind, ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument) {
         return None;

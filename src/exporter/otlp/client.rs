@@ -264,7 +264,8 @@ fn cause(mut error: &dyn Error, protocol: Protocol) -> String {
                 .into()
         }
         Protocol::Http if text == "invalid HTTP version parsed" => {
-            "the server does not speak HTTP/1.1; if this is its gRPC port, set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+            "the server does not speak HTTP/1.1; if this is its gRPC port, set \
+             OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
                 .into()
         }
         _ => text,
