@@ -66,6 +66,8 @@ pub struct Resources {
     /// Resident memory in bytes, with pages that processes share divided between them. It is read less often
     /// than the rest; none if it was not readable for all processes.
     pub pss_bytes: Option<u64>,
+    /// Whether `pss_bytes` was read for this sample, and not kept from an earlier one.
+    pub is_pss_new: bool,
     /// Memory in swap in bytes.
     pub swap_bytes: u64,
     /// Threads.

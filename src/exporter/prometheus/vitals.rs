@@ -88,6 +88,7 @@ mod tests {
             rss_bytes: 1,
             vms_bytes: 2,
             pss_bytes: Some(3),
+            is_pss_new: true,
             swap_bytes: 4,
             threads: 5,
             fds: 6,

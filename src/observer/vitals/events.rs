@@ -39,7 +39,8 @@ impl Naming {
                 }
             };
             let more = more.measured("swap_bytes", int(usage.swap_bytes));
-            events.push(match usage.pss_bytes {
+            // Beside newer numbers an old one would look like memory that is shared.
+            events.push(match usage.pss_bytes.filter(|_| usage.is_pss_new) {
                 Some(pss) => more.measured("pss_bytes", int(pss)),
                 None => more,
             });
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn each_sample_has_an_event_of_memory_of_processor_time_and_of_processes() {
-        let usage = Resources { pss_bytes: Some(1), ..Resources::default() };
+        let usage = Resources { pss_bytes: Some(1), is_pss_new: true, ..Resources::default() };
         let all = names(Naming::Own, Some(&usage), Some(1.0));
         let expected = [
             "worker.memory.sampled pss_bytes rss_bytes swap_bytes vms_bytes",
@@ -91,12 +92,14 @@ mod tests {
         assert_eq!(all, expected);
         let first = names(Naming::Own, Some(&Resources::default()), None);
         assert_eq!(first, ["worker.memory.sampled rss_bytes swap_bytes vms_bytes", expected[2]]);
+        let kept = Resources { is_pss_new: false, ..usage };
+        assert_eq!(names(Naming::Own, Some(&kept), None), first);
         assert_eq!(names(Naming::Own, None, Some(1.0)), [expected[1]]);
     }
 
     #[test]
     fn snakepit_knows_all_measurements_of_the_events_that_it_knows() {
-        let usage = Resources { pss_bytes: Some(1), ..Resources::default() };
+        let usage = Resources { pss_bytes: Some(1), is_pss_new: true, ..Resources::default() };
         let expected = [
             "python.memory.sampled rss_bytes vms_bytes",
             "worker.memory.sampled pss_bytes swap_bytes",

@@ -86,6 +86,7 @@ impl<S: Source> Sampler<S> {
             let start = thread_time();
             self.pss_bytes = living().map(|process| pss_bytes(&mut self.source, process.key.pid)).sum();
             self.pss.done(now, thread_time().saturating_sub(start));
+            sum.is_pss_new = true;
         }
         self.has_sampled = true;
         sum.pss_bytes = self.pss_bytes;
