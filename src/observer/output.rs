@@ -20,7 +20,7 @@ pub(super) fn last_lines(bytes: &[u8], is_cut: bool) -> String {
     // Without the rest of a character.
     let rest = bytes.iter().take(3).take_while(|byte| is_cut && **byte & 0xC0 == 0x80).count();
     let text = String::from_utf8_lossy(bytes.get(rest..).unwrap_or_default());
-    // Blank lines at the end would take the place of those that say something.
+    // Blank lines at the end would take the place of lines with text.
     let lines = text.rsplit('\n').map(shown).skip_while(String::is_empty);
     let mut lines: Vec<_> = lines.take(MAX_LINES + 1).collect();
     let is_cut = is_cut && lines.len() <= MAX_LINES;

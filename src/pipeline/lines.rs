@@ -34,7 +34,7 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// What a chunk takes besides its bytes and pieces, at most.
 const OVERHEAD_BYTES: usize = 160;
 
-/// How long the reader lets bytes collect, unless the queue is half full. So many lines cost it one wake-up.
+/// How long the reader lets bytes collect, unless the queue is half full. One wake-up serves all these lines.
 const COLLECT: Duration = Duration::from_millis(100);
 
 /// A place in the worker's stream, by the events before it: the largest timestamp, and how many events there
@@ -108,7 +108,7 @@ pub struct Missed {
 #[derive(Debug)]
 pub struct LineTap {
     state: Mutex<State>,
-    /// There is room again, or the reader has gone.
+    /// There is room again, or the reader has ended.
     room: Condvar,
     /// There is something to read, or the queue is half full.
     filled: Notify,

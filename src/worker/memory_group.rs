@@ -10,7 +10,7 @@ use std::{
 /// The most bytes that are read of a file: hosts with thousands of containers have as many mounts.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A limit from here on is none: version 1 has no word for that, but a number near 2^63.
+/// Limits from here on mean unlimited: version 1 has no word for that, but a number near 2^63.
 const NO_LIMIT: u64 = 1 << 60;
 
 /// A control group.

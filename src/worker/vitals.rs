@@ -21,7 +21,7 @@ impl CpuTime {
         self.user.saturating_add(self.system)
     }
 
-    /// The sum, each mode by itself, as those that follow.
+    /// The sum, each mode by itself, as in the following functions.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         self.each(other, Duration::saturating_add)
@@ -74,7 +74,7 @@ pub struct Resources {
     pub threads: u64,
     /// Open descriptors, of the processes where they can be read.
     pub fds: u64,
-    /// Processes, without those that have ended and were not waited for yet.
+    /// Processes, without zombies.
     pub processes: u64,
 }
 

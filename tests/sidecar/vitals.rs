@@ -181,7 +181,10 @@ fn a_worker_of_a_moment_and_one_that_does_not_start_are_no_error() {
 fn the_interval_has_a_lower_limit_and_a_replay_has_no_worker() {
     for (options, error) in [
         (&["--vitals", "5", "--", "true"][..], "--vitals: '5': expected a duration with a unit"),
-        (&["--vitals", "99ms", "--", "true"], "--vitals: '99ms': expected at least 100ms"),
+        (
+            &["--vitals", "99ms", "--", "true"],
+            "--vitals: '99ms': expected a duration with a unit, at least 100ms",
+        ),
         (&["replay", "--vitals", "1s", "file"], "--vitals"),
     ] {
         let finished = run(options);

@@ -67,7 +67,7 @@ impl Assembler {
         self.line.finish(now_ns)
     }
 
-    /// Releases what is there of a line without newline, with all before it: it has waited long enough.
+    /// Releases an unfinished line, and everything before it: it has waited long enough.
     fn add_unfinished(&mut self, output: &mut impl Output) {
         if let Some(line) = self.line.take() {
             self.add(line, output);

@@ -12,9 +12,9 @@
 //!
 //! An ancestor is looked at before its descendants. So the gain that contains a process's time may come with
 //! the next update, and that is the one after it and all between them were missing first. Only then is it
-//! certain that there is none. What an ancestor gained is used once, for those first that ended first. It may
-//! as well come from children that lived too short to be seen. Then a part of another's time may be missing
-//! from the sum, but none is in it twice.
+//! certain that there is none. What an ancestor gained is used once, first for the processes that ended
+//! first. It may as well come from children that lived too short to be seen. Then a part of another's time
+//! may be missing from the sum, but none is in it twice.
 
 use super::stat::Pid;
 use crate::worker::vitals::CpuTime;
@@ -44,7 +44,7 @@ pub(super) struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Account {
     present: HashMap<Key, Present>,
-    /// Those that ended first come first.
+    /// In the order in which they ended.
     ended: Vec<Ended>,
     /// The time of ended processes that is in no ancestor's.
     kept: CpuTime,
@@ -101,7 +101,7 @@ impl Account {
         self.total = self.total.max(sum.plus(self.kept));
     }
 
-    /// Uses what ancestors have gained for those that have ended.
+    /// Uses what ancestors have gained for the processes that have ended.
     fn settle(&mut self) {
         let between = self.ended.iter().map(|ended| (ended.key, (ended.parent, ended.is_settled)));
         let between: HashMap<_, _> = between.collect();

@@ -17,7 +17,7 @@ pub(super) struct Stat {
     pub(super) start: u64,
     /// Processor time of the process itself.
     pub(super) own: CpuTime,
-    /// Processor time of the children that it has waited for, and of those that they had waited for.
+    /// Processor time of the children that it has waited for, and of their children that they had waited for.
     pub(super) waited: CpuTime,
     pub(super) threads: u64,
     pub(super) vms_bytes: u64,

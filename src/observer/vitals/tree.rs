@@ -17,10 +17,10 @@ use std::{
     mem,
 };
 
-/// More processes are not counted: to look at so many takes long.
+/// More processes are not counted: reading them takes too long.
 const MAX_PROCESSES: usize = 4096;
 
-/// So many of those that have left the worker's tree are remembered.
+/// How many processes that have left the worker's tree are remembered.
 const MAX_LEFT: usize = 256;
 
 /// The processes around the worker, which do not belong to it.
@@ -124,7 +124,7 @@ impl Tree {
     pub(super) fn update(&mut self, source: &mut impl Source, search: Search) -> bool {
         self.look(source, search);
         if source.take_failure() {
-            // Those that are missing have not ended: later they would seem to be new, and count twice.
+            // The missing ones have not ended: later they would seem to be new, and count twice.
             mem::swap(&mut self.now, &mut self.before);
             return false;
         }
