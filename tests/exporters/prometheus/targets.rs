@@ -108,5 +108,5 @@ fn the_directory_has_to_exist_and_the_page_to_be_served() {
     let cause = "No such file or directory (os error 2): create the directory";
     assert_eq!(missing, format!("telemetry-sidecar: {name}: '/nonexistent/targets': {cause}\n"));
     let cause = "give --export-prometheus as well";
-    assert_eq!(refused(&[name, "/tmp"]), format!("telemetry-sidecar: {name}: '/tmp': {cause}\n"));
+    assert_eq!(refused(&[name, "/tmp"]), format!("telemetry-sidecar: {name}: {cause}\n"));
 }
