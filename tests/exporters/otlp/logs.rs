@@ -145,7 +145,7 @@ fn a_replay_delivers_every_line_to_a_slow_collector() {
 
 #[test]
 fn a_collector_that_is_down_holds_no_worker_and_every_line_is_counted() {
-    // 20 MB: more than may wait.
+    // 20 MB: more than may wait. The exporter has half a second of the drain to count what it lost.
     let script = "yes \"$(printf %099d 7)\" | head -n 200000 >&2";
     for (reply, cause) in [
         (Reply::Silence, "the drain timeout expired"),
@@ -153,7 +153,7 @@ fn a_collector_that_is_down_holds_no_worker_and_every_line_is_counted() {
     ] {
         let collector = Collector::start(Protocol::Grpc, &vec![reply; 10_000]);
         let endpoint = format!("--export-otlp=http://127.0.0.1:{}", collector.port);
-        let options = ["--drain-timeout", "500ms", &endpoint, LOGS, "-v", "--", "sh", "-c", script];
+        let options = ["--drain-timeout", "2s", &endpoint, LOGS, "-v", "--", "sh", "-c", script];
         let finished = Sidecar::command(&options).start().finish();
         finished.expect_code(0);
         assert_eq!(expect_balance(&finished), 200_000);
