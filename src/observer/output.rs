@@ -8,7 +8,7 @@ const MAX_LINES: usize = 20;
 /// The most bytes of the text, and of stderr that it is made of.
 pub const MAX_BYTES: usize = 8 * 1024;
 
-/// Stands for what was cut off.
+/// Marks a first line whose start was cut off.
 const CUT: &str = "…";
 
 /// The last lines of these bytes, which are the end of a stream. `is_cut`: there were others before them.

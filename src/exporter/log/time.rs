@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// An RFC 3339 time with an offset (`2026-11-21T09:50:51.25Z`, `2026-11-21 09:50:51+01:00`), in nanoseconds
-/// since 1970. Without an offset it is none.
+/// since 1970. A time without an offset gives `None`.
 pub(super) fn of_text(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let has_date = matches!(bytes, [_, _, _, _, b'-', _, _, b'-', _, _, b'T' | b' ', ..]);

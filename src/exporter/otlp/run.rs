@@ -61,7 +61,7 @@ trait Exporting {
     /// Updates the exporter's counters.
     fn count(&mut self, feed: &Feed<Counter>);
 
-    /// Counts what is left as lost.
+    /// Counts the remaining items as lost.
     fn give_up(&mut self, feed: &Feed<Counter>, cause: &str);
 }
 

@@ -203,8 +203,8 @@ impl SignalPipeline {
     }
 }
 
-/// How many of the items a server has rejected that rejected so many records. It does not say which: of
-/// records with several lines each is taken to have as many as the others.
+/// The number of items in `rejected` of the `records` of a request. The server does not report which records
+/// it rejected, so each is taken to have the average number of lines. Rounded up.
 fn in_items(rejected: u64, records: u64, items: u64) -> u64 {
     let share = u128::from(rejected.min(records)) * u128::from(items);
     let rounded_up = share.div_ceil(u128::from(records.max(1)));
