@@ -63,8 +63,9 @@ fn the_table_fits_the_terminal_and_titles_are_bold() {
         let shown = on_terminal(&["ps"], columns);
         let own = shown.lines().find(|line| line.trim_start().starts_with(&sidecar.pid().to_string()));
         let own = own.unwrap_or_else(|| panic!("{shown}"));
+        // Other sidecars of this host may have long states, for which addresses are left out.
         assert!(
-            own.contains("sleep 600") && (columns < 80 || own.contains("127.0.0.1:")),
+            own.contains("sleep 600") && (columns < 140 || own.contains("127.0.0.1:")),
             "{columns}: {shown}"
         );
         assert!(shown.starts_with("\u{1b}[1mSIDECAR\u{1b}[0m  "), "{shown:?}");
