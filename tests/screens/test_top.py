@@ -78,9 +78,9 @@ def test_a_worker_that_ends_stays_with_its_exit(two):
         top(screen, one, other)
         other.emit("last.words")
         assert other.end() == 3
-        screen.wait("1 worker ", "1 ended", "exit 3", "last.words")
+        screen.wait("1 worker ", "1 ended", "exited with 3", "last.words")
         one.end()
-        screen.wait("0 workers", "2 ended", "exit 0")
+        screen.wait("0 workers", "2 ended", "exited with 0")
 
 
 def test_workers_and_operations_are_opened(two):
