@@ -211,6 +211,11 @@ impl LineReader {
         self.since = None;
     }
 
+    /// Whether there is nothing to [take](Self::take).
+    pub fn is_empty(&self) -> bool {
+        self.tap.lock().chunks.is_empty()
+    }
+
     /// The number of the last chunk whose events were published.
     pub fn published(&self) -> u64 {
         self.tap.lock().published

@@ -174,7 +174,9 @@ impl Logs {
         {
             bytes += self.handle(spans);
         }
+        // On a busy machine the rest of a line may have been read in time, and wait to be taken.
         if self.chunks.is_empty()
+            && self.reader.is_empty()
             && let Some(deadline_ns) = self.assembler.deadline_ns().filter(|_| self.is_live)
         {
             let now_ns = now_ns();
