@@ -3,13 +3,17 @@
 use super::lifecycle;
 use crate::system::{
     option::{Given, named, value},
-    value::{Period, duration, switch},
+    value::{Period, duration, switch_or},
 };
 use clap::Args;
 use std::time::Duration;
 
 /// The shortest interval between samples: they are read from files.
 const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+// Whether a pool is there is known only with the other options.
+const WITH_OUTPUT: lifecycle::Settings = lifecycle::Settings { has_output: true, is_snakepit: false };
+const WITHOUT_OUTPUT: lifecycle::Settings = lifecycle::Settings { has_output: false, ..WITH_OUTPUT };
 
 /// The options of the command line. A replay has no worker, so it has none of them.
 #[derive(Debug, Args)]
@@ -23,7 +27,7 @@ pub struct ObserverArgs {
         require_equals = true,
         default_missing_value = "true",
         env = "TELEMETRY_SIDECAR_LIFECYCLE",
-        value_parser = named(lifecycle),
+        value_parser = named(switch_or("no-output", WITHOUT_OUTPUT, WITH_OUTPUT)),
         long_help = "Publish the events worker.started and worker.exited. Unless the exit code is 0, \
             worker.exited includes the last 20 lines of the worker's stderr (up to 8 KiB, without \
             telemetry), which may contain secrets: --lifecycle=no-output leaves them out. It says how the \
@@ -65,15 +69,5 @@ fn interval(word: &str) -> Result<Period, &'static str> {
     match duration(word) {
         Ok(Period(interval)) if interval >= MIN_INTERVAL => Ok(Period(interval)),
         _ => Err("expected a duration with a unit, at least 100ms, such as 1s"),
-    }
-}
-
-fn lifecycle(word: &str) -> Result<Option<lifecycle::Settings>, String> {
-    let settings = |has_output| Some(lifecycle::Settings { has_output, is_snakepit: false });
-    match (word, switch(word)) {
-        ("no-output", _) => Ok(settings(false)),
-        (_, Ok(true)) => Ok(settings(true)),
-        (_, Ok(false)) => Ok(None),
-        _ => Err("expected no-output, 0, 1, true or false".into()),
     }
 }

@@ -83,6 +83,21 @@ pub fn switch(word: &str) -> Result<bool, String> {
     }
 }
 
+/// An option that is a switch and also takes one other word: `on` when it is switched on, `other` for the
+/// word, nothing when it is switched off.
+pub fn switch_or<T: Clone + Send + Sync + 'static>(
+    word: &'static str,
+    other: T,
+    on: T,
+) -> impl Fn(&str) -> Result<Option<T>, String> + Clone + Send + Sync + 'static {
+    move |text| match switch(text) {
+        _ if text == word => Ok(Some(other.clone())),
+        Ok(true) => Ok(Some(on.clone())),
+        Ok(false) => Ok(None),
+        Err(_) => Err(format!("expected {word}, 0, 1, true or false")),
+    }
+}
+
 /// What an exporter's option asks for whose address may be missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted<T> {

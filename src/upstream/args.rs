@@ -4,7 +4,7 @@ use crate::{
     net::address::Address,
     system::{
         option::{Given, named, value},
-        value::{Period, duration, switch},
+        value::{Period, duration, switch_or},
     },
 };
 use clap::Args;
@@ -47,7 +47,7 @@ pub struct UpstreamArgs {
         require_equals = true,
         default_missing_value = "true",
         env = "TELEMETRY_SIDECAR_SNAKEPIT",
-        value_parser = named(snakepit),
+        value_parser = named(switch_or("alone", Snakepit::Alone, Snakepit::Relay)),
         long_help = "Wrap a worker of a Snakepit pool. Calls are relayed, as with --upstream, to the port \
             that the worker writes to SNAKEPIT_READY_FILE, and the sidecar writes its own to the pool's. \
             --snakepit=alone is for a worker that serves no gRPC: the sidecar writes its port when the \
@@ -85,15 +85,6 @@ impl UpstreamArgs {
     pub fn snakepit(&self) -> Option<Given<Snakepit>> {
         let Given { value, origin } = self.snakepit.as_ref()?;
         Some(Given { value: (*value)?, origin: origin.clone() })
-    }
-}
-
-fn snakepit(word: &str) -> Result<Option<Snakepit>, String> {
-    match (word, switch(word)) {
-        ("alone", _) => Ok(Some(Snakepit::Alone)),
-        (_, Ok(true)) => Ok(Some(Snakepit::Relay)),
-        (_, Ok(false)) => Ok(None),
-        _ => Err("expected alone, 0, 1, true or false".into()),
     }
 }
 
