@@ -3,14 +3,13 @@
 use crate::terminal::standard_output;
 use crate::{
     config::Framing,
-    event::{batch::Batch, json, proto::bridge::TelemetryEvent, stats::StreamStats},
+    event::{batch::Batch, json, stats::StreamStats, view::View},
     input::{decode::Decoder, dialect, splitter::Splitter},
     pipeline::{Parts, Pipeline, Publisher, passthrough::Passthrough, recording},
     status::text,
     system::{log, visible::escape_in_json},
     worker::Exit,
 };
-use prost::Message as _;
 use std::{
     fs::File,
     io::{self, Read as _},
@@ -87,10 +86,10 @@ impl Publisher for Printer {
             let (Some(event), Some(message)) = (batch.event(index), batch.message(index)) else {
                 continue;
             };
-            // The decoder made these messages, so they decode. Writing to a Vec does not fail.
-            if let Ok(decoded) = TelemetryEvent::decode(message) {
+            // The decoder made these messages, so they are valid.
+            if let Some(view) = View::of(message) {
                 let timestamp_ns = event.timestamp_given.then_some(event.timestamp_ns);
-                let _ = json::write(&mut self.lines, &decoded, timestamp_ns);
+                json::write(&mut self.lines, &view, timestamp_ns);
             }
         }
         escape_in_json(&mut self.lines);

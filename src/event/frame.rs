@@ -29,11 +29,16 @@ impl Prefix {
     }
 }
 
+/// Splits the first message off some frames; `None` if it is not complete.
+pub fn split(frames: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (prefix, rest) = Prefix::split(frames)?;
+    rest.split_at_checked(prefix.length as usize)
+}
+
 /// The messages of the frames that are complete, borrowed. Ends at the first incomplete one.
 pub fn whole(mut frames: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
-        let (prefix, rest) = Prefix::split(frames)?;
-        let (message, rest) = rest.split_at_checked(prefix.length as usize)?;
+        let (message, rest) = split(frames)?;
         frames = rest;
         Some(message)
     })

@@ -4,59 +4,57 @@
 //! strings "NaN", "Infinity" and "-Infinity". A measurement with nothing set is null. Control characters
 //! above C0 are not escaped here.
 
-use super::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value};
-use std::io::{self, Write};
+use super::view::{Value, View};
+use serde::Serialize;
 
-/// Writes one line. A missing timestamp is null.
-///
-/// # Errors
-///
-/// If the writer fails.
-pub fn write(out: &mut impl Write, event: &TelemetryEvent, timestamp_ns: Option<i64>) -> io::Result<()> {
-    out.write_all(b"{\"event\": ")?;
-    string(out, &event.event_parts.join("."))?;
-    out.write_all(b", \"measurements\": ")?;
-    object(out, &event.measurements, measurement)?;
-    out.write_all(b", \"metadata\": ")?;
-    object(out, &event.metadata, |out, value| string(out, value))?;
+/// Appends one line. A missing timestamp is null.
+pub fn write(out: &mut Vec<u8>, event: &View<'_>, timestamp_ns: Option<i64>) {
+    out.extend_from_slice(b"{\"event\": ");
+    string(out, event.name());
+    out.extend_from_slice(b", \"measurements\": ");
+    object(out, event.measurements(), measurement);
+    out.extend_from_slice(b", \"metadata\": ");
+    object(out, event.metadata(), string);
+    out.extend_from_slice(b", \"timestamp_ns\": ");
     match timestamp_ns {
-        Some(timestamp_ns) => write!(out, ", \"timestamp_ns\": {timestamp_ns}")?,
-        None => out.write_all(b", \"timestamp_ns\": null")?,
+        Some(timestamp_ns) => json(out, &timestamp_ns),
+        None => out.extend_from_slice(b"null"),
     }
-    out.write_all(b", \"correlation_id\": ")?;
-    string(out, &event.correlation_id)?;
-    out.write_all(b"}\n")
+    out.extend_from_slice(b", \"correlation_id\": ");
+    string(out, event.correlation_id());
+    out.extend_from_slice(b"}\n");
 }
 
-fn object<'a, W: Write, V: 'a>(
-    out: &mut W,
-    entries: impl IntoIterator<Item = (&'a String, &'a V)>,
-    value: impl Fn(&mut W, &V) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut separator = "{";
-    for (key, entry) in entries {
-        out.write_all(separator.as_bytes())?;
-        string(out, key)?;
-        out.write_all(b": ")?;
-        value(out, entry)?;
-        separator = ", ";
-    }
-    out.write_all(if separator == "{" { b"{}" } else { b"}" })
-}
-
-fn measurement(out: &mut impl Write, value: &TelemetryValue) -> io::Result<()> {
-    match &value.value {
-        None => out.write_all(b"null"),
-        Some(Value::IntValue(int)) => write!(out, "{int}"),
-        Some(Value::FloatValue(float)) if float.is_nan() => out.write_all(b"\"NaN\""),
-        Some(Value::FloatValue(float)) if float.is_infinite() => {
-            out.write_all(if *float > 0.0 { b"\"Infinity\"" } else { b"\"-Infinity\"" })
+fn object<V: Copy>(out: &mut Vec<u8>, entries: &[(&str, V)], value: impl Fn(&mut Vec<u8>, V)) {
+    out.push(b'{');
+    for (index, (key, entry)) in entries.iter().enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b", ");
         }
-        Some(Value::FloatValue(float)) => Ok(serde_json::to_writer(out, float)?),
-        Some(Value::StringValue(text)) => string(out, text),
+        string(out, key);
+        out.extend_from_slice(b": ");
+        value(out, *entry);
+    }
+    out.push(b'}');
+}
+
+fn measurement(out: &mut Vec<u8>, value: Value<'_>) {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Int(int) => json(out, &int),
+        Value::Float(float) if float.is_nan() => out.extend_from_slice(b"\"NaN\""),
+        Value::Float(f64::INFINITY) => out.extend_from_slice(b"\"Infinity\""),
+        Value::Float(f64::NEG_INFINITY) => out.extend_from_slice(b"\"-Infinity\""),
+        Value::Float(float) => json(out, &float),
+        Value::Text(text) => string(out, text),
     }
 }
 
-fn string(out: &mut impl Write, text: &str) -> io::Result<()> {
-    Ok(serde_json::to_writer(out, text)?)
+fn string(out: &mut Vec<u8>, text: &str) {
+    json(out, text);
+}
+
+fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {
+    // Writing these to a Vec does not fail.
+    let _ = serde_json::to_writer(out, value);
 }

@@ -1,4 +1,5 @@
-//! Events: the protobuf types, batches of encoded messages, the JSON form, and the counters.
+//! Events: the protobuf types, batches of encoded messages, how those are read, the JSON form, and the
+//! counters.
 
 pub mod batch;
 pub mod frame;
@@ -6,3 +7,5 @@ pub mod json;
 pub mod metadata;
 pub mod proto;
 pub mod stats;
+pub mod view;
+pub mod wire;

@@ -1,22 +1,10 @@
 //! Decoded events, with the dotted name and what it means.
 
-use super::number::Number;
-use crate::event::{frame, proto::bridge::TelemetryEvent};
+pub use crate::event::view::Phase;
+
+use crate::event::{frame, proto::bridge::TelemetryEvent, view::View};
 use bytes::Bytes;
 use prost::Message as _;
-
-/// The phase of an operation: the last part of an event's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// `.start`: the operation starts.
-    Start,
-    /// `.stop`: the operation has succeeded.
-    Stop,
-    /// `.exception`: the operation has failed.
-    Exception,
-    /// Any other name: an event without an operation.
-    Point,
-}
 
 /// An event.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,28 +13,6 @@ pub struct Event {
     phase: Phase,
     /// The message.
     pub event: TelemetryEvent,
-}
-
-impl Phase {
-    /// The phase of an event, by the number of parts of its name and the last part.
-    pub fn of(parts: usize, last: &str) -> Self {
-        match last {
-            // A name that is only a phase has no operation.
-            _ if parts < 2 => Self::Point,
-            "start" => Self::Start,
-            "stop" => Self::Stop,
-            "exception" => Self::Exception,
-            _ => Self::Point,
-        }
-    }
-
-    /// The operation of an event with this dotted name: the name without `.start`, `.stop` or `.exception`.
-    pub fn operation(self, name: &str) -> &str {
-        match self {
-            Self::Point => name,
-            _ => name.rsplit_once('.').map_or(name, |(operation, _)| operation),
-        }
-    }
 }
 
 impl From<TelemetryEvent> for Event {
@@ -82,7 +48,12 @@ impl Event {
 
     /// A measurement that is a number.
     pub fn number(&self, key: &str) -> Option<f64> {
-        Number::measured(self.event.measurements.get(key)?.value.as_ref()?).map(Number::as_f64)
+        self.view().number(key)
+    }
+
+    /// The same as a view.
+    pub fn view(&self) -> View<'_> {
+        View::from(&self.event)
     }
 }
 
@@ -102,44 +73,6 @@ pub fn decode(frames: Bytes) -> impl Iterator<Item = TelemetryEvent> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::proto::bridge::{TelemetryValue, telemetry_value::Value};
-
-    fn event(name: &str, measurements: &[(&str, Value)]) -> Event {
-        let measurements = measurements.iter().cloned();
-        let measurements =
-            measurements.map(|(key, value)| (key.into(), TelemetryValue { value: Some(value) }));
-        let event_parts = name.split('.').map(str::to_owned).collect();
-        TelemetryEvent { event_parts, measurements: measurements.collect(), ..TelemetryEvent::default() }
-            .into()
-    }
-
-    #[test]
-    fn the_last_part_of_the_name_is_the_phase() {
-        for (name, phase, operation) in [
-            ("tool.execution.start", Phase::Start, "tool.execution"),
-            ("tool.execution.stop", Phase::Stop, "tool.execution"),
-            ("call.exception", Phase::Exception, "call"),
-            ("tool.result_size", Phase::Point, "tool.result_size"),
-            ("stop", Phase::Point, "stop"),
-            (".stop", Phase::Stop, ""),
-        ] {
-            let event = event(name, &[]);
-            assert_eq!((event.name(), event.phase(), event.operation()), (name, phase, operation));
-        }
-    }
-
-    #[test]
-    fn durations_are_seconds() {
-        let duration = |measurements: &[(&str, Value)]| event("a.stop", measurements).duration_seconds();
-        assert_eq!(duration(&[("duration", Value::IntValue(1_500_000_000))]), Some(1.5));
-        assert_eq!(duration(&[("duration_ms", Value::FloatValue(2.5))]), Some(0.0025));
-        assert_eq!(
-            duration(&[("duration", Value::StringValue("5".into())), ("duration_ms", Value::IntValue(1000))]),
-            Some(1.0)
-        );
-        assert_eq!(duration(&[]), None);
-    }
-
     #[test]
     fn a_text_is_cut_between_characters() {
         assert_eq!((cut("aé", 3), cut("aé", 2), cut("é", 1), cut("abc", 0)), ("aé", "a", "", ""));

@@ -5,6 +5,7 @@ use super::{
     event::{self, Event},
 };
 use crate::{
+    event::view::Views,
     hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, Takes, WhenFull},
     pipeline::output::{self, Done, Running, StartError},
     system::thread::lower_priority,
@@ -67,16 +68,25 @@ impl<C: Counter> Feed<C> {
         Self { subscription, counters }
     }
 
-    /// The next events, some hundred at most; none when the stream has ended and everything was taken.
+    /// The next events, about 32 KiB of them; none when the stream has ended and everything was taken.
     /// Nothing is lost if the future is dropped.
     ///
     /// Each event is in flight until it is [acknowledged](Self::acknowledge) or
     /// [dropped](Self::drop_in_flight).
-    pub async fn next(&self) -> Option<Vec<Event>> {
+    pub async fn chunk(&self) -> Option<Chunk> {
         // While there are events this is never pending: the thread's timers and sockets get their turn first.
         yield_now().await;
-        let chunk = poll_fn(|context| self.subscription.poll_chunk(context)).await?;
-        Some(self.decoded(chunk))
+        poll_fn(|context| self.subscription.poll_chunk(context)).await
+    }
+
+    /// Drops the events of a chunk that were not read. There are none, unless a message is not valid.
+    pub fn drop_unread(&self, chunk: &Chunk, read: &Views<'_>) {
+        self.drop_in_flight(chunk.events.saturating_sub(read.count()));
+    }
+
+    /// The next chunk, decoded.
+    pub async fn next(&self) -> Option<Vec<Event>> {
+        self.chunk().await.map(|chunk| self.decoded(chunk))
     }
 
     fn decoded(&self, chunk: Chunk) -> Vec<Event> {
@@ -87,12 +97,17 @@ impl<C: Counter> Feed<C> {
     }
 
     /// The next events, if there are some now. Nothing wakes the task when there are others: it has to wait
-    /// for [`next`](Self::next) afterwards.
-    pub fn try_next(&self) -> Option<Vec<Event>> {
+    /// for [`chunk`](Self::chunk) afterwards.
+    pub fn try_chunk(&self) -> Option<Chunk> {
         match self.subscription.poll_chunk(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(chunk) => chunk.map(|chunk| self.decoded(chunk)),
+            Poll::Ready(chunk) => chunk,
             Poll::Pending => None,
         }
+    }
+
+    /// The next chunk, if there is one now, decoded.
+    pub fn try_next(&self) -> Option<Vec<Event>> {
+        self.try_chunk().map(|chunk| self.decoded(chunk))
     }
 
     /// Counts events in flight as delivered.

@@ -1,6 +1,6 @@
 //! Numbers of events. Integers stay integers, so that no digit is lost above 2^53.
 
-use crate::event::proto::bridge::telemetry_value::Value;
+use crate::event::view::Value;
 
 /// A number.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,11 +13,11 @@ pub enum Number {
 
 impl Number {
     /// A measurement, if it is a number.
-    pub fn measured(value: &Value) -> Option<Self> {
+    pub fn measured(value: Value<'_>) -> Option<Self> {
         match value {
-            Value::IntValue(int) => Some(Self::Int(*int)),
-            Value::FloatValue(float) => Some(Self::Float(*float)),
-            Value::StringValue(_) => None,
+            Value::Int(int) => Some(Self::Int(int)),
+            Value::Float(float) => Some(Self::Float(float)),
+            Value::Null | Value::Text(_) => None,
         }
     }
 

@@ -10,10 +10,8 @@
 //!
 //! An id of zeros only is invalid. `null` and an empty text mean that there is none.
 
-use super::{
-    event::Event,
-    trace_ids::{SpanId, TraceId, Traceparent, id},
-};
+use super::trace_ids::{SpanId, TraceId, Traceparent, id};
+use crate::event::view::View;
 
 /// The longest `tracestate`, in bytes: <https://www.w3.org/TR/trace-context/#tracestate-limits>.
 const MAX_STATE_BYTES: usize = 512;
@@ -40,11 +38,11 @@ pub struct TraceContext<'a> {
 
 impl<'a> TraceContext<'a> {
     /// Reads an event's metadata.
-    pub fn of(event: &'a Event) -> Self {
+    pub fn of(event: &View<'a>) -> Self {
         let mut context = Self::default();
         let mut stated = None;
-        for (key, value) in &event.event.metadata {
-            let (name, is_valid) = match key.as_str() {
+        for (key, value) in event.metadata() {
+            let (name, is_valid) = match *key {
                 "traceparent" => ("traceparent", read(&mut context.traceparent, value, Traceparent::parse)),
                 "tracestate" => ("tracestate", read(&mut stated, value, tracestate)),
                 "trace_id" => ("trace_id", read(&mut context.trace_id, value, id)),
@@ -62,7 +60,7 @@ impl<'a> TraceContext<'a> {
         }
         let has_trace = context.traceparent.is_some()
             || context.trace_id.is_some()
-            || Traceparent::parse(&event.event.correlation_id).is_some();
+            || Traceparent::parse(event.correlation_id()).is_some();
         Self { tracestate: stated.filter(|_| has_trace), ..context }
     }
 }
@@ -122,9 +120,9 @@ mod tests {
 
     const REMOTE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    fn event(metadata: &[(&str, &str)]) -> Event {
+    fn event(metadata: &[(&str, &str)]) -> TelemetryEvent {
         let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
-        TelemetryEvent { metadata: metadata.collect(), ..TelemetryEvent::default() }.into()
+        TelemetryEvent { metadata: metadata.collect(), ..TelemetryEvent::default() }
     }
 
     #[test]
@@ -134,7 +132,7 @@ mod tests {
             ("span_id", "00000000000000Aa"),
             ("parent_span_id", "b7ad6b7169203331"),
         ]);
-        let context = TraceContext::of(&event);
+        let context = TraceContext::of(&View::from(&event));
         assert_eq!(context.trace_id, Some(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128.to_be_bytes()));
         assert_eq!(context.span_id, Some(0xaa_u64.to_be_bytes()));
         assert_eq!(context.parent_span_id, Some(0xb7ad_6b71_6920_3331_u64.to_be_bytes()));
@@ -154,20 +152,20 @@ mod tests {
         ] {
             let event = event(&[(key, value)]);
             let expected = TraceContext { invalid: Some(key), ..TraceContext::default() };
-            assert_eq!(TraceContext::of(&event), expected, "{key}: {value}");
+            assert_eq!(TraceContext::of(&View::from(&event)), expected, "{key}: {value}");
         }
         let itself = event(&[("span_id", "00000000000000aa"), ("parent_span_id", "00000000000000AA")]);
-        let context = TraceContext::of(&itself);
+        let context = TraceContext::of(&View::from(&itself));
         assert_eq!((context.parent_span_id, context.invalid), (None, Some("parent_span_id")));
         let none = event(&[("span_id", ""), ("parent_span_id", "null"), ("traceparent", "null")]);
-        assert_eq!(TraceContext::of(&none), TraceContext::default());
+        assert_eq!(TraceContext::of(&View::from(&none)), TraceContext::default());
     }
 
     #[test]
     fn a_tracestate_needs_a_trace_and_keeps_the_rules_of_w3c() {
         let state = |value: &str| {
             let event = event(&[("traceparent", REMOTE), ("tracestate", value)]);
-            TraceContext::of(&event).tracestate.map(str::to_owned)
+            TraceContext::of(&View::from(&event)).tracestate.map(str::to_owned)
         };
         let many = |count: usize| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
         let long = |bytes: usize| format!("a={},b={}", "x".repeat(256), "y".repeat(bytes - 261));
@@ -180,6 +178,6 @@ mod tests {
         {
             assert_eq!(state(value), None, "{value}");
         }
-        assert_eq!(TraceContext::of(&event(&[("tracestate", "a=1")])), TraceContext::default());
+        assert_eq!(TraceContext::of(&View::from(&event(&[("tracestate", "a=1")]))), TraceContext::default());
     }
 }

@@ -5,7 +5,6 @@
 
 pub mod course;
 pub mod operation;
-mod scan;
 pub mod sketch;
 pub mod table;
 
@@ -14,13 +13,9 @@ mod tests;
 
 pub use self::operation::{Measurement, Operation};
 
-use self::{scan::Scanner, sketch::Sketch};
-use super::{
-    event::{Event, Phase, cut},
-    metrics::sample::ABSOLUTE_TIME,
-    number::Number,
-};
-use crate::event::frame;
+use self::sketch::Sketch;
+use super::{event::cut, metrics::sample::ABSOLUTE_TIME};
+use crate::event::view::{View, Views};
 use std::collections::HashMap;
 
 /// The longest name of an operation or key of a measurement, in bytes. Longer ones are cut.
@@ -60,7 +55,6 @@ pub struct Digest {
     durations: Sketch,
     other_values: u64,
     events: u64,
-    scanner: Scanner,
 }
 
 impl Digest {
@@ -76,35 +70,16 @@ impl Digest {
             durations: Sketch::default(),
             other_values: 0,
             events: 0,
-            scanner: Scanner::default(),
         }
-    }
-
-    /// Adds an event.
-    pub fn add(&mut self, event: &Event) {
-        let numbers = event.event.measurements.iter().filter_map(|(key, value)| {
-            let number = Number::measured(value.value.as_ref()?)?;
-            Some((key.as_str(), number))
-        });
-        self.add_parts(event.name(), event.phase(), event.event.timestamp_ns, numbers);
-    }
-
-    /// Adds an encoded `TelemetryEvent`: much faster than to decode it first. Returns false and adds nothing
-    /// if it is not valid.
-    pub fn add_message(&mut self, message: &[u8]) -> bool {
-        let mut scanner = std::mem::take(&mut self.scanner);
-        let scanned = scanner.scan(message);
-        let is_valid = scanned.is_some();
-        if let Some(event) = scanned {
-            self.add_parts(event.name, event.phase, event.timestamp_ns, event.numbers());
-        }
-        self.scanner = scanner;
-        is_valid
     }
 
     /// Adds the events in gRPC frames. Returns how many there were.
     pub fn add_frames(&mut self, frames: &[u8]) -> u64 {
-        frame::whole(frames).map(|message| u64::from(self.add_message(message))).sum()
+        let mut events = Views::of(frames);
+        while let Some(event) = events.read() {
+            self.add(event);
+        }
+        events.count()
     }
 
     /// The number of events.
@@ -150,41 +125,26 @@ impl Digest {
         self.other_values
     }
 
-    /// The keys of `numbers` are sorted, so that the same names are kept however an event was read.
-    fn add_parts<'a>(
-        &mut self,
-        name: &str,
-        phase: Phase,
-        timestamp_ns: i64,
-        numbers: impl Iterator<Item = (&'a str, Number)> + Clone,
-    ) {
+    /// Adds an event.
+    pub fn add(&mut self, event: &View<'_>) {
         self.events += 1;
-        let mut duration = (None, None);
-        for (key, number) in numbers.clone() {
-            match key {
-                "duration" => duration.0 = Some(number.as_f64() / 1e9),
-                "duration_ms" => duration.1 = Some(number.as_f64() / 1e3),
-                _ => {}
-            }
-        }
-        let used = match duration {
-            (Some(_), _) => "duration",
-            (None, Some(_)) => "duration_ms",
-            (None, None) => "",
-        };
-        let index = self.operation_index(cut(phase.operation(name), MAX_NAME_BYTES));
+        let duration = event.duration_seconds();
+        let used = event.duration_key();
+        let index = self.operation_index(cut(event.operation(), MAX_NAME_BYTES));
         let operation = index.and_then(|index| self.operations.get_mut(index));
         let is_other = operation.is_none();
         let operation = operation.unwrap_or(&mut self.other);
-        operation.add(phase, timestamp_ns);
-        if let Some(seconds) = duration.0.or(duration.1) {
+        operation.add(event.phase(), event.timestamp_ns());
+        if let Some(seconds) = duration {
             operation.durations.add(seconds);
             self.durations.add(seconds);
         }
-        let is_measurement = |key: &str| key != ABSOLUTE_TIME && (used.is_empty() || key != used);
         // Events of one operation mostly have the same keys in the same order.
         let mut next = 0;
-        for (key, number) in numbers.filter(|(key, _)| is_measurement(key)) {
+        for (key, value) in event.measurements() {
+            let Some(number) = value.as_f64().filter(|_| *key != ABSOLUTE_TIME && Some(*key) != used) else {
+                continue;
+            };
             let key = cut(key, MAX_NAME_BYTES);
             let known = &mut operation.measurements;
             let at = match known.get(next) {
@@ -196,7 +156,7 @@ impl Digest {
                 known.push(Measurement::new(key));
             }
             match known.get_mut(at) {
-                Some(measurement) => measurement.add(number.as_f64()),
+                Some(measurement) => measurement.add(number),
                 None => self.other_values += 1,
             }
             next = at + 1;

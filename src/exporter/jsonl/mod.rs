@@ -4,12 +4,9 @@ pub mod args;
 
 pub use args::Settings;
 
-use super::{
-    event,
-    feed::{self, unpark_waker},
-};
+use super::feed::{self, unpark_waker};
 use crate::{
-    event::json,
+    event::{json, view::Views},
     hub::{Chunk, Subscription},
     pipeline::output::{Context, DrainEnd, Output, Running, StartError, Undelivered, spawn},
     system::{
@@ -75,9 +72,9 @@ fn export(subscription: &Subscription, file: &File, drain_end: &DrainEnd) -> Und
             lines.push(b'\n');
         }
         let begin = lines.len();
-        for event in event::decode(frames) {
-            // Writing to a Vec does not fail.
-            let _ = json::write(&mut lines, &event, Some(event.timestamp_ns));
+        let mut views = Views::of(&frames);
+        while let Some(event) = views.read() {
+            json::write(&mut lines, event, Some(event.timestamp_ns()));
         }
         escape_in_json(&mut lines);
         match write_all(file, &lines) {

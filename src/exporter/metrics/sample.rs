@@ -10,10 +10,8 @@
 use super::{buckets::Buckets, last_match};
 use crate::{
     control::glob::Glob,
-    exporter::{
-        event::{Event, Phase},
-        number::Number,
-    },
+    event::view::{Phase, View},
+    exporter::number::Number,
 };
 
 /// How samples are aggregated.
@@ -80,13 +78,12 @@ pub struct Measures {
 
 impl Measures {
     /// The labels of an event's samples, in the order of the options.
-    pub fn labels<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = (&'a str, &'a str)> {
-        let metadata = &event.event.metadata;
-        self.labels.iter().filter_map(|key| Some((key.as_str(), metadata.get(key)?.as_str())))
+    pub fn labels<'a>(&'a self, event: &'a View<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.labels.iter().filter_map(|key| Some((key.as_str(), event.metadatum(key)?)))
     }
 
     /// The samples of an event.
-    pub fn samples<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = Sample<'a>> {
+    pub fn samples<'a>(&'a self, event: &'a View<'_>) -> impl Iterator<Item = Sample<'a>> {
         let operation = event.operation();
         let failed = event.phase() == Phase::Exception;
         let count =
@@ -97,14 +94,10 @@ impl Measures {
             kind: Kind::Histogram,
             value: value.into(),
         });
-        let used = match duration {
-            None => "",
-            Some(_) if event.number("duration").is_some() => "duration",
-            Some(_) => "duration_ms",
-        };
-        let others = event.event.measurements.iter().filter(move |(key, _)| *key != used);
+        let used = event.duration_key();
+        let others = event.measurements().iter().filter(move |(key, _)| Some(*key) != used);
         let others = others.filter_map(move |(key, value)| {
-            let value = Number::measured(value.value.as_ref()?)?;
+            let value = Number::measured(*value)?;
             Some(Sample {
                 subject: Subject::Measurement { operation, key },
                 kind: self.kind(operation, key)?,
@@ -140,8 +133,8 @@ mod tests {
         };
         let kinds = globs.iter().map(|(glob, kind)| (Glob::new(glob), *kind)).collect();
         let measures = Measures { kinds, ..Measures::default() };
-        let event = event.into();
-        let samples = measures.samples(&event).filter_map(|sample| match sample.subject {
+        let view = View::from(&event);
+        let samples = measures.samples(&view).filter_map(|sample| match sample.subject {
             Subject::Measurement { key, .. } => Some((key.to_owned(), sample.kind)),
             _ => None,
         });

@@ -27,7 +27,7 @@ pub struct Given<'a> {
 impl<'a> Given<'a> {
     /// Reads an event's metadata.
     pub fn of(event: &'a Event) -> Self {
-        let context = TraceContext::of(event);
+        let context = TraceContext::of(&event.view());
         let text = event.event.metadata.get(KIND).filter(|text| !is_none(text));
         let kind = text.and_then(|text| kind(text)).map(Kind::Given);
         let invalid = context.invalid.or((text.is_some() && kind.is_none()).then_some(KIND));

@@ -1,19 +1,21 @@
 //! Exemplars: links from histogram buckets to traces.
 
-use crate::exporter::{
-    event::Event,
-    metrics::histogram::Exemplar,
-    otlp::{resource::instance_id, run_span::RunSpan},
-    trace_context::TraceContext,
-    trace_ids::{SAMPLED, Traceparent, trace_id},
+use crate::{
+    event::view::View,
+    exporter::{
+        metrics::histogram::Exemplar,
+        otlp::{resource::instance_id, run_span::RunSpan},
+        trace_context::TraceContext,
+        trace_ids::{SAMPLED, Traceparent, trace_id},
+    },
 };
 
 /// The exemplar of an event's value, if the event has a correlation id, or a `traceparent` or a `trace_id` in
 /// its metadata, or there is a run span, and the caller has not decided against sampling. The trace id is the
 /// one that the OTLP exporter would use for this event alone: what only the start of the operation says is
 /// not known here. The span id is known only from the metadata or a `traceparent`; otherwise it is zero.
-pub fn of(event: &Event, value: f64, run: Option<&RunSpan>) -> Option<Exemplar> {
-    let id = &event.event.correlation_id;
+pub fn of(event: &View<'_>, value: f64, run: Option<&RunSpan>) -> Option<Exemplar> {
+    let id = event.correlation_id();
     let context = TraceContext::of(event);
     let caller = context.traceparent.or_else(|| Traceparent::parse(id));
     if caller.is_some_and(|caller| caller.flags & SAMPLED == 0) {
@@ -28,7 +30,7 @@ pub fn of(event: &Event, value: f64, run: Option<&RunSpan>) -> Option<Exemplar> 
     }
     let callers_span = caller.filter(|caller| caller.trace_id == trace_id).map(|caller| caller.span_id);
     let span_id = context.span_id.or(callers_span).unwrap_or_default();
-    Some(Exemplar { value, timestamp_ns: event.event.timestamp_ns, trace_id, span_id })
+    Some(Exemplar { value, timestamp_ns: event.timestamp_ns(), trace_id, span_id })
 }
 
 #[cfg(test)]
@@ -48,7 +50,7 @@ mod tests {
             metadata: metadata.collect(),
             ..TelemetryEvent::default()
         };
-        let exemplar = of(&event.into(), 1.0, None)?;
+        let exemplar = of(&View::from(&event), 1.0, None)?;
         Some((u128::from_be_bytes(exemplar.trace_id), u64::from_be_bytes(exemplar.span_id)))
     }
 
@@ -83,7 +85,7 @@ mod tests {
             let trace_of = |correlation_id: &str| {
                 let event =
                     TelemetryEvent { correlation_id: correlation_id.into(), ..TelemetryEvent::default() };
-                of(&event.into(), 1.0, Some(&run)).map(|exemplar| exemplar.trace_id)
+                of(&View::from(&event), 1.0, Some(&run)).map(|exemplar| exemplar.trace_id)
             };
             for id in ["", "abc", "0af7651916cd43dd8448eb211c80319c"] {
                 assert_eq!(trace_of(id), is_sampled.then_some([0x11; 16]), "{id}");

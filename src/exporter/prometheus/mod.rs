@@ -27,6 +27,7 @@ pub use args::Settings;
 
 use super::feed::{Feed, spawn_async};
 use crate::{
+    event::view::Views,
     net::{accept::Acceptor, listener::Listener, unix_socket::SocketMode},
     pipeline::output::{Context, Done, DrainEnd, Loss, Output, Running, StartError},
     status::Status,
@@ -103,17 +104,19 @@ async fn export(
     // Labels whose names collide.
     scrape.lock().metrics.rejected().into_iter().for_each(|(reason, count)| feed.count(reason, count));
     let serving = tokio::spawn(server::serve(acceptor, Arc::clone(&server)));
-    while let Some(events) = feed.next().await {
+    while let Some(chunk) = feed.chunk().await {
         let mut state = scrape.lock();
         let before = state.metrics.rejected();
-        for event in &events {
+        let mut events = Views::of(&chunk.frames);
+        while let Some(event) = events.read() {
             state.metrics.add(event);
         }
         for ((reason, now), (_, before)) in state.metrics.rejected().into_iter().zip(before) {
             feed.count(reason, now - before);
         }
         // Under the lock, so that no page has events that its counters do not have.
-        feed.acknowledge(events.len() as u64);
+        feed.acknowledge(events.count());
+        feed.drop_unread(&chunk, &events);
     }
     scrape.lock().ended = true;
     if !linger.is_zero() {

@@ -5,14 +5,16 @@ use super::{
     names::{self, Names, Prefix},
     page::Page,
 };
-use crate::exporter::{
-    counters::counters,
-    event::Event,
-    metrics::{
-        aggregate::{Aggregator, Histograms, Metric, Point},
-        sample::{Kind, Measures},
+use crate::{
+    event::view::View,
+    exporter::{
+        counters::counters,
+        metrics::{
+            aggregate::{Aggregator, Histograms, Metric, Point},
+            sample::{Kind, Measures},
+        },
+        otlp::run_span::RunSpan,
     },
-    otlp::run_span::RunSpan,
 };
 use std::{borrow::Cow, sync::Arc};
 
@@ -72,19 +74,18 @@ impl Metrics {
     }
 
     /// Adds an event.
-    pub fn add(&mut self, event: &Event) {
-        let metadata = &event.event.metadata;
+    pub fn add(&mut self, event: &View<'_>) {
         // Prometheus treats an empty label as absent, so both would be the same series.
         let labels = self.labels.iter().filter_map(|(key, label)| {
-            let value = metadata.get(key).filter(|value| !value.is_empty())?;
-            Some((label.as_str(), value.as_str()))
+            let value = event.metadatum(key).filter(|value| !value.is_empty())?;
+            Some((label.as_str(), value))
         });
         let metrics = self.aggregator.metrics().len();
         for sample in self.measures.samples(event) {
             let is_histogram = matches!(sample.kind, Kind::Histogram | Kind::Distribution);
             let exemplar = || exemplar::of(event, sample.value.as_f64(), self.run.as_deref());
             let exemplar = is_histogram.then(exemplar).flatten();
-            self.aggregator.add(&sample, labels.clone(), event.event.timestamp_ns, exemplar);
+            self.aggregator.add(&sample, labels.clone(), event.timestamp_ns(), exemplar);
         }
         if self.aggregator.metrics().len() > metrics {
             for (dotted, metric) in self.aggregator.metrics() {

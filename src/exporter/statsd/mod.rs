@@ -24,11 +24,13 @@ pub use args::{Dialect, Prefix, Settings};
 
 use super::{
     counters::counters,
-    event::Event,
     feed::{Feed, spawn_async},
     metrics::sample::Measures,
 };
-use crate::pipeline::output::{Context, Drain, DrainEnd, Output, Running, StartError, Undelivered};
+use crate::{
+    event::view::{View, Views},
+    pipeline::output::{Context, Drain, DrainEnd, Output, Running, StartError, Undelivered},
+};
 use environment::Environment;
 use lines::{Encoder, Line};
 use packets::Packets;
@@ -108,24 +110,29 @@ async fn export(
     loop {
         let next = async {
             match flush_at {
-                None => feed.next().await,
-                Some(at) => timeout_at(at, feed.next()).await.unwrap_or_else(|_| Some(Vec::new())),
+                None => feed.chunk().await.map(Some),
+                Some(at) => timeout_at(at, feed.chunk()).await.map_or(Some(None), |chunk| chunk.map(Some)),
             }
         };
-        let events = tokio::select! {
+        let next = tokio::select! {
             // What it has not read by then stays in the hub's queue.
             biased;
             _ = drain_end.ended() => None,
-            events = next => events,
+            next = next => next,
         };
-        for event in events.iter().flatten() {
-            outbox.add(event, measures, &mut encoder).await;
+        let is_end = next.is_none();
+        if let Some(chunk) = next.flatten() {
+            let mut events = Views::of(&chunk.frames);
+            while let Some(event) = events.read() {
+                outbox.add(event, measures, &mut encoder).await;
+            }
+            feed.drop_unread(&chunk, &events);
         }
-        if events.is_none() || flush_at.is_some_and(|at| at <= Instant::now()) {
+        if is_end || flush_at.is_some_and(|at| at <= Instant::now()) {
             outbox.flush().await;
         }
         outbox.report(feed);
-        if events.is_none() {
+        if is_end {
             return outbox.undelivered;
         }
         let waiting = !outbox.packets.is_empty();
@@ -144,7 +151,7 @@ struct Outbox {
 }
 
 impl Outbox {
-    async fn add(&mut self, event: &Event, measures: &Measures, encoder: &mut Encoder) {
+    async fn add(&mut self, event: &View<'_>, measures: &Measures, encoder: &mut Encoder) {
         encoder.label(measures.labels(event));
         for sample in measures.samples(event) {
             match encoder.line(&sample) {

@@ -3,7 +3,7 @@
 
 use super::output::Output;
 use crate::{
-    event::{json, proto::bridge::TelemetryEvent},
+    event::{json, proto::bridge::TelemetryEvent, view::View},
     system::{
         log::error_line,
         visible::{escape_in_json, one_line},
@@ -83,8 +83,7 @@ impl Printer {
         buffer.clear();
         match &self.lines {
             None => {
-                // Writing to a Vec does not fail.
-                let _ = json::write(buffer, event, Some(event.timestamp_ns));
+                json::write(buffer, &View::from(event), Some(event.timestamp_ns));
                 escape_in_json(buffer);
             }
             Some(lines) => {

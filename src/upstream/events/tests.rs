@@ -4,6 +4,7 @@ use crate::{
     event::{
         json,
         proto::bridge::{TelemetryValue, telemetry_value::Value},
+        view::View,
     },
     input::decode::Decoder,
 };
@@ -138,7 +139,7 @@ proptest! {
     ) {
         let mut line = Vec::new();
         let given = (event.timestamp_ns != 0).then_some(event.timestamp_ns);
-        json::write(&mut line, &event, given).unwrap();
+        json::write(&mut line, &View::from(&event), given);
         let mut decoded = BatchBuilder::default();
         let is_event = Decoder::new(&SNAKEPIT, defaults.clone()).decode(&line, NOW_NS, &mut decoded).is_ok();
 

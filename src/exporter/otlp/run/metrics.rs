@@ -64,14 +64,15 @@ impl Metrics {
             return;
         }
         let timestamp_ns = event.event.timestamp_ns;
-        for sample in self.measures.samples(event) {
+        let view = event.view();
+        for sample in self.measures.samples(&view) {
             let exemplar = span.map(|span| Exemplar {
                 value: sample.value.as_f64(),
                 timestamp_ns,
                 trace_id: span.trace_id,
                 span_id: span.span_id,
             });
-            self.aggregator.add(&sample, self.measures.labels(event), timestamp_ns, exemplar);
+            self.aggregator.add(&sample, self.measures.labels(&view), timestamp_ns, exemplar);
         }
     }
 

@@ -5,11 +5,11 @@ mod properties;
 use super::{Counts, Dialect, Encoder, Packets, Prefix, lines::Common, tags::Tag};
 use crate::{
     control::glob::Glob,
-    event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
-    exporter::{
-        event::Event,
-        metrics::sample::{Kind, Measures, Sample, Subject},
+    event::{
+        proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
+        view::View,
     },
+    exporter::metrics::sample::{Kind, Measures, Sample, Subject},
 };
 use std::str::FromStr as _;
 
@@ -55,10 +55,11 @@ impl Server {
     }
 
     /// The datagrams of these events, and the number of events that they count.
-    fn receive(&mut self, events: &[Event]) -> (Vec<String>, u64) {
+    fn receive(&mut self, events: &[TelemetryEvent]) -> (Vec<String>, u64) {
         for event in events {
-            self.encoder.label(self.measures.labels(event));
-            for sample in self.measures.samples(event) {
+            let event = View::from(event);
+            self.encoder.label(self.measures.labels(&event));
+            for sample in self.measures.samples(&event) {
                 match self.encoder.line(&sample) {
                     Some(line) => self.packets.add(line, &mut self.counts),
                     None => self.counts.invalid += 1,
@@ -74,14 +75,14 @@ impl Server {
 
     /// The only datagram of these events.
     #[track_caller]
-    fn receive_one(&mut self, events: &[Event]) -> String {
+    fn receive_one(&mut self, events: &[TelemetryEvent]) -> String {
         let (mut datagrams, _) = self.receive(events);
         assert_eq!(datagrams.len(), 1, "{datagrams:?}");
         datagrams.remove(0)
     }
 }
 
-fn event(name: &str, measurements: &[(&str, f64)], metadata: &[(&str, &str)]) -> Event {
+fn event(name: &str, measurements: &[(&str, f64)], metadata: &[(&str, &str)]) -> TelemetryEvent {
     let value = |number: f64| TelemetryValue { value: Some(Value::FloatValue(number)) };
     TelemetryEvent {
         event_parts: name.split('.').map(Into::into).collect(),
@@ -89,7 +90,6 @@ fn event(name: &str, measurements: &[(&str, f64)], metadata: &[(&str, &str)]) ->
         metadata: metadata.iter().map(|(key, text)| ((*key).into(), (*text).into())).collect(),
         ..TelemetryEvent::default()
     }
-    .into()
 }
 
 #[test]

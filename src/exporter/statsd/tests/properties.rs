@@ -1,9 +1,9 @@
 //! Properties of all events: every datagram is valid, and every sample is sent or counted.
 
 use super::{Counts, Dialect, Server, event};
-use crate::exporter::{
-    event::Event,
-    metrics::sample::{Kind, Measures, Sample, Subject},
+use crate::{
+    event::{proto::bridge::TelemetryEvent, view::View},
+    exporter::metrics::sample::{Kind, Measures, Sample, Subject},
 };
 use proptest::{collection::vec, num::f64::ANY, prelude::*, sample::select, test_runner::Config};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ fn key() -> impl Strategy<Value = String> {
     text(3).prop_map(|text| format!("k{text}"))
 }
 
-fn an_event() -> impl Strategy<Value = Event> {
+fn an_event() -> impl Strategy<Value = TelemetryEvent> {
     let usual = select(&["a.start", "a.stop", "a.exception", "b"][..]).prop_map(String::from);
     // A name is never empty.
     let name = prop_oneof![usual, prop_oneof![text(8), text(60)].prop_map(|text| text + "n")];
@@ -73,7 +73,7 @@ struct Model {
 }
 
 impl Model {
-    fn add(&mut self, dialect: Dialect, prefix: &str, measures: &Measures, event: &Event) {
+    fn add(&mut self, dialect: Dialect, prefix: &str, measures: &Measures, event: &View<'_>) {
         let is_dogstatsd = dialect == Dialect::Dogstatsd;
         let labels = measures.labels(event).filter(|(_, value)| is_dogstatsd && !value.is_empty());
         let tags: Vec<_> = labels
@@ -188,7 +188,7 @@ proptest! {
         let prefix = if prefix.is_empty() { prefix } else { prefix + "." };
         let mut model = Model::default();
         for event in &events {
-            model.add(dialect, &prefix, &server.measures, event);
+            model.add(dialect, &prefix, &server.measures, &View::from(event));
         }
 
         let (datagrams, counted) = server.receive(&events);

@@ -100,7 +100,10 @@ fn columns(measurement: &Measurement, width: usize, height: usize, charset: Char
 mod tests {
     use super::*;
     use crate::{
-        event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
+        event::{
+            proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
+            view::View,
+        },
         exporter::digest::Limits,
     };
 
@@ -110,7 +113,8 @@ mod tests {
             let value = TelemetryValue { value: Some(Value::FloatValue(*value)) };
             let event_parts = vec!["a".to_owned()];
             let measurements = [("x".to_owned(), value)].into();
-            digest.add(&TelemetryEvent { event_parts, measurements, ..TelemetryEvent::default() }.into());
+            let event = TelemetryEvent { event_parts, measurements, ..TelemetryEvent::default() };
+            digest.add(&View::from(&event));
         }
         let (_, measurement) = digest.measurements().next().unwrap();
         columns(measurement, width, height, charset)

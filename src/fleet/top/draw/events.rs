@@ -7,7 +7,7 @@ use super::{
     title,
 };
 use crate::{
-    exporter::event::Event,
+    event,
     system::visible::one_line,
     terminal::{event_line::EventLines, screen::Screen, table::cut},
 };
@@ -34,11 +34,10 @@ pub(super) fn events(
     let many = worker.is_none() && model.workers.len() > 1;
     let filter = view.pane(Pane::Events).filter.clone();
     let shown = recent.take(MAX_EVENTS).filter_map(|(id, event)| {
-        let event = Event::from(event);
-        if view.operation.as_deref().is_some_and(|of| of != event.operation()) {
+        if view.operation.as_deref().is_some_and(|of| of != event::view::View::from(&event).operation()) {
             return None;
         }
-        let mut line = lines.line(&event.event);
+        let mut line = lines.line(&event);
         if many {
             let worker = model.worker(id)?;
             let pid = worker.joined.pid.map(|pid| pid.to_string());

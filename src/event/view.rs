@@ -1,0 +1,347 @@
+//! An encoded event, read where it is: what exporters and reports work with.
+//!
+//! Texts are borrowed from the message, and buffers are used again for the next event: reading a hundred
+//! events takes as many allocations as reading one. Each consumer reads the shared bytes for itself, because
+//! that costs less than passing decoded events between threads.
+
+use super::{
+    frame,
+    proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value},
+    wire::{Field, Fields, Malformed},
+};
+
+const EVENT_PARTS: u32 = 1;
+const MEASUREMENTS: u32 = 2;
+const METADATA: u32 = 3;
+const TIMESTAMP_NS: u32 = 4;
+const CORRELATION_ID: u32 = 5;
+const KEY: u32 = 1;
+const VALUE: u32 = 2;
+const INT_VALUE: u32 = 1;
+const FLOAT_VALUE: u32 = 2;
+const STRING_VALUE: u32 = 3;
+
+/// The value of a measurement.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// JSON's null.
+    Null,
+    /// An integer.
+    Int(i64),
+    /// Any double.
+    Float(f64),
+    /// Text.
+    Text(&'a str),
+}
+
+impl Value<'_> {
+    /// The nearest double, if it is a number.
+    #[allow(clippy::cast_precision_loss, reason = "what takes doubles only has no more digits")]
+    pub fn as_f64(self) -> Option<f64> {
+        match self {
+            Self::Int(int) => Some(int as f64),
+            Self::Float(float) => Some(float),
+            Self::Null | Self::Text(_) => None,
+        }
+    }
+}
+
+/// The phase of an operation: the last part of an event's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// `.start`: the operation starts.
+    Start,
+    /// `.stop`: the operation has succeeded.
+    Stop,
+    /// `.exception`: the operation has failed.
+    Exception,
+    /// Any other name: an event without an operation.
+    Point,
+}
+
+impl Phase {
+    /// The phase of an event, by the number of parts of its name and the last part.
+    pub fn of(parts: usize, last: &str) -> Self {
+        match last {
+            // A name that is only a phase has no operation.
+            _ if parts < 2 => Self::Point,
+            "start" => Self::Start,
+            "stop" => Self::Stop,
+            "exception" => Self::Exception,
+            _ => Self::Point,
+        }
+    }
+
+    /// The operation of an event with this dotted name: the name without `.start`, `.stop` or `.exception`.
+    pub fn operation(self, name: &str) -> &str {
+        match self {
+            Self::Point => name,
+            _ => name.rsplit_once('.').map_or(name, |(operation, _)| operation),
+        }
+    }
+}
+
+/// An event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View<'a> {
+    name: String,
+    operation_bytes: usize,
+    phase: Phase,
+    measurements: Vec<(&'a str, Value<'a>)>,
+    metadata: Vec<(&'a str, &'a str)>,
+    timestamp_ns: i64,
+    correlation_id: &'a str,
+}
+
+impl Default for View<'_> {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            operation_bytes: 0,
+            phase: Phase::Point,
+            measurements: Vec::new(),
+            metadata: Vec::new(),
+            timestamp_ns: 0,
+            correlation_id: "",
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    /// Reads a `TelemetryEvent`; `None` if it is not valid.
+    pub fn of(message: &'a [u8]) -> Option<Self> {
+        let mut view = Self::default();
+        view.read(message).ok().map(|()| view)
+    }
+
+    /// The dotted name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The phase of the operation.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// The operation: the dotted name without `.start`, `.stop` or `.exception`.
+    pub fn operation(&self) -> &str {
+        self.name.get(..self.operation_bytes).unwrap_or_default()
+    }
+
+    /// Nanoseconds since the Unix epoch; 0 if the event has no time.
+    pub fn timestamp_ns(&self) -> i64 {
+        self.timestamp_ns
+    }
+
+    /// The correlation id; empty if there is none.
+    pub fn correlation_id(&self) -> &'a str {
+        self.correlation_id
+    }
+
+    /// The measurements, each key once, in the order of the keys.
+    pub fn measurements(&self) -> &[(&'a str, Value<'a>)] {
+        &self.measurements
+    }
+
+    /// The metadata, each key once, in the order of the keys.
+    pub fn metadata(&self) -> &[(&'a str, &'a str)] {
+        &self.metadata
+    }
+
+    /// A measurement.
+    pub fn measurement(&self, key: &str) -> Option<Value<'a>> {
+        find(&self.measurements, key)
+    }
+
+    /// A value of the metadata.
+    pub fn metadatum(&self, key: &str) -> Option<&'a str> {
+        find(&self.metadata, key)
+    }
+
+    /// A measurement that is a number.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        self.measurement(key)?.as_f64()
+    }
+
+    /// How long the operation took, in seconds: the measurement `duration` in nanoseconds, as Snakepit's
+    /// workers write it, or else `duration_ms` in milliseconds.
+    pub fn duration_seconds(&self) -> Option<f64> {
+        self.duration().map(|(_, seconds)| seconds)
+    }
+
+    /// The key of the measurement that is the duration.
+    pub fn duration_key(&self) -> Option<&'static str> {
+        self.duration().map(|(key, _)| key)
+    }
+
+    fn duration(&self) -> Option<(&'static str, f64)> {
+        let nanoseconds = self.number("duration").map(|value| ("duration", value / 1e9));
+        nanoseconds.or_else(|| Some(("duration_ms", self.number("duration_ms")? / 1e3)))
+    }
+
+    /// Reads another event instead. After an error the content is not of any event.
+    fn read(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        let Self { name, measurements, metadata, .. } = self;
+        name.clear();
+        measurements.clear();
+        metadata.clear();
+        let (mut parts, mut last) = (0, "");
+        let (mut timestamp_ns, mut correlation_id) = (0, "");
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.read()? {
+            match field {
+                (EVENT_PARTS, Field::Bytes(bytes)) => {
+                    last = text(bytes)?;
+                    if parts > 0 {
+                        name.push('.');
+                    }
+                    name.push_str(last);
+                    parts += 1;
+                }
+                (MEASUREMENTS, Field::Bytes(bytes)) => measurements.push(measurement(bytes)?),
+                (METADATA, Field::Bytes(bytes)) => metadata.push(metadatum(bytes)?),
+                (TIMESTAMP_NS, Field::Varint(value)) => timestamp_ns = value.cast_signed(),
+                (CORRELATION_ID, Field::Bytes(bytes)) => correlation_id = text(bytes)?,
+                (EVENT_PARTS..=CORRELATION_ID, _) => return Err(Malformed),
+                _ => {}
+            }
+        }
+        sort(measurements);
+        sort(metadata);
+        self.set_phase(parts, last);
+        self.timestamp_ns = timestamp_ns;
+        self.correlation_id = correlation_id;
+        Ok(())
+    }
+
+    fn set_phase(&mut self, parts: usize, last: &str) {
+        self.phase = Phase::of(parts, last);
+        self.operation_bytes = self.phase.operation(&self.name).len();
+    }
+}
+
+/// A view of a message that prost has decoded.
+impl<'a> From<&'a TelemetryEvent> for View<'a> {
+    fn from(event: &'a TelemetryEvent) -> Self {
+        let TelemetryEvent { event_parts, measurements, metadata, timestamp_ns, correlation_id } = event;
+        let value = |value: &'a TelemetryValue| match &value.value {
+            None => Value::Null,
+            Some(telemetry_value::Value::IntValue(int)) => Value::Int(*int),
+            Some(telemetry_value::Value::FloatValue(float)) => Value::Float(*float),
+            Some(telemetry_value::Value::StringValue(text)) => Value::Text(text),
+        };
+        let mut view = Self {
+            name: event_parts.join("."),
+            measurements: measurements.iter().map(|(key, entry)| (key.as_str(), value(entry))).collect(),
+            metadata: metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+            timestamp_ns: *timestamp_ns,
+            correlation_id,
+            ..Self::default()
+        };
+        view.set_phase(event_parts.len(), event_parts.last().map_or("", String::as_str));
+        view
+    }
+}
+
+/// The events in gRPC frames, one after the other in the same [`View`].
+#[derive(Debug, Default)]
+pub struct Views<'a> {
+    frames: &'a [u8],
+    view: View<'a>,
+    count: u64,
+}
+
+impl<'a> Views<'a> {
+    /// The events in these frames.
+    pub fn of(frames: &'a [u8]) -> Self {
+        Self { frames, ..Self::default() }
+    }
+
+    /// The next event. The first message that is not valid is the end; the sidecar has encoded all of them, so
+    /// all are.
+    pub fn read(&mut self) -> Option<&View<'a>> {
+        let (message, rest) = frame::split(self.frames)?;
+        self.view.read(message).ok()?;
+        self.frames = rest;
+        self.count += 1;
+        Some(&self.view)
+    }
+
+    /// How many events were read.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+    str::from_utf8(bytes).map_err(|_| Malformed)
+}
+
+fn find<T: Copy>(entries: &[(&str, T)], key: &str) -> Option<T> {
+    entries.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
+}
+
+/// Sorts entries by their keys. Of equal keys the last one counts.
+fn sort<T: Copy>(entries: &mut Vec<(&str, T)>) {
+    // A worker prints the same few keys again and again, but in any order.
+    if !entries.is_sorted_by(|(one, _), (next, _)| one < next) {
+        entries.sort_by(|(one, _), (next, _)| one.cmp(next));
+        entries.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            if same {
+                *kept = *next;
+            }
+            same
+        });
+    }
+}
+
+/// An entry of the metadata.
+fn metadatum(entry: &[u8]) -> Result<(&str, &str), Malformed> {
+    let (mut key, mut value) = ("", "");
+    let mut fields = Fields::of(entry);
+    while let Some(field) = fields.read()? {
+        match field {
+            (KEY, Field::Bytes(bytes)) => key = text(bytes)?,
+            (VALUE, Field::Bytes(bytes)) => value = text(bytes)?,
+            (KEY | VALUE, _) => return Err(Malformed),
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
+
+/// An entry of the measurements.
+fn measurement(entry: &[u8]) -> Result<(&str, Value<'_>), Malformed> {
+    let (mut key, mut value) = ("", Value::Null);
+    let mut fields = Fields::of(entry);
+    while let Some(field) = fields.read()? {
+        match field {
+            (KEY, Field::Bytes(bytes)) => key = text(bytes)?,
+            (VALUE, Field::Bytes(bytes)) => value = value_after(value, bytes)?,
+            (KEY | VALUE, _) => return Err(Malformed),
+            _ => {}
+        }
+    }
+    Ok((key, value))
+}
+
+/// The value that a `TelemetryValue` sets: the one before it if it sets none.
+fn value_after<'a>(before: Value<'a>, message: &'a [u8]) -> Result<Value<'a>, Malformed> {
+    let mut value = before;
+    let mut fields = Fields::of(message);
+    while let Some(field) = fields.read()? {
+        value = match field {
+            (INT_VALUE, Field::Varint(int)) => Value::Int(int.cast_signed()),
+            (FLOAT_VALUE, Field::Fixed64(bytes)) => Value::Float(f64::from_le_bytes(bytes)),
+            (STRING_VALUE, Field::Bytes(bytes)) => Value::Text(text(bytes)?),
+            (INT_VALUE..=STRING_VALUE, _) => return Err(Malformed),
+            _ => continue,
+        };
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests;
