@@ -258,8 +258,8 @@ impl<'a> Views<'a> {
         Self { frames, ..Self::default() }
     }
 
-    /// The next event. The first message that is not valid is the end; the sidecar has encoded all of them, so
-    /// all are.
+    /// The next event. The first message that is not valid is the end. The sidecar has encoded all of them,
+    /// so all are valid.
     pub fn read(&mut self) -> Option<&View<'a>> {
         let (message, rest) = frame::split(self.frames)?;
         self.view.read(message).ok()?;
@@ -286,7 +286,7 @@ fn find<T: Copy>(entries: &[(&str, T)], key: &str) -> Option<T> {
 fn sort<T: Copy>(entries: &mut Vec<(&str, T)>) {
     // A worker prints the same few keys again and again, but in any order.
     if !entries.is_sorted_by(|(one, _), (next, _)| one < next) {
-        entries.sort_by(|(one, _), (next, _)| one.cmp(next));
+        entries.sort_by_key(|(key, _)| *key);
         entries.dedup_by(|next, kept| {
             let same = next.0 == kept.0;
             if same {

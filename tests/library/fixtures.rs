@@ -21,6 +21,7 @@ use telemetry_sidecar::{
         batch::Batch,
         json,
         stats::{Malformed, StreamStats},
+        view::View,
     },
     input::{
         decode::Decoder,
@@ -268,7 +269,7 @@ impl Publisher for Lines {
         for index in 0..batch.len() {
             let noted = batch.event(index).unwrap();
             let timestamp_ns = noted.timestamp_given.then_some(noted.timestamp_ns);
-            json::write(&mut self.0, &outcome::event(&batch, index), timestamp_ns).unwrap();
+            json::write(&mut self.0, &View::from(&outcome::event(&batch, index)), timestamp_ns);
         }
     }
 

@@ -78,8 +78,8 @@ proptest! {
     /// Fields in any order and more than once, with others between them.
     #[test]
     fn messages_are_merged(events in prop::collection::vec((event(), unknown()), 1..4)) {
-        let message: Vec<u8> =
-            events.iter().flat_map(|(event, unknown)| [event.encode_to_vec(), unknown.clone()]).flatten().collect();
+        let parts = events.iter().flat_map(|(event, unknown)| [event.encode_to_vec(), unknown.clone()]);
+        let message = parts.collect::<Vec<_>>().concat();
         let (read, expected) = both(&message);
         prop_assert!(read.is_some());
         prop_assert_eq!(read, expected);
@@ -115,7 +115,10 @@ proptest! {
 
     /// Of maps prost reads a few more, because it does not look at their wire type.
     #[test]
-    fn what_is_read_of_damaged_messages_is_what_prost_reads(event in event(), damage in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4)) {
+    fn what_is_read_of_damaged_messages_is_what_prost_reads(
+        event in event(),
+        damage in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4),
+    ) {
         let mut message = event.encode_to_vec();
         for (at, byte) in damage {
             if !message.is_empty() {
@@ -128,7 +131,9 @@ proptest! {
     }
 
     #[test]
-    fn what_is_read_of_any_bytes_is_what_prost_reads(message in prop::collection::vec(prop_oneof![0..48_u8, any::<u8>()], 0..40)) {
+    fn what_is_read_of_any_bytes_is_what_prost_reads(
+        message in prop::collection::vec(prop_oneof![0..48_u8, any::<u8>()], 0..40),
+    ) {
         let (read, expected) = both(&message);
         prop_assert!(read.is_none() || read == expected, "{read:?} {expected:?}");
     }

@@ -27,9 +27,9 @@ fn both(limits: Limits, events: &[TelemetryEvent]) -> (Digest, Digest) {
 }
 
 fn add_message(digest: &mut Digest, message: &[u8]) -> bool {
-    let view = View::of(message);
-    view.iter().for_each(|view| digest.add(view));
-    view.is_some()
+    let Some(view) = View::of(message) else { return false };
+    digest.add(&view);
+    true
 }
 
 fn of(events: &[TelemetryEvent]) -> Digest {

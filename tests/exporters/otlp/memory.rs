@@ -82,8 +82,9 @@ fn a_hundred_thousand_traces_take_a_few_megabytes() {
     let mut take = |spans: &mut Spans, queue: &mut Queue, phase, number| {
         let event = event(phase, number);
         spans.take(&event, now, queue);
-        for sample in measures.samples(&event) {
-            aggregator.add(&sample, measures.labels(&event), number, None);
+        let view = event.view();
+        for sample in measures.samples(&view) {
+            aggregator.add(&sample, measures.labels(&view), number, None);
         }
     };
 

@@ -12,7 +12,10 @@ use proptest::{
 };
 use telemetry_sidecar::{
     control::glob::Glob,
-    event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
+    event::{
+        proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
+        view::View,
+    },
     exporter::{
         metrics::sample::{Kind, Measures},
         prometheus::{
@@ -93,7 +96,7 @@ proptest! {
         let mut names_before = Vec::new();
         for scraped in events.chunks(8) {
             for event in scraped {
-                metrics.add(&event.clone().into());
+                metrics.add(&View::from(event));
             }
             let text = page(&metrics, Format::Text);
             let series = exposition::read(&text, false);
