@@ -3,6 +3,8 @@
 //!
 //!     naive [--ready-file PATH] -- COMMAND [ARGS]...
 //!
+//! It reads and writes with buffers of 64 KiB. Ordinary lines are written as soon as the bytes read so far
+//! have no other complete line, so that none is late and a burst is one write.
 //! It ignores controls, signals and most edge cases.
 
 mod value;
@@ -16,7 +18,7 @@ use std::{
 };
 use telemetry_sidecar::event::proto::bridge::{TelemetryControl, TelemetryEvent};
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, BufWriter},
     net::TcpListener,
     process::Command,
     sync::mpsc,
@@ -26,6 +28,7 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, Streaming, server::Grpc};
 use tonic_prost::ProstCodec;
 
+const BUFFER_BYTES: usize = 64 * 1024;
 const QUEUE_EVENTS: usize = 1024;
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -79,14 +82,19 @@ async fn main() -> Result<ExitCode, Failure> {
     let accepting = tokio::spawn(accept(listener, subscribers.clone(), open));
 
     let mut worker = Command::new(program).args(words).stderr(Stdio::piped()).spawn()?;
-    let mut lines = BufReader::new(worker.stderr.take().ok_or("no pipe")?).lines();
-    let mut stderr = tokio::io::stderr();
+    let pipe = worker.stderr.take().ok_or("no pipe")?;
+    let mut lines = BufReader::with_capacity(BUFFER_BYTES, pipe).lines();
+    let mut stderr = BufWriter::with_capacity(BUFFER_BYTES, tokio::io::stderr());
     while let Some(line) = lines.next_line().await? {
         let event = line.strip_prefix("TELEMETRY:").and_then(value::decode);
         if let Some(event) = event {
             subscribers.publish(&event);
         } else {
-            stderr.write_all(format!("{line}\n").as_bytes()).await?;
+            stderr.write_all(line.as_bytes()).await?;
+            stderr.write_all(b"\n").await?;
+        }
+        if !lines.get_ref().buffer().contains(&b'\n') {
+            stderr.flush().await?;
         }
     }
     let status = worker.wait().await?;

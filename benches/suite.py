@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""Compares the cost of the sidecar with its references, as one Markdown table, and draws a picture.
+"""Compares the cost of the sidecar with its references, as Markdown tables, and draws a picture.
 
-    benches/suite.py                               everything except growth and relay; slow
-    benches/suite.py --quick                       few runs of a tenth of the size; not for quoting
+    benches/suite.py                               everything; about an hour
+    benches/suite.py --reduced                     a quarter of the size, 3 runs; about 15 minutes
+    benches/suite.py --quick                       a tenth of the size, 3 runs; not for quoting
+    benches/suite.py --only goals --quick          the table of goals, and what it is measured by
     benches/suite.py --only latency --runs 9       one section; repeatable
-    benches/suite.py --only growth                 tables of growth: line length, share, subscribers, patterns
-    benches/suite.py --only relay                  relayed gRPC calls, beside HAProxy and nginx
-    benches/suite.py --only picture --svg picture.svg   the ways to run a worker, side by side
+    benches/suite.py --before OLD-BINARY           another sidecar in the same run
     benches/suite.py --json figures.json           stores the figures
-    benches/suite.py --from figures.json --svg picture.svg     table and picture from stored figures
+    benches/suite.py --from figures.json --write   tables and picture of the documentation from stored figures
+    benches/suite.py --from figures.json --check   fails if the documentation has other figures
 
 Builds the release binary and the programs in benches/ first. Runs of the compared programs alternate, and the
-table has medians. Ratios hold on other machines, times do not. Run it as a user without privileges: root is
+tables have medians. Ratios hold on other machines, times do not. Run it as a user without privileges: root is
 exempt from pipe limits. With CARGO_TARGET_DIR set, programs are built and found there.
+
+A section that cannot be measured is a note below the tables: `relay` needs HAProxy, `collector` an
+OpenTelemetry Collector (benches/collector/README.md), `peer` grpcio (benches/peer/compare.py).
 Needs Linux and Python 3.10 or later with its standard library; counts instructions if valgrind is installed.
 """
 
@@ -21,51 +25,63 @@ import json
 import platform
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from measures import decode, exporters, latency, load, memory, observed, passthrough, plot, relay, rows
-from measures import side_by_side, startup, stream, vitals, worker
-from measures.processes import ROOT
+from measures import collector, decode, docs, exporters, growth, latency, load, memory, observed, passthrough
+from measures import peer, processes, relay, rows, side_by_side, startup, stream, vitals, worker
 
+# Those with goals come first.
 SECTIONS = {
-    "passthrough": passthrough.measure,
-    "decode": decode.measure,
-    "stream": stream.measure,
-    "worker": worker.measure,
     "latency": latency.measure,
+    "worker": worker.measure,
     "startup": startup.measure,
     "memory": memory.measure,
     "load": load.measure,
+    "passthrough": passthrough.measure,
+    "stream": stream.measure,
+    "decode": decode.measure,
+    "relay": relay.measure,
+    "collector": collector.measure,
     "exporters": exporters.measure,
     "observed": observed.measure,
     "vitals": vitals.measure,
-    "relay": relay.measure,
+    "growth": growth.measure,
+    "peer": peer.measure,
     # Without rows: the bars of the picture.
     "picture": None,
-    "growth": lambda options: ([], list(stream.growth(options))),
 }
-# Read separately; growth is slow, relay needs HAProxy and nginx.
-NOT_BY_DEFAULT = {"growth", "relay"}
+GOALS = list(SECTIONS)[: list(SECTIONS).index("collector") + 1]
 
 
 def parse():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs", type=int, help="runs of each measure (7; with --quick 3)")
-    parser.add_argument("--quick", action="store_true", help="little of everything")
-    parser.add_argument("--only", action="append", choices=SECTIONS, help="this section; repeatable")
+    parser.add_argument("--runs", type=int, help="runs of each measure (7; with --reduced or --quick 3)")
+    parser.add_argument("--reduced", action="store_true", help="a quarter of the size")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the size")
+    parser.add_argument(
+        "--only", action="append", choices=["goals", *SECTIONS], help="this section; repeatable"
+    )
+    parser.add_argument("--sidecar", type=Path, metavar="PATH", help="measure this binary")
+    parser.add_argument("--before", type=Path, metavar="PATH", help="measure this binary as well")
+    parser.add_argument("--collector", type=Path, metavar="PATH", help="the OpenTelemetry Collector")
     parser.add_argument(
         "--wrapper", action="append", default=[], metavar="WORDS", help="start-up of 'tini -s --', too"
     )
     parser.add_argument("--no-build", action="store_true", help="take the programs that are there")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--svg", type=Path, help="draw the picture here")
     parser.add_argument("--from", type=Path, dest="source", help="take the figures from here")
+    parser.add_argument("--write", action="store_true", help="write the documentation's figures")
+    parser.add_argument("--check", action="store_true", help="compare the documentation's figures")
     options = parser.parse_args()
-    options.runs = options.runs or (3 if options.quick else 7)
-    options.scale = 0.1 if options.quick else 1
+    small = options.quick or options.reduced
+    options.runs = options.runs or (3 if small else 7)
+    options.scale = 0.1 if options.quick else 0.25 if options.reduced else 1
     options.scaled = lambda count: max(1, int(count * options.scale))
+    # At a steady rate the runs are shortened by less.
+    options.seconds = lambda full: max(1.5, full * options.scale**0.5)
     return options
 
 
@@ -76,7 +92,7 @@ def build():
         ["bench", "--no-run", "--bench", "decode"],
         ["build", "--release", "--bins"],
     ):
-        subprocess.run(["cargo", *what, "--locked", "--quiet"], cwd=ROOT, check=True)
+        subprocess.run(["cargo", *what, "--locked", "--quiet"], cwd=processes.ROOT, check=True)
 
 
 def machine():
@@ -94,43 +110,68 @@ def machine():
 def measure(options):
     if not options.no_build:
         build()
-    found = {"where": machine(), "runs": options.runs, "quick": options.quick}
-    found |= {"rows": [], "tables": [], "panels": []}
-    for name in options.only or [name for name in SECTIONS if name not in NOT_BY_DEFAULT]:
-        print(f"{name} ...", file=sys.stderr)
-        if name == "picture":
-            found["panels"] = side_by_side.measure(options)
-        else:
-            more, tables = SECTIONS[name](options)
-            found["rows"] += rows.to_json(more)
-            found["tables"] += [vars(table) for table in tables]
+    for name in ("sidecar", "before"):
+        if path := getattr(options, name):
+            processes.PROGRAMS[name] = str(path.resolve())
+    found = {"where": machine(), "runs": options.runs, "scale": options.scale}
+    found |= {"rows": [], "tables": [], "panels": [], "notes": []}
+    chosen = options.only or list(SECTIONS)
+    if "goals" in chosen:
+        chosen = [*GOALS, *(name for name in chosen if name not in ("goals", *GOALS))]
+    for name in chosen:
+        started = time.monotonic()
+        try:
+            add(found, name, options)
+        except Exception as failure:
+            # The other sections are worth having.
+            found["notes"].append(f"{name}: {described(failure)}")
+            processes.kill_what_runs()
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr)
         if options.json:
             # Written after each section, so that a later failure loses no results.
-            write(options.json, found)
+            options.json.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     return found
 
 
-def write(path, found):
-    path.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+def described(failure):
+    """Returns an exception in one line; an unexpected one with its type."""
+    return str(failure) if isinstance(failure, processes.Failed) else repr(failure)
+
+
+def add(found, name, options):
+    if name == "picture":
+        found["panels"] = side_by_side.measure(options)
+        return
+    more, tables = SECTIONS[name](options)
+    for row in more:
+        row.section = name
+    found["rows"] += rows.to_json(more)
+    found["tables"] += [vars(table) for table in tables]
+
+
+def print_tables(found):
+    measured = rows.from_json(found["rows"])
+    before = any(row.before is not None for row in measured)
+    print(f"{docs.where(found)}.\n")
+    if any(row.goal for row in measured):
+        print(f"{rows.goals_table(measured, before)}\n\n{rows.missed(measured)}\n")
+    if measured:
+        print(rows.main_table(measured, before))
+    for table in found["tables"]:
+        print(f"\n{rows.Table(**table).text()}")
+    for note in found["notes"]:
+        print(f"\nNot measured: {note}")
 
 
 def main():
     options = parse()
     found = json.loads(options.source.read_text()) if options.source else measure(options)
-    if options.json:
-        write(options.json, found)
-    measured = rows.from_json(found["rows"])
-    size = ", a tenth of the size" if found["quick"] else ""
-    where = f"{found['where']}, medians of {found['runs']} runs in turn{size}"
-    print(f"{where}.\n")
-    if measured:
-        print(rows.main_table(measured))
-    for table in found["tables"]:
-        print(f"\n{rows.Table(**table).text()}")
-    if options.svg and not found["panels"]:
-        raise SystemExit("no figures for the picture: add --only picture")
-    if options.svg:
-        options.svg.write_text(plot.draw(found["panels"], where))
+    if not options.check:
+        print_tables(found)
+    if options.write:
+        docs.write(found)
+    if options.check and (old := docs.outdated(found)):
+        raise SystemExit(f"other figures than in {options.source}: {', '.join(old)}; run it with --write")
 
 
 if __name__ == "__main__":

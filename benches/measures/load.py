@@ -6,36 +6,33 @@ without workers and subscribers, in per cent of one core.
 
 import time
 
-from .memory import helpers
-from .processes import EMIT, Wrapped, memory_mb, running_seconds
-from .rows import Row
-
-WRAPPERS = ("sidecar", "naive")
+from .memory import FLEET, PAGES, helpers
+from .processes import EMIT, Failed, Wrapped, memory_mb, running_seconds, wrappers
+from .rows import compared
 
 
 def measure(options):
-    number, seconds = options.scaled(200), 3 if options.quick else 15
-    many = {wrapper: fleet(wrapper, number, 1, 100, seconds) for wrapper in WRAPPERS}
-    crowd = {wrapper: fleet(wrapper, 1, 100, 1000, seconds) for wrapper in WRAPPERS}
-    many_rows = rows(f"{number} at once, 100 events/s each", many)
-    return many_rows + rows("one with 100 subscribers, 1,000 events/s", crowd), []
+    seconds = 3 if options.scale < 1 else 15
+    many = {wrapper: fleet(wrapper, FLEET, 1, 100, seconds) for wrapper in wrappers()}
+    crowd = {wrapper: fleet(wrapper, 1, 100, 1000, seconds) for wrapper in wrappers()}
+    goal = {"target_ratio": 1.0, "goal": True, "bound": PAGES}
+    rows = of_fleet(f"{FLEET} at once, 100 events/s each", many, goal)
+    return rows + of_fleet("one with 100 subscribers, 1,000 events/s", crowd, {}), []
 
 
-def rows(title, found):
-    def row(what, unit, key, **how):
-        return Row(f"{title}: {what}", unit, *(found[wrapper][key] for wrapper in WRAPPERS), **how)
-
+def of_fleet(title, found, memory):
+    delivered = {"target": 100, "more_is_better": True}
     return [
-        row("share delivered", "percent", "delivered", target=100, more_is_better=True),
-        row("CPU of all", "percent", "cpu"),
-        row("memory of all", "MB", "pss"),
+        compared(f"{title}: share delivered", "percent", "delivered", found, **delivered),
+        compared(f"{title}: CPU of all", "percent", "cpu", found),
+        compared(f"{title}: Pss of all, helpers included", "MB", "pss", found, **memory),
     ]
 
 
 def fleet(wrapper, number, subscribers, rate, seconds):
     """Runs `number` wrappers, each with subscribers and a worker that prints `rate` events a second."""
     # Enough events that all workers still run at the last measurement.
-    count = rate * seconds * 2
+    count = rate * (seconds + 5)
     words = [EMIT, "--wait", "--rate", str(rate), "--count", str(count)]
     members = [Wrapped(wrapper, words, subscribers=subscribers) for _ in range(number)]
     pids = [member.process.pid for member in members]
@@ -48,6 +45,9 @@ def fleet(wrapper, number, subscribers, rate, seconds):
     before, start = sum(map(running_seconds, pids)), time.monotonic()
     time.sleep(seconds / 4)
     cpu = 100 * (sum(map(running_seconds, pids)) - before) / (time.monotonic() - start)
-    pss = sum(memory_mb(pid, "Pss", "smaps_rollup") for pid in measured) * number / len(pids[::10])
+    found = [memory_mb(pid, "Pss", "smaps_rollup") for pid in measured]
+    if None in found:
+        raise Failed(f"{wrapper}: the machine is so busy that workers ended before they were measured")
+    pss = sum(found) * number / len(pids[::10])
     delivered = sum(member.finish().delivered for member in members)
     return {"delivered": 100 * delivered / (number * subscribers * count), "cpu": cpu, "pss": pss}

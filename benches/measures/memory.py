@@ -9,14 +9,19 @@ import os
 import time
 from pathlib import Path
 
-from .processes import EMIT, Wrapped, medians_in_turn, memory_mb
-from .rows import Row
+from .processes import EMIT, Wrapped, medians_in_turn, memory_mb, sidecars, wrappers
+from .rows import compared
 
 FOREVER = "1000000000"
+FLEET = 200
+PAGES = (
+    "Each sidecar is two processes, of which the second ends the worker should the first be killed, and the "
+    "kernel's copies of what both have written to count for each."
+)
 
 
 def measure(options):
-    seconds = 1 if options.quick else 3
+    seconds = options.seconds(3)
     cases = {
         "idle": (3.5, lambda wrapper: idle(wrapper)),
         "streaming 1,000 events/s": (6, lambda wrapper: streaming(wrapper, seconds)),
@@ -30,11 +35,10 @@ def measure(options):
     for title, (target, case) in cases.items():
         found = medians_in_turn(
             options.runs,
-            {wrapper: (lambda wrapper=wrapper: {"mb": case(wrapper)}) for wrapper in ("sidecar", "naive")},
+            {wrapper: (lambda wrapper=wrapper, case=case: {"mb": case(wrapper)}) for wrapper in wrappers()},
         )
-        what = f"resident memory, {title}"
-        rows.append(Row(what, "MB", found["sidecar"]["mb"], found["naive"]["mb"], target=target))
-    return rows + fleets(options), []
+        rows.append(compared(f"resident memory, {title}", "MB", "mb", found, target=target))
+    return rows + fleets(), []
 
 
 def idle(wrapper):
@@ -56,7 +60,7 @@ def streaming(wrapper, seconds):
 
 def flat_out(wrapper, options, subscriber_options):
     """Returns the peak memory, polled until the process ends."""
-    count = str(options.scaled(2_000_000 if wrapper == "sidecar" else 500_000))
+    count = str(options.scaled(2_000_000 if wrapper in sidecars() else 500_000))
     wrapped = Wrapped(wrapper, [EMIT, "--wait", "--count", count], subscriber_options=subscriber_options)
     wrapped.begin()
     most = 0
@@ -67,24 +71,27 @@ def flat_out(wrapper, options, subscriber_options):
     return most
 
 
-def fleets(options):
+def fleets():
     """Runs many wrappers at once, each with a worker at a low rate."""
-    number = options.scaled(200)
-    found = {wrapper: fleet(wrapper, number) for wrapper in ("sidecar", "naive")}
+    found = {wrapper: fleet(wrapper, FLEET) for wrapper in wrappers()}
+    what = f"{FLEET} at once"
     privileged = "root, so no limit applies" if os.geteuid() == 0 else "unprivileged"
     return [
-        Row(f"{number} at once: mean resident memory", "MB", found["sidecar"]["rss"], found["naive"]["rss"]),
-        Row(
-            f"{number} at once: Pss of all, helpers included",
+        compared(f"{what}: mean resident memory", "MB", "rss", found),
+        compared(
+            f"{what}, idle: Pss of all, helpers included",
             "MB",
-            found["sidecar"]["pss"],
-            found["naive"]["pss"],
+            "pss",
+            found,
+            target_ratio=1.0,
+            goal=True,
+            bound=PAGES,
         ),
-        Row(
-            f"{number} at once: size of a new pipe",
+        compared(
+            f"{what}: size of a new pipe",
             "KiB",
-            found["sidecar"]["pipe"],
-            found["naive"]["pipe"],
+            "pipe",
+            found,
             target=64,
             more_is_better=True,
             remark=privileged,

@@ -3,15 +3,12 @@
 Each line is a write of its own.
 """
 
-import os
 import subprocess
 import sys
-import threading
 import time
-from http.server import ThreadingHTTPServer
 
-from .exporters import Collector
-from .processes import SIDECAR, Process, medians_in_turn, running_seconds
+from .exporters import grpc_environment, sink
+from .processes import PROGRAMS, Process, medians_in_turn, running_seconds
 from .rows import Row
 
 RATE = 1000
@@ -38,21 +35,16 @@ OPTIONS = {
 
 
 def measure(options):
-    os.environ["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
-    collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    collector.daemon_threads = True
-    threading.Thread(target=collector.serve_forever, daemon=True).start()
-    seconds = options.scaled(10)
-    with collector:
+    seconds = options.seconds(10)
+    with sink() as (_, port):
         words = {"no options": []}
-        words["--export-otlp"] = [f"--export-otlp=http://127.0.0.1:{collector.server_port}"]
+        words["--export-otlp"] = ["--export-otlp", "--otlp-endpoint", f"http://127.0.0.1:{port}"]
         for option, base in OPTIONS.items():
             words.setdefault(option, [*words[base], *option.split()])
         found = medians_in_turn(
             options.runs,
             {name: (lambda case=case: cpu_per_line(case, seconds)) for name, case in words.items()},
         )
-        collector.shutdown()
     what = f"{{}}, {RATE:,} lines/s: CPU per line"
     return [
         Row(what.format(option), "ns", found[option]["ns"], None, found[base]["ns"], base)
@@ -61,8 +53,9 @@ def measure(options):
 
 
 def cpu_per_line(words, seconds):
-    command = [SIDECAR, "-q", *words, "--", sys.executable, "-c", WORKER]
-    sidecar = Process(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command = [PROGRAMS["sidecar"], "-q", *words, "--", sys.executable, "-c", WORKER]
+    how = {"stderr": subprocess.DEVNULL, "env": grpc_environment()}
+    sidecar = Process(command, stdin=subprocess.PIPE, **how)
     # Until Python has started.
     time.sleep(1)
     before = running_seconds(sidecar.pid)

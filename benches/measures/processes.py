@@ -1,10 +1,13 @@
 """Starts wrappers, workers and subscribers, and reports their cost.
 
+`PROGRAMS` has the compared wrappers: "sidecar", "naive" and, with `--before`, an earlier binary as "before".
+
 The CPU time of a wrapper alone is what wait4 reports for it and its reaped children, minus what its worker
 reports on stdout. wait4 counts in microseconds; /proc/PID/stat would count in hundredths of a second.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import statistics
@@ -13,22 +16,55 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve() / "release"
-SIDECAR = str(TARGET / "telemetry-sidecar")
-NAIVE, EMIT, DRAIN = (str(TARGET / "examples" / name) for name in ("naive", "emit", "drain"))
+EMIT, DRAIN = (str(TARGET / "examples" / name) for name in ("emit", "drain"))
+PROGRAMS = {"sidecar": str(TARGET / "telemetry-sidecar"), "naive": str(TARGET / "examples" / "naive")}
 # The limit of any single step, in seconds.
-TIMEOUT = 300
+TIMEOUT = 120
 
 _running = set()
 
 
+class Failed(Exception):
+    """A measurement that could not be made, in one line."""
+
+
 @atexit.register
-def _kill_what_runs():
-    for process in _running:
+def kill_what_runs():
+    for process in list(_running):
         process.kill()
+        process.wait()
+        _running.discard(process)
+
+
+def sidecars():
+    """Returns the names of the compared sidecars: the present one and, if there is one, the earlier one."""
+    return [name for name in PROGRAMS if name != "naive"]
+
+
+def wrappers():
+    return [*sidecars(), "naive"]
+
+
+def quiet(name):
+    """Returns the words that start a wrapper which prints nothing of its own."""
+    return [PROGRAMS[name], *([] if name == "naive" else ["-q"]), "--"]
+
+
+@cache
+def supports(name, option):
+    """Returns whether a sidecar has this option: an earlier one may lack it."""
+    done = subprocess.run([PROGRAMS[name], "--help"], capture_output=True, text=True)
+    return option in done.stdout
+
+
+def shown(words):
+    """Returns a command for a message, without the folders of its program."""
+    return " ".join([Path(words[0]).name, *words[1:]])
 
 
 class Process:
@@ -43,33 +79,38 @@ class Process:
         _running.add(self.popen)
 
     def line(self):
-        """Reads the next line of its output."""
-        return self.popen.stdout.readline().decode()
+        """Reads the next line of its output; an empty one if it ends or takes too long."""
+        with self._limit():
+            return self.popen.stdout.readline().decode()
 
-    def finish(self):
-        """Waits for its end; returns the rest of its output and the CPU seconds of it and its children."""
+    @contextlib.contextmanager
+    def _limit(self):
         watchdog = threading.Timer(TIMEOUT, self.popen.kill)
         watchdog.start()
         try:
-            output = self.popen.stdout.read() if self.popen.stdout else b""
-            _, status, usage = os.wait4(self.pid, 0)
+            yield
         finally:
             watchdog.cancel()
+
+    def finish(self):
+        """Waits for its end; returns the rest of its output and the CPU seconds of it and its children."""
+        with self._limit():
+            output = self.popen.stdout.read() if self.popen.stdout else b""
+            _, status, usage = os.wait4(self.pid, 0)
         self._ended(os.waitstatus_to_exitcode(status))
         if self.popen.returncode:
-            raise SystemExit(f"{' '.join(self.words)}: exit status {self.popen.returncode}")
+            raise Failed(f"{shown(self.words)}: exit status {self.popen.returncode}")
         return output.decode(), usage.ru_utime + usage.ru_stime
 
     def kill(self):
         self.popen.kill()
-        os.waitpid(self.pid, 0)
-        self._ended(-9)
+        self._ended(self.popen.wait())
 
     def terminate(self):
         """Ends it with SIGTERM, so that it can end its own processes."""
         self.popen.terminate()
-        os.waitpid(self.pid, 0)
-        self._ended(-15)
+        with self._limit():
+            self._ended(self.popen.wait())
 
     def _ended(self, status):
         self.popen.returncode = status
@@ -101,7 +142,7 @@ class Wrapped:
     """A worker behind the sidecar or the naive design, with subscribers. The worker waits for `begin`."""
 
     def __init__(self, wrapper, worker, subscribers=1, subscriber_options=(), options=()):
-        words = [NAIVE] if wrapper == "naive" else [SIDECAR, *options]
+        words = [PROGRAMS[wrapper], *([] if wrapper == "naive" else options)]
         with tempfile.TemporaryDirectory() as directory:
             ready = Path(directory, "ready")
             words += ["--ready-file", str(ready), "--", *worker]
@@ -111,7 +152,7 @@ class Wrapped:
         self.subscribers = [Process(drain, stdin=subprocess.PIPE) for _ in range(subscribers)]
         for subscriber in self.subscribers:
             if subscriber.line() != "subscribed\n":
-                raise SystemExit(f"{' '.join(drain)}: could not subscribe")
+                raise Failed(f"{shown(drain)}: could not subscribe")
         if subscriber_options:
             # The server reads controls after it has confirmed the subscription.
             time.sleep(0.1)
@@ -120,11 +161,12 @@ class Wrapped:
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             if ready.exists() and (text := ready.read_text()).endswith("\n"):
-                return int(text)
+                # Other lines have the addresses of exporters.
+                return int(text.splitlines()[0])
             if self.process.popen.poll() is not None:
                 break
             time.sleep(0.001)
-        raise SystemExit(f"{' '.join(self.process.words)}: did not start")
+        raise Failed(f"{shown(self.process.words)}: did not start")
 
     def begin(self):
         self.process.popen.stdin.write(b"\n")

@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from .processes import SIDECAR, Process, memory_mb, running_seconds
+from .processes import PROGRAMS, Failed, Process, memory_mb, running_seconds, shown, sidecars
 
 HAPROXY = """
 global
@@ -60,7 +60,7 @@ http {{
 }}
 """
 
-NAMES = ("sidecar", "HAProxy", "nginx")
+OTHERS = {"HAProxy": "haproxy", "nginx": "nginx"}
 
 
 class Proxy:
@@ -70,9 +70,9 @@ class Proxy:
         self.name = name
         self.directory = tempfile.TemporaryDirectory()
         directory = Path(self.directory.name)
-        if name == "sidecar":
+        if name in PROGRAMS:
             ready = directory / "ready"
-            words = [SIDECAR, "--upstream", f"127.0.0.1:{upstream}", "--ready-file", str(ready)]
+            words = [PROGRAMS[name], "--upstream", f"127.0.0.1:{upstream}", "--ready-file", str(ready)]
             # The wrapped command is not the server, so that its cost is not counted.
             self.process = Process([*words, "--", "cat"], stdin=subprocess.PIPE)
             self.port = self._wait(lambda: ready.exists() and int(ready.read_text()))
@@ -91,7 +91,7 @@ class Proxy:
             if answer := ready():
                 return answer
             time.sleep(0.01)
-        raise SystemExit(f"{' '.join(self.process.words)}: did not start")
+        raise Failed(f"{shown(self.process.words)}: did not start")
 
     def pids(self):
         """Returns its processes: nginx has a master and a worker. The wrapped command is not among them."""
@@ -116,16 +116,21 @@ class Proxy:
         self.directory.cleanup()
 
 
-def missing():
-    """Returns the programs that are not installed."""
-    return [program for program in ("haproxy", "nginx") if not shutil.which(program)]
+def names():
+    """Returns the relays that there are."""
+    return [*sidecars(), *(name for name, program in OTHERS.items() if shutil.which(program))]
 
 
 def versions():
-    """Describes HAProxy and nginx in a line."""
-    haproxy = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True).stdout
-    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr
-    return f"HAProxy {haproxy.split()[2]}, nginx {nginx.split('/')[1].strip()}"
+    """Describes HAProxy and nginx, as far as they are installed."""
+    found = []
+    if "HAProxy" in names():
+        done = subprocess.run(["haproxy", "-v"], capture_output=True, text=True, check=True)
+        found.append(f"HAProxy {done.stdout.split()[2]}")
+    if "nginx" in names():
+        done = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True)
+        found.append(f"nginx {done.stderr.split('/')[1].strip()}")
+    return ", ".join(found)
 
 
 def comm(pid):

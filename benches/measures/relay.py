@@ -7,7 +7,7 @@ let HAProxy and nginx serve several connections in parallel; a single connection
 and the server itself. Client, relay and server share the machine: with two cores the calls per second are
 limited by all three together. CPU is the relay's alone.
 
-Needs HAProxy and nginx: `apt-get install haproxy nginx-light`.
+Needs HAProxy and, if it is to be compared as well, nginx: `apt-get install haproxy nginx-light`.
 """
 
 import json
@@ -15,13 +15,12 @@ import statistics
 import subprocess
 
 from . import proxies
-from .processes import TARGET, Process
-from .rows import Table, times
+from .processes import TARGET, Failed, Process
+from .rows import FORMATS, Row, Table, times
 
 RPC = str(TARGET / "examples" / "rpc")
 MB = 1_000_000
 DIRECT = "direct"
-STREAM = ["--request-messages", "0"]
 
 # The measured calls: options of `rpc call`, rounds, calls of a turn.
 CASES = {
@@ -33,48 +32,58 @@ CASES = {
     "message up": (["--request-bytes", str(100 * MB)], 5, 1),
 }
 
-# A row: its name, case, figure, format, and the target of the ratio to HAProxy; at least if negative.
+# A row: its name, case, figure, unit.
 ROWS = [
-    ("unary call, one at a time: p50", "one", "p50_us", "{:,.0f} µs", None),
-    ("unary call, one at a time: added p50", "one", "added_us", "{:,.0f} µs", 1.0),
-    ("unary call, one at a time: p99", "one", "p99_us", "{:,.0f} µs", None),
-    ("unary call, one at a time: CPU of the relay", "one", "cpu_us", "{:,.0f} µs", None),
-    ("unary calls, 16 at a time: p50", "sixteen", "p50_us", "{:,.0f} µs", None),
-    ("unary calls, 16 at a time: p99", "sixteen", "p99_us", "{:,.0f} µs", None),
-    ("unary calls, 16 at a time: calls/s", "sixteen", "calls_per_s", "{:,.0f}", None),
-    ("unary calls, 16 at a time: CPU of the relay for each", "sixteen", "cpu_us", "{:,.0f} µs", None),
-    ("100 MB in 1,600 messages from the server", "stream down", "mb_per_s", "{:,.0f} MB/s", -1.0),
-    ("the same: CPU of the relay", "stream down", "cpu_ms", "{:,.0f} ms", None),
-    ("100 MB in 1,600 messages from the client", "stream up", "mb_per_s", "{:,.0f} MB/s", None),
-    ("the same: CPU of the relay", "stream up", "cpu_ms", "{:,.0f} ms", None),
-    ("one message of 100 MB from the server", "message down", "mb_per_s", "{:,.0f} MB/s", None),
-    ("one message of 100 MB from the client", "message up", "mb_per_s", "{:,.0f} MB/s", None),
-    ("resident memory, idle", "idle", "rss_mb", "{:,.1f} MB", None),
-    ("peak resident memory, unary calls", "sixteen", "peak_mb", "{:,.1f} MB", None),
-    ("peak resident memory, 100 MB from the server", "stream down", "peak_mb", "{:,.1f} MB", None),
-    ("peak resident memory, 100 MB from the client", "stream up", "peak_mb", "{:,.1f} MB", None),
+    ("unary call, one at a time: p50", "one", "p50_us", "us"),
+    ("unary call, one at a time: added p50", "one", "added_us", "us"),
+    ("unary call, one at a time: p99", "one", "p99_us", "us"),
+    ("unary call, one at a time: CPU of the relay", "one", "cpu_us", "us"),
+    ("unary calls, 16 at a time: p50", "sixteen", "p50_us", "us"),
+    ("unary calls, 16 at a time: p99", "sixteen", "p99_us", "us"),
+    ("unary calls, 16 at a time: calls/s", "sixteen", "calls_per_s", "per_s"),
+    ("unary calls, 16 at a time: CPU of the relay for each", "sixteen", "cpu_us", "us"),
+    ("100 MB in 1,600 messages from the server", "stream down", "mb_per_s", "MB/s"),
+    ("the same: CPU of the relay", "stream down", "cpu_ms", "ms"),
+    ("100 MB in 1,600 messages from the client", "stream up", "mb_per_s", "MB/s"),
+    ("the same: CPU of the relay", "stream up", "cpu_ms", "ms"),
+    ("one message of 100 MB from the server", "message down", "mb_per_s", "MB/s"),
+    ("one message of 100 MB from the client", "message up", "mb_per_s", "MB/s"),
+    ("resident memory, idle", "idle", "rss_mb", "MB"),
+    ("peak resident memory, unary calls", "sixteen", "peak_mb", "MB"),
+    ("peak resident memory, 100 MB from the server", "stream down", "peak_mb", "MB"),
+    ("peak resident memory, 100 MB from the client", "stream up", "peak_mb", "MB"),
 ]
+CALLS = "A call wakes each relay twice and takes the same system calls; HAProxy keeps less state for it."
+STREAMS = "Client, relay and server share two cores, and the kernel's copies are the same for all relays."
+# By case and figure; the ratio is that to HAProxy.
+GOALS = {
+    ("one", "added_us"): {"target_ratio": 1.0, "bound": CALLS},
+    ("stream down", "mb_per_s"): {"target_ratio": 1.0, "more_is_better": True, "bound": STREAMS},
+}
 
 
 def measure(options):
-    if missing := proxies.missing():
-        raise SystemExit(f"{' and '.join(missing)}: not found; apt-get install haproxy nginx-light")
+    if "HAProxy" not in proxies.names():
+        raise Failed("HAProxy is not installed: apt-get install haproxy nginx-light")
     server = Process([RPC, "answer"], stdin=subprocess.PIPE)
     upstream = int(server.line())
-    running = [proxies.Proxy(name, upstream) for name in proxies.NAMES]
-    found = {}
+    running = []
     try:
+        for name in proxies.names():
+            running.append(proxies.Proxy(name, upstream))
         runs = [run(options, upstream, running) for _ in range(options.runs)]
     finally:
         for proxy in running:
             proxy.stop()
         server.kill()
-    for case in runs[0]:
-        found[case] = {
+    found = {
+        case: {
             name: {key: statistics.median(one[case][name][key] for one in runs) for key in figures}
             for name, figures in runs[0][case].items()
         }
-    return [], [table(found)]
+        for case in runs[0]
+    }
+    return goals(found), [table(found)]
 
 
 def run(options, upstream, running):
@@ -109,17 +118,38 @@ def one_case(words, rounds, calls, upstream, running):
     return found
 
 
+def goals(found):
+    """Returns the rows in which HAProxy is the reference of a goal."""
+    return [
+        Row(
+            f"relayed, {what}",
+            unit,
+            found[case]["sidecar"][key],
+            reference=found[case]["HAProxy"][key],
+            reference_name="HAProxy",
+            before=found[case].get("before", {}).get(key),
+            goal=True,
+            **GOALS[case, key],
+        )
+        for what, case, key, unit in ROWS
+        if (case, key) in GOALS
+    ]
+
+
 def table(found):
+    names = [DIRECT, *(name for name in found["one"] if name not in (DIRECT, "before"))]
     title = f"Relayed gRPC calls. {proxies.versions()}, one thread each."
-    headings = ["", DIRECT, *proxies.NAMES, "sidecar : HAProxy", "target"]
-    made = Table(title, headings)
-    for what, case, key, form, target in ROWS:
-        cells = found[case]
-        row = [what]
-        for name in (DIRECT, *proxies.NAMES):
-            value = cells.get(name, {}).get(key)
-            row.append("" if value is None else form.format(value))
-        ratio = cells["sidecar"][key] / cells["HAProxy"][key]
-        wanted = "" if target is None else f"{'≥' if target < 0 else '≤'} {abs(target):g} ×"
-        made.rows.append([*row, times(ratio), wanted])
+    made = Table(title, ["", *names, "sidecar : HAProxy"], key="relay")
+    for what, case, key, unit in ROWS:
+        figures = found[case]
+        cells = [number(figures.get(name, {}).get(key), unit) for name in names]
+        ratio = figures["sidecar"][key] / figures["HAProxy"][key]
+        made.rows.append([what, *cells, times(ratio)])
     return made
+
+
+def number(value, unit):
+    if value is None:
+        return ""
+    factor, digits, suffix = FORMATS[unit]
+    return f"{value * factor:,.{digits}f}{suffix}"

@@ -12,21 +12,11 @@ import time
 from pathlib import Path
 
 from .latency import worker_words
-from .processes import DRAIN, EMIT, NAIVE, SIDECAR, Process, Wrapped, in_turn, medians
-from .processes import memory_mb, running_seconds
+from .processes import DRAIN, EMIT, Process, Wrapped, in_turn, medians, memory_mb, quiet, running_seconds
 
 RATE = 1000
 LINE_BYTES = 100
-# The naive design is so much slower that it gets a part of the work.
-NAIVE_PART = 64
-# How each worker is started.
-PREFIXES = {
-    "worker alone": [],
-    "| cat": [],
-    "tini": ["tini", "-s", "--"],
-    "sidecar": [SIDECAR, "-q", "--"],
-    "naive design": [NAIVE, "--"],
-}
+NAMES = ("worker alone", "| cat", "tini", "sidecar", "naive design")
 PANELS = (
     # Key, title, unit, whether more is better.
     ("mb_per_s", "Ordinary output", "MB/s", True),
@@ -38,8 +28,8 @@ PANELS = (
 
 def measure(options):
     """Returns the panels of the picture."""
-    names = [name for name in PREFIXES if name != "tini" or shutil.which("tini")]
-    seconds = 1.5 if options.quick else 8
+    names = [name for name in NAMES if name != "tini" or shutil.which("tini")]
+    seconds = options.seconds(8)
     lines = options.scaled(2**30 // LINE_BYTES)
     speeds = in_turn(options.runs, {name: lambda name=name: speed(name, lines) for name in names})
     steadies = in_turn(options.runs, {name: lambda name=name: steady(name, seconds) for name in names})
@@ -55,10 +45,16 @@ def measure(options):
     ]
 
 
+def prefix(name):
+    """Returns the words that start a worker in this way."""
+    if name in ("sidecar", "naive design"):
+        return quiet(name.split()[0])
+    return ["tini", "-s", "--"] if name == "tini" else []
+
+
 def speed(name, lines):
     """Measures how fast ordinary lines get to a reader at the end of a pipe."""
-    lines = lines // NAIVE_PART if name == "naive design" else lines
-    words = [*PREFIXES[name], EMIT, "--share", "0", "--count", str(lines)]
+    words = [*prefix(name), EMIT, "--share", "0", "--count", str(lines)]
     worker, ends = piped(words, name, ["cat"], stdout=subprocess.PIPE)
     report = json.loads(worker.finish()[0])
     for process in ends:
@@ -89,7 +85,7 @@ def steady(name, seconds):
         wrapped.begin()
         found = in_the_middle([wrapped.process.pid], seconds)
         return found | {"p50_us": wrapped.finish().subscribers[0]["p50_us"]}
-    worker, ends = piped([*PREFIXES[name], *words], name, [DRAIN, "--stdin"], stdin=subprocess.PIPE)
+    worker, ends = piped([*prefix(name), *words], name, [DRAIN, "--stdin"], stdin=subprocess.PIPE)
     worker.popen.stdin.close()
     found = in_the_middle([worker.pid, *(process.pid for process in ends[:-1])], seconds)
     worker.finish()

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from .processes import SIDECAR, Process, medians_in_turn
+from .processes import PROGRAMS, Failed, Process, medians_in_turn
 from .rows import Row
 
 # Forks 19 children with memory of their own, and waits.
@@ -33,7 +33,7 @@ def measure(options):
 
 def share(seconds):
     """The share of a core, in percent."""
-    words = [SIDECAR, "-q", "--vitals", "1s", "--", sys.executable, "-c", TREE]
+    words = [PROGRAMS["sidecar"], "-q", "--vitals", "1s", "--", sys.executable, "-c", TREE]
     sidecar = Process(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
     # Until the tree is complete and was sampled once.
     time.sleep(3)
@@ -50,7 +50,7 @@ def thread_of(pid, name):
     for task in Path(f"/proc/{pid}/task").iterdir():
         if (task / "comm").read_text() == f"{name}\n":
             return task
-    raise SystemExit(f"{SIDECAR}: no thread {name}")
+    raise Failed(f"the sidecar has no thread {name}")
 
 
 def cpu_seconds(task):
