@@ -140,7 +140,7 @@ fn scaled(value: f64, base: f64, units: &[&str]) -> String {
 /// At most this many digits, without trailing zeros in the fraction.
 fn trimmed(value: f64, digits: usize) -> String {
     #[allow(clippy::cast_possible_truncation, reason = "the exponent of a double has three digits")]
-    let whole = if value == 0.0 { 1 } else { value.abs().log10().floor() as i32 + 1 };
+    let whole = if value == 0.0 { 1 } else { libm::log10(value.abs()).floor() as i32 + 1 };
     let digits = i32::try_from(digits).unwrap_or(i32::MAX);
     let places = usize::try_from(digits.saturating_sub(whole)).unwrap_or(0);
     let text = format!("{value:.places$}");

@@ -96,8 +96,8 @@ impl Sketch {
             seen += count;
             if seen >= rank {
                 // The value whose relative distance to both bounds of the bucket is the same.
-                let lower = (f64::from(index) * width).exp2();
-                let middle = lower * 2.0 / (1.0 + (-width).exp2());
+                let lower = libm::exp2(f64::from(index) * width);
+                let middle = lower * 2.0 / (1.0 + libm::exp2(-width));
                 return Some(middle.clamp(min, max));
             }
         }

@@ -189,7 +189,7 @@ pub(in crate::exporter) fn index(value: f64, scale: i32) -> i32 {
         return first - 1;
     }
     let per_power_of_two = 1 << scale;
-    let bucket = (significand.log2() * f64::from(per_power_of_two)).ceil() as i32 - 1;
+    let bucket = (libm::log2(significand) * f64::from(per_power_of_two)).ceil() as i32 - 1;
     first + bucket.clamp(0, per_power_of_two - 1)
 }
 
