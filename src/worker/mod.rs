@@ -95,7 +95,7 @@ pub(crate) mod pty;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod starting;
-pub(crate) mod startup;
+pub mod startup;
 pub mod state;
 pub(crate) mod supervisor;
 pub mod usage;

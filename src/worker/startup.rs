@@ -1,23 +1,27 @@
-//! Records the state in which this process was started, before anything changes it.
+//! Records the state in which this process was started, and changes of it what the sidecar needs.
 //!
-//! Before `main` runs, Rust's runtime opens `/dev/null` for closed standard descriptors, ignores SIGPIPE and
-//! handles SIGSEGV and SIGBUS. The worker is started in the original state, so a function that the C library
-//! calls earlier records it.
+//! The worker is started in the original state. The binary's `main` is the C library's, without that of
+//! Rust's runtime, which would open `/dev/null` for closed descriptors and ignore SIGPIPE before it could be
+//! recorded how they were. It would also handle SIGSEGV in order to report stack overflows, for which it
+//! reads `/proc/self/maps` and gives each thread a stack for signals: a fifth of the time of a start.
 
 use nix::{
-    fcntl::{FcntlArg, fcntl},
+    fcntl::{FcntlArg, OFlag, fcntl, open},
     libc,
-    sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction},
+    sys::{
+        signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction},
+        stat::Mode,
+    },
     unistd::close,
 };
 use std::{
     fs,
     mem::MaybeUninit,
-    os::fd::{BorrowedFd, RawFd},
+    os::fd::{BorrowedFd, IntoRawFd as _, OwnedFd, RawFd},
     ptr,
     sync::{
         OnceLock,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
 };
 
@@ -26,33 +30,28 @@ use std::{
 
 /// A bit for each standard descriptor that was closed.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
-/// The signals whose disposition Rust's runtime changes: it ignores the first, and handles the others to
-/// report stack overflows.
-const CHANGED: [Signal; 3] = [Signal::SIGPIPE, Signal::SIGSEGV, Signal::SIGBUS];
-/// A bit for each of them that was ignored.
-static IGNORED: AtomicU8 = AtomicU8::new(0);
+/// Whether SIGPIPE was not ignored.
+static HAD_PIPE_SIGNAL: AtomicBool = AtomicBool::new(false);
 
-#[used]
-// SAFETY: the section is a list of functions with C calling convention that the C library calls at the start.
-#[unsafe(link_section = ".init_array")]
-static NOTE: extern "C" fn() = note;
-
-/// Runs before Rust's runtime is set up: system calls and atomics only.
-extern "C" fn note() {
+/// Records the state and makes it what Rust's code expects: the standard descriptors are open, and SIGPIPE is
+/// ignored. `main` calls it first.
+pub fn take_over() {
     for fd in 0..3 {
-        // SAFETY: asking for the flags of any number is allowed.
-        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+        // SAFETY: it is borrowed for one system call that reads its flags.
+        if fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFD).is_err() {
             CLOSED.fetch_or(1 << fd, Ordering::Relaxed);
+            // This gets the lowest free number, which is this one.
+            let _ = open("/dev/null", OFlag::O_RDWR, Mode::empty()).map(OwnedFd::into_raw_fd);
         }
     }
-    for (index, signal) in CHANGED.into_iter().enumerate() {
-        if is_ignored(signal) {
-            IGNORED.fetch_or(1 << index, Ordering::Relaxed);
-        }
-    }
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: this runs no handler.
+    let before = unsafe { sigaction(Signal::SIGPIPE, &ignore) };
+    let was_ignored = before.is_ok_and(|before| matches!(before.handler(), SigHandler::SigIgn));
+    HAD_PIPE_SIGNAL.store(!was_ignored, Ordering::Relaxed);
 }
 
-/// Whether a signal is ignored now. It only makes a system call, so it may run before Rust's runtime does.
+/// Whether a signal is ignored now.
 pub(super) fn is_ignored(signal: Signal) -> bool {
     handler(signal as libc::c_int) == libc::SIG_IGN
 }
@@ -121,17 +120,16 @@ pub(super) fn keep_others_from_worker() {
     }
 }
 
-/// Restores the dispositions that Rust's runtime has changed. Async-signal-safe.
+/// Restores the disposition of SIGPIPE. Async-signal-safe.
 ///
 /// # Errors
 ///
-/// Those of the system calls.
+/// Those of the system call.
 pub(super) fn restore_dispositions() -> nix::Result<()> {
-    for (index, signal) in CHANGED.into_iter().enumerate() {
-        let ignored = IGNORED.load(Ordering::Relaxed) & (1 << index) != 0;
-        let handler = if ignored { SigHandler::SigIgn } else { SigHandler::SigDfl };
-        // SAFETY: neither runs a handler.
-        unsafe { sigaction(signal, &SigAction::new(handler, SaFlags::empty(), SigSet::empty())) }?;
+    if HAD_PIPE_SIGNAL.load(Ordering::Relaxed) {
+        let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+        // SAFETY: the default action runs no handler.
+        unsafe { sigaction(Signal::SIGPIPE, &default) }?;
     }
     Ok(())
 }
