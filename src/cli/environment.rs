@@ -14,6 +14,12 @@ pub(super) fn names(command: &Command) -> Vec<String> {
     own.chain(command.get_subcommands().flat_map(names)).collect()
 }
 
+/// The variables of this program that are set.
+pub(super) fn set() -> Vec<String> {
+    let names = env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(PREFIX)).collect()
+}
+
 /// Refuses a variable that is meant for this program and that no option has. An empty one counts as unset.
 pub(super) fn check(names: &[String]) -> Result<(), UsageError> {
     let unknown = env::vars_os().find_map(|(name, value)| {

@@ -80,6 +80,12 @@ impl From<UsageError> for Refused {
     }
 }
 
+/// Whether a command line, program name first, may start a worker.
+pub fn wraps(arguments: &[OsString]) -> bool {
+    let is_first = |name: &&str| arguments.get(1).is_some_and(|word| word == name);
+    arguments.iter().any(|word| word == "--") && !SUBCOMMANDS.iter().any(is_first)
+}
+
 /// Parses a command line, program name first.
 ///
 /// # Errors
@@ -87,6 +93,11 @@ impl From<UsageError> for Refused {
 /// What is wrong with it.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Refused> {
     let arguments = joined(help(arguments.into_iter().collect())?);
+    if wraps(&arguments)
+        && let Some((cli, names)) = parse_wrapping(&arguments)
+    {
+        return Ok(Parsed::Run(Box::new(cli), names));
+    }
     let is_first = |name: &&str| arguments.get(1).is_some_and(|word| word == name);
     let subcommand = SUBCOMMANDS.into_iter().find(is_first);
     // Only what serves a worker or a recording reads it.
@@ -102,7 +113,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Re
         Ok((cli, matches)) => {
             let known = if reads_environment { environment::check(&names) } else { Ok(()) };
             let checked = known.and_then(|()| needs::check(&command, &matches));
-            if let Err(error) = checked.and_then(|()| Ok(cli.upstream.check()?)) {
+            if let Err(error) = checked.and_then(|()| Ok(cli.wrap.upstream.check()?)) {
                 return Err(Refused { error, ready_file: cli.ready_file().cloned() });
             }
             Ok(Parsed::Run(Box::new(cli), names))
@@ -118,6 +129,25 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Re
             Err(Refused { error, ready_file: ready_file(&arguments, subcommand, reads_environment) })
         }
     }
+}
+
+/// Parses a command line that starts a worker; none if it has a mistake, or asks for help. Its environment
+/// variables are those that are set.
+fn parse_wrapping(arguments: &[OsString]) -> Option<(Cli, Vec<String>)> {
+    let command = Cli::wrapping();
+    let set = environment::set();
+    if !set.is_empty() {
+        let known = environment::names(&command);
+        if !set.iter().all(|name| known.contains(name)) {
+            return None;
+        }
+    }
+    let mut command = prepared(command, None, true);
+    let mut matches = command.try_get_matches_from_mut(arguments).ok()?;
+    needs::check(&command, &matches).ok()?;
+    let cli = Cli::from_arg_matches_mut(&mut matches).ok()?;
+    cli.wrap.upstream.check().ok()?;
+    Some((cli, set))
 }
 
 /// The same command line with the word `help` replaced by `--help`.
@@ -175,4 +205,38 @@ fn ready_file(
     let matches = command.try_get_matches_from(arguments).ok()?;
     let matches = matches.subcommand().map_or(&matches, |(_, matches)| matches);
     matches.try_get_one(READY_FILE).ok()?.cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrapping_is_parsed_alike_with_and_without_the_subcommands() {
+        for line in [
+            "-- true",
+            "--listen unix:a --listen [::1]:0 -qvv --quiet -- sh -c true",
+            "--queue-capacity 1 --queue-capacity 2 --export-otlp --otlp-logs -- a --help",
+            "--lifecycle --vitals 1s --metadata a=b --allow x.* -- -- --",
+            "--export-prometheus 127.0.0.1:0 --drain-timeout=0s -- replay",
+        ] {
+            let words: Vec<OsString> =
+                ["program"].into_iter().chain(line.split(' ')).map(Into::into).collect();
+            let (cli, _) = parse_wrapping(&words).unwrap();
+            let matches = prepared(Cli::command(), None, true).try_get_matches_from(&words).unwrap();
+            let expected = Cli::from_arg_matches(&matches).unwrap();
+            assert_eq!(format!("{cli:?}"), format!("{expected:?}"), "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes_and_help_are_left_to_all_definitions() {
+        for line in
+            ["--help -- true", "-V -- true", "--no-such -- true", "--otlp-logs -- true", "replay -- true"]
+        {
+            let words: Vec<OsString> =
+                ["program"].into_iter().chain(line.split(' ')).map(Into::into).collect();
+            assert!(parse_wrapping(&words).is_none(), "{line}");
+        }
+    }
 }

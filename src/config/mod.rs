@@ -86,17 +86,18 @@ pub struct Replay {
 ///
 /// What does not go together, in one line that names an option or its variable.
 pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
-    match cli.subcommand {
+    let Cli { subcommand, wrap } = cli;
+    match subcommand {
         None => {
-            let mut words = cli.command.into_iter();
+            let mut words = wrap.command.into_iter();
             let program = words.next().ok_or_else(|| {
                 "COMMAND: missing: telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...".to_owned()
             })?;
-            let mut serve = serve(cli.serve)?;
-            let upstream = upstream(cli.upstream, &mut serve)?;
+            let mut serve = serve(wrap.serve)?;
+            let upstream = upstream(wrap.upstream, &mut serve)?;
             let is_snakepit = serve.snakepit.is_some();
-            let vitals = cli.observer.vitals().map(|interval| vitals::Settings { interval, is_snakepit });
-            let lifecycle = cli.observer.lifecycle();
+            let vitals = wrap.observer.vitals().map(|interval| vitals::Settings { interval, is_snakepit });
+            let lifecycle = wrap.observer.lifecycle();
             let lifecycle = lifecycle.map(|lifecycle| lifecycle::Settings { is_snakepit, ..lifecycle });
             let arguments = words.collect();
             Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments, upstream, lifecycle, vitals })))
