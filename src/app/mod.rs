@@ -23,7 +23,7 @@ use crate::{
     fleet::{ps, status, tail, top},
     system::log,
     terminal::standard_output,
-    worker::{Exit, environment, in_place, startup::note_descriptors},
+    worker::{Exit, environment, in_place, startup::note_descriptors, witness::Witness},
 };
 use pool::PoolReadyFile;
 use ready_file::ReadyFile;
@@ -39,6 +39,8 @@ use std::{
 /// The error in one line. Nothing is left running then.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String> {
     note_descriptors();
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let witness = cli::wraps(&arguments).then(|| Witness::start().ok()).flatten();
     match cli::parse(arguments) {
         Ok(Parsed::Text(text)) => {
             // Coloured if stdout is a terminal.
@@ -46,7 +48,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
             standard_output::printed(&standard_output::require_open().and_then(|()| print()))?;
             Ok(Exit::Code(0))
         }
-        Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, &environment_names),
+        Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, &environment_names, witness),
         Err(refused) => {
             // A ready file that an earlier sidecar has left must not be taken for this one's.
             refused.ready_file.as_ref().map(ReadyFile::prepare).transpose()?;
@@ -56,9 +58,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
 }
 
 /// A worker must not inherit these environment variables.
-fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
+fn run_task(cli: Cli, environment_names: &[String], witness: Option<Witness>) -> Result<Exit, String> {
     let pool_path = pool::path();
     if let (Some((program, arguments)), None) = (cli.command_of_pool(), &pool_path) {
+        drop(witness);
         return Ok(execute_in_place(program, arguments, environment_names));
     }
     // First, because it may be an inherited descriptor: later the sidecar has others of its own.
@@ -71,6 +74,7 @@ fn run_task(cli: Cli, environment_names: &[String]) -> Result<Exit, String> {
             *task,
             Files { ready: ready_file, pool: pool_file, summary: summary_file },
             environment_names,
+            witness,
         ),
         Task::Replay(task) => replay::run(*task, ready_file, summary_file),
         Task::Decode(framing, files) => decode::run(framing, &files),

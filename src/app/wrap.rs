@@ -1,9 +1,9 @@
 //! Wrapping a worker.
 //!
-//! Three threads. This one, the process's first, forks the witness, spawns the worker (which is killed when
-//! the spawning thread ends, so this has to be the one that lives as long as the process), passes signals on
-//! and waits. One reads the worker's stderr, writes its own and publishes events. One serves gRPC. The exit
-//! status is the worker's, whatever happens in the others.
+//! Three threads. This one, the process's first, spawns the worker (which is killed when the spawning thread
+//! ends, so this has to be the one that lives as long as the process), passes signals on and waits. One reads
+//! the worker's stderr, writes its own and publishes events. One serves gRPC. The exit status is the worker's,
+//! whatever happens in the others.
 
 use super::{
     Files,
@@ -46,8 +46,13 @@ use std::{ffi::OsStr, fs::OpenOptions, io, sync::Arc, time::Duration};
 /// How much later than the reading thread the main thread gives up, in case that one hangs.
 const EXIT_MARGIN: Duration = Duration::from_secs(1);
 
-/// Runs a worker to its end.
-pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Result<Exit, String> {
+/// Runs a worker to its end. The witness was started before the command line was parsed.
+pub fn run(
+    mut config: Wrap,
+    files: Files,
+    environment_names: &[String],
+    witness: Option<Witness>,
+) -> Result<Exit, String> {
     let Files { ready: ready_file, pool: pool_file, summary: summary_file } = files;
     let words = [&config.program].into_iter().chain(&config.arguments).cloned().collect();
     let plan = Plan::new(&config.serve.summary, summary_file, config.serve.serving.quiet, words);
@@ -61,8 +66,7 @@ pub fn run(mut config: Wrap, files: Files, environment_names: &[String]) -> Resu
     // SAFETY: this is the process's first thread, and the others are started below.
     unsafe { prepare_environment(environment_names, pools, &config.serve.exporters) };
     let signals = Signals::block().map_err(unprepared)?;
-    // Before any thread and any descriptor of the sidecar's own, and before the worker.
-    let witness = Witness::start().ok();
+    let witness = witness.and_then(Witness::in_own_group);
     let own_files = OwnFiles::default();
     let starting = begin(&signals, own_files.remover());
     let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;

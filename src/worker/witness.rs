@@ -11,7 +11,9 @@
 //! to it alone, and the witness discards after a second what the sidecar did not ask about.
 //!
 //! The witness is forked before any thread and before the worker. So a group's signal that the worker got was
-//! sent when the witness was there, too.
+//! sent when the witness was there, too. It is forked before the command line is parsed, when this process has
+//! used hardly any memory: every page that it has written by then is copied once the sidecar writes it again,
+//! which takes more time than the fork, and the witness keeps the old page as long as it runs.
 
 use super::{
     helper::fork_with,
@@ -23,12 +25,12 @@ use nix::{
     libc::off_t,
     poll::PollTimeout,
     sys::{
-        signal::{Signal, kill},
+        signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask},
         stat::Mode,
         uio::pread,
         wait::waitpid,
     },
-    unistd::{Pid, pipe2, read, write},
+    unistd::{Pid, getpgrp, pipe2, read, setpgid, write},
 };
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -58,8 +60,8 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// Forks the process. All signals have to be blocked, and there must be no other thread and no worker
-    /// yet.
+    /// Forks the process. There must be no other thread and no worker yet. All signals are blocked in it, and
+    /// in this process as before.
     ///
     /// # Errors
     ///
@@ -67,12 +69,22 @@ impl Witness {
     pub(crate) fn start() -> nix::Result<Self> {
         let (their_requests, requests) = pipe2(OFlag::O_CLOEXEC)?;
         let (answers, their_answers) = pipe2(OFlag::O_CLOEXEC)?;
+        let mut mask = SigSet::empty();
+        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))?;
         // SAFETY: `watch` makes system calls only.
-        let pid = unsafe { fork_with(their_requests, their_answers, c"sidecar-witness", watch) }?;
+        let forked = unsafe { fork_with(their_requests, their_answers, c"sidecar-witness", watch) };
+        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+        let pid = forked?;
         let status = format!("/proc/{pid}/status");
         let status = open(status.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
             .inspect_err(|_| end(pid))?;
         Ok(Self { pid, reaped: false, status, requests, answers })
+    }
+
+    /// Moves the witness into this process's group, which may have changed since the fork; without one if that
+    /// is refused.
+    pub(crate) fn in_own_group(self) -> Option<Self> {
+        setpgid(self.pid, getpgrp()).is_ok().then_some(self)
     }
 
     /// Waits until the witness has closed the descriptors that it inherited; false if it fails to. The
