@@ -95,6 +95,11 @@ impl ReadyFile {
         Ok(prepared)
     }
 
+    /// Whether it is written into, which may have to wait for a reader.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.target, Target::Open(_))
+    }
+
     /// The path that was named.
     pub(super) fn path(&self) -> &Path {
         &self.file.value

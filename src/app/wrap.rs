@@ -12,13 +12,14 @@ use super::{
     own_files::{OwnFiles, Remover},
     pool::{self, PoolReadyFile},
     reading::Reading,
+    ready_file::ReadyFile,
     session::Session,
     summary::Plan,
     worker_stderr::{WorkerStderr, unprepared},
 };
 use crate::{
     cli::args::ServingArgs,
-    config::{self, Wrap},
+    config::{self, Serve, Wrap},
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
@@ -27,6 +28,7 @@ use crate::{
         wake::Wake,
     },
     system::{
+        fd::wait,
         log::{self, Level},
         thread,
     },
@@ -38,6 +40,7 @@ use crate::{
     },
 };
 use nix::{
+    poll::{PollFlags, PollTimeout},
     sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
     unistd::{dup2_stdin, dup2_stdout},
 };
@@ -68,7 +71,8 @@ pub fn run(
     let signals = Signals::block().map_err(unprepared)?;
     let witness = witness.and_then(Witness::in_own_group);
     let own_files = OwnFiles::default();
-    let starting = begin(&signals, own_files.remover());
+    let is_slow = pool_file.is_some() || may_wait(&config.serve, ready_file.as_ref());
+    let starting = begin(&signals, own_files.remover(), is_slow);
     let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;
     let wake = Arc::new(Wake::new().map_err(unprepared)?);
     let (ending, stages) = Ending::new().map_err(unprepared)?;
@@ -160,7 +164,7 @@ fn report_failed_start(
     ending: &Ending,
     serving: &ServingArgs,
 ) {
-    let _ending_signals = begin(signals, files.remover());
+    let _ending_signals = begin(signals, files.remover(), true);
     wake.worker_ended();
     ending.wait_without_worker(serving.drain_timeout.0.saturating_add(EXIT_MARGIN));
 }
@@ -200,9 +204,22 @@ unsafe fn prepare_environment(
     unsafe { environment::prepare(own, &changes) };
 }
 
-/// Until this is dropped, signals end the sidecar as they would any process, once its files are removed.
-fn begin(signals: &Signals, files: Remover) -> io::Result<Starting> {
-    Starting::begin(signals, move || files.remove())
+/// Until this is dropped, signals end the sidecar as they would any process, once its files are removed; at
+/// once if the start is slow.
+fn begin(signals: &Signals, files: Remover, is_slow: bool) -> io::Result<Starting> {
+    let mut starting = Starting::begin(signals, move || files.remove())?;
+    if is_slow {
+        starting.watch()?;
+    }
+    Ok(starting)
+}
+
+/// Whether the start may wait for another process.
+fn may_wait(serve: &Serve, ready_file: Option<&ReadyFile>) -> bool {
+    let announces = serve.serving.announces();
+    serve.opens_files()
+        || ready_file.is_some_and(ReadyFile::is_open)
+        || announces && !wait(io::stderr(), PollFlags::POLLOUT, PollTimeout::ZERO)
 }
 
 /// Starts the log, which the reading thread prints when it is woken.

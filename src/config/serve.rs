@@ -52,6 +52,18 @@ pub struct Serve {
     pub summary: summary::Settings,
 }
 
+impl Serve {
+    /// Whether it opens files or unix sockets, which may have to wait for a process at the other end.
+    pub fn opens_files(&self) -> bool {
+        let is_unix = |address: &Given<ResolvedAddress>| address.value.sockets().is_empty();
+        self.access.tls.is_some()
+            || self.access.tokens.is_some()
+            || self.source.record.is_some()
+            || !self.exporters.is_empty()
+            || self.listen.iter().any(is_unix)
+    }
+}
+
 /// A worker's own gRPC server.
 #[derive(Debug)]
 pub struct Upstream {

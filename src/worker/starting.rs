@@ -1,8 +1,10 @@
-//! Signals while the sidecar starts: resolving a name or opening a FIFO may take long.
+//! Signals while the sidecar starts.
 //!
 //! All signals are blocked from the start, because those that the sidecar keeps for the worker must not get
-//! lost. Until the worker is spawned, a thread gives those that would end or stop the sidecar their usual
-//! effect. Signals that were ignored or blocked when the sidecar was started are left for the worker.
+//! lost. Until the worker is spawned, those that would end or stop the sidecar have their usual effect: at the
+//! end of the start, which takes less than a millisecond, or at once where the start may wait, for the other
+//! end of a FIFO for example. A thread sees to that. Signals that were ignored or blocked when the sidecar was
+//! started are left for the worker.
 
 use super::{Exit, number::Number, signals::Signals};
 use crate::system::thread;
@@ -20,69 +22,92 @@ use std::{
 };
 
 /// The time until the worker is spawned.
-#[derive(Debug)]
-pub(crate) struct Starting(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    /// Whether it is over. A signal is read under the lock, so none is read afterwards.
-    is_over: Mutex<bool>,
-    wake: EventFd,
+pub(crate) struct Starting {
+    shared: Arc<Shared>,
+    /// Ends the thread.
+    thread: Option<Arc<EventFd>>,
 }
 
+struct Shared {
+    signals: SignalFd,
+    /// What to do before a signal ends the sidecar; none when the start is over. A signal is read under the
+    /// lock, so none is read afterwards.
+    clean_up: Mutex<Option<CleanUp>>,
+}
+
+type CleanUp = Box<dyn FnOnce() + Send>;
+
 impl Starting {
-    /// Starts the thread. It calls `clean_up` before a signal ends the sidecar.
+    /// Begins it. `clean_up` is called before a signal ends the sidecar.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses a descriptor.
+    pub(crate) fn begin(signals: &Signals, clean_up: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let effective = signals.inherited().effective_signals();
+        let signals = SignalFd::with_flags(&effective, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let shared = Shared { signals, clean_up: Mutex::new(Some(Box::new(clean_up))) };
+        Ok(Self { shared: Arc::new(shared), thread: None })
+    }
+
+    /// Starts the thread: what follows may wait.
     ///
     /// # Errors
     ///
     /// If the system refuses a thread or a descriptor.
-    pub(crate) fn begin(signals: &Signals, clean_up: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let effective = signals.inherited().effective_signals();
-        let effective = SignalFd::with_flags(&effective, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let shared = Arc::new(Shared { is_over: Mutex::new(false), wake });
-        let theirs = Arc::clone(&shared);
-        thread::spawn("signals", move || {
-            if let Some(signal) = theirs.wait(&effective) {
-                clean_up();
-                Exit::Signal(signal.0).leave();
-            }
-        })?;
-        Ok(Self(shared))
+    pub(crate) fn watch(&mut self) -> io::Result<()> {
+        let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let (shared, end) = (Arc::clone(&self.shared), Arc::clone(&wake));
+        thread::spawn("signals", move || shared.watch(&end))?;
+        self.thread = Some(wake);
+        Ok(())
     }
 
     /// Ends it: from now on signals are for the worker. The thread ends when this is dropped, so whether the
     /// system refuses the worker's process does not depend on how fast it ends.
     pub(crate) fn end(&self) {
-        *self.0.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.shared.take_effect();
+        self.shared.clean_up.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
 impl Drop for Starting {
     fn drop(&mut self) {
         self.end();
-        // The count is far from its maximum.
-        let _ = self.0.wake.write(1);
+        if let Some(thread) = &self.thread {
+            // The count is far from its maximum.
+            let _ = thread.write(1);
+        }
     }
 }
 
 impl Shared {
-    /// Stops and continues the process with signals that do that, and returns one that ends it; none when
-    /// the start is over.
-    fn wait(&self, signals: &SignalFd) -> Option<Number> {
-        loop {
-            let mut fds = [signals.as_fd(), self.wake.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    /// The thread's main loop, until the start is over.
+    fn watch(&self, end: &EventFd) {
+        while self.take_effect() {
+            let mut fds = [self.signals.as_fd(), end.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::NONE);
-            let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
-            if *is_over {
-                return None;
-            }
-            let Ok(Some(info)) = signals.read_signal() else { continue };
-            let signal = Number(info.ssi_signo.cast_signed());
-            if !signal.stops() {
-                return Some(signal);
-            }
-            signal.take_default_action();
         }
+    }
+
+    /// Stops and continues the process with signals that do that, and ends it with another one. False when
+    /// the start is over.
+    fn take_effect(&self) -> bool {
+        let mut clean_up = self.clean_up.lock().unwrap_or_else(PoisonError::into_inner);
+        if clean_up.is_none() {
+            return false;
+        }
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            let signal = Number(info.ssi_signo.cast_signed());
+            if signal.stops() {
+                signal.take_default_action();
+            } else {
+                if let Some(clean_up) = clean_up.take() {
+                    clean_up();
+                }
+                Exit::Signal(signal.0).leave();
+            }
+        }
+        true
     }
 }
