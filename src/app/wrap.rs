@@ -2,8 +2,8 @@
 //!
 //! Three threads. This one, the process's first, spawns the worker (which is killed when the spawning thread
 //! ends, so this has to be the one that lives as long as the process), passes signals on and waits. One reads
-//! the worker's stderr, writes its own and publishes events. One serves gRPC. The exit status is the worker's,
-//! whatever happens in the others.
+//! the worker's stderr, writes its own and publishes events. One serves gRPC. The exit status is the
+//! worker's, whatever happens in the others.
 
 use super::{
     Files,

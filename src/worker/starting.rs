@@ -1,10 +1,10 @@
 //! Signals while the sidecar starts.
 //!
 //! All signals are blocked from the start, because those that the sidecar keeps for the worker must not get
-//! lost. Until the worker is spawned, those that would end or stop the sidecar have their usual effect: at the
-//! end of the start, which takes less than a millisecond, or at once where the start may wait, for the other
-//! end of a FIFO for example. A thread sees to that. Signals that were ignored or blocked when the sidecar was
-//! started are left for the worker.
+//! lost. Until the worker is spawned, those that would end or stop the sidecar have their usual effect: at
+//! the end of the start, which takes less than a millisecond, or at once where the start may wait, for
+//! example for the other end of a FIFO. Then a thread reads them. Signals that were ignored or blocked when
+//! the sidecar was started are left for the worker.
 
 use super::{Exit, number::Number, signals::Signals};
 use crate::system::thread;

@@ -11,9 +11,9 @@
 //! to it alone, and the witness discards after a second what the sidecar did not ask about.
 //!
 //! The witness is forked before any thread and before the worker. So a group's signal that the worker got was
-//! sent when the witness was there, too. It is forked before the command line is parsed, when this process has
-//! used hardly any memory: every page that it has written by then is copied once the sidecar writes it again,
-//! which takes more time than the fork, and the witness keeps the old page as long as it runs.
+//! sent when the witness was there, too. It is forked before the command line is parsed, when this process
+//! has used hardly any memory: every page that was written by then is copied when the sidecar writes it
+//! again, which takes more time than the fork, and the witness keeps the old page as long as it runs.
 
 use super::{
     helper::fork_with,
@@ -81,8 +81,8 @@ impl Witness {
         Ok(Self { pid, reaped: false, status, requests, answers })
     }
 
-    /// Moves the witness into this process's group, which may have changed since the fork; without one if that
-    /// is refused.
+    /// Moves the witness into this process's group, which may have changed since the fork. None if that is
+    /// refused.
     pub(crate) fn in_own_group(self) -> Option<Self> {
         setpgid(self.pid, getpgrp()).is_ok().then_some(self)
     }
