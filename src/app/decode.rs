@@ -14,6 +14,7 @@ use std::{
     fs::File,
     io::{self, Read as _},
     path::PathBuf,
+    sync::Arc,
 };
 
 /// Prints the events of all files. Ordinary lines are omitted; invalid telemetry lines are counted on stderr.
@@ -80,7 +81,7 @@ struct Printer {
 }
 
 impl Publisher for Printer {
-    fn publish(&mut self, batch: Batch, _: &StreamStats, _: &mut dyn FnMut()) {
+    fn publish(&mut self, batch: Arc<Batch>, _: &StreamStats, _: &mut dyn FnMut()) {
         self.lines.clear();
         for index in 0..batch.len() {
             let (Some(event), Some(message)) = (batch.event(index), batch.message(index)) else {

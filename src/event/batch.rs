@@ -4,12 +4,14 @@
 //! frames of a batch are one allocation that all consumers share. The batch also has what filters need of
 //! each event: its dotted name and correlation id. Names repeat, so most are stored once.
 
-use super::{
-    frame::{PREFIX_BYTES, Prefix},
-    proto::bridge::TelemetryEvent,
-};
-use bytes::{Bytes, BytesMut};
-use prost::Message as _;
+mod builder;
+mod frames;
+mod recycled;
+
+pub use builder::BatchBuilder;
+pub use frames::{FrameSlice, Frames};
+
+use super::frame::PREFIX_BYTES;
 use std::{mem::size_of, ops::Range, sync::Arc};
 
 /// The largest message that gRPC clients accept by default, in bytes.
@@ -33,13 +35,19 @@ struct Entry {
 }
 
 /// Names in one allocation.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Names {
     text: String,
     ends: Vec<usize>,
 }
 
 impl Names {
+    /// Removes all names and keeps the memory.
+    fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
     fn get(&self, index: usize) -> Option<&str> {
         let end = *self.ends.get(index)?;
         let start = index.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end);
@@ -50,56 +58,24 @@ impl Names {
     fn index(&mut self, name: &[u8]) -> usize {
         let count = self.ends.len();
         let mut latest = (count.saturating_sub(COMPARED_NAMES)..count).rev();
-        latest.find(|index| self.get(*index).map(str::as_bytes) == Some(name)).unwrap_or_else(|| {
-            self.text.push_str(&String::from_utf8_lossy(name));
-            self.ends.push(self.text.len());
-            count
-        })
+        latest
+            .find(|index| self.get(*index).is_some_and(|known| equal(known.as_bytes(), name)))
+            .unwrap_or_else(|| {
+                self.text.push_str(&String::from_utf8_lossy(name));
+                self.ends.push(self.text.len());
+                count
+            })
     }
 }
 
-/// Encoded events without what filters need of them: what waits for a consumer.
-#[derive(Debug, Default)]
-pub struct Frames {
-    bytes: Bytes,
-    /// The end of each frame. It starts at the end of the frame before it.
-    ends: Vec<usize>,
-}
-
-impl Frames {
-    /// The bytes of all frames.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+/// Whether short texts are equal. It takes less time than a call of the C library's comparison.
+fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
     }
-
-    /// The bytes of these events' frames within [`bytes`](Self::bytes); empty if the events do not exist.
-    pub fn range(&self, events: Range<usize>) -> Range<usize> {
-        let start = self.end_before(events.start);
-        start..self.end_before(events.end).max(start)
-    }
-
-    /// The bytes that it takes in memory.
-    pub fn memory(&self) -> usize {
-        self.bytes.len() + self.ends.len() * size_of::<usize>() + OVERHEAD_BYTES
-    }
-
-    /// Copies some of the events, so that they do not keep the others in memory.
-    #[must_use]
-    pub fn copy(&self, events: impl Iterator<Item = usize> + Clone) -> Self {
-        let frame = |event: usize| self.bytes.get(self.range(event..event + 1)).unwrap_or_default();
-        let mut bytes = BytesMut::with_capacity(events.clone().map(|event| frame(event).len()).sum());
-        let mut ends = Vec::with_capacity(events.clone().count());
-        for event in events {
-            bytes.extend_from_slice(frame(event));
-            ends.push(bytes.len());
-        }
-        Self { bytes: bytes.freeze(), ends }
-    }
-
-    /// The end of the frame before this index.
-    fn end_before(&self, index: usize) -> usize {
-        index.checked_sub(1).and_then(|last| self.ends.get(last)).map_or(0, |end| *end)
-    }
+    let (Some(a_end), Some(b_end)) = (a.last_chunk::<8>(), b.last_chunk()) else { return a == b };
+    let (a_words, b_words) = (a.as_chunks::<8>().0, b.as_chunks().0);
+    a_end == b_end && a_words.iter().zip(b_words).all(|(a, b)| a == b)
 }
 
 /// Finished events, whose frames are shared by all consumers.
@@ -161,8 +137,8 @@ impl Batch {
     }
 
     /// The bytes of all frames.
-    pub fn frames(&self) -> &Bytes {
-        &self.frames.bytes
+    pub fn frames(&self) -> &[u8] {
+        self.frames.bytes()
     }
 
     /// The frames alone. They do not keep the batch in memory.
@@ -175,6 +151,17 @@ impl Batch {
         let Names { text, ends } = &self.names;
         let names = text.capacity() + ends.capacity() * size_of::<usize>();
         self.frames.memory() + names + self.entries.len() * size_of::<Entry>() + OVERHEAD_BYTES
+    }
+
+    /// Frees what is not used, if the frames are not shared. Queues count the bytes of frames, so a batch
+    /// must not take much more memory than that.
+    fn shrink(&mut self) {
+        if let Some(frames) = Arc::get_mut(&mut self.frames) {
+            frames.bytes.truncate(frames.bytes().len());
+            frames.bytes.shrink_to_fit();
+            frames.ends.shrink_to_fit();
+        }
+        self.entries.shrink_to_fit();
     }
 
     /// The bytes of these events' frames within [`frames`](Self::frames); empty if the events do not exist.
@@ -231,93 +218,5 @@ impl Batch {
     /// The message of an event, without the length prefix.
     pub fn message(&self, index: usize) -> Option<&[u8]> {
         self.frames().get(self.frame_range(index..index + 1))?.get(PREFIX_BYTES..)
-    }
-}
-
-/// A batch being built.
-#[derive(Debug, Default)]
-pub struct BatchBuilder {
-    /// The frames up to `end`, followed by initialised bytes for the next one.
-    frames: Vec<u8>,
-    end: usize,
-    ends: Vec<usize>,
-    names: Names,
-    entries: Vec<Entry>,
-    /// The size of the first allocation: a little more than the last batch took.
-    initial_bytes: usize,
-}
-
-impl BatchBuilder {
-    /// At least this many bytes to write the next message to. [`finish`](Self::finish) then adds it.
-    pub fn spare(&mut self, bytes: usize) -> &mut [u8] {
-        let start = self.end + PREFIX_BYTES;
-        let needed = start + bytes;
-        if self.frames.is_empty() {
-            // The allocator returns zeroed pages, so bytes that are never written cost nothing.
-            self.frames = vec![0; needed.max(self.initial_bytes)];
-        } else if self.frames.len() < needed {
-            // Grow by a quarter, not by doubling: each large allocation is mapped and paged in anew.
-            self.frames.resize(needed.max(self.frames.len() + self.frames.len() / 4), 0);
-        }
-        self.frames.get_mut(start..).unwrap_or_default()
-    }
-
-    /// Adds the message of this length that was written to [`spare`](Self::spare). Its last bytes are the
-    /// correlation id. Returns false and adds nothing if the message is larger than [`MAX_MESSAGE_BYTES`].
-    pub fn finish(&mut self, message_bytes: usize, event: Event<'_>) -> bool {
-        let prefix = self.frames.get_mut(self.end..).and_then(|rest| rest.first_chunk_mut::<PREFIX_BYTES>());
-        match (prefix, u32::try_from(message_bytes)) {
-            (Some(prefix), Ok(length)) if message_bytes <= MAX_MESSAGE_BYTES => {
-                *prefix = Prefix { compressed: false, length }.to_bytes();
-            }
-            _ => return false,
-        }
-        self.end += PREFIX_BYTES + message_bytes;
-        self.ends.push(self.end);
-        self.entries.push(Entry {
-            name: self.names.index(event.name),
-            correlation_bytes: event.correlation_id.len(),
-            timestamp_ns: event.timestamp_ns,
-            timestamp_given: event.timestamp_given,
-        });
-        true
-    }
-
-    /// Adds a copy of a message. Returns false and adds nothing if it is larger than [`MAX_MESSAGE_BYTES`].
-    pub fn push(&mut self, message: &[u8], event: Event<'_>) -> bool {
-        if let Some(spare) = self.spare(message.len()).get_mut(..message.len()) {
-            spare.copy_from_slice(message);
-        }
-        self.finish(message.len(), event)
-    }
-
-    /// Encodes and adds an event of this dotted name. Returns false and adds nothing if its message is larger
-    /// than [`MAX_MESSAGE_BYTES`].
-    pub fn encode(&mut self, event: &TelemetryEvent, name: &str, timestamp_given: bool) -> bool {
-        let length = event.encoded_len();
-        // prost encodes fields by their numbers, so the correlation id comes last.
-        if length > MAX_MESSAGE_BYTES || event.encode(&mut self.spare(length)).is_err() {
-            return false;
-        }
-        let noted = Event {
-            name: name.as_bytes(),
-            correlation_id: event.correlation_id.as_bytes(),
-            timestamp_ns: event.timestamp_ns,
-            timestamp_given,
-        };
-        self.finish(length, noted)
-    }
-
-    /// Returns the batch. The builder is then empty.
-    pub fn take(&mut self) -> Batch {
-        let next = Self { initial_bytes: self.end + self.end / 8, ..Self::default() };
-        let mut done = std::mem::replace(self, next);
-        done.frames.truncate(done.end);
-        // Queues count the bytes of frames, so a batch must not take more memory than that.
-        done.frames.shrink_to_fit();
-        done.ends.shrink_to_fit();
-        done.entries.shrink_to_fit();
-        let frames = Arc::new(Frames { bytes: done.frames.into(), ends: done.ends });
-        Batch { frames, names: done.names, entries: done.entries, origin: Origin::Worker }
     }
 }

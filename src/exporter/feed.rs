@@ -90,7 +90,7 @@ impl<C: Counter> Feed<C> {
     }
 
     fn decoded(&self, chunk: Chunk) -> Vec<Event> {
-        let events: Vec<_> = event::decode(chunk.frames).map(Event::from).collect();
+        let events: Vec<_> = event::decode(chunk.frames.into_bytes()).map(Event::from).collect();
         // None, unless a frame does not decode.
         self.drop_in_flight(chunk.events.saturating_sub(events.len() as u64));
         events

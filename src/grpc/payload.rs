@@ -1,15 +1,11 @@
 //! The data of responses. Events count as delivered when their bytes are written, not when HTTP/2 takes them:
 //! it may hold them for long, and loses them with the connection.
 
-use crate::{
-    event::frame::{PREFIX_BYTES, Prefix},
-    hub::Subscription,
-    upstream::Relayed,
-};
+use crate::{event::batch::FrameSlice, hub::Subscription, upstream::Relayed};
 use bytes::{Buf, Bytes};
 use http_body::Body;
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
-use std::{error::Error, io::IoSlice, sync::Arc};
+use std::{error::Error, sync::Arc};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -21,60 +17,43 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Part of a response.
 #[derive(Debug)]
-pub struct Payload {
-    bytes: Bytes,
-    events: Option<InFlight>,
-    /// Released when the bytes are written, or lost with the connection.
-    _permit: Option<Arc<OwnedSemaphorePermit>>,
-}
+pub struct Payload(Content);
 
-/// The events in a payload.
 #[derive(Debug)]
-struct InFlight {
+enum Content {
     /// A subscriber is registered until all of its events are written or lost.
-    subscription: Arc<Subscription>,
-    /// How many bytes are left of the next event.
-    next: usize,
+    Events(FrameSlice, Arc<Subscription>),
+    /// The permit is released when the bytes are written, or lost with the connection.
+    Other(
+        Bytes,
+        #[expect(dead_code, reason = "dropping it is the message")] Option<Arc<OwnedSemaphorePermit>>,
+    ),
 }
 
 impl Payload {
     /// Whole frames with events of a subscription.
-    pub(super) fn events(frames: Bytes, subscription: &Arc<Subscription>) -> Self {
-        let next = frame_bytes(&frames);
-        let events = Some(InFlight { subscription: Arc::clone(subscription), next });
-        Self { bytes: frames, events, _permit: None }
+    pub(super) fn events(frames: FrameSlice, subscription: &Arc<Subscription>) -> Self {
+        Self(Content::Events(frames, Arc::clone(subscription)))
     }
-}
-
-/// The size of the frame that starts here.
-fn frame_bytes(bytes: &[u8]) -> usize {
-    Prefix::split(bytes).map_or(usize::MAX, |(prefix, _)| PREFIX_BYTES + prefix.length as usize)
 }
 
 impl Buf for Payload {
     fn remaining(&self) -> usize {
-        self.bytes.remaining()
+        self.chunk().len()
     }
 
     fn chunk(&self) -> &[u8] {
-        self.bytes.chunk()
-    }
-
-    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        self.bytes.chunks_vectored(slices)
+        match &self.0 {
+            Content::Events(frames, _) => frames,
+            Content::Other(bytes, _) => bytes,
+        }
     }
 
     fn advance(&mut self, count: usize) {
-        if let Some(InFlight { subscription, next }) = &mut self.events {
-            let mut written = 0;
-            while *next <= count {
-                written += 1;
-                *next = next.saturating_add(frame_bytes(self.bytes.get(*next..).unwrap_or_default()));
-            }
-            *next -= count;
-            subscription.acknowledge(written);
+        match &mut self.0 {
+            Content::Events(frames, subscription) => subscription.acknowledge(frames.read(count) as u64),
+            Content::Other(bytes, _) => bytes.advance(count),
         }
-        self.bytes.advance(count);
     }
 }
 
@@ -86,14 +65,14 @@ pub(super) fn without_events(body: tonic::body::Body) -> ResponseBody {
 /// The same with a permit that it holds until it is written.
 pub(super) fn holding(body: tonic::body::Body, permit: Option<OwnedSemaphorePermit>) -> ResponseBody {
     let permit = permit.map(Arc::new);
-    boxed(body, move |bytes| Payload { bytes, events: None, _permit: permit.clone() })
+    boxed(body, move |bytes| Payload(Content::Other(bytes, permit.clone())))
 }
 
 /// The body of a relayed answer. The token counts the call as open.
 pub(super) fn relayed(body: Relayed, open: TaskTrackerToken) -> ResponseBody {
     boxed(body, move |bytes| {
         let _ = &open;
-        Payload { bytes, events: None, _permit: None }
+        Payload(Content::Other(bytes, None))
     })
 }
 

@@ -268,10 +268,11 @@ impl Consumer {
         self.stats.controls_refused += 1;
     }
 
-    /// Takes about `about` bytes of whole frames, if any are queued. The events are in flight until they are
-    /// acknowledged or dropped.
-    pub(super) fn take(&mut self, about: usize, delivery: Delivery) -> Option<Chunk> {
-        let (frames, events) = self.queue.take(about)?;
+    /// Takes up to `most` bytes of whole frames, but one at least, if any are queued. The events are in
+    /// flight until they are acknowledged or dropped.
+    pub(super) fn take(&mut self, most: usize, delivery: Delivery) -> Option<Chunk> {
+        let frames = self.queue.take(most)?;
+        let events = frames.events();
         match delivery {
             Delivery::OnAcknowledgement => self.queue.add_in_flight(events, true),
             Delivery::WhenWritten => self.queue.add_in_flight(events, false),

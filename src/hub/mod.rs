@@ -41,6 +41,7 @@ mod queue;
 mod snapshot;
 mod state;
 mod subscription;
+mod wakers;
 
 pub use consumer::{ConsumerOptions, Takes};
 pub use opening::Opening;
@@ -157,12 +158,12 @@ impl Hub {
 
     /// Publishes a batch of a source, with the counters of the source up to it. It never waits for room: full
     /// queues drop events.
-    pub fn publish(&self, batch: Batch, source: &dyn Source) {
+    pub fn publish(&self, batch: impl Into<Arc<Batch>>, source: &dyn Source) {
+        let batch = batch.into();
         if batch.is_empty() {
             return self.account(source);
         }
         let events = 0..batch.len();
-        let batch = Arc::new(batch);
         let (plan, mut state) = Plan::make(self.lock(), || self.lock(), &batch, &events);
         source.store(&mut state.sources);
         state.offer(&batch, events, &plan);
@@ -221,7 +222,7 @@ impl Hub {
                 state = self.wait(state, idle);
             } else {
                 drop(state);
-                wakers.into_iter().for_each(Waker::wake);
+                wakers.wake();
                 state = self.lock();
             }
         }
@@ -339,5 +340,5 @@ impl Hub {
 fn wake(mut state: MutexGuard<'_, State>) {
     let wakers = state.wakers();
     drop(state);
-    wakers.into_iter().for_each(Waker::wake);
+    wakers.wake();
 }

@@ -1,14 +1,11 @@
 //! A bounded queue of events. It shares their batches with other queues as long as it keeps most of a batch,
 //! and counts what it keeps in memory towards the bound of all queues.
 
+mod chunk;
+
 use super::pool::Pool;
 use crate::event::batch::{Batch, Frames, OVERHEAD_BYTES};
-use bytes::{Bytes, BytesMut};
 use std::{collections::VecDeque, mem::size_of, ops::Range, sync::Arc};
-
-/// Runs of frames up to this size are copied together into one chunk; longer ones are passed on without a
-/// copy.
-const SMALL_RUN_BYTES: usize = 4 * 1024;
 
 /// Which event is dropped when a queue is full. The comments are the values' help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -97,12 +94,24 @@ pub(super) struct Queue<T: Stored> {
     in_flight: usize,
     /// How many of them count towards the bound on events.
     bounded: usize,
+    /// The last chunk that was copied together, if any was.
+    copied: Option<Arc<Frames>>,
 }
 
 impl<T: Stored> Queue<T> {
     pub(super) fn new(limits: Limits, pool: &Arc<Pool>) -> Self {
         let pool = Arc::clone(pool);
-        Self { limits, pool, runs: VecDeque::new(), events: 0, bytes: 0, memory: 0, in_flight: 0, bounded: 0 }
+        Self {
+            limits,
+            pool,
+            runs: VecDeque::new(),
+            events: 0,
+            bytes: 0,
+            memory: 0,
+            in_flight: 0,
+            bounded: 0,
+            copied: None,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -217,43 +226,6 @@ impl<T: Stored> Queue<T> {
         self.pool.take(memory);
     }
 
-    /// Takes whole frames, `about` that many bytes and at least one frame, and returns them with the number
-    /// of events.
-    pub(super) fn take(&mut self, about: usize) -> Option<(Bytes, usize)> {
-        let (first, mut events) = self.take_run(about)?;
-        if first.len() > SMALL_RUN_BYTES || self.runs.is_empty() {
-            return Some((first, events));
-        }
-        let mut chunk = BytesMut::with_capacity(about);
-        chunk.extend_from_slice(&first);
-        while chunk.len() < about {
-            let Some((next, more)) = self.take_run(about - chunk.len()) else {
-                break;
-            };
-            chunk.extend_from_slice(&next);
-            events += more;
-        }
-        Some((chunk.freeze(), events))
-    }
-
-    /// Takes frames of the oldest run.
-    fn take_run(&mut self, about: usize) -> Option<(Bytes, usize)> {
-        let run = self.runs.front_mut()?;
-        let start = run.events.start;
-        let stored = run.stored.frames();
-        let frames = stored.range(run.events.clone());
-        let end = if frames.len() <= about {
-            run.events.end
-        } else {
-            // Up to and including the event that reaches the size.
-            let reaches = |end: &usize| stored.range(start..*end).len() >= about;
-            (start + 1..run.events.end).find(reaches).unwrap_or(run.events.end)
-        };
-        let chunk = stored.bytes().slice(stored.range(start..end));
-        self.remove_oldest(end - start);
-        Some((chunk, end - start))
-    }
-
     fn drop_oldest(&mut self) {
         if self.events > 0 {
             self.remove_oldest(1);
@@ -323,10 +295,10 @@ mod tests {
     /// Takes all messages and returns their sizes.
     fn take_all(queue: &mut Queue<Frames>, about: usize) -> Vec<usize> {
         let mut sizes = Vec::new();
-        while let Some((frames, events)) = queue.take(about) {
+        while let Some(frames) = queue.take(about) {
             let before = sizes.len();
-            sizes.extend(frame::messages(frames).map(|message| message.len()));
-            assert_eq!(sizes.len() - before, events);
+            sizes.extend(frame::whole(&frames).map(<[u8]>::len));
+            assert_eq!(sizes.len() - before, frames.events());
         }
         assert_eq!((queue.len(), queue.bytes()), (0, 0));
         sizes
@@ -373,7 +345,7 @@ mod tests {
             let mut queue = queue(2, 1_000, when_full);
             let pushed = |queue: &mut Queue<Frames>| queue.push(&batch, 0) == 0;
             assert!(pushed(&mut queue) && pushed(&mut queue));
-            let (_, taken) = queue.take(1_000).unwrap();
+            let taken = queue.take(1_000).unwrap().events();
             queue.add_in_flight(taken, true);
             assert_eq!((taken, queue.len(), queue.in_flight()), (2, 0, 2));
             assert!(!pushed(&mut queue));
@@ -389,7 +361,7 @@ mod tests {
         let batch = batch(&[1, 2]);
         let mut queue = queue(1, 1_000, WhenFull::DropNewest);
         assert_eq!(queue.push(&batch, 0), 0);
-        let (_, taken) = queue.take(1_000).unwrap();
+        let taken = queue.take(1_000).unwrap().events();
         queue.add_in_flight(taken, false);
         assert_eq!(queue.push(&batch, 1), 0);
         assert_eq!((queue.in_flight(), queue.settle_in_flight(5)), (1, 1));

@@ -6,6 +6,7 @@ use super::{
     evaluation::Plan,
     pool::Pool,
     queue::{Limits, Queue, WhenFull},
+    wakers::Wakers,
 };
 use crate::{
     control::Controls,
@@ -14,7 +15,7 @@ use crate::{
         stats::{BacklogStats, ConsumerStats, SourceStats},
     },
 };
-use std::{mem, ops::Range, sync::Arc, task::Waker};
+use std::{mem, ops::Range, sync::Arc};
 
 /// All observers together may use this fraction of the memory, given as its denominator: observers that do
 /// not read must not make the queues of subscribers drop events.
@@ -175,7 +176,7 @@ impl State {
     }
 
     /// Takes the wakers of consumers that have something to do, to be woken after the lock is released.
-    pub(super) fn wakers(&mut self) -> Vec<Waker> {
+    pub(super) fn wakers(&mut self) -> Wakers {
         let closed = self.closed;
         let ready = self.consumers.iter_mut().filter(|consumer| closed || consumer.is_due());
         ready.filter_map(|consumer| consumer.waker.take()).collect()

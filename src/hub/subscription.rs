@@ -6,23 +6,23 @@ use super::{
 };
 use crate::{
     control::{Control, Controls, PatternLimits},
+    event::batch::FrameSlice,
     system::sync::{Mutex, MutexGuard},
 };
-use bytes::Bytes;
 use std::{
     sync::{Arc, PoisonError},
     task::{Context, Poll},
 };
 
-/// About how many bytes are taken at a time. With more, a stalled subscriber holds more memory in its
-/// connection; with less, there are more calls per event.
+/// The most bytes that are taken at a time, unless a single event is longer. With more, a stalled subscriber
+/// holds more memory in its connection; with less, there are more calls per event.
 const CHUNK_BYTES: usize = 32 * 1024;
 
 /// Frames taken from a queue.
 #[derive(Debug)]
 pub struct Chunk {
     /// Whole gRPC frames, one for each event.
-    pub frames: Bytes,
+    pub frames: FrameSlice,
     /// How many events there are.
     pub events: u64,
     /// Whether no others are queued.
@@ -121,8 +121,8 @@ impl Subscription {
         self.hub.lock().consumer(self.key).is_none()
     }
 
-    /// Takes the next whole frames, about 32 KiB. `None` is the end: the stream is closed and everything was
-    /// taken.
+    /// Takes the next whole frames, up to 32 KiB or one frame. `None` is the end: the stream is closed and
+    /// everything was taken.
     ///
     /// The events are *in flight*, and counted as queued, until [`acknowledge`](Self::acknowledge) counts
     /// them as delivered or [`drop_in_flight`](Self::drop_in_flight) as dropped. What is in flight when the

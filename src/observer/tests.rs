@@ -29,7 +29,10 @@ fn observations_are_events_of_a_source_of_their_own() {
     let mut context = Context::from_waker(Waker::noop());
     let mut events = Vec::new();
     while let Poll::Ready(Some(chunk)) = subscription.poll_chunk(&mut context) {
-        events.extend(frame::messages(chunk.frames).map(|message| TelemetryEvent::decode(message).unwrap()));
+        events.extend(
+            frame::messages(chunk.frames.into_bytes())
+                .map(|message| TelemetryEvent::decode(message).unwrap()),
+        );
     }
     let names: Vec<_> = events.iter().map(|event| event.event_parts.join(".")).collect();
     assert_eq!(names, ["worker.started", "worker.exited", "worker.started"]);

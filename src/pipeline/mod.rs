@@ -45,7 +45,7 @@ use std::{io::IoSlice, ops::Range, os::fd::AsFd, sync::Arc};
 pub trait Publisher {
     /// Takes a batch, which may be empty, with the counters of the stream that belong to it. While it waits
     /// it calls `idle` several times a second.
-    fn publish(&mut self, batch: Batch, stats: &StreamStats, idle: &mut dyn FnMut());
+    fn publish(&mut self, batch: Arc<Batch>, stats: &StreamStats, idle: &mut dyn FnMut());
 
     /// Takes newer counters of the stream: what was held has been passed.
     fn account(&mut self, stats: &StreamStats);
@@ -235,7 +235,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         self.stats.bytes_held = (self.held + to_pass) as u64;
         let Parts { publisher, passthrough, lines, log, .. } = &mut self.parts;
         let mut idle = || print_log(log, passthrough);
-        let batch = self.batch.take();
+        let batch = self.batch.share();
         if let Some(lines) = lines {
             let read = Read { buffer: unfinished, passing: &self.pass, batch: &batch, starts: &self.starts };
             lines.copy(&read, now_ns, &mut idle);

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct Dropping(pub Arc<Hub>);
 
 impl Publisher for Dropping {
-    fn publish(&mut self, batch: Batch, stats: &StreamStats, _: &mut dyn FnMut()) {
+    fn publish(&mut self, batch: Arc<Batch>, stats: &StreamStats, _: &mut dyn FnMut()) {
         self.0.publish(batch, stats);
     }
 
@@ -78,7 +78,7 @@ impl Waiting {
 }
 
 impl Publisher for Waiting {
-    fn publish(&mut self, batch: Batch, stats: &StreamStats, idle: &mut dyn FnMut()) {
+    fn publish(&mut self, batch: Arc<Batch>, stats: &StreamStats, idle: &mut dyn FnMut()) {
         let Some(first) = batch.event(0) else {
             return self.hub.account(stats);
         };
@@ -88,7 +88,7 @@ impl Publisher for Waiting {
         if let (Some(pace), Some(timestamp_ns)) = (&mut self.pace, due) {
             pace.wait_for(timestamp_ns, idle);
         }
-        let (batch, mut next) = (Arc::new(batch), 0);
+        let mut next = 0;
         while next < batch.len() {
             self.fail_if_due(idle);
             self.wait_for_subscribers(idle);

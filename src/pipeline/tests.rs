@@ -29,7 +29,7 @@ impl Panicking {
 }
 
 impl Publisher for Panicking {
-    fn publish(&mut self, batch: Batch, _: &StreamStats, _: &mut dyn FnMut()) {
+    fn publish(&mut self, batch: Arc<Batch>, _: &StreamStats, _: &mut dyn FnMut()) {
         Self::count_down(&mut self.publish_in);
         self.published += batch.len();
     }

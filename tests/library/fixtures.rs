@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
@@ -264,7 +264,7 @@ fn counts(stats: &StreamStats) -> Value {
 struct Lines(Vec<u8>);
 
 impl Publisher for Lines {
-    fn publish(&mut self, batch: Batch, stats: &StreamStats, _: &mut dyn FnMut()) {
+    fn publish(&mut self, batch: Arc<Batch>, stats: &StreamStats, _: &mut dyn FnMut()) {
         balances(stats).unwrap();
         for index in 0..batch.len() {
             let noted = batch.event(index).unwrap();

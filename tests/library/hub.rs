@@ -64,7 +64,7 @@ fn poll(subscription: &Subscription) -> Poll<Option<Bytes>> {
     chunk.map(|chunk| {
         let chunk = chunk?;
         subscription.acknowledge(chunk.events);
-        Some(chunk.frames)
+        Some(chunk.frames.into_bytes())
     })
 }
 

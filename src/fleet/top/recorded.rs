@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     event::{
-        batch::Batch,
-        frame::{PREFIX_BYTES, Prefix},
+        batch::{Batch, FrameSlice},
+        frame::Prefix,
         proto::bridge::TelemetryEvent,
         stats::StreamStats,
     },
@@ -27,7 +27,7 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
-use std::fs::File;
+use std::{fs::File, sync::Arc};
 use tokio::sync::mpsc;
 
 /// How the state starts of a recording that was read to its end.
@@ -100,7 +100,7 @@ impl Sender<'_> {
 }
 
 impl Publisher for Sender<'_> {
-    fn publish(&mut self, batch: Batch, _: &StreamStats, _: &mut dyn FnMut()) {
+    fn publish(&mut self, batch: Arc<Batch>, _: &StreamStats, _: &mut dyn FnMut()) {
         if batch.is_empty() {
             return;
         }
@@ -118,7 +118,7 @@ impl Publisher for Sender<'_> {
         let frames = if is_any_timeless {
             timeless(&batch)
         } else {
-            batch.frames().slice(batch.frame_range(0..batch.len()))
+            FrameSlice::new(Arc::clone(batch.shared_frames()), 0..batch.len()).into_bytes()
         };
         self.send(Update::Events(self.id, frames));
         if let Some(now) = self.span.filter(|now| Some(*now) != span) {
@@ -133,9 +133,8 @@ impl Publisher for Sender<'_> {
 fn timeless(batch: &Batch) -> Bytes {
     let mut frames = BytesMut::new();
     for index in 0..batch.len() {
-        let frame = batch.frames().slice(batch.frame_range(index..index + 1));
-        let message = frame.slice(PREFIX_BYTES.min(frame.len())..);
-        match TelemetryEvent::decode(message) {
+        let frame = batch.frames().get(batch.frame_range(index..index + 1)).unwrap_or_default();
+        match TelemetryEvent::decode(batch.message(index).unwrap_or_default()) {
             Ok(event) if batch.event(index).is_some_and(|event| !event.timestamp_given) => {
                 let message = TelemetryEvent { timestamp_ns: 0, ..event }.encode_to_vec();
                 // It is shorter than it was.
@@ -143,7 +142,7 @@ fn timeless(batch: &Batch) -> Bytes {
                 frames.extend_from_slice(&Prefix { compressed: false, length }.to_bytes());
                 frames.extend_from_slice(&message);
             }
-            _ => frames.extend_from_slice(&frame),
+            _ => frames.extend_from_slice(frame),
         }
     }
     frames.freeze()

@@ -71,8 +71,8 @@ impl Decoder {
     ///
     /// If there is no event. The batch is unchanged then.
     pub fn decode(&mut self, json: &[u8], now_ns: i64, batch: &mut BatchBuilder) -> Result<usize, Reject> {
-        if let Some(result) = self.shapes.decode(self.dialect, json, now_ns, batch) {
-            return result;
+        if let Some(length) = self.shapes.decode(self.dialect, json, now_ns, batch) {
+            return Ok(length);
         }
         let input = fast::Input { dialect: self.dialect, json, extra_metadata: &self.metadata, now_ns };
         if let Some(result) = fast::decode(&input, batch, &mut self.last_name, &mut ()) {

@@ -4,7 +4,7 @@ use super::{
     cursor::{Cursor, Key},
     entry,
     fast::{self, Field, LastName, Observer},
-    message::{Fields, Reject, message_capacity},
+    message::{Fields, message_capacity},
     prefix::{CachedPrefix, Map},
     text::Literal,
     wire::Writer,
@@ -81,14 +81,15 @@ impl Shape {
         Some(shape)
     }
 
-    /// Decodes a line of this shape. None if the line has another one.
+    /// Decodes a line of this shape and returns the length of what is decoded. None if the line has another
+    /// shape, or does not fit a message.
     pub(super) fn decode(
         &self,
         dialect: &Dialect,
         json: &[u8],
         now_ns: i64,
         batch: &mut BatchBuilder,
-    ) -> Option<Result<usize, Reject>> {
+    ) -> Option<usize> {
         let (mut correlation_id, mut metadata_correlation_id) = (&[][..], &[][..]);
         let mut timestamp_ns = None;
         let mut cursor = Cursor::new(json);
@@ -119,7 +120,7 @@ impl Shape {
         }
         let fields = Fields { name: &self.name, correlation_id, timestamp_ns };
         let message_bytes = fields.write(&mut out, now_ns)?;
-        Some(fields.add(message_bytes, now_ns, batch).map(|()| length))
+        fields.add(message_bytes, now_ns, batch).is_ok().then_some(length)
     }
 }
 

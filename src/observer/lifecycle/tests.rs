@@ -30,7 +30,10 @@ fn events(is_snakepit: bool, end: End, printed: &str) -> Vec<TelemetryEvent> {
     let mut context = Context::from_waker(Waker::noop());
     let mut events = Vec::new();
     while let Poll::Ready(Some(chunk)) = subscription.poll_chunk(&mut context) {
-        events.extend(frame::messages(chunk.frames).map(|message| TelemetryEvent::decode(message).unwrap()));
+        events.extend(
+            frame::messages(chunk.frames.into_bytes())
+                .map(|message| TelemetryEvent::decode(message).unwrap()),
+        );
     }
     events
 }
