@@ -51,7 +51,15 @@ fn measurement(out: &mut Vec<u8>, value: Value<'_>) {
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {
-    json(out, text);
+    // Not a search, so that many bytes are compared at once.
+    let is_escaped = |byte| byte < b' ' || matches!(byte, b'"' | b'\\');
+    if text.bytes().fold(0, |any, byte| any | u8::from(is_escaped(byte))) != 0 {
+        return json(out, text);
+    }
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 fn json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) {

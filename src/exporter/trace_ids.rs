@@ -107,9 +107,15 @@ pub fn id<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 /// 8-4-4-4-12 hexadecimal digits.
 fn uuid(text: &[u8]) -> Option<TraceId> {
-    let groups: Vec<_> = text.split(|byte| *byte == b'-').collect();
-    let lengths = groups.iter().map(|group| group.len());
-    if lengths.eq([8, 4, 4, 4, 12]) { hex(&groups.concat()) } else { None }
+    if text.len() != 36 || [8, 13, 18, 23].iter().any(|dash| text.get(*dash) != Some(&b'-')) {
+        return None;
+    }
+    let mut rest = text.iter().filter(|byte| **byte != b'-');
+    let mut digits = [0; 32];
+    for digit in &mut digits {
+        *digit = *rest.next()?;
+    }
+    hex(&digits)
 }
 
 /// Exactly `N` bytes in hexadecimal.

@@ -191,10 +191,14 @@ impl Hub {
         // changed again.
         let mut fresh = false;
         while next < events.end {
-            let bytes = batch.frame_range(next..next + 1).len();
-            state = self.wait_for_room(state, bytes, need_subscriber, idle);
+            state = self.wait_for_room(state, batch, next, need_subscriber, idle);
             match &plan {
-                Some(plan) if fresh || Plan::is_current(plan, &state) => {
+                Some(plan) if Plan::is_current(plan, &state) => {
+                    let end = state.end_of_fitting(batch, next..events.end, need_subscriber);
+                    state.offer(batch, next..end, plan);
+                    (next, fresh) = (end, false);
+                }
+                Some(plan) if fresh => {
                     state.offer(batch, next..next + 1, plan);
                     (next, fresh) = (next + 1, false);
                 }
@@ -212,11 +216,12 @@ impl Hub {
     fn wait_for_room<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
-        bytes: usize,
+        batch: &Batch,
+        event: usize,
         need_subscriber: bool,
         idle: &mut dyn FnMut(),
     ) -> MutexGuard<'a, State> {
-        while !state.has_room_everywhere(bytes, need_subscriber) {
+        while !state.has_room_everywhere(batch, event..event + 1, need_subscriber) {
             let wakers = state.wakers();
             if wakers.is_empty() {
                 state = self.wait(state, idle);

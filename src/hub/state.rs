@@ -182,12 +182,29 @@ impl State {
         ready.filter_map(|consumer| consumer.waker.take()).collect()
     }
 
-    /// Whether an event of this size fits every queue but those of observers and, if a subscriber is needed
+    /// Whether these events of a batch fit every queue but those of observers and, if a subscriber is needed
     /// and there is none, the backlog.
-    pub(super) fn has_room_everywhere(&self, bytes: usize, need_subscriber: bool) -> bool {
-        let queues = self.consumers.len() + 1;
-        self.awaited().all(|consumer| consumer.has_room(1, bytes, queues))
-            && (!need_subscriber || self.subscriber_count() > 0 || self.backlog.has_room(1, bytes, queues))
+    pub(super) fn has_room_everywhere(
+        &self,
+        batch: &Batch,
+        events: Range<usize>,
+        need_subscriber: bool,
+    ) -> bool {
+        let (count, queues) = (events.len(), self.consumers.len() + 1);
+        let bytes = batch.frame_range(events).len();
+        self.awaited().all(|consumer| consumer.has_room(count, bytes, queues))
+            && (!need_subscriber
+                || self.subscriber_count() > 0
+                || self.backlog.has_room(count, bytes, queues))
+    }
+
+    /// The end of as many of these events as fit together; at least of the first. It is found by halving.
+    pub(super) fn end_of_fitting(&self, batch: &Batch, events: Range<usize>, need_subscriber: bool) -> usize {
+        let Range { start, mut end } = events;
+        while end > start + 1 && !self.has_room_everywhere(batch, start..end, need_subscriber) {
+            end = start + (end - start) / 2;
+        }
+        end
     }
 
     pub(super) fn is_delivered(&self, backlog_too: bool) -> bool {

@@ -2,7 +2,7 @@
 //! where a person reads it.
 
 use memchr::memchr3;
-use std::fmt::Write as _;
+use std::io::Write as _;
 
 /// Whether this is a control character (C0, DEL, C1), or one that changes the direction of text.
 fn is_hidden(char: char) -> bool {
@@ -26,18 +26,24 @@ pub fn one_line(text: &str) -> String {
 /// stays as it is; newlines end the lines.
 pub fn escape_in_json(lines: &mut Vec<u8>) {
     // DEL, or the first byte of the others in UTF-8.
-    let Some(first) = memchr3(0x7F, 0xC2, 0xE2, lines) else { return };
+    let first_bytes = |text: &[u8]| memchr3(0x7F, 0xC2, 0xE2, text);
+    let Some(first) = first_bytes(lines) else { return };
     let rest = lines.split_off(first);
-    let mut escaped = String::with_capacity(rest.len() + 16);
-    for char in String::from_utf8_lossy(&rest).chars() {
-        if is_hidden(char) && char != '\n' {
-            // Writing to a String does not fail.
-            let _ = write!(escaped, "\\u{:04x}", u32::from(char));
+    let text = String::from_utf8_lossy(&rest);
+    let mut text = &*text;
+    while let Some((before, from)) = first_bytes(text.as_bytes()).and_then(|at| text.split_at_checked(at)) {
+        lines.extend_from_slice(before.as_bytes());
+        let mut chars = from.chars();
+        let first = chars.next().unwrap_or_default();
+        text = chars.as_str();
+        if is_hidden(first) {
+            // Writing to a Vec does not fail.
+            let _ = write!(lines, "\\u{:04x}", u32::from(first));
         } else {
-            escaped.push(char);
+            lines.extend_from_slice(first.encode_utf8(&mut [0; 4]).as_bytes());
         }
     }
-    lines.extend_from_slice(escaped.as_bytes());
+    lines.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]

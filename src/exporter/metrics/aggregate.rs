@@ -9,10 +9,12 @@ use super::{
     buckets::Buckets,
     exponential::Exponential,
     histogram::{Exemplar, Histogram},
+    key::{Key, Known},
     sample::{Kind, Sample, Subject},
+    sorted::Sorted,
 };
 use crate::exporter::{event::cut, number::Number};
-use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
+use std::{borrow::Cow, time::SystemTime};
 
 /// The most metrics.
 pub const MAX_METRICS: usize = 1000;
@@ -67,7 +69,7 @@ pub struct Metric {
     /// Whether values are seconds; the unit of others is not known.
     pub seconds: bool,
     /// By labels.
-    pub series: BTreeMap<Labels, Series>,
+    pub series: Sorted<Labels, Series>,
 }
 
 /// What became of samples.
@@ -103,28 +105,49 @@ impl Histograms {
     }
 }
 
+/// Metrics by their dotted names, without prefix.
+pub type Metrics = Sorted<String, Metric>;
+
 /// The metrics of one exporter.
 #[derive(Debug)]
 pub struct Aggregator {
     max_series: usize,
     histograms: Histograms,
-    metrics: BTreeMap<String, Metric>,
+    metrics: Metrics,
+    /// The places of series, except of overflow series.
+    known: Known<Place>,
+    key: Key,
     /// Of all metrics, overflow series included.
     series: usize,
     counts: Counts,
 }
 
+/// The places of a metric and of one of its series.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    metric: usize,
+    series: usize,
+}
+
 impl Aggregator {
     /// An aggregator with at most `max_series` for each metric, not counting the overflow series.
     pub fn new(max_series: usize, histograms: Histograms) -> Self {
-        Self { max_series, histograms, metrics: BTreeMap::new(), series: 0, counts: Counts::default() }
+        Self {
+            max_series,
+            histograms,
+            metrics: Metrics::default(),
+            known: Known::default(),
+            key: Key::default(),
+            series: 0,
+            counts: Counts::default(),
+        }
     }
 
     /// Adds a sample to its series, which has these labels and those of the sample's subject.
     pub fn add<'a>(
         &mut self,
         sample: &Sample<'_>,
-        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        labels: impl Iterator<Item = (&'a str, &'a str)> + Clone,
         timestamp_ns: i64,
         exemplar: Option<Exemplar>,
     ) {
@@ -141,43 +164,14 @@ impl Aggregator {
             self.counts.invalid += 1;
             return;
         }
-        let name = metric_name(sample.subject);
-        let is_new = !self.metrics.contains_key(&*name);
-        if is_new && (self.metrics.len() >= MAX_METRICS || name.len() > MAX_NAME_BYTES) {
-            self.counts.refused += 1;
-            return;
+        let labels = labels.map(|(name, value)| (name, cut(value, MAX_LABEL_BYTES)));
+        self.key.start(labelled(sample.subject));
+        for (name, value) in labels.clone() {
+            self.key.label(name, value);
         }
-        let metric = self.metrics.entry(name.into_owned()).or_insert_with(|| Metric {
-            kind,
-            seconds: is_duration(sample.subject),
-            series: BTreeMap::new(),
-        });
-        let mut key = subject_labels(sample.subject);
-        key.extend(
-            labels.map(|(name, value)| (Cow::Owned(name.to_owned()), cut(value, MAX_LABEL_BYTES).to_owned())),
-        );
-        // Each metric has its first series, however many metrics there are.
-        let full = metric.series.len() >= self.max_series
-            || (!metric.series.is_empty() && self.series >= self.max_series.saturating_mul(SERIES_FACTOR));
-        let is_overflow = full && !metric.series.contains_key(&key);
-        if is_overflow {
-            self.counts.overflowed += 1;
-            let (name, value) = OVERFLOW_LABEL;
-            key = vec![(Cow::Borrowed(name), value.to_owned())];
-        }
-        let series = metric.series.entry(key).or_insert_with(|| {
-            self.series += 1;
-            Series {
-                since: SystemTime::now(),
-                point: match kind {
-                    Kind::Counter => Point::Counter(Number::Int(0)),
-                    Kind::Gauge => Point::Gauge(value, timestamp_ns),
-                    Kind::Histogram | Kind::Distribution => {
-                        self.histograms.start(sample.subject, is_overflow)
-                    }
-                },
-            }
-        });
+        let place = self.known.get(&self.key).or_else(|| self.find(sample, labels, timestamp_ns));
+        let metric = place.and_then(|place| Some((self.metrics.at(place.metric)?, place.series)));
+        let Some(series) = metric.and_then(|(metric, series)| metric.series.at(series)) else { return };
         match &mut series.point {
             Point::Counter(sum) => *sum = sum.plus(value),
             // Events of several threads may come out of order, but not by so much: then the clock was set
@@ -193,8 +187,65 @@ impl Aggregator {
         }
     }
 
-    /// All metrics by their dotted names, without prefix.
-    pub fn metrics(&self) -> &BTreeMap<String, Metric> {
+    /// Finds the series of a sample by its labels, or adds it. None if the metric is refused.
+    fn find<'a>(
+        &mut self,
+        sample: &Sample<'_>,
+        labels: impl Iterator<Item = (&'a str, &'a str)>,
+        timestamp_ns: i64,
+    ) -> Option<Place> {
+        let metric = self.metric(sample)?;
+        let series = &self.metrics.at(metric)?.series;
+        let mut key = subject_labels(sample.subject);
+        key.extend(labels.map(|(name, value)| (Cow::Owned(name.to_owned()), value.to_owned())));
+        // Each metric has its first series, however many metrics there are.
+        let full = series.len() >= self.max_series
+            || (!series.is_empty() && self.series >= self.max_series.saturating_mul(SERIES_FACTOR));
+        let is_overflow = full && series.place(&key).is_none();
+        if is_overflow {
+            self.counts.overflowed += 1;
+            let (name, value) = OVERFLOW_LABEL;
+            key = vec![(Cow::Borrowed(name), value.to_owned())];
+        }
+        let series = series.place(&key).or_else(|| {
+            let series = Series {
+                since: SystemTime::now(),
+                point: match sample.kind {
+                    Kind::Counter => Point::Counter(Number::Int(0)),
+                    Kind::Gauge => Point::Gauge(sample.value, timestamp_ns),
+                    Kind::Histogram | Kind::Distribution => {
+                        self.histograms.start(sample.subject, is_overflow)
+                    }
+                },
+            };
+            self.series += 1;
+            Some(self.metrics.at(metric)?.series.add(key, series))
+        })?;
+        let place = Place { metric, series };
+        // One series has several keys if a measurement's name has dots.
+        if !is_overflow && self.known.count() < 2 * self.series {
+            self.known.add(&self.key, place);
+        }
+        Some(place)
+    }
+
+    /// The place of a sample's metric, which is added if there is room.
+    fn metric(&mut self, sample: &Sample<'_>) -> Option<usize> {
+        let name = metric_name(sample.subject);
+        let known = self.metrics.place(&*name);
+        if known.is_none() && (self.metrics.len() >= MAX_METRICS || name.len() > MAX_NAME_BYTES) {
+            self.counts.refused += 1;
+            return None;
+        }
+        Some(known.unwrap_or_else(|| {
+            let seconds = is_duration(sample.subject);
+            let metric = Metric { kind: sample.kind, seconds, series: Sorted::default() };
+            self.metrics.add(name.into_owned(), metric)
+        }))
+    }
+
+    /// All metrics.
+    pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
@@ -204,8 +255,9 @@ impl Aggregator {
     }
 
     /// Takes all metrics out and starts again, for delta temporality.
-    pub fn take(&mut self) -> BTreeMap<String, Metric> {
+    pub fn take(&mut self) -> Metrics {
         self.series = 0;
+        self.known.clear();
         std::mem::take(&mut self.metrics)
     }
 }
@@ -223,16 +275,24 @@ fn metric_name(subject: Subject<'_>) -> Cow<'static, str> {
     }
 }
 
+/// A subject with what of its names is in labels.
+fn labelled(subject: Subject<'_>) -> Subject<'_> {
+    match subject {
+        Subject::Event(name) => Subject::Event(cut(name, MAX_LABEL_BYTES)),
+        Subject::Duration { operation, failed } => {
+            Subject::Duration { operation: cut(operation, MAX_LABEL_BYTES), failed }
+        }
+        Subject::Measurement { .. } => subject,
+    }
+}
+
 /// The labels of a sample's subject.
 fn subject_labels(subject: Subject<'_>) -> Labels {
-    match subject {
-        Subject::Event(name) => vec![("event".into(), cut(name, MAX_LABEL_BYTES).to_owned())],
+    match labelled(subject) {
+        Subject::Event(name) => vec![("event".into(), name.to_owned())],
         Subject::Duration { operation, failed } => {
             let result = if failed { "error" } else { "ok" };
-            vec![
-                ("operation".into(), cut(operation, MAX_LABEL_BYTES).to_owned()),
-                ("result".into(), result.to_owned()),
-            ]
+            vec![("operation".into(), operation.to_owned()), ("result".into(), result.to_owned())]
         }
         Subject::Measurement { .. } => Vec::new(),
     }

@@ -5,7 +5,9 @@ pub mod args;
 pub mod buckets;
 pub mod exponential;
 pub mod histogram;
+pub mod key;
 pub mod sample;
+pub mod sorted;
 
 use crate::control::glob::Glob;
 

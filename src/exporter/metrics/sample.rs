@@ -78,7 +78,7 @@ pub struct Measures {
 
 impl Measures {
     /// The labels of an event's samples, in the order of the options.
-    pub fn labels<'a>(&'a self, event: &'a View<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub fn labels<'a>(&'a self, event: &'a View<'_>) -> impl Iterator<Item = (&'a str, &'a str)> + Clone {
         self.labels.iter().filter_map(|key| Some((key.as_str(), event.metadatum(key)?)))
     }
 

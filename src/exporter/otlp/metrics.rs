@@ -27,10 +27,7 @@ use crate::exporter::{
     number::Number,
 };
 use prost::Message as _;
-use std::{
-    collections::BTreeMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a data point adds to a request besides its encoding: a tag and a length.
 const OVERHEAD_BYTES: usize = 8;
@@ -62,7 +59,7 @@ impl Interval {
 
 /// The requests for aggregated metrics and a few others: as many as their size needs.
 pub fn requests(
-    metrics: &BTreeMap<String, aggregate::Metric>,
+    metrics: &aggregate::Metrics,
     others: Vec<Metric>,
     interval: Interval,
     resource: &Resource,
@@ -77,11 +74,11 @@ pub fn requests(
         metrics: others,
         done: Vec::new(),
     };
-    for (name, metric) in metrics {
+    for (name, metric) in metrics.iter() {
         let Some(first) = metric.series.values().next() else { continue };
         let shell = shell(name, metric.seconds, &first.point, interval);
         packer.start(&shell);
-        for (labels, series) in &metric.series {
+        for (labels, series) in metric.series.iter() {
             packer.add(&shell, point(labels, series, interval));
         }
     }

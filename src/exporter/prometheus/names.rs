@@ -169,6 +169,7 @@ pub fn series_label(label: &str) -> String {
 mod tests {
     use super::*;
     use crate::exporter::metrics::PREFIX;
+    use crate::exporter::metrics::sorted::Sorted;
 
     #[test]
     fn a_prefix_is_a_word_that_is_not_the_sidecars_own() {
@@ -188,7 +189,7 @@ mod tests {
     }
 
     fn metric(kind: Kind) -> Metric {
-        Metric { kind, seconds: false, series: BTreeMap::new() }
+        Metric { kind, seconds: false, series: Sorted::default() }
     }
 
     fn names() -> Names {

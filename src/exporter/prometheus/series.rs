@@ -88,7 +88,7 @@ impl Metrics {
             self.aggregator.add(&sample, labels.clone(), event.timestamp_ns(), exemplar);
         }
         if self.aggregator.metrics().len() > metrics {
-            for (dotted, metric) in self.aggregator.metrics() {
+            for (dotted, metric) in self.aggregator.metrics().iter() {
                 self.collisions += u64::from(!self.names.learn(dotted, metric));
             }
         }
@@ -110,7 +110,7 @@ impl Metrics {
         for (family, dotted) in self.names.families() {
             let Some(metric) = self.aggregator.metrics().get(dotted) else { continue };
             let mut written = page.family(family, metric.kind, &help(dotted, metric));
-            for (labels, series) in &metric.series {
+            for (labels, series) in metric.series.iter() {
                 let labels: Vec<_> =
                     labels.iter().map(|(label, value)| (names::series_label(label), value)).collect();
                 match &series.point {

@@ -21,10 +21,16 @@
 
 use super::{
     args::{Dialect, Prefix, is_name_char},
-    tags::{Tag, clean, push_tag, separate},
+    number,
+    tags::{Labels, MAX_TAG_BYTES, Tag, clean, push_tag, separate},
 };
-use crate::exporter::metrics::sample::{Kind, Sample, Subject};
-use std::fmt::Write as _;
+use crate::exporter::{
+    event::cut,
+    metrics::{
+        key::Key,
+        sample::{Kind, Sample, Subject},
+    },
+};
 
 /// The metric type of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +66,10 @@ impl Type {
 }
 
 /// A line of the protocol.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Line<'a> {
-    /// The line without its value: `NAME:|TYPE`, followed by the tags if any. It identifies the series.
-    pub series: &'a str,
+    encoder: &'a Encoder,
+    subject: Subject<'a>,
     pub kind: Type,
     /// Finite, and never a negative zero, whose sign would be significant.
     pub value: f64,
@@ -71,12 +77,25 @@ pub struct Line<'a> {
     pub is_event: bool,
 }
 
-/// Appends a line. The value has as few digits as identify the double, and no exponent, which not all servers
-/// parse.
+impl Line<'_> {
+    /// The key of the series: lines with the same key are of one series.
+    pub fn key(&self) -> &Key {
+        &self.encoder.key
+    }
+
+    /// The line without its value: `NAME:|TYPE`, followed by the tags if any. It identifies the series.
+    pub fn series(&self) -> String {
+        self.encoder.series(self.subject, self.kind)
+    }
+}
+
+/// Appends a line.
 pub fn write(line: &mut String, series: &str, value: f64) {
     let (name, rest) = series.split_once(':').unwrap_or((series, ""));
-    // Writing to a String does not fail.
-    let _ = write!(line, "{name}:{value}{rest}");
+    line.push_str(name);
+    line.push(':');
+    number::write(line, value);
+    line.push_str(rest);
 }
 
 /// What all lines have in common.
@@ -96,35 +115,31 @@ pub struct Encoder {
     distributions: bool,
     prefix: String,
     common: Common,
-    tags: String,
-    series: String,
+    /// The labels of the event.
+    labels: Labels,
+    /// The key of the line.
+    key: Key,
 }
 
 impl Encoder {
     pub fn new(dialect: Dialect, distributions: bool, prefix: &Prefix, common: Common) -> Self {
         let prefix = prefix.as_str().to_owned();
-        Self { dialect, distributions, prefix, common, tags: String::new(), series: String::new() }
+        let (labels, key) = (Labels::default(), Key::default());
+        Self { dialect, distributions, prefix, common, labels, key }
     }
 
     /// Sets the labels for the next lines, which are those of one event. Empty values are omitted.
     pub fn label<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) {
-        self.tags.clear();
-        if self.dialect == Dialect::Statsd {
-            return;
-        }
-        let mut keys = Vec::new();
-        for (key, value) in labels.filter(|(_, value)| !value.is_empty()) {
-            push_tag(&mut self.tags, key, value);
-            keys.push(key);
-        }
-        for tag in self.common.tags.iter().filter(|tag| !keys.contains(&tag.key())) {
-            separate(&mut self.tags);
-            self.tags.push_str(tag.text());
+        self.labels.clear();
+        if self.dialect == Dialect::Dogstatsd {
+            for (key, value) in labels.filter(|(_, value)| !value.is_empty()) {
+                self.labels.push(key, cut(value, MAX_TAG_BYTES));
+            }
         }
     }
 
     /// The line of a sample, or `None` if the protocol cannot represent its value.
-    pub fn line(&mut self, sample: &Sample<'_>) -> Option<Line<'_>> {
+    pub fn line<'a>(&'a mut self, sample: &Sample<'a>) -> Option<Line<'a>> {
         let value = sample.value.as_f64();
         let (kind, value) = match (sample.subject, sample.kind) {
             (Subject::Duration { .. }, _) if self.distributions => (Type::Distribution, milliseconds(value)),
@@ -137,40 +152,43 @@ impl Encoder {
             (_, Kind::Histogram) => (Type::Histogram, value),
             (_, Kind::Distribution) => (Type::Distribution, value),
         };
-        let may_be_negative = kind.may_be_negative() && !matches!(sample.subject, Subject::Duration { .. });
+        let subject = sample.subject;
+        let may_be_negative = kind.may_be_negative() && !matches!(subject, Subject::Duration { .. });
         if !value.is_finite() || (value < 0.0 && !may_be_negative) {
             return None;
         }
-        self.write_series(sample.subject, kind);
-        let is_event = matches!(sample.subject, Subject::Event(_));
+        self.key.start(subject);
+        for (key, value) in self.labels.iter() {
+            self.key.label(key, value);
+        }
+        let is_event = matches!(subject, Subject::Event(_));
         // Adding 0.0 turns a negative zero into a positive one.
-        Some(Line { series: &self.series, kind, value: value + 0.0, is_event })
+        Some(Line { encoder: self, subject, kind, value: value + 0.0, is_event })
     }
 
-    fn write_series(&mut self, subject: Subject<'_>, kind: Type) {
-        self.series.clear();
-        self.series.push_str(&self.prefix);
+    fn series(&self, subject: Subject<'_>, kind: Type) -> String {
+        let mut series = self.prefix.clone();
         match subject {
-            Subject::Event(name) => self.series.extend(clean(name, is_name_char)),
+            Subject::Event(name) => series.extend(clean(name, is_name_char)),
             Subject::Duration { operation, .. } => {
-                self.series.extend(clean(operation, is_name_char));
-                self.series.push_str(".duration");
+                series.extend(clean(operation, is_name_char));
+                series.push_str(".duration");
             }
             Subject::Measurement { operation, key } => {
-                self.series.extend(clean(operation, is_name_char));
-                self.series.push('.');
-                self.series.extend(clean(key, is_name_char));
+                series.extend(clean(operation, is_name_char));
+                series.push('.');
+                series.extend(clean(key, is_name_char));
             }
         }
-        self.series.push_str(":|");
-        self.series.push_str(kind.letters());
+        series.push_str(":|");
+        series.push_str(kind.letters());
         if self.dialect == Dialect::Statsd {
-            return;
+            return series;
         }
         // Datadog requires a leading letter, and its agent treats lines that start with `_sc` as service
         // checks.
-        if !self.series.starts_with(|first: char| first.is_ascii_alphabetic()) {
-            self.series.insert(0, 'x');
+        if !series.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            series.insert(0, 'x');
         }
         let result = match subject {
             Subject::Duration { failed: true, .. } => "result:error",
@@ -178,14 +196,29 @@ impl Encoder {
             _ => "",
         };
         let mut before = "|#";
-        for tags in [result, &self.tags] {
+        for tags in [result, &self.tags()] {
             if !tags.is_empty() {
-                self.series.push_str(before);
-                self.series.push_str(tags);
+                series.push_str(before);
+                series.push_str(tags);
                 before = ",";
             }
         }
-        self.series.push_str(&self.common.origin);
+        series.push_str(&self.common.origin);
+        series
+    }
+
+    /// The labels of the event, and the tags of all lines.
+    fn tags(&self) -> String {
+        let mut tags = String::new();
+        for (key, value) in self.labels.iter() {
+            push_tag(&mut tags, key, value);
+        }
+        let is_label = |tag: &&Tag| self.labels.iter().any(|(key, _)| key == tag.key());
+        for tag in self.common.tags.iter().filter(|tag| !is_label(tag)) {
+            separate(&mut tags);
+            tags.push_str(tag.text());
+        }
+        tags
     }
 }
 

@@ -11,6 +11,7 @@
 pub mod args;
 mod environment;
 mod lines;
+mod number;
 mod origin;
 mod packets;
 mod resolver;

@@ -4,6 +4,9 @@
 /// <https://docs.datadoghq.com/getting_started/tagging/#define-tags>.
 const MAX_TAG_CHARS: usize = 200;
 
+/// No tag needs more bytes of a value.
+pub const MAX_TAG_BYTES: usize = 4 * MAX_TAG_CHARS;
+
 /// Maximum number of characters used of a name. A line with more would not fit a datagram anyway.
 const MAX_TEXT_CHARS: usize = 8192;
 
@@ -28,6 +31,34 @@ impl Tag {
 
     pub fn text(&self) -> &str {
         &self.text
+    }
+}
+
+/// The labels of an event, in buffers that are used again.
+#[derive(Debug, Default)]
+pub struct Labels {
+    text: String,
+    /// The ends of each key and each value.
+    ends: Vec<[usize; 2]>,
+}
+
+impl Labels {
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.ends.clear();
+    }
+
+    pub fn push(&mut self, key: &str, value: &str) {
+        self.text.push_str(key);
+        let key = self.text.len();
+        self.text.push_str(value);
+        self.ends.push([key, self.text.len()]);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let starts = [0].into_iter().chain(self.ends.iter().map(|[_, value]| *value));
+        let part = |start, end| self.text.get(start..end).unwrap_or_default();
+        starts.zip(&self.ends).map(move |(start, [key, value])| (part(start, *key), part(*key, *value)))
     }
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::exporter::otlp::proto::collector::metrics::v1::ExportMetricsServiceRequest;
 use crate::exporter::{
     metrics::{
-        aggregate::{Aggregator, Histograms},
+        aggregate::{self, Aggregator, Histograms},
         buckets,
         sample::{Kind, Sample, Subject},
     },
@@ -187,7 +187,7 @@ fn many_points_go_in_several_requests() {
     assert_eq!(sent.iter().map(|(_, items)| items).sum::<u64>(), 40_001);
     assert!(
         super::requests(
-            &BTreeMap::new(),
+            &aggregate::Metrics::default(),
             Vec::new(),
             Interval { now: UNIX_EPOCH, since: None },
             &Resource::default(),
