@@ -4,6 +4,12 @@
 //! events takes as many allocations as reading one. Each consumer reads the shared bytes for itself, because
 //! that costs less than passing decoded events between threads.
 
+mod entry;
+mod phase;
+
+pub use self::{entry::Value, phase::Phase};
+
+use self::entry::{measurement, metadatum, text};
 use super::{
     frame,
     proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value},
@@ -15,71 +21,6 @@ const MEASUREMENTS: u32 = 2;
 const METADATA: u32 = 3;
 const TIMESTAMP_NS: u32 = 4;
 const CORRELATION_ID: u32 = 5;
-const KEY: u32 = 1;
-const VALUE: u32 = 2;
-const INT_VALUE: u32 = 1;
-const FLOAT_VALUE: u32 = 2;
-const STRING_VALUE: u32 = 3;
-
-/// The value of a measurement.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Value<'a> {
-    /// JSON's null.
-    Null,
-    /// An integer.
-    Int(i64),
-    /// Any double.
-    Float(f64),
-    /// Text.
-    Text(&'a str),
-}
-
-impl Value<'_> {
-    /// The nearest double, if it is a number.
-    #[allow(clippy::cast_precision_loss, reason = "what takes doubles only has no more digits")]
-    pub fn as_f64(self) -> Option<f64> {
-        match self {
-            Self::Int(int) => Some(int as f64),
-            Self::Float(float) => Some(float),
-            Self::Null | Self::Text(_) => None,
-        }
-    }
-}
-
-/// The phase of an operation: the last part of an event's name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// `.start`: the operation starts.
-    Start,
-    /// `.stop`: the operation has succeeded.
-    Stop,
-    /// `.exception`: the operation has failed.
-    Exception,
-    /// Any other name: an event without an operation.
-    Point,
-}
-
-impl Phase {
-    /// The phase of an event, by the number of parts of its name and the last part.
-    pub fn of(parts: usize, last: &str) -> Self {
-        match last {
-            // A name that is only a phase has no operation.
-            _ if parts < 2 => Self::Point,
-            "start" => Self::Start,
-            "stop" => Self::Stop,
-            "exception" => Self::Exception,
-            _ => Self::Point,
-        }
-    }
-
-    /// The operation of an event with this dotted name: the name without `.start`, `.stop` or `.exception`.
-    pub fn operation(self, name: &str) -> &str {
-        match self {
-            Self::Point => name,
-            _ => name.rsplit_once('.').map_or(name, |(operation, _)| operation),
-        }
-    }
-}
 
 /// An event.
 #[derive(Debug, Clone, PartialEq)]
@@ -274,10 +215,6 @@ impl<'a> Views<'a> {
     }
 }
 
-fn text(bytes: &[u8]) -> Result<&str, Malformed> {
-    str::from_utf8(bytes).map_err(|_| Malformed)
-}
-
 fn find<T: Copy>(entries: &[(&str, T)], key: &str) -> Option<T> {
     entries.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
 }
@@ -295,52 +232,6 @@ fn sort<T: Copy>(entries: &mut Vec<(&str, T)>) {
             same
         });
     }
-}
-
-/// An entry of the metadata.
-fn metadatum(entry: &[u8]) -> Result<(&str, &str), Malformed> {
-    let (mut key, mut value) = ("", "");
-    let mut fields = Fields::of(entry);
-    while let Some(field) = fields.read()? {
-        match field {
-            (KEY, Field::Bytes(bytes)) => key = text(bytes)?,
-            (VALUE, Field::Bytes(bytes)) => value = text(bytes)?,
-            (KEY | VALUE, _) => return Err(Malformed),
-            _ => {}
-        }
-    }
-    Ok((key, value))
-}
-
-/// An entry of the measurements.
-fn measurement(entry: &[u8]) -> Result<(&str, Value<'_>), Malformed> {
-    let (mut key, mut value) = ("", Value::Null);
-    let mut fields = Fields::of(entry);
-    while let Some(field) = fields.read()? {
-        match field {
-            (KEY, Field::Bytes(bytes)) => key = text(bytes)?,
-            (VALUE, Field::Bytes(bytes)) => value = value_after(value, bytes)?,
-            (KEY | VALUE, _) => return Err(Malformed),
-            _ => {}
-        }
-    }
-    Ok((key, value))
-}
-
-/// The value that a `TelemetryValue` sets: the one before it if it sets none.
-fn value_after<'a>(before: Value<'a>, message: &'a [u8]) -> Result<Value<'a>, Malformed> {
-    let mut value = before;
-    let mut fields = Fields::of(message);
-    while let Some(field) = fields.read()? {
-        value = match field {
-            (INT_VALUE, Field::Varint(int)) => Value::Int(int.cast_signed()),
-            (FLOAT_VALUE, Field::Fixed64(bytes)) => Value::Float(f64::from_le_bytes(bytes)),
-            (STRING_VALUE, Field::Bytes(bytes)) => Value::Text(text(bytes)?),
-            (INT_VALUE..=STRING_VALUE, _) => return Err(Malformed),
-            _ => continue,
-        };
-    }
-    Ok(value)
 }
 
 #[cfg(test)]
