@@ -417,6 +417,30 @@ mod tests {
     }
 
     #[test]
+    fn names_that_are_split_differently_are_one_series_and_long_ones_are_found_again() {
+        let mut aggregator = aggregator(10);
+        let long = "l".repeat(2000);
+        for _ in 0..3 {
+            for (operation, key) in [("a.b", "c"), ("a", "b.c")] {
+                let subject = Subject::Measurement { operation, key };
+                let sample = Sample { subject, kind: Kind::Counter, value: Number::Int(1) };
+                aggregator.add(&sample, [("user", "x")].into_iter(), 0, None);
+                aggregator.add(&sample, [("user", "x"), ("tool", "y")].into_iter(), 0, None);
+            }
+            let subject = Subject::Event(&long);
+            let sample = Sample { subject, kind: Kind::Counter, value: Number::Int(1) };
+            let labels: Vec<_> = ["k1", "k2", "k3", "k4"].map(|key| (key, long.as_str())).into();
+            aggregator.add(&sample, labels.into_iter(), 0, None);
+        }
+        let sums = |metric: &str| -> Vec<_> {
+            let series = aggregator.metrics()[metric].series.values();
+            series.map(|series| series.point.clone()).collect()
+        };
+        assert_eq!(sums("a.b.c"), [Point::Counter(Number::Int(6)), Point::Counter(Number::Int(6))]);
+        assert_eq!(sums("events"), [Point::Counter(Number::Int(3))]);
+    }
+
+    #[test]
     fn long_names_are_refused_and_long_values_cut() {
         let mut aggregator = aggregator(2);
         let long = "µ".repeat(MAX_LABEL_BYTES);

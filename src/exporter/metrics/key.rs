@@ -19,6 +19,7 @@ impl Key {
     /// Makes it the key of a subject, without labels.
     pub fn start(&mut self, subject: Subject<'_>) {
         self.0.clear();
+        self.0.shrink_to(MAX_BYTES);
         match subject {
             Subject::Event(name) => self.part(0, name),
             Subject::Duration { operation, failed } => self.part(1 + u8::from(failed), operation),

@@ -134,7 +134,12 @@ impl Packets {
     }
 
     fn is_full(&self) -> bool {
-        self.text_bytes + self.known.bytes() > MAX_KEPT_BYTES
+        self.kept_bytes() > MAX_KEPT_BYTES
+    }
+
+    /// The length of all texts and keys that are kept.
+    pub fn kept_bytes(&self) -> usize {
+        self.text_bytes + self.known.bytes()
     }
 
     /// Packs everything that was added, so that [`take_full`](Self::take_full) returns it.

@@ -305,6 +305,24 @@ fn series_that_wait_to_be_merged_are_bounded() {
 }
 
 #[test]
+fn series_that_are_kept_are_bounded() {
+    let mut server = Server::new(Dialect::Statsd, "", 8192);
+    for number in 0..20_000 {
+        let operation = format!("operation-{number:0>90}");
+        let subject = Subject::Duration { operation: &operation, failed: false };
+        let sample = Sample { subject, kind: Kind::Histogram, value: 1.5.into() };
+        server.packets.add(server.encoder.line(&sample).unwrap(), &mut server.counts);
+        let packets = std::iter::from_fn(|| server.packets.take_full());
+        assert!(
+            packets.flat_map(|packet| packet.text.lines().map(str::len).collect::<Vec<_>>()).all(|n| n > 100)
+        );
+        assert!(server.packets.kept_bytes() < 300 * 1024);
+    }
+    server.packets.flush(&mut server.counts);
+    assert_eq!(server.packets.kept_bytes(), 0);
+}
+
+#[test]
 fn names_cannot_be_parsed_as_datadog_events_or_service_checks() {
     let mut server = Server::new(Dialect::Dogstatsd, "", 1432);
     for (name, expected) in [("_sc", "x_sc"), ("_e{5,4}", "x_e_5_4_"), ("404", "x404"), ("a", "a")] {
