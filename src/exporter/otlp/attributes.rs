@@ -1,10 +1,10 @@
 //! Metadata and measurements of events as OpenTelemetry's attributes: metadata as strings, measurements with
-//! their types.
+//! their types. They are encoded as they are set.
 //!
 //! An event can have 4 MiB, and servers refuse larger requests, so the number and size of attributes are
 //! bounded. The number of dropped attributes is exported where the protocol has a field for it.
 
-use super::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
+use super::wire;
 use crate::{
     event::proto::bridge::telemetry_value,
     exporter::event::{Event, cut},
@@ -29,57 +29,141 @@ const OVERHEAD_BYTES: usize = 16;
 /// The correlation id as the worker wrote it.
 pub const CORRELATION_ID: &str = "snakepit.correlation_id";
 
-/// Attributes with unique names.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// The fields of `KeyValue`.
+const KEY: u8 = 1;
+const VALUE: u8 = 2;
+
+/// The fields of `AnyValue`.
+const STRING: u8 = 1;
+const BOOL: u8 = 2;
+const INT: u8 = 3;
+const DOUBLE: u8 = 4;
+
+/// What attributes belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A span.
+    Span,
+    /// An event of a span.
+    Event,
+    /// A log record.
+    Record,
+}
+
+impl Owner {
+    /// The field of the attributes in the owner's message.
+    fn field(self) -> u8 {
+        match self {
+            Self::Span => 9,
+            Self::Event => 3,
+            Self::Record => 6,
+        }
+    }
+}
+
+/// The value of an attribute.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value<'a> {
+    /// A string.
+    Text(&'a str),
+    /// An integer.
+    Int(i64),
+    /// A double.
+    Float(f64),
+    /// A boolean.
+    Bool(bool),
+}
+
+/// Attributes with unique names, in the order in which they were first set.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Attributes {
-    /// In the order in which they were set.
-    pub list: Vec<KeyValue>,
-    /// How many were dropped.
-    pub dropped: u32,
+    owner: Owner,
+    /// Encoded as fields of their owner.
+    encoded: Vec<u8>,
+    places: Vec<Place>,
+    dropped: u32,
     /// The approximate encoded size.
     bytes: usize,
 }
 
+/// Where an attribute is in the encoding. It ends where the next one starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Place {
+    start: u32,
+    key: u32,
+    key_bytes: u32,
+    /// The approximate encoded size.
+    bytes: u32,
+}
+
 impl Attributes {
+    /// No attributes yet.
+    pub fn new(owner: Owner) -> Self {
+        Self { owner, encoded: Vec::new(), places: Vec::new(), dropped: 0, bytes: 0 }
+    }
+
+    /// Removes all of them, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.encoded.clear();
+        self.places.clear();
+        (self.dropped, self.bytes) = (0, 0);
+    }
+
+    /// Becomes equal to others of the same owner, and keeps the memory.
+    pub fn copy(&mut self, other: &Self) {
+        self.encoded.clone_from(&other.encoded);
+        self.places.clone_from(&other.places);
+        (self.owner, self.dropped, self.bytes) = (other.owner, other.dropped, other.bytes);
+    }
+
+    /// Gives back memory that is not used.
+    pub fn shrink(&mut self) {
+        self.encoded.shrink_to_fit();
+        self.places.shrink_to_fit();
+    }
+
     /// Sets an attribute to a string.
     pub fn text(&mut self, key: &str, text: &str) {
-        self.set(key, Value::StringValue(cut(text, MAX_VALUE_BYTES).to_owned()));
+        self.set(key, Value::Text(cut(text, MAX_VALUE_BYTES)));
     }
 
     /// Sets an attribute.
-    pub fn set(&mut self, key: &str, value: Value) {
-        let size = key.len() + value_size(&value) + OVERHEAD_BYTES;
-        let may_be_added = self.list.len() < MAX_ATTRIBUTES;
-        let existing = self.list.iter_mut().find(|attribute| attribute.key == key);
-        let replaced = existing.as_deref().map_or(0, encoded_size);
+    pub fn set(&mut self, key: &str, value: Value<'_>) {
+        let bytes = key.len() + value.bytes() + OVERHEAD_BYTES;
+        let may_be_added = self.places.len() < MAX_ATTRIBUTES;
+        let existing = self.find(key);
+        let replaced = existing.and_then(|at| self.places.get(at)).map_or(0, |place| place.bytes as usize);
         let fits =
-            self.bytes - replaced + size <= MAX_BYTES && !key.is_empty() && key.len() <= MAX_NAME_BYTES;
-        let value = Some(AnyValue { value: Some(value) });
+            self.bytes - replaced + bytes <= MAX_BYTES && !key.is_empty() && key.len() <= MAX_NAME_BYTES;
+        // The limits are far below 4 GiB.
+        let size = u32::try_from(bytes).unwrap_or(u32::MAX);
         match existing {
-            Some(attribute) if fits => attribute.value = value,
+            Some(at) if fits => self.replace(at, key, value, size),
             None if fits && may_be_added => {
-                self.list.push(KeyValue { key: key.to_owned(), value, ..KeyValue::default() });
+                let place = self.append(key, value, size);
+                self.places.push(place);
             }
             _ => {
                 self.dropped += 1;
                 return;
             }
         }
-        self.bytes = self.bytes - replaced + size;
+        self.bytes = self.bytes - replaced + bytes;
     }
 
-    /// The value of an attribute that is a string.
-    pub fn get(&self, key: &str) -> Option<&str> {
-        let attribute = self.list.iter().find(|attribute| attribute.key == key)?;
-        match attribute.value.as_ref()?.value.as_ref()? {
-            Value::StringValue(text) => Some(text),
-            _ => None,
-        }
+    /// How many were dropped.
+    pub fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    /// All of them, encoded as fields of their owner.
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded
     }
 
     /// The approximate size in memory, in bytes.
     pub fn memory(&self) -> usize {
-        self.bytes + self.list.capacity() * size_of::<KeyValue>()
+        self.encoded.capacity() + self.places.capacity() * size_of::<Place>()
     }
 
     /// Adds an event's metadata, without what is exported elsewhere (by key and value), and its correlation
@@ -102,59 +186,102 @@ impl Attributes {
                 continue;
             }
             match &value.value {
-                Some(telemetry_value::Value::IntValue(int)) => self.set(key, Value::IntValue(*int)),
-                Some(telemetry_value::Value::FloatValue(float)) => {
-                    self.set(key, Value::DoubleValue(*float));
-                }
+                Some(telemetry_value::Value::IntValue(int)) => self.set(key, Value::Int(*int)),
+                Some(telemetry_value::Value::FloatValue(float)) => self.set(key, Value::Float(*float)),
                 Some(telemetry_value::Value::StringValue(text)) => self.text(key, text),
                 None => {}
             }
         }
     }
-}
 
-fn encoded_size(attribute: &KeyValue) -> usize {
-    let value = attribute.value.as_ref().and_then(|value| value.value.as_ref());
-    attribute.key.len() + value.map_or(0, value_size) + OVERHEAD_BYTES
-}
-
-fn value_size(value: &Value) -> usize {
-    match value {
-        Value::StringValue(text) => text.len(),
-        _ => 8,
+    fn find(&self, key: &str) -> Option<usize> {
+        self.places.iter().position(|place| {
+            let start = place.key as usize;
+            place.key_bytes as usize == key.len()
+                && self.encoded.get(start..start + key.len()) == Some(key.as_bytes())
+        })
     }
+
+    /// Appends an attribute, and returns its place.
+    fn append(&mut self, key: &str, value: Value<'_>, bytes: u32) -> Place {
+        let buffer = &mut self.encoded;
+        let start = buffer.len();
+        let value_bytes = value.encoded_bytes();
+        wire::length(
+            buffer,
+            self.owner.field(),
+            wire::field_bytes(key.len()) + wire::field_bytes(value_bytes),
+        );
+        wire::length(buffer, KEY, key.len());
+        let key_start = buffer.len();
+        buffer.extend_from_slice(key.as_bytes());
+        wire::length(buffer, VALUE, value_bytes);
+        value.write(buffer);
+        let offset = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        Place { start: offset(start), key: offset(key_start), key_bytes: offset(key.len()), bytes }
+    }
+
+    fn replace(&mut self, at: usize, key: &str, value: Value<'_>, bytes: u32) {
+        let end = self.encoded.len();
+        let place = self.append(key, value, bytes);
+        let next = self.places.get(at + 1).map_or(end, |next| next.start as usize);
+        let Some(old) = self.places.get_mut(at) else { return };
+        let range = old.start as usize..next;
+        // Most ends repeat what the start said.
+        if self.encoded.get(range.clone()) == self.encoded.get(end..) {
+            self.encoded.truncate(end);
+            return;
+        }
+        let appended = place.start - old.start;
+        *old = Place { start: old.start, key: place.key - appended, ..place };
+        let new = self.encoded.split_off(end);
+        for later in self.places.iter_mut().skip(at + 1) {
+            for offset in [&mut later.start, &mut later.key] {
+                // Both are at most as large as all attributes.
+                let moved = *offset as usize + new.len() - range.len();
+                *offset = u32::try_from(moved).unwrap_or(u32::MAX);
+            }
+        }
+        self.encoded.splice(range, new);
+    }
+}
+
+impl Value<'_> {
+    /// The approximate encoded size.
+    fn bytes(self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            _ => 8,
+        }
+    }
+
+    /// The number of bytes of its `AnyValue`.
+    fn encoded_bytes(self) -> usize {
+        match self {
+            Self::Text(text) => wire::field_bytes(text.len()),
+            Self::Int(int) => 1 + wire::varint_bytes(int.cast_unsigned()),
+            Self::Float(_) => 9,
+            Self::Bool(_) => 2,
+        }
+    }
+
+    /// Appends its `AnyValue`. A value that is zero or empty is written, too: otherwise there is none.
+    fn write(self, buffer: &mut Vec<u8>) {
+        match self {
+            Self::Text(text) => wire::bytes(buffer, STRING, text.as_bytes()),
+            Self::Int(int) => wire::integer(buffer, INT, int.cast_unsigned()),
+            Self::Float(float) => wire::fixed64(buffer, DOUBLE, float.to_bits()),
+            Self::Bool(bool) => wire::integer(buffer, BOOL, bool.into()),
+        }
+    }
+}
+
+/// Appends a field with a text as an `AnyValue`.
+pub fn any_text(buffer: &mut Vec<u8>, field: u8, text: &str) {
+    let value = Value::Text(text);
+    wire::length(buffer, field, value.encoded_bytes());
+    value.write(buffer);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_unique_and_has_its_latest_value() {
-        let mut attributes = Attributes::default();
-        attributes.text("a", "old");
-        attributes.set("b", Value::IntValue(1));
-        attributes.text("a", "new");
-        assert_eq!((attributes.list.len(), attributes.get("a"), attributes.get("b")), (2, Some("new"), None));
-        assert_eq!(attributes.dropped, 0);
-    }
-
-    #[test]
-    fn number_and_size_are_bounded_and_dropped_attributes_are_counted() {
-        let mut many = Attributes::default();
-        (0..200).for_each(|number| many.text(&number.to_string(), ""));
-        assert_eq!((many.list.len(), many.dropped), (MAX_ATTRIBUTES, 72));
-
-        let mut large = Attributes::default();
-        (0..20).for_each(|number| large.text(&number.to_string(), &"x".repeat(1_000_000)));
-        assert_eq!(large.get("0").map(str::len), Some(MAX_VALUE_BYTES));
-        assert!(large.bytes <= MAX_BYTES && large.dropped > 0, "{} bytes", large.bytes);
-        large.text("0", "short");
-        assert_eq!(large.get("0"), Some("short"));
-
-        let mut unnamed = Attributes::default();
-        unnamed.text("", "x");
-        unnamed.text(&"x".repeat(MAX_NAME_BYTES + 1), "x");
-        assert_eq!((unnamed.list.len(), unnamed.dropped), (0, 2));
-    }
-}
+mod tests;

@@ -1,9 +1,8 @@
 //! Parts of OpenTelemetry's spans.
 
-use super::proto::trace::v1::{Span, Status, span, status::StatusCode};
 use super::{
-    attributes::{Attributes, MAX_NAME_BYTES},
-    started::Open,
+    attributes::{Attributes, MAX_VALUE_BYTES, Owner},
+    started::Events,
 };
 use crate::exporter::event::{Event, cut};
 
@@ -14,49 +13,26 @@ pub const ERROR_KEYS: [&str; 3] = ["error_type", "error_message", "traceback"];
 /// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/>.
 const OTHER_ERROR: &str = "_OTHER";
 
-/// Adds an exception event and returns the span's status:
+/// Adds an exception event and returns the message of the span's status:
 /// <https://opentelemetry.io/docs/specs/otel/trace/exceptions/>.
-pub fn describe_error(event: &Event, end_ns: u64, span: &mut Open) -> Status {
+pub fn describe_error<'a>(
+    event: &'a Event,
+    end_ns: u64,
+    attributes: &mut Attributes,
+    events: &mut Events,
+) -> &'a str {
     let said = |key| event.event.metadata.get(key).map(String::as_str).filter(|text| !text.is_empty());
-    span.attributes.text("error.type", said("error_type").unwrap_or(OTHER_ERROR));
-    let mut exception = Attributes::default();
+    attributes.text("error.type", said("error_type").unwrap_or(OTHER_ERROR));
+    let mut exception = Attributes::new(Owner::Event);
     let names = ["exception.type", "exception.message", "exception.stacktrace"];
     for (name, key) in names.into_iter().zip(ERROR_KEYS) {
         if let Some(text) = said(key) {
             exception.text(name, text);
         }
     }
-    let message = exception.get("exception.message").unwrap_or_default().to_owned();
     // Added regardless of the limit: this is the event that users look for.
-    span.events.list.push(span_event("exception", end_ns, exception));
-    Status { message, code: StatusCode::Error.into() }
-}
-
-/// An event of a span.
-pub fn span_event(name: &str, time_unix_nano: u64, attributes: Attributes) -> span::Event {
-    span::Event {
-        time_unix_nano,
-        name: cut(name, MAX_NAME_BYTES).to_owned(),
-        attributes: attributes.list,
-        dropped_attributes_count: attributes.dropped,
-    }
-}
-
-/// A span with its end, which is not before its start, and without parent, flags and kind.
-pub fn finish(open: Open, end_ns: u64) -> Span {
-    Span {
-        trace_id: open.context.trace_id.to_vec(),
-        span_id: open.context.span_id.to_vec(),
-        trace_state: open.trace_state.as_deref().unwrap_or_default().to_owned(),
-        name: open.operation.into(),
-        start_time_unix_nano: open.start_ns,
-        end_time_unix_nano: end_ns.max(open.start_ns),
-        attributes: open.attributes.list,
-        dropped_attributes_count: open.attributes.dropped,
-        events: open.events.list,
-        dropped_events_count: open.events.dropped,
-        ..Span::default()
-    }
+    events.push_last("exception", end_ns, &exception);
+    cut(said("error_message").unwrap_or_default(), MAX_VALUE_BYTES)
 }
 
 /// An event's timestamp. The protocol has none before 1970.

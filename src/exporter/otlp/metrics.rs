@@ -10,12 +10,13 @@ use super::proto::{
         Histogram, HistogramDataPoint, Metric, NumberDataPoint, Sum, exemplar,
         exponential_histogram_data_point::Buckets, metric::Data, number_data_point,
     },
-    resource::v1::Resource,
 };
 use super::{
     attributes::{MAX_NAME_BYTES, MAX_VALUE_BYTES},
     endpoint::Destination,
-    request::{Request, room},
+    request::{Items, Request, Room},
+    waiting::ITEMS,
+    wire,
 };
 use crate::exporter::{
     event::cut,
@@ -62,11 +63,11 @@ pub fn requests(
     metrics: &aggregate::Metrics,
     others: Vec<Metric>,
     interval: Interval,
-    resource: &Resource,
+    resource: &[u8],
     destination: &Destination,
 ) -> Vec<Request> {
     let mut packer = Packer {
-        room: room(resource),
+        room: Room::beside(resource),
         resource,
         destination,
         points: others.iter().map(point_count).sum(),
@@ -87,8 +88,8 @@ pub fn requests(
 }
 
 struct Packer<'a> {
-    room: usize,
-    resource: &'a Resource,
+    room: Room,
+    resource: &'a [u8],
     destination: &'a Destination,
     metrics: Vec<Metric>,
     points: u64,
@@ -105,7 +106,7 @@ impl Packer<'_> {
     /// Adds a point to the last metric, in a new request if the current one is full.
     fn add(&mut self, shell: &Metric, point: DataPoint) {
         let size = point.encoded_len() + OVERHEAD_BYTES;
-        if self.bytes + size > self.room && self.points > 0 {
+        if self.bytes + size > self.room.items && self.points > 0 {
             self.flush();
             self.start(shell);
         }
@@ -130,8 +131,14 @@ impl Packer<'_> {
     fn flush(&mut self) {
         let metrics = std::mem::take(&mut self.metrics);
         if self.points > 0 {
-            let resource = self.resource.clone();
-            self.done.push(Request::of_metrics(metrics, self.points, resource, self.destination));
+            let mut items = Items::new(self.room.front, self.bytes);
+            for metric in metrics {
+                wire::length(&mut items.buffer, ITEMS, metric.encoded_len());
+                // There is always room in a Vec.
+                let _ = metric.encode(&mut items.buffer);
+            }
+            (items.items, items.records) = (self.points, self.points);
+            self.done.push(Request::new(items, self.resource, self.destination));
         }
         self.points = 0;
         self.bytes = 0;

@@ -56,6 +56,7 @@ pub mod ended;
 pub mod endpoint;
 pub mod environment;
 pub mod exact;
+pub mod finished;
 pub mod group;
 pub mod logs;
 pub mod metadata;
@@ -75,6 +76,8 @@ pub mod started;
 mod supported;
 pub mod timestamps;
 pub mod vitals;
+pub mod waiting;
+pub mod wire;
 
 pub use args::Settings;
 

@@ -5,11 +5,11 @@
 //! limits of its own. Of spans that are not open any more only their ids are kept ([`ended`](super::ended)).
 
 use super::{
+    attributes::{Attributes, Owner},
     ended::{Ended, EndedSpans},
     exact::{ByMetadata, hash},
     group::{Group, Overlaps},
     metadata::{Fingerprint, agrees},
-    proto::trace::v1::span,
     started::{Correlation, Number, Open, Parent},
 };
 use crate::exporter::trace_ids::{Context, SpanId, TraceId};
@@ -98,7 +98,7 @@ impl OpenSpans {
         let sent = Open {
             operation: span.operation.clone(),
             trace_state: span.trace_state.clone(),
-            attributes: std::mem::take(&mut span.attributes),
+            attributes: std::mem::replace(&mut span.attributes, Attributes::new(Owner::Span)),
             events: std::mem::take(&mut span.events),
             overlaps: Overlaps::default(),
             metadata: Box::default(),
@@ -269,13 +269,13 @@ impl OpenSpans {
     }
 
     /// Adds an event to a span that is still open.
-    pub fn add_event(&mut self, number: Number, event: span::Event) {
+    pub fn add_event(&mut self, number: Number, name: &str, time_ns: u64, attributes: &Attributes) {
         let is_given_up = self.is_given_up(number);
         match self.spans.get_mut(&number) {
             Some(span) if is_given_up => span.events.dropped += 1,
             Some(span) => {
                 self.open_bytes -= span.memory();
-                span.events.push(event);
+                span.events.push(name, time_ns, attributes);
                 self.open_bytes += span.memory();
             }
             None => {}

@@ -1,106 +1,132 @@
 //! The queue of finished spans.
 
-use super::proto::trace::v1::{Span, SpanFlags, span::SpanKind};
-use prost::Message as _;
-use std::collections::VecDeque;
+use super::{
+    finished::{Body, Finished},
+    proto::trace::v1::{SpanFlags, span::SpanKind},
+    request::{Items, Room},
+    waiting::{Head, Waiting},
+};
+use crate::exporter::trace_ids::TraceId;
 
 /// The largest size of the queue, in bytes, whatever the number of spans.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// What a span adds to a request besides its encoding: a tag, a length, and a parent that it may get in the
-/// queue.
-const OVERHEAD_BYTES: usize = 16;
-
 /// How many of the latest spans are searched for children of a span. Without a collector many more may be
 /// queued.
-const MAX_SEARCHED: usize = 512;
+const MAX_SEARCHED: u64 = 512;
 
-/// A finished span.
-#[derive(Debug)]
-pub struct Finished {
-    /// The message.
-    pub span: Span,
-    /// Whether an enclosing span may still become its parent.
-    pub adoptable: bool,
-    /// Whether the worker gave the kind.
-    pub has_given_kind: bool,
-    /// What the operation does: see [`identity`](super::metadata::identity).
-    pub identity: u64,
-}
+/// How many different traces are searched separately, about: a power of two.
+const SLOTS: usize = 1024;
 
 /// Spans in the order in which they ended.
 #[derive(Debug)]
 pub struct Queue {
-    waiting: VecDeque<(Finished, usize)>,
-    bytes: usize,
+    waiting: Waiting<Queued>,
+    /// The number of the first span.
+    first: u64,
+    latest: Latest,
     max_spans: usize,
     /// Whether spans beyond the limit are kept: the caller stops reading events instead.
     lossless: bool,
     dropped: u64,
 }
 
+/// A span, and the number of the one before in the same slot.
+#[derive(Debug)]
+struct Queued {
+    span: Finished,
+    previous: u64,
+}
+
+impl Head for Queued {
+    fn count(&self) -> u64 {
+        self.span.count()
+    }
+
+    fn write(&self, buffer: &mut Vec<u8>) {
+        self.span.write(buffer);
+    }
+}
+
+/// The number of the latest span of each slot. Spans of one trace have one slot, which is shared with few
+/// others: a span is searched among those instead of all.
+#[derive(Debug)]
+struct Latest(Box<[u64]>);
+
+impl Latest {
+    fn slot(&mut self, trace_id: TraceId) -> Option<&mut u64> {
+        // Ids that are counted up differ in their last bytes, others in all of them.
+        let [.., high, low] = trace_id;
+        self.0.get_mut(usize::from(u16::from_be_bytes([high, low])) % SLOTS)
+    }
+}
+
 impl Queue {
     /// A queue of at most `max_spans`; more are dropped. With `lossless` none is dropped, and the caller has
     /// to check [`is_full`](Self::is_full).
     pub fn new(max_spans: usize, lossless: bool) -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, max_spans, lossless, dropped: 0 }
+        // Zero is before all spans.
+        let (first, latest) = (1, Latest(vec![0; SLOTS].into()));
+        Self { waiting: Waiting::default(), first, latest, max_spans, lossless, dropped: 0 }
     }
 
     /// Adds a span, or counts it as dropped.
-    pub fn push(&mut self, finished: Finished) {
-        let size = finished.span.encoded_len() + OVERHEAD_BYTES;
-        if !self.lossless && (self.is_full() || self.bytes + size > MAX_BYTES) {
+    pub fn push(&mut self, span: Finished, body: &Body<'_>) {
+        let bytes = body.max_bytes();
+        let size = Waiting::<Queued>::size(bytes);
+        if !self.lossless && (self.is_full() || self.waiting.bytes() + size > MAX_BYTES) {
             self.dropped += 1;
             return;
         }
-        self.bytes += size;
-        self.waiting.push_back((finished, size));
+        let number = self.first + self.waiting.len() as u64;
+        let latest = self.latest.slot(span.context.trace_id).filter(|_| span.adoptable);
+        let previous = latest.map(|latest| std::mem::replace(latest, number)).unwrap_or_default();
+        self.waiting.push(Queued { span, previous }, bytes, |buffer| body.write(buffer));
     }
 
-    /// Adds a span before all others, even if the queue is full.
-    pub fn push_first(&mut self, finished: Finished) {
-        let size = finished.span.encoded_len() + OVERHEAD_BYTES;
-        self.bytes += size;
-        self.waiting.push_front((finished, size));
+    /// Adds the last span, before all others, even if the queue is full.
+    pub fn push_first(&mut self, span: Finished, body: &Body<'_>) {
+        let mut bytes = Vec::new();
+        body.write(&mut bytes);
+        self.first = self.first.saturating_sub(1);
+        self.waiting.push_first(Queued { span, previous: 0 }, bytes);
     }
 
     /// Makes a span whose start was not seen the parent of queued spans within it that have the same parent
     /// as itself. Operations that do the same are taken to have run at the same time instead.
     pub fn adopt(&mut self, parent: &Finished) {
-        let Finished { span: parent, identity: parents_identity, .. } = parent;
-        let latest = self.waiting.iter_mut().rev().take(MAX_SEARCHED);
-        // Two spans have the same id only if the worker has given it to them.
-        for (finished, _) in latest.filter(|(finished, _)| finished.adoptable) {
-            let Finished { span, has_given_kind, identity, .. } = finished;
-            if identity != parents_identity
-                && span.span_id != parent.span_id
-                && span.trace_id == parent.trace_id
-                && span.parent_span_id == parent.parent_span_id
-                && span.start_time_unix_nano >= parent.start_time_unix_nano
-                && span.end_time_unix_nano <= parent.end_time_unix_nano
+        let next = self.first + self.waiting.len() as u64;
+        let oldest = next.saturating_sub(MAX_SEARCHED).max(self.first);
+        let slot = self.latest.slot(parent.context.trace_id);
+        let mut number = slot.map(|latest| *latest).unwrap_or_default();
+        while number >= oldest {
+            let position = usize::try_from(number - self.first).unwrap_or(usize::MAX);
+            let Some(Queued { span, previous }) = self.waiting.head_mut(position) else { break };
+            number = *previous;
+            // Two spans have the same id only if the worker has given it to them.
+            if span.adoptable
+                && span.identity != parent.identity
+                && span.context.span_id != parent.context.span_id
+                && span.context.trace_id == parent.context.trace_id
+                && span.parent == parent.parent
+                && span.start_ns >= parent.start_ns
+                && span.end_ns <= parent.end_ns
             {
-                span.parent_span_id.clone_from(&parent.span_id);
+                span.parent = Some(parent.context.span_id);
                 // The new parent is not remote, even if the previous one was.
                 span.flags = parent.flags & !(SpanFlags::ContextIsRemoteMask as u32);
-                if !*has_given_kind {
-                    span.kind = SpanKind::Internal.into();
+                if !span.has_given_kind {
+                    span.kind = SpanKind::Internal;
                 }
             }
         }
     }
 
-    /// Takes the oldest spans: at most `max_spans` and `max_bytes`, but at least one.
-    pub fn take(&mut self, max_spans: usize, max_bytes: usize) -> Vec<Span> {
-        let mut taken = Vec::new();
-        let mut bytes = 0;
-        while taken.len() < max_spans
-            && self.waiting.front().is_some_and(|(_, size)| taken.is_empty() || bytes + size <= max_bytes)
-            && let Some((finished, size)) = self.waiting.pop_front()
-        {
-            bytes += size;
-            taken.push(finished.span);
-        }
-        self.bytes -= bytes;
+    /// Takes the oldest spans for a request: at most `max_spans` and as many as there is room for, but at
+    /// least one.
+    pub fn take(&mut self, room: Room, max_spans: usize) -> Items {
+        let taken = self.waiting.take(room.front, max_spans, room.items);
+        self.first += taken.records;
         taken
     }
 
@@ -111,12 +137,12 @@ impl Queue {
 
     /// Whether no span is queued.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.len() == 0
     }
 
     /// Whether a limit is reached.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= self.max_spans || self.bytes >= MAX_BYTES
+        self.waiting.len() >= self.max_spans || self.waiting.bytes() >= MAX_BYTES
     }
 
     /// How many were dropped since the last call.
@@ -126,40 +152,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn span(name: &str) -> Finished {
-        let span = Span { name: name.into(), ..Span::default() };
-        Finished { span, adoptable: true, has_given_kind: false, identity: 0 }
-    }
-
-    #[test]
-    fn a_full_queue_drops_what_comes_unless_it_is_lossless() {
-        for (lossless, kept) in [(false, 2), (true, 5)] {
-            let mut queue = Queue::new(2, lossless);
-            (0..5).for_each(|number| queue.push(span(&number.to_string())));
-            assert_eq!((queue.len(), queue.take_dropped(), queue.is_full()), (kept, 5 - kept as u64, true));
-            assert_eq!(queue.take(1, usize::MAX)[0].name, "0");
-        }
-    }
-
-    #[test]
-    fn a_batch_has_so_many_spans_and_bytes_at_most_but_one_at_least() {
-        let mut queue = Queue::new(100, false);
-        (0..10).for_each(|_| queue.push(span(&"x".repeat(1000))));
-        assert_eq!(queue.take(3, usize::MAX).len(), 3);
-        assert_eq!(queue.take(100, 2500).len(), 2);
-        assert_eq!(queue.take(100, 1).len(), 1);
-        assert_eq!(queue.take(100, usize::MAX).len(), 4);
-        assert_eq!((queue.len(), queue.bytes), (0, 0));
-        assert!(queue.take(100, usize::MAX).is_empty());
-    }
-
-    #[test]
-    fn few_large_spans_fill_it_as_well() {
-        let mut queue = Queue::new(1000, false);
-        (0..100).for_each(|_| queue.push(span(&"x".repeat(1024 * 1024))));
-        assert!(queue.bytes <= MAX_BYTES && queue.len() < 17, "{} of {} bytes", queue.len(), queue.bytes);
-    }
-}
+mod tests;

@@ -1,24 +1,18 @@
 //! Requests. They are encoded once and may be sent several times.
+//!
+//! The messages of the three signals have the same fields around their items: a request has one resource,
+//! that has one scope, and the scope has spans, metrics or log records.
 
-use super::proto::{
-    collector::{
-        logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
-        trace::v1::ExportTraceServiceRequest,
-    },
-    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
-    metrics::v1::{Metric, ResourceMetrics, ScopeMetrics},
-    resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span},
-};
 use super::{
     endpoint::{Destination, Protocol},
     resource::scope,
+    wire,
 };
 use crate::event::frame::{PREFIX_BYTES, Prefix};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use prost::Message;
-use std::io::Write as _;
+use prost::Message as _;
+use std::io::{self, Write as _};
 
 /// The largest request that gRPC servers accept by default, uncompressed.
 const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
@@ -26,9 +20,53 @@ const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// The most that a request has besides the resource and its items.
 const OVERHEAD_BYTES: usize = 1024;
 
-/// The room for items in a request below 4 MiB, in bytes.
-pub fn room(resource: &Resource) -> usize {
-    (MAX_REQUEST_BYTES - OVERHEAD_BYTES).saturating_sub(resource.encoded_len())
+/// The field of the resources in a request, of the resource or scope in what it is for, and of what belongs
+/// to it.
+const RESOURCES: u8 = 1;
+const OF: u8 = 1;
+const SCOPES: u8 = 2;
+
+/// The room in requests with a resource.
+#[derive(Debug, Clone, Copy)]
+pub struct Room {
+    /// The bytes before the items.
+    pub front: usize,
+    /// The bytes of items in a request below 4 MiB.
+    pub items: usize,
+}
+
+impl Room {
+    /// The room beside an encoded resource.
+    pub fn beside(resource: &[u8]) -> Self {
+        let items = (MAX_REQUEST_BYTES - OVERHEAD_BYTES).saturating_sub(resource.len());
+        Self { front: OVERHEAD_BYTES + resource.len(), items }
+    }
+}
+
+/// Encoded items for a request.
+#[derive(Debug)]
+pub struct Items {
+    /// The items as fields of their scope, behind room for what stands before them.
+    pub buffer: Vec<u8>,
+    front: usize,
+    /// How many spans, data points or log lines they are.
+    pub items: u64,
+    /// How many of them the server counts: log records instead of lines.
+    pub records: u64,
+}
+
+impl Items {
+    /// No items yet, with room for these bytes before and for them.
+    pub fn new(front: usize, bytes: usize) -> Self {
+        let mut buffer = Vec::with_capacity(front + bytes);
+        buffer.resize(front, 0);
+        Self { buffer, front, items: 0, records: 0 }
+    }
+
+    /// The encoded items.
+    pub fn encoded(&self) -> &[u8] {
+        self.buffer.get(self.front..).unwrap_or_default()
+    }
 }
 
 /// An encoded request.
@@ -43,70 +81,74 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request with spans.
-    pub fn of_spans(spans: Vec<Span>, resource: Resource, destination: &Destination) -> Self {
-        let items = spans.len() as u64;
-        let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, ..ScopeSpans::default() }];
-        let resource_spans =
-            vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
-        let body = encode(&ExportTraceServiceRequest { resource_spans }, destination);
-        Self { body, items, records: items }
-    }
-
-    /// A request with metrics, which have `items` data points.
-    pub fn of_metrics(
-        metrics: Vec<Metric>,
-        items: u64,
-        resource: Resource,
-        destination: &Destination,
-    ) -> Self {
-        let scope_metrics = vec![ScopeMetrics { scope: Some(scope()), metrics, ..ScopeMetrics::default() }];
-        let resource_metrics =
-            vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..ResourceMetrics::default() }];
-        let body = encode(&ExportMetricsServiceRequest { resource_metrics }, destination);
-        Self { body, items, records: items }
-    }
-
-    /// A request with log records, which have this many lines.
-    pub fn of_logs(
-        log_records: Vec<LogRecord>,
-        lines: u64,
-        resource: Resource,
-        destination: &Destination,
-    ) -> Self {
-        let records = log_records.len() as u64;
-        let scope_logs = vec![ScopeLogs { scope: Some(scope()), log_records, ..ScopeLogs::default() }];
-        let resource_logs =
-            vec![ResourceLogs { resource: Some(resource), scope_logs, ..ResourceLogs::default() }];
-        let body = encode(&ExportLogsServiceRequest { resource_logs }, destination);
-        Self { body, items: lines, records }
+    /// A request with items of this encoded resource.
+    pub fn new(items: Items, resource: &[u8], destination: &Destination) -> Self {
+        let Items { items: count, records, .. } = items;
+        let prefix_bytes = if destination.protocol == Protocol::Grpc { PREFIX_BYTES } else { 0 };
+        let front = front(items.encoded().len(), resource);
+        // Requests are at most 4 MiB long, or as long as one item.
+        let prefix = |compressed, bytes: usize| {
+            let length = u32::try_from(bytes).unwrap_or(u32::MAX);
+            Prefix { compressed, length }.to_bytes().into_iter().take(prefix_bytes)
+        };
+        let body = if destination.gzip {
+            // Writing to a Vec does not fail.
+            let compressed = gzip(&front, items.encoded()).unwrap_or_default();
+            prefix(true, compressed.len()).chain(compressed.iter().copied()).collect()
+        } else {
+            let length = front.len() + items.encoded().len();
+            let front: Vec<u8> = prefix(false, length).chain(front).collect();
+            before(&front, items)
+        };
+        Self { body, items: count, records }
     }
 }
 
-fn encode(message: &impl Message, destination: &Destination) -> Bytes {
-    let prefix_bytes = if destination.protocol == Protocol::Grpc { PREFIX_BYTES } else { 0 };
-    let mut body = Vec::with_capacity(prefix_bytes + message.encoded_len());
-    body.resize(prefix_bytes, 0);
-    // Writing to a Vec does not fail.
-    if destination.gzip {
-        let mut encoder = GzEncoder::new(body, Compression::default());
-        let _ = encoder.write_all(&message.encode_to_vec());
-        body = encoder.finish().unwrap_or_default();
-    } else {
-        let _ = message.encode(&mut body);
+/// What stands before items of so many bytes.
+fn front(items: usize, resource: &[u8]) -> Vec<u8> {
+    let scope = scope().encode_to_vec();
+    let scope_bytes = wire::field_bytes(scope.len()) + items;
+    let resource_bytes = wire::field_bytes(resource.len()) + wire::field_bytes(scope_bytes);
+    let mut front = Vec::new();
+    wire::length(&mut front, RESOURCES, resource_bytes);
+    wire::bytes(&mut front, OF, resource);
+    wire::length(&mut front, SCOPES, scope_bytes);
+    wire::bytes(&mut front, OF, &scope);
+    front
+}
+
+/// Items behind what stands before them, which is copied into the room for it.
+fn before(front: &[u8], mut items: Items) -> Bytes {
+    match items.front.checked_sub(front.len()) {
+        Some(start) => {
+            if let Some(room) = items.buffer.get_mut(start..items.front) {
+                room.copy_from_slice(front);
+            }
+            Bytes::from(items.buffer).slice(start..)
+        }
+        None => [front, items.encoded()].concat().into(),
     }
-    // Requests are at most 4 MiB long.
-    let length = u32::try_from(body.len() - prefix_bytes).unwrap_or(u32::MAX);
-    if let Some(prefix) = body.get_mut(..prefix_bytes).and_then(|start| start.first_chunk_mut()) {
-        *prefix = Prefix { compressed: destination.gzip, length }.to_bytes();
-    }
-    body.into()
+}
+
+fn gzip(front: &[u8], items: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(front)?;
+    encoder.write_all(items)?;
+    encoder.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exporter::otlp::environment::Environment;
+    use crate::exporter::otlp::{
+        environment::Environment,
+        proto::{
+            collector::trace::v1::ExportTraceServiceRequest,
+            resource::v1::Resource,
+            trace::v1::{ResourceSpans, ScopeSpans, Span},
+        },
+        waiting::ITEMS,
+    };
     use std::io::Read as _;
 
     fn destination(protocol: &str, gzip: bool) -> Destination {
@@ -118,15 +160,44 @@ mod tests {
         Environment::read(None, false, &variable).0.traces
     }
 
+    /// The body of a request with these spans.
+    fn body(spans: &[Span], resource: &Resource, front: usize, destination: &Destination) -> Bytes {
+        let mut items = Items::new(front, 0);
+        for span in spans {
+            wire::bytes(&mut items.buffer, ITEMS, &span.encode_to_vec());
+        }
+        Request::new(items, &resource.encode_to_vec(), destination).body
+    }
+
+    #[test]
+    fn a_request_is_what_the_generated_messages_encode() {
+        let span = |bytes: usize| Span { name: "a".repeat(bytes), ..Span::default() };
+        for spans in [vec![], vec![span(1)], vec![span(1000); 3], vec![span(300_000); 2]] {
+            for dropped_attributes_count in [0, 7] {
+                let resource = Resource { dropped_attributes_count, ..Resource::default() };
+                let scope_spans =
+                    vec![ScopeSpans { scope: Some(scope()), spans: spans.clone(), ..ScopeSpans::default() }];
+                let whole = ResourceSpans {
+                    resource: Some(resource.clone()),
+                    scope_spans,
+                    ..ResourceSpans::default()
+                };
+                let expected = ExportTraceServiceRequest { resource_spans: vec![whole] }.encode_to_vec();
+                let room = Room::beside(&resource.encode_to_vec());
+                for front in [0, room.front] {
+                    assert_eq!(body(&spans, &resource, front, &destination("http/protobuf", false)), expected);
+                }
+                let items: usize = spans.iter().map(|span| wire::field_bytes(span.encoded_len())).sum();
+                assert!(expected.len() - items + PREFIX_BYTES <= room.front);
+            }
+        }
+    }
+
     #[test]
     fn the_body_is_framed_for_grpc_and_compressed_with_gzip() {
-        let spans = || vec![Span { name: "a".repeat(1000), ..Span::default() }];
-        let body = |protocol, gzip| {
-            Request::of_spans(spans(), Resource::default(), &destination(protocol, gzip)).body
-        };
+        let spans = vec![Span { name: "a".repeat(1000), ..Span::default() }];
+        let body = |protocol, gzip| body(&spans, &Resource::default(), 1024, &destination(protocol, gzip));
         let plain = body("http/protobuf", false);
-        let decoded = ExportTraceServiceRequest::decode(plain.clone()).unwrap();
-        assert_eq!(decoded.resource_spans[0].scope_spans[0].spans, spans());
         let unzip = |bytes: &[u8]| {
             let mut plain = Vec::new();
             flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).unwrap();

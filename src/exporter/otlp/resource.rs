@@ -7,6 +7,7 @@ use super::proto::{
 };
 use crate::{exporter::trace_ids::Random, system::log::PROGRAM, worker::state::WorkerState};
 use nix::unistd::gethostname;
+use prost::Message as _;
 use std::{
     env,
     sync::{Arc, LazyLock},
@@ -42,8 +43,13 @@ impl Resource {
         self.worker.as_deref()
     }
 
+    /// The message, encoded.
+    pub fn encoded(&self) -> Vec<u8> {
+        self.message().encode_to_vec()
+    }
+
     /// The message. It is made for each request because the process id is known only once the worker runs.
-    pub fn message(&self) -> v1::Resource {
+    fn message(&self) -> v1::Resource {
         let service = match &self.worker {
             Some(worker) => format!("unknown_service:{}", worker.program()),
             None => "unknown_service".into(),

@@ -19,11 +19,10 @@
 //! A span with an `error.type` has the status Error. Arguments are not attributes: they may be secrets.
 
 use super::{
-    attributes::{Attributes, MAX_NAME_BYTES},
-    proto::{
-        common::v1::any_value::Value,
-        trace::v1::{Span, SpanFlags, Status, span::SpanKind, status::StatusCode},
-    },
+    attributes::{Attributes, MAX_NAME_BYTES, Owner, Value},
+    finished::{Body, Finished},
+    proto::trace::v1::{SpanFlags, span::SpanKind},
+    queue::Queue,
     spans::INCOMPLETE,
     started::Events,
 };
@@ -109,40 +108,43 @@ impl RunSpan {
         [(TRACEPARENT, Some(traceparent.into()))].into_iter().chain(state).collect()
     }
 
-    /// The message for a worker that has ended or was never started, with the span's events.
-    pub fn message(&self, worker: &WorkerState, events: Events) -> Span {
-        let mut attributes = Attributes::default();
+    /// Queues the span of a worker that has ended or was never started, with the span's events, before all
+    /// others.
+    pub fn send(&self, worker: &WorkerState, events: &Events, queue: &mut Queue) {
+        let mut attributes = Attributes::new(Owner::Span);
         attributes.text("process.executable.name", worker.program());
         if let Some(pid) = worker.pid() {
-            attributes.set("process.pid", Value::IntValue(pid.into()));
+            attributes.set("process.pid", Value::Int(pid.into()));
         }
-        let status = describe_end(worker, &mut attributes);
+        let error = describe_end(worker, &mut attributes);
         let start_ns = worker.started_at().map_or_else(|| nanoseconds(SystemTime::now()), nanoseconds);
         let run_ns = u64::try_from(worker.run_time().as_nanos()).unwrap_or(u64::MAX);
         let remote = SpanFlags::ContextHasIsRemoteMask as u32
             | if self.parent.is_some() { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
-        Span {
-            trace_id: self.context.trace_id.to_vec(),
-            span_id: self.context.span_id.to_vec(),
-            trace_state: self.trace_state.as_deref().unwrap_or_default().to_owned(),
-            parent_span_id: self.parent.map(|id| id.to_vec()).unwrap_or_default(),
+        let span = Finished {
+            context: self.context,
+            parent: self.parent,
             flags: u32::from(self.flags) | remote,
-            name: self.name.as_deref().unwrap_or(worker.program()).to_owned(),
-            kind: SpanKind::Internal.into(),
-            start_time_unix_nano: start_ns,
-            end_time_unix_nano: start_ns.saturating_add(run_ns),
-            attributes: attributes.list,
-            dropped_attributes_count: attributes.dropped,
-            events: events.list,
-            dropped_events_count: events.dropped,
-            status,
-            ..Span::default()
-        }
+            kind: SpanKind::Internal,
+            start_ns,
+            end_ns: start_ns.saturating_add(run_ns),
+            adoptable: false,
+            has_given_kind: true,
+            identity: 0,
+        };
+        let body = Body {
+            name: self.name.as_deref().unwrap_or(worker.program()),
+            trace_state: self.trace_state.as_deref(),
+            attributes: &attributes,
+            events,
+            error: error.as_deref(),
+        };
+        queue.push_first(span, &body);
     }
 }
 
-/// Sets the attributes of the worker's end, and returns the status of a run that failed.
-fn describe_end(worker: &WorkerState, attributes: &mut Attributes) -> Option<Status> {
+/// Sets the attributes of the worker's end, and returns the message of the status of a run that failed.
+fn describe_end(worker: &WorkerState, attributes: &mut Attributes) -> Option<String> {
     let (code, error) = match (worker.start_failure(), worker.exit()) {
         (Some(failure), _) => {
             let cause = failure.cause();
@@ -163,14 +165,14 @@ fn describe_end(worker: &WorkerState, attributes: &mut Attributes) -> Option<Sta
             (128 + number, (number != libc::SIGTERM).then_some((name, message)))
         }
         (None, None) => {
-            attributes.set(INCOMPLETE, Value::BoolValue(true));
+            attributes.set(INCOMPLETE, Value::Bool(true));
             return None;
         }
     };
-    attributes.set("process.exit.code", Value::IntValue(code.into()));
+    attributes.set("process.exit.code", Value::Int(code.into()));
     let (kind, message) = error?;
     attributes.text("error.type", &kind);
-    Some(Status { message, code: StatusCode::Error.into() })
+    Some(message)
 }
 
 /// Since the Unix epoch.

@@ -44,16 +44,14 @@
 //! `traceparent` decides, unless a span below was sent before. They take part in all of the above, but they
 //! are not sent, and exemplars do not point at them.
 
-use super::proto::{
-    common::v1::any_value::Value,
-    trace::v1::{Span, SpanFlags, span::SpanKind},
-};
 use super::{
-    attributes::Attributes,
-    convert::{ERROR_KEYS, describe_error, duration_ns, finish, time_ns},
+    attributes::{Attributes, Owner, Value},
+    convert::{ERROR_KEYS, describe_error, duration_ns, time_ns},
+    finished::{Body, Finished},
     metadata::{Given, Kind, fingerprints},
     open::{LIMITS, Limits, OpenSpans},
-    queue::{Finished, Queue},
+    proto::trace::v1::SpanFlags,
+    queue::Queue,
     run_span::RunSpan,
     started::{Events, Number, Open, Parent},
 };
@@ -85,6 +83,8 @@ pub struct Spans {
     counts: Counts,
     /// The events of the run span.
     run_events: Events,
+    /// Memory for the attributes of a span that ends.
+    scratch: Attributes,
 }
 
 /// How spans are made.
@@ -128,6 +128,7 @@ impl Spans {
             first_in_time: 0,
             counts: Counts::default(),
             run_events: Events::default(),
+            scratch: Attributes::new(Owner::Span),
         }
     }
 
@@ -179,10 +180,10 @@ impl Spans {
 
     fn start(&mut self, event: &Event, given: &Given, now: Instant, queue: &mut Queue) -> Option<Context> {
         let mut span = self.begin(event, given, time_ns(event), now);
-        let mut attributes = Attributes::default();
+        let mut attributes = Attributes::new(Owner::Span);
         attributes.add_metadata(event, |key, value| given.is_in(&span, key, value));
         attributes.add_measurements(event);
-        attributes.list.shrink_to_fit();
+        attributes.shrink();
         span.attributes = attributes;
         span.metadata = fingerprints(event).into();
         let context = sampled(&span);
@@ -210,28 +211,28 @@ impl Spans {
             _ => at_ns.max(span.start_ns),
         };
         let failed = event.phase() == Phase::Exception;
-        let mut attributes = std::mem::take(&mut span.attributes);
+        let mut attributes = std::mem::replace(&mut self.scratch, Attributes::new(Owner::Span));
+        attributes.copy(&span.attributes);
         attributes.add_metadata(event, |key, value| {
             failed && ERROR_KEYS.contains(&key) || given.is_in(&span, key, value)
         });
         attributes.add_measurements(event);
-        span.attributes = attributes;
         span.kind = given.kind.unwrap_or(span.kind);
-        let status = failed.then(|| describe_error(event, end_ns, &mut span));
-        let context = sampled(&span);
+        let error = failed.then(|| describe_error(event, end_ns, &mut attributes, &mut span.events));
         if !started {
             self.open.add_ended(&span);
         }
-        if context.is_none() {
+        let context = sampled(&span);
+        if context.is_some() {
+            let finished = self.finished(&span, end_ns);
+            if finished.adoptable && !started {
+                queue.adopt(&finished);
+            }
+            queue.push(finished, &body(&span, &attributes, error));
+        } else {
             self.counts.unsampled += 1;
-            return None;
         }
-        let mut finished = self.finished(span, end_ns);
-        finished.span.status = status;
-        if finished.adoptable && !started {
-            queue.adopt(&finished);
-        }
-        queue.push(finished);
+        self.scratch = attributes;
         context
     }
 
@@ -249,13 +250,13 @@ impl Spans {
             return;
         }
         self.counts.incomplete += 1;
-        span.attributes.set(INCOMPLETE, Value::BoolValue(true));
+        span.attributes.set(INCOMPLETE, Value::Bool(true));
         // It was open for this long, and at the last event. In a replay the latter is later.
         let waited = now.saturating_duration_since(span.seen).as_nanos();
         let waited_ns = u64::try_from(waited).unwrap_or(u64::MAX);
         let end_ns = span.start_ns.saturating_add(waited_ns).max(self.last_ns);
-        let finished = self.finished(span, end_ns);
-        queue.push(finished);
+        let finished = self.finished(&span, end_ns);
+        queue.push(finished, &body(&span, &span.attributes, None));
     }
 
     /// The parent of a span that ends now.
@@ -269,9 +270,9 @@ impl Spans {
         parent.filter(is_other).or_else(run)
     }
 
-    /// The message of a span with its end and its parent.
-    fn finished(&mut self, span: Open, end_ns: u64) -> Finished {
-        let parent = self.parent(&span);
+    /// A span with its end, which is not before its start, and its parent.
+    fn finished(&mut self, span: &Open, end_ns: u64) -> Finished {
+        let parent = self.parent(span);
         self.open.add_child(span.around);
         // Without a parent there is no remote one either.
         let remoteness = match parent.map_or(Some(false), |parent| parent.is_remote) {
@@ -280,17 +281,23 @@ impl Spans {
             None => 0,
         };
         Finished {
+            context: span.context,
+            parent: parent.map(|parent| parent.span_id),
+            flags: u32::from(span.flags) | remoteness,
+            kind: span.kind.into(),
+            start_ns: span.start_ns,
+            end_ns: end_ns.max(span.start_ns),
             adoptable: span.nests,
-            identity: span.identity,
             has_given_kind: matches!(span.kind, Kind::Given(_)),
-            span: Span {
-                parent_span_id: parent.map(|parent| parent.span_id.to_vec()).unwrap_or_default(),
-                flags: u32::from(span.flags) | remoteness,
-                kind: SpanKind::from(span.kind).into(),
-                ..finish(span, end_ns)
-            },
+            identity: span.identity,
         }
     }
+}
+
+/// What does not change any more of a span.
+fn body<'a>(span: &'a Open, attributes: &'a Attributes, error: Option<&'a str>) -> Body<'a> {
+    let trace_state = span.trace_state.as_deref();
+    Body { name: &span.operation, trace_state, attributes, events: &span.events, error }
 }
 
 fn is_sampled(flags: u8) -> bool {

@@ -1,13 +1,15 @@
 //! What is known of a span that has started.
 
 use super::{
-    attributes::Attributes,
+    attributes::{Attributes, MAX_NAME_BYTES},
     group::Overlaps,
     metadata::{Fingerprint, Kind},
-    proto::trace::v1::span,
+    wire,
 };
-use crate::exporter::trace_ids::{Context, SpanId};
-use prost::Message as _;
+use crate::exporter::{
+    event::cut,
+    trace_ids::{Context, SpanId},
+};
 use std::{sync::Arc, time::Instant};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -97,29 +99,58 @@ impl Open {
             + self.trace_state.as_deref().map_or(0, str::len)
             + size_of_val(&*self.metadata)
             + self.attributes.memory()
-            + self.events.bytes
+            + self.events.encoded.capacity()
     }
 }
 
-/// The events of a span.
+/// The field of events in a span.
+const EVENTS: u8 = 11;
+
+/// The fields of an event; attributes have theirs already.
+const TIME: u8 = 1;
+const NAME: u8 = 2;
+const DROPPED_ATTRIBUTES: u8 = 4;
+
+/// The events of a span, encoded as its fields, in the order in which they were read.
 #[derive(Debug, Default)]
 pub struct Events {
-    /// In the order in which they were read.
-    pub list: Vec<span::Event>,
+    encoded: Vec<u8>,
+    count: usize,
     /// How many were dropped.
     pub dropped: u32,
-    bytes: usize,
 }
 
 impl Events {
     /// Adds an event if there is room.
-    pub fn push(&mut self, event: span::Event) {
-        let size = event.encoded_len() + size_of::<span::Event>();
-        if self.list.len() < MAX_EVENTS && self.bytes + size <= MAX_EVENTS_BYTES {
-            self.bytes += size;
-            self.list.push(event);
-        } else {
+    pub fn push(&mut self, name: &str, time_ns: u64, attributes: &Attributes) {
+        let before = self.encoded.len();
+        self.push_last(name, time_ns, attributes);
+        if self.count > MAX_EVENTS || self.encoded.len() > MAX_EVENTS_BYTES {
+            self.encoded.truncate(before);
+            self.count -= 1;
             self.dropped += 1;
         }
+    }
+
+    /// Adds an event regardless of the limits.
+    pub fn push_last(&mut self, name: &str, time_ns: u64, attributes: &Attributes) {
+        let name = cut(name, MAX_NAME_BYTES);
+        let time_bytes = if time_ns == 0 { 0 } else { 1 + size_of_val(&time_ns) };
+        let name_bytes = if name.is_empty() { 0 } else { wire::field_bytes(name.len()) };
+        let dropped = attributes.dropped();
+        let dropped_bytes = if dropped == 0 { 0 } else { 1 + wire::varint_bytes(dropped.into()) };
+        let buffer = &mut self.encoded;
+        let attributes = attributes.encoded();
+        wire::length(buffer, EVENTS, time_bytes + name_bytes + attributes.len() + dropped_bytes);
+        wire::time(buffer, TIME, time_ns);
+        wire::text(buffer, NAME, name);
+        buffer.extend_from_slice(attributes);
+        wire::count(buffer, DROPPED_ATTRIBUTES, dropped);
+        self.count += 1;
+    }
+
+    /// All of them, as fields of a span.
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded
     }
 }

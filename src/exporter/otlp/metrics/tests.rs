@@ -27,7 +27,7 @@ fn measurement(key: &str, kind: Kind, value: impl Into<Number>) -> Sample<'_> {
 /// The metrics in each request, and what the requests say they have.
 fn sent(aggregator: &Aggregator, since: Option<SystemTime>) -> Vec<(Vec<Metric>, u64)> {
     let now = UNIX_EPOCH + Duration::from_secs(1_000);
-    let resource = Resource::default();
+    let resource = Vec::new();
     let requests =
         requests(aggregator.metrics(), Vec::new(), Interval { now, since }, &resource, &destination());
     let decode = |request: &Request| {
@@ -190,7 +190,7 @@ fn many_points_go_in_several_requests() {
             &aggregate::Metrics::default(),
             Vec::new(),
             Interval { now: UNIX_EPOCH, since: None },
-            &Resource::default(),
+            &[],
             &destination()
         )
         .is_empty()

@@ -14,8 +14,8 @@ use crate::{
         otlp::{
             Counter,
             environment::Batches,
-            logs::{LogQueue, message},
-            request::{Request, room},
+            logs::LogQueue,
+            request::{Request, Room},
             resource::Resource,
             run_span::RunSpan,
             signal::SignalPipeline,
@@ -84,12 +84,9 @@ impl Output for Sink<'_> {
     }
 
     fn record(&mut self, record: Record) {
-        let lines = record.lines;
-        self.records.lines += lines;
-        self.records.cut_bytes += record.cut_bytes;
-        let (message, cut_bytes) = message(record);
-        self.records.cut_bytes += cut_bytes;
-        self.records.queue.push(message, lines);
+        self.records.lines += record.lines;
+        let cut_bytes = self.records.queue.push(&record);
+        self.records.cut_bytes += record.cut_bytes + cut_bytes;
     }
 }
 
@@ -259,10 +256,11 @@ impl Exporting for Logs {
         if !is_due || queue.is_empty() {
             return None;
         }
-        let resource = resource.message();
-        let (records, lines) = queue.take(self.batches.max_batch, room(&resource));
-        self.flushable = self.flushable.saturating_sub(records.len());
-        Some(Request::of_logs(records, lines, resource, self.pipeline.destination()))
+        let resource = resource.encoded();
+        let records = queue.take(Room::beside(&resource), self.batches.max_batch);
+        let taken = usize::try_from(records.records).unwrap_or(usize::MAX);
+        self.flushable = self.flushable.saturating_sub(taken);
+        Some(Request::new(records, &resource, self.pipeline.destination()))
     }
 
     fn close(&mut self, _: &Resource) {

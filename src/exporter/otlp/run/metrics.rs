@@ -93,7 +93,7 @@ impl Metrics {
         let metrics = taken.as_ref().unwrap_or(self.aggregator.metrics());
         let destination = self.pipeline.destination();
         let vitals = self.vitals.collect(interval);
-        self.pending.extend(metrics::requests(metrics, vitals, interval, &resource.message(), destination));
+        self.pending.extend(metrics::requests(metrics, vitals, interval, &resource.encoded(), destination));
         self.is_first = true;
         self.collected = now;
     }

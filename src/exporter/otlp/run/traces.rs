@@ -8,7 +8,7 @@ use crate::exporter::{
         Counter,
         environment::Batches,
         queue::Queue,
-        request::{Request, room},
+        request::{Request, Room},
         resource::Resource,
         signal::SignalPipeline,
         spans::{self, Spans},
@@ -72,10 +72,11 @@ impl Exporting for Traces {
         if !is_due || self.queue.is_empty() {
             return None;
         }
-        let resource = resource.message();
-        let spans = self.queue.take(self.batches.max_batch, room(&resource));
-        self.flushable = self.flushable.saturating_sub(spans.len());
-        Some(Request::of_spans(spans, resource, self.pipeline.destination()))
+        let resource = resource.encoded();
+        let spans = self.queue.take(Room::beside(&resource), self.batches.max_batch);
+        let taken = usize::try_from(spans.records).unwrap_or(usize::MAX);
+        self.flushable = self.flushable.saturating_sub(taken);
+        Some(Request::new(spans, &resource, self.pipeline.destination()))
     }
 
     fn close(&mut self, resource: &Resource) {

@@ -1,6 +1,10 @@
 //! The run span's context and message.
 
 use super::*;
+use crate::exporter::otlp::proto::{
+    common::v1::any_value::Value,
+    trace::v1::{Span, status::StatusCode},
+};
 use crate::worker::{End, Usage, end::Reason, spawn::SpawnError};
 use nix::errno::Errno;
 
@@ -12,11 +16,18 @@ fn run(variables: &[(&str, &str)]) -> RunSpan {
     })
 }
 
+/// What a receiver decodes.
+fn sent(run: &RunSpan, worker: &WorkerState) -> Span {
+    let mut queue = Queue::new(0, false);
+    run.send(worker, &Events::default(), &mut queue);
+    queue.all().remove(0)
+}
+
 fn message(change: impl FnOnce(&WorkerState)) -> Span {
     let worker = WorkerState::new("/usr/bin/python3".as_ref());
     worker.starting();
     change(&worker);
-    run(&[]).message(&worker, Events::default())
+    sent(&run(&[]), &worker)
 }
 
 /// The exit code, the signal and the type of the error, and the message of the status.
@@ -75,7 +86,7 @@ fn a_traceparent_is_its_parent_and_is_replaced_for_the_worker() {
     let [("TRACEPARENT", Some(handed_down))] = &run.environment()[..] else { panic!("{run:?}") };
     let handed_down = Traceparent::parse(handed_down.to_str().unwrap()).unwrap();
     assert_eq!(handed_down, Traceparent { parent: run.context, flags: SAMPLED });
-    let span = run.message(&WorkerState::new("sh".as_ref()), Events::default());
+    let span = sent(&run, &WorkerState::new("sh".as_ref()));
     assert_eq!((span.flags, span.trace_state.as_str()), (0x301, "vendor=x"));
     assert_eq!(span.parent_span_id, caller.parent.span_id);
 }
@@ -132,7 +143,7 @@ fn it_lasts_as_long_as_the_worker_and_not_until_it_is_sent() {
     let run_ns = u64::try_from(worker.run_time().as_nanos()).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(1));
     let run = RunSpan::new(Some("nightly".into()), &|_| None);
-    let span = run.message(&worker, Events::default());
+    let span = sent(&run, &worker);
     assert_eq!(span.start_time_unix_nano, nanoseconds(worker.started_at().unwrap()));
     assert_eq!(span.end_time_unix_nano - span.start_time_unix_nano, run_ns);
     assert_eq!((span.name.as_str(), span.kind), ("nightly", SpanKind::Internal as i32));

@@ -4,7 +4,7 @@ use super::{Spans, is_sampled};
 use crate::exporter::{
     event::{Event, cut},
     otlp::{
-        attributes::{Attributes, MAX_NAME_BYTES},
+        attributes::{Attributes, MAX_NAME_BYTES, Owner},
         ended::Ended,
         group::Overlaps,
         metadata::{Given, Kind, identity},
@@ -75,7 +75,7 @@ impl Spans {
             start_ns,
             seen: now,
             metadata: Box::default(),
-            attributes: Attributes::default(),
+            attributes: Attributes::new(Owner::Span),
             events: Events::default(),
         }
     }

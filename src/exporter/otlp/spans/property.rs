@@ -8,6 +8,7 @@ use crate::{
     event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value},
     exporter::trace_ids::Traceparent,
 };
+use crate::exporter::otlp::proto::trace::v1::Span;
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::collections::{HashMap, HashSet};
 
@@ -94,7 +95,7 @@ proptest! {
         spans.close(Instant::now(), &mut queue);
         prop_assert_eq!(spans.open.size(), (0, 0, 0), "what is closed is forgotten");
         let counts = spans.take_counts();
-        let spans = queue.take(usize::MAX, usize::MAX);
+        let spans = queue.all();
         let (incomplete, complete): (Vec<_>, Vec<_>) = spans.iter().partition(|span| is_incomplete(span));
         // Every end is a span, and so is every start that none of them took in time.
         prop_assert_eq!(incomplete.len() as u64, counts.incomplete);
@@ -150,7 +151,7 @@ proptest! {
             spans.take(&event.into(), Instant::now(), &mut queue);
         }
         spans.close(Instant::now(), &mut queue);
-        let sent = queue.take(usize::MAX, usize::MAX);
+        let sent = queue.all();
         let by_id: HashMap<_, _> = sent.iter().map(|span| (&span.span_id[..], span)).collect();
         for span in &sent {
             let (mut ancestor, mut steps) = (span, 0);
@@ -191,7 +192,7 @@ proptest! {
         spans.close(Instant::now(), &mut queue);
         prop_assert_eq!(spans.open.size(), (0, 0, 0), "what is closed is forgotten");
         let counts = spans.take_counts();
-        let spans = queue.take(usize::MAX, usize::MAX);
+        let spans = queue.all();
         let complete = spans.iter().filter(|span| !is_incomplete(span)).count() as u64;
         prop_assert_eq!(spans.len() as u64, complete + counts.incomplete);
         prop_assert!(complete <= ends as u64 && complete + counts.unsampled >= ends as u64);

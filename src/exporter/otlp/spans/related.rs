@@ -4,8 +4,8 @@ use super::{Spans, is_sampled, sampled};
 use crate::exporter::{
     event::{Event, cut},
     otlp::{
-        attributes::{Attributes, MAX_NAME_BYTES},
-        convert::{span_event, time_ns},
+        attributes::{Attributes, MAX_NAME_BYTES, Owner},
+        convert::time_ns,
         metadata::{Given, Kind, agrees, fingerprints},
         started::{Correlation, Number, Open, Parent},
     },
@@ -31,13 +31,13 @@ impl Spans {
             return if self.names_run(given) { self.run_event(event) } else { self.named(event, given) };
         };
         let found = sampled(span)?;
-        let mut attributes = Attributes::default();
+        let mut attributes = Attributes::new(Owner::Event);
         attributes.add_metadata(event, |key, value| {
             let is_parent = key == "parent_span_id" && context.parent_span_id == Some(span.context.span_id);
             key != "span.kind" && (is_parent || given.is_in(span, key, value))
         });
         attributes.add_measurements(event);
-        self.open.add_event(number, span_event(event.name(), time_ns(event), attributes));
+        self.open.add_event(number, event.name(), time_ns(event), &attributes);
         Some(found)
     }
 

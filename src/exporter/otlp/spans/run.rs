@@ -8,10 +8,10 @@ use crate::{
     exporter::{
         event::Event,
         otlp::{
-            attributes::Attributes,
-            convert::{span_event, time_ns},
+            attributes::{Attributes, Owner},
+            convert::time_ns,
             metadata::Given,
-            queue::{Finished, Queue},
+            queue::Queue,
             run_span::RunSpan,
             started::Parent,
         },
@@ -53,10 +53,10 @@ impl Spans {
 
     /// Adds an event to the run span. Returns its context if it is sampled.
     pub(super) fn run_event(&mut self, event: &Event) -> Option<Context> {
-        let mut attributes = Attributes::default();
+        let mut attributes = Attributes::new(Owner::Event);
         attributes.add_metadata(event, |key, _| CONTEXT_KEYS.contains(&key));
         attributes.add_measurements(event);
-        self.run_events.push(span_event(event.name(), time_ns(event), attributes));
+        self.run_events.push(event.name(), time_ns(event), &attributes);
         self.options.run.as_deref().filter(|run| run.is_sampled()).map(|run| run.context)
     }
 
@@ -68,7 +68,6 @@ impl Spans {
             self.counts.unsampled += 1;
             return;
         }
-        let span = run.message(worker, std::mem::take(&mut self.run_events));
-        queue.push_first(Finished { span, adoptable: false, has_given_kind: true, identity: 0 });
+        run.send(worker, &std::mem::take(&mut self.run_events), queue);
     }
 }

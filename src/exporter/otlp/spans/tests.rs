@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value};
-use crate::exporter::otlp::proto::trace::v1::{Status, status::StatusCode};
+use crate::exporter::otlp::proto::{
+    common::v1::any_value::Value,
+    trace::v1::{Span, Status, status::StatusCode},
+};
 use crate::exporter::trace_ids::{self, TraceId};
 
 mod ended;
@@ -60,7 +63,7 @@ fn spans_of(flat: bool, events: impl IntoIterator<Item = TelemetryEvent>) -> Vec
         spans.take(&event.into(), Instant::now(), &mut queue);
     }
     spans.close(Instant::now(), &mut queue);
-    queue.take(usize::MAX, usize::MAX)
+    queue.all()
 }
 
 fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {

@@ -37,7 +37,7 @@ fn an_unsampled_trace_is_not_exported_and_has_no_exemplars() {
         spans.close(now, &mut queue);
         let counts = Counts { unsampled: 4, ..Counts::default() };
         assert_eq!(spans.take_counts(), counts);
-        let names: Vec<_> = queue.take(10, usize::MAX).into_iter().map(|span| span.name).collect();
+        let names: Vec<_> = queue.all().into_iter().map(|span| span.name).collect();
         assert_eq!(names, ["other"]);
     };
     below(|event| event.saying("traceparent", UNSAMPLED), "c");
@@ -192,7 +192,7 @@ fn an_event_belongs_to_the_open_span_that_it_names() {
     let elsewhere = event("unsampled", 5, "").saying("traceparent", UNSAMPLED);
     assert_eq!(take(elsewhere.saying("span_id", "00000000000000cc")), None);
     spans.close(Instant::now(), &mut queue);
-    let spans = queue.take(10, usize::MAX);
+    let spans = queue.all();
     let names: Vec<_> = named(&spans, "call").events.iter().map(|event| event.name.as_str()).collect();
     assert_eq!((names, named(&spans, "tool").events.len()), (vec!["in.call", "below.call"], 0));
     let attributes = &named(&spans, "call").events[0].attributes;
@@ -210,7 +210,7 @@ fn invalid_values_stay_attributes_and_are_counted() {
     spans.take(&stop.into(), Instant::now(), &mut queue);
     spans.take(&event("a.stop", 1, "c").into(), Instant::now(), &mut queue);
     assert_eq!(spans.take_counts(), Counts { invalid: 1, ..Counts::default() });
-    let spans = queue.take(10, usize::MAX);
+    let spans = queue.all();
     for (key, value) in invalid {
         assert_eq!(text(&spans[0], key), Some(value));
     }

@@ -11,7 +11,7 @@ fn span_of(events: &[(&str, &str)], correlation_id: Option<&str>) -> Option<Stri
     }
     let context = spans.of_line(correlation_id)?;
     spans.close(Instant::now(), &mut queue);
-    let all = queue.take(usize::MAX, usize::MAX);
+    let all = queue.all();
     let found = all.iter().find(|span| Some(&span.span_id[..]) == context.span_id.as_ref().map(|id| &id[..]));
     let found = found.expect("a span that is sent");
     assert_eq!((&found.trace_id[..], found.flags & 0xff), (&context.trace_id[..], context.flags.into()));

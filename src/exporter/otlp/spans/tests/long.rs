@@ -27,7 +27,7 @@ fn a_span_that_is_overdue_is_counted_once_and_stays_open() {
     assert!(queue.is_empty(), "nothing is sent before the end");
     spans.take(&event("inner.stop", 400, "c").into(), at(3600), &mut queue);
     spans.take(&event("outer.stop", 500, "c").into(), at(3600), &mut queue);
-    let spans = queue.take(10, usize::MAX);
+    let spans = queue.all();
     assert_eq!((spans.len(), times(named(&spans, "outer"))), (2, (100, 500)));
     assert_eq!((parent(&spans, "inner"), spans.iter().any(is_incomplete)), (Some("outer"), false));
 }
@@ -54,7 +54,7 @@ fn what_is_open_at_the_end_is_incomplete() {
     spans.take(&event("outer.start", 100, "c").into(), now, &mut queue);
     spans.close(now + Duration::from_secs(60), &mut queue);
     assert_eq!((queue.len(), spans.take_counts().incomplete), (1, 1));
-    let spans = queue.take(10, usize::MAX);
+    let spans = queue.all();
     assert_eq!((times(&spans[0]), spans[0].status.clone()), ((100, 60_000_000_100), None));
     assert!(is_incomplete(&spans[0]));
 }
@@ -77,7 +77,7 @@ fn a_span_that_was_given_up_is_completed_with_the_same_ids() {
     take(call("stop", 550).saying("n", "2"));
     assert_eq!(take(call("stop", 600)), started);
     assert_eq!(spans.take_counts(), Counts { incomplete: 1, ..Counts::default() });
-    let all = queue.take(10, usize::MAX);
+    let all = queue.all();
     let [incomplete, within, later, _, complete] = &all[..] else { panic!("{all:#?}") };
     assert!(is_incomplete(incomplete) && !is_incomplete(complete));
     assert_eq!((times(incomplete).0, times(complete)), (100, (100, 600)));
@@ -101,7 +101,7 @@ fn the_oldest_of_too_many_is_given_up() {
         spans.take(&event("a.start", number, &format!("number {number}")).into(), now, &mut queue);
     }
     assert_eq!((queue.len(), spans.take_counts().incomplete), (100, 100));
-    assert_eq!(text(&queue.take(1, usize::MAX)[0], "snakepit.correlation_id"), Some("number 0"));
+    assert_eq!(text(&queue.all()[0], "snakepit.correlation_id"), Some("number 0"));
     // Large ones sooner.
     let large = "x".repeat(10_000);
     for number in 0..2000 {
@@ -136,7 +136,7 @@ fn what_remains_of_spans_that_were_given_up_is_bounded() {
         spans.take(&event("other.start", 4, &number.to_string()).into(), now, &mut queue);
     }
     assert!(!spans.open.of(Correlation::new("c")).any(|(_, span)| &*span.operation == "outer"));
-    let all = queue.take(1000, usize::MAX);
+    let all = queue.all();
     assert_eq!(named(&all, "inner").parent_span_id, outer.span_id);
 }
 
@@ -155,7 +155,7 @@ fn an_end_finds_a_start_with_the_same_metadata_among_very_many() {
             spans.take(&event.into(), Instant::now(), &mut queue);
         }
         spans.close(Instant::now(), &mut queue);
-        let spans = queue.take(usize::MAX, usize::MAX);
+        let spans = queue.all();
         let expected = (0..1500).map(|start| (start, start + 5000));
         assert!(spans.iter().map(times).eq(expected), "{correlation:?} {has_metadata}");
         assert!(!spans.iter().any(is_incomplete));

@@ -31,7 +31,7 @@ fn spans_below(
     worker.ended(End::new(Exit::Code(0), Usage::default()));
     spans.end_run(&worker, &mut queue);
     let counts = spans.take_counts();
-    (run, queue.take(usize::MAX, usize::MAX), counts)
+    (run, queue.all(), counts)
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn the_state_of_the_parent_is_that_of_all_spans_of_the_run() {
     ] {
         spans.take(&event.into(), Instant::now(), &mut queue);
     }
-    let spans = queue.take(usize::MAX, usize::MAX);
+    let spans = queue.all();
     let states: Vec<_> =
         ["a", "b", "c"].iter().map(|name| named(&spans, name).trace_state.as_str()).collect();
     assert_eq!(states, ["vendor=x", "vendor=x", ""]);
