@@ -22,6 +22,9 @@ const MAX_STACK_TRACE_BYTES: usize = 64 * 1024;
 /// The largest size of the queue in memory, in bytes, whatever the number of records.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// The size from which a queue is full: what a request can have.
+const FULL_BYTES: usize = 4 * 1024 * 1024;
+
 /// The fields of `LogRecord`; attributes have theirs already.
 const TIME: u8 = 1;
 const SEVERITY_NUMBER: u8 = 2;
@@ -168,7 +171,7 @@ impl LogQueue {
 
     /// Whether lines that need not be handled yet should wait. There is still room for others.
     pub fn is_full(&self) -> bool {
-        self.waiting.len() >= self.max_records || self.waiting.bytes() >= MAX_BYTES / 2
+        self.waiting.len() >= self.max_records || self.waiting.bytes() >= FULL_BYTES
     }
 
     /// How many lines were dropped since the last call.
