@@ -161,7 +161,7 @@ impl LogQueue {
 
     /// Whether there are no records.
     pub fn is_empty(&self) -> bool {
-        self.waiting.len() == 0
+        self.waiting.is_empty()
     }
 
     /// The lines in all records.

@@ -137,7 +137,7 @@ impl Queue {
 
     /// Whether no span is queued.
     pub fn is_empty(&self) -> bool {
-        self.waiting.len() == 0
+        self.waiting.is_empty()
     }
 
     /// Whether a limit is reached.

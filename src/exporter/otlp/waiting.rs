@@ -54,8 +54,8 @@ impl<H: Head> Waiting<H> {
 
     /// Adds an item whose body `write` appends: this many bytes.
     pub fn push(&mut self, head: H, body_bytes: usize, write: impl FnOnce(&mut Vec<u8>)) {
-        let has_room = |chunk: &&mut Chunk| chunk.bytes.capacity() - chunk.bytes.len() >= body_bytes;
-        if self.chunks.back_mut().filter(has_room).is_none() {
+        let is_full = |chunk: &Chunk| chunk.bytes.capacity() - chunk.bytes.len() < body_bytes;
+        if self.chunks.back().is_none_or(is_full) {
             let bytes = Vec::with_capacity(body_bytes.max(CHUNK_BYTES));
             self.chunks.push_back(Chunk { bytes, taken: 0 });
         }
@@ -104,6 +104,11 @@ impl<H: Head> Waiting<H> {
     /// The number of items.
     pub fn len(&self) -> usize {
         self.items.len()
+    }
+
+    /// Whether there are no items.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
     }
 
     /// The size of all items in memory, in bytes.
@@ -177,15 +182,13 @@ mod tests {
     fn items_come_out_whole_and_in_order_whatever_their_size() {
         let mut waiting = Waiting::default();
         let body = |number: usize| vec![b'x'; [0, 10, 1000, CHUNK_BYTES / 3, 2 * CHUNK_BYTES][number % 5]];
-        let mut next = 0;
         for round in 1..50 {
             for number in 0..round {
                 push(&mut waiting, number as u64 % 10, &body(number));
             }
-            let (mut number, some) = (0, next % 7 + 1);
-            next += 1;
-            while waiting.len() > 0 {
-                for item in take(&mut waiting, some, usize::MAX).1 {
+            let mut number = 0;
+            while !waiting.is_empty() {
+                for item in take(&mut waiting, round % 7 + 1, usize::MAX).1 {
                     let head = b'0' + u8::try_from(number % 10).unwrap();
                     assert_eq!(item, [&[head][..], &body(number)].concat(), "{number} of {round}");
                     number += 1;

@@ -11,7 +11,7 @@ use prost::Message as _;
 
 impl Attributes {
     /// What a receiver decodes.
-    pub fn decoded(&self) -> Vec<KeyValue> {
+    pub(in crate::exporter::otlp) fn decoded(&self) -> Vec<KeyValue> {
         let encoded = self.encoded();
         match self.owner {
             Owner::Span => Span::decode(encoded).unwrap().attributes,
@@ -21,7 +21,7 @@ impl Attributes {
     }
 
     /// The value of an attribute that is a string.
-    pub fn get(&self, key: &str) -> Option<String> {
+    fn get(&self, key: &str) -> Option<String> {
         let found = self.decoded().into_iter().find(|attribute| attribute.key == key)?;
         match found.value?.value? {
             any_value::Value::StringValue(text) => Some(text),

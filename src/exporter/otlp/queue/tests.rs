@@ -14,7 +14,7 @@ use prost::Message as _;
 
 impl Queue {
     /// Takes spans as a receiver decodes them.
-    pub fn spans(&mut self, max_spans: usize, max_bytes: usize) -> Vec<Span> {
+    fn spans(&mut self, max_spans: usize, max_bytes: usize) -> Vec<Span> {
         let items = self.take(Room { front: 0, items: max_bytes }, max_spans);
         let spans = ScopeSpans::decode(items.encoded()).unwrap().spans;
         assert_eq!((items.items, items.records), (spans.len() as u64, spans.len() as u64));
@@ -22,7 +22,7 @@ impl Queue {
     }
 
     /// Takes all spans.
-    pub fn all(&mut self) -> Vec<Span> {
+    pub(in crate::exporter::otlp) fn all(&mut self) -> Vec<Span> {
         self.spans(usize::MAX, usize::MAX)
     }
 }
@@ -108,7 +108,9 @@ proptest! {
             let new = Finished { adoptable, has_given_kind, ..span((trace, id), (start_ns, start_ns + more)) };
             if adoptable {
                 queue.adopt(&new);
-                expected.iter_mut().for_each(|span| *span = adopted(*span, &new));
+                for span in &mut expected {
+                    *span = adopted(*span, &new);
+                }
             }
             push(&mut queue, new, "");
             expected.push(new);
