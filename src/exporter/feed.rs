@@ -1,9 +1,6 @@
 //! What every exporter reads, and the thread it runs on.
 
-use super::{
-    counters::{Counter, Counters},
-    event::{self, Event},
-};
+use super::counters::{Counter, Counters};
 use crate::{
     event::view::Views,
     hub::{Chunk, ConsumerOptions, Hub, Limits, Subscription, Takes, WhenFull},
@@ -84,18 +81,6 @@ impl<C: Counter> Feed<C> {
         self.drop_in_flight(chunk.events.saturating_sub(read.count()));
     }
 
-    /// The next chunk, decoded.
-    pub async fn next(&self) -> Option<Vec<Event>> {
-        self.chunk().await.map(|chunk| self.decoded(chunk))
-    }
-
-    fn decoded(&self, chunk: Chunk) -> Vec<Event> {
-        let events: Vec<_> = event::decode(chunk.frames.into_bytes()).map(Event::from).collect();
-        // None, unless a frame does not decode.
-        self.drop_in_flight(chunk.events.saturating_sub(events.len() as u64));
-        events
-    }
-
     /// The next events, if there are some now. Nothing wakes the task when there are others: it has to wait
     /// for [`chunk`](Self::chunk) afterwards.
     pub fn try_chunk(&self) -> Option<Chunk> {
@@ -103,11 +88,6 @@ impl<C: Counter> Feed<C> {
             Poll::Ready(chunk) => chunk,
             Poll::Pending => None,
         }
-    }
-
-    /// The next chunk, if there is one now, decoded.
-    pub fn try_next(&self) -> Option<Vec<Event>> {
-        self.try_chunk().map(|chunk| self.decoded(chunk))
     }
 
     /// Counts events in flight as delivered.

@@ -2,10 +2,10 @@
 //! own.
 //!
 //! ```text
-//! hub → feed → event ─┬→ jsonl
-//!                     ├→ metrics::sample ─┬→ statsd
-//!                     │                   └→ metrics::aggregate ─┬→ prometheus
-//!                     └→ otlp (spans) ───────────────────────────┴→ otlp (metrics)
+//! hub → feed → view ─┬→ jsonl
+//!                    ├→ metrics::sample ─┬→ statsd
+//!                    │                   └→ metrics::aggregate ─┬→ prometheus
+//!                    └→ otlp (spans) ───────────────────────────┴→ otlp (metrics)
 //! ```
 //!
 //! [`digest`] is what people look at, as in the [`summary`]: operations and measurements, of the same

@@ -1,7 +1,7 @@
 //! One operation, and one of its measurements.
 
 use super::{course::Course, sketch::Sketch};
-use crate::exporter::event::Phase;
+use crate::event::view::Phase;
 
 /// The events of an operation (`NAME.start`, `NAME.stop`, `NAME.exception`), or of the same name.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -6,8 +6,8 @@
 
 use super::wire;
 use crate::{
-    event::proto::bridge::telemetry_value,
-    exporter::event::{Event, cut},
+    event::view::{self, View},
+    exporter::event::cut,
 };
 
 /// The most attributes of a span or a span's event: the specification's default,
@@ -168,28 +168,28 @@ impl Attributes {
 
     /// Adds an event's metadata, without what is exported elsewhere (by key and value), and its correlation
     /// id.
-    pub fn add_metadata(&mut self, event: &Event, exported_elsewhere: impl Fn(&str, &str) -> bool) {
-        if !event.event.correlation_id.is_empty() {
-            self.text(CORRELATION_ID, &event.event.correlation_id);
+    pub fn add_metadata(&mut self, event: &View<'_>, exported_elsewhere: impl Fn(&str, &str) -> bool) {
+        if !event.correlation_id().is_empty() {
+            self.text(CORRELATION_ID, event.correlation_id());
         }
-        let metadata = event.event.metadata.iter();
+        let metadata = event.metadata().iter();
         for (key, value) in metadata.filter(|(key, value)| !exported_elsewhere(key, value)) {
             self.text(key, value);
         }
     }
 
     /// Adds an event's measurements. Metadata with the same key takes precedence.
-    pub fn add_measurements(&mut self, event: &Event) {
-        for (key, value) in &event.event.measurements {
-            if event.event.metadata.contains_key(key) {
+    pub fn add_measurements(&mut self, event: &View<'_>) {
+        for (key, value) in event.measurements() {
+            if event.metadatum(key).is_some() {
                 self.dropped += 1;
                 continue;
             }
-            match &value.value {
-                Some(telemetry_value::Value::IntValue(int)) => self.set(key, Value::Int(*int)),
-                Some(telemetry_value::Value::FloatValue(float)) => self.set(key, Value::Float(*float)),
-                Some(telemetry_value::Value::StringValue(text)) => self.text(key, text),
-                None => {}
+            match *value {
+                view::Value::Int(int) => self.set(key, Value::Int(int)),
+                view::Value::Float(float) => self.set(key, Value::Float(float)),
+                view::Value::Text(text) => self.text(key, text),
+                view::Value::Null => {}
             }
         }
     }

@@ -4,7 +4,7 @@ use super::{
     attributes::{Attributes, MAX_VALUE_BYTES, Owner},
     started::Events,
 };
-use crate::exporter::event::{Event, cut};
+use crate::{event::view::View, exporter::event::cut};
 
 /// Metadata of an exception that goes into the exception event and the span's status.
 pub const ERROR_KEYS: [&str; 3] = ["error_type", "error_message", "traceback"];
@@ -16,12 +16,12 @@ const OTHER_ERROR: &str = "_OTHER";
 /// Adds an exception event and returns the message of the span's status:
 /// <https://opentelemetry.io/docs/specs/otel/trace/exceptions/>.
 pub fn describe_error<'a>(
-    event: &'a Event,
+    event: &View<'a>,
     end_ns: u64,
     attributes: &mut Attributes,
     events: &mut Events,
 ) -> &'a str {
-    let said = |key| event.event.metadata.get(key).map(String::as_str).filter(|text| !text.is_empty());
+    let said = |key| event.metadatum(key).filter(|text| !text.is_empty());
     attributes.text("error.type", said("error_type").unwrap_or(OTHER_ERROR));
     let mut exception = Attributes::new(Owner::Event);
     let names = ["exception.type", "exception.message", "exception.stacktrace"];
@@ -36,8 +36,8 @@ pub fn describe_error<'a>(
 }
 
 /// An event's timestamp. The protocol has none before 1970.
-pub fn time_ns(event: &Event) -> u64 {
-    u64::try_from(event.event.timestamp_ns).unwrap_or_default()
+pub fn time_ns(event: &View<'_>) -> u64 {
+    u64::try_from(event.timestamp_ns()).unwrap_or_default()
 }
 
 /// How long an operation took, in nanoseconds, if the event has a valid duration.
@@ -46,7 +46,7 @@ pub fn time_ns(event: &Event) -> u64 {
     clippy::cast_sign_loss,
     reason = "it is in range, or becomes the nearest"
 )]
-pub fn duration_ns(event: &Event) -> Option<u64> {
+pub fn duration_ns(event: &View<'_>) -> Option<u64> {
     let duration = (event.duration_seconds()? * 1e9).round();
     (duration.is_finite() && duration >= 0.0).then_some(duration as u64)
 }

@@ -1,9 +1,9 @@
 //! What events' metadata says about a span besides its attributes.
 
 use super::{convert::ERROR_KEYS, proto::trace::v1::span::SpanKind, started::Open};
-use crate::exporter::{
-    event::Event,
-    trace_context::{TraceContext, is_none},
+use crate::{
+    event::view::View,
+    exporter::trace_context::{TraceContext, is_none},
 };
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -26,10 +26,10 @@ pub struct Given<'a> {
 
 impl<'a> Given<'a> {
     /// Reads an event's metadata.
-    pub fn of(event: &'a Event) -> Self {
-        let context = TraceContext::of(&event.view());
-        let text = event.event.metadata.get(KIND).filter(|text| !is_none(text));
-        let kind = text.and_then(|text| kind(text)).map(Kind::Given);
+    pub fn of(event: &View<'a>) -> Self {
+        let context = TraceContext::of(event);
+        let text = event.metadatum(KIND).filter(|text| !is_none(text));
+        let kind = text.and_then(kind).map(Kind::Given);
         let invalid = context.invalid.or((text.is_some() && kind.is_none()).then_some(KIND));
         Self { context, kind, invalid }
     }
@@ -97,8 +97,8 @@ fn is_compared(key: &str) -> bool {
 }
 
 /// The metadata that tells operations of one name and correlation id apart, by key.
-pub fn fingerprints(event: &Event) -> Vec<Fingerprint> {
-    let metadata = event.event.metadata.iter().filter(|(key, _)| is_compared(key));
+pub fn fingerprints(event: &View<'_>) -> Vec<Fingerprint> {
+    let metadata = event.metadata().iter().filter(|(key, _)| is_compared(key));
     let hashes = metadata.map(|(key, value)| (xxh3_64(key.as_bytes()), xxh3_64(value.as_bytes())));
     let mut hashes: Vec<_> = hashes.collect();
     hashes.sort_unstable();
@@ -108,12 +108,12 @@ pub fn fingerprints(event: &Event) -> Vec<Fingerprint> {
 
 /// A hash of what an operation does: its name, and the metadata without digits, such as the name of a tool.
 /// Values with digits (numbers, ids, times) only tell apart operations that do the same.
-pub fn identity(event: &Event) -> u64 {
+pub fn identity(event: &View<'_>) -> u64 {
     let is_name = |key: &str, value: &str| {
         let is_id = matches!(key, "trace_id" | "span_id" | "parent_span_id");
         is_compared(key) && !is_id && !value.bytes().any(|byte| byte.is_ascii_digit())
     };
-    let names = event.event.metadata.iter().filter(|(key, value)| is_name(key, value));
+    let names = event.metadata().iter().filter(|(key, value)| is_name(key, value));
     let hashes = names.map(|(key, value)| xxh3_64_with_seed(value.as_bytes(), xxh3_64(key.as_bytes())));
     // They come in any order.
     hashes.fold(xxh3_64(event.operation().as_bytes()), u64::wrapping_add)
@@ -146,7 +146,7 @@ mod tests {
             let event_parts = name.split('.').map(str::to_owned).collect();
             let event =
                 TelemetryEvent { event_parts, metadata: metadata.collect(), ..TelemetryEvent::default() };
-            identity(&event.into())
+            identity(&View::from(&event))
         };
         let load = identity("a.start", &[("tool", "load"), ("model", "m")]);
         assert_eq!(identity("a.stop", &[("model", "m"), ("tool", "load"), ("n", "1")]), load);

@@ -298,6 +298,11 @@ impl OpenSpans {
         self.open_from(0).next().map(|(number, _)| number)
     }
 
+    /// Whether there are none, and none that were given up.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
     /// The number of open spans.
     pub fn open_count(&self) -> usize {
         self.open

@@ -185,7 +185,10 @@ mod tests {
                 let expected = ExportTraceServiceRequest { resource_spans: vec![whole] }.encode_to_vec();
                 let room = Room::beside(&resource.encode_to_vec());
                 for front in [0, room.front] {
-                    assert_eq!(body(&spans, &resource, front, &destination("http/protobuf", false)), expected);
+                    assert_eq!(
+                        body(&spans, &resource, front, &destination("http/protobuf", false)),
+                        expected
+                    );
                 }
                 let items: usize = spans.iter().map(|span| wire::field_bytes(span.encoded_len())).sum();
                 assert!(expected.len() - items + PREFIX_BYTES <= room.front);

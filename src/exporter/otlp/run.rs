@@ -22,11 +22,12 @@ use super::{
     vitals::VitalsMetrics,
 };
 use crate::{
+    event::view::{View, Views},
     exporter::{
-        event::Event,
         feed::Feed,
         metrics::aggregate::{Aggregator, Histograms},
     },
+    hub::Chunk,
     net::source_file::SourceError,
     pipeline::output::{Drain, DrainEnd, Loss},
 };
@@ -104,9 +105,9 @@ impl Signals {
     }
 
     /// Handles the lines that stand before an event.
-    fn handle_lines_before(&mut self, event: &Event) {
+    fn handle_lines_before(&mut self, event: &View<'_>) {
         if let Some(logs) = &mut self.logs {
-            logs.before(event.event.timestamp_ns, self.traces.spans());
+            logs.before(event.timestamp_ns(), self.traces.spans());
         }
     }
 
@@ -181,9 +182,9 @@ impl Exporter {
         let drain_end = self.drain_end.clone();
         loop {
             tokio::select! {
-                events = self.feed.next(), if !self.must_wait() => {
-                    let Some(events) = events else { break };
-                    self.take(&events);
+                chunk = self.feed.chunk(), if !self.must_wait() => {
+                    let Some(chunk) = chunk else { break };
+                    self.take(&chunk);
                 }
                 () = Signals::lines_due(&mut self.signals.logs) => self.take_lines(),
                 _ = self.ticks.flush_spans.tick() => self.signals.traces.flush(),
@@ -244,18 +245,21 @@ impl Exporter {
     }
 
     /// Takes events: they end spans and change metrics.
-    fn take(&mut self, events: &[Event]) {
-        let now = Instant::now();
-        self.feed.count(Counter::TimestampsOdd, self.timestamps.odd(events, SystemTime::now()));
+    fn take(&mut self, chunk: &Chunk) {
+        let (now, time) = (Instant::now(), SystemTime::now());
         if let Some(logs) = &mut self.signals.logs {
             logs.fetch();
         }
-        for event in events {
+        let (mut views, mut odd) = (Views::of(&chunk.frames), 0);
+        while let Some(event) = views.read() {
+            odd += u64::from(self.timestamps.is_odd(event, time));
             self.signals.handle_lines_before(event);
             let span = self.signals.traces.take(event, now);
             self.signals.metrics.take(event, span);
         }
-        self.feed.acknowledge(events.len() as u64);
+        self.feed.count(Counter::TimestampsOdd, odd);
+        self.feed.acknowledge(views.count());
+        self.feed.drop_unread(chunk, &views);
     }
 
     /// Takes lines, and the events before them that are still in the hub's queue.
@@ -265,8 +269,8 @@ impl Exporter {
             if self.must_wait() {
                 return;
             }
-            let Some(events) = self.feed.try_next() else { break };
-            self.take(&events);
+            let Some(chunk) = self.feed.try_chunk() else { break };
+            self.take(&chunk);
         }
         if let Some(logs) = &mut self.signals.logs {
             logs.set_ready(published);

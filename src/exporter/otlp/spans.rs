@@ -56,10 +56,8 @@ use super::{
     started::{Events, Number, Open, Parent},
 };
 use crate::{
-    exporter::{
-        event::{Event, Phase},
-        trace_ids::{Context, Random, SAMPLED},
-    },
+    event::view::{Phase, View},
+    exporter::trace_ids::{Context, Random, SAMPLED},
     system::{log, value::Period},
 };
 use std::{
@@ -134,7 +132,7 @@ impl Spans {
 
     /// Handles an event: queues the span that it ends, and returns the span that the event belongs to, if
     /// there is one and it is sampled.
-    pub fn take(&mut self, event: &Event, now: Instant, queue: &mut Queue) -> Option<Context> {
+    pub fn take(&mut self, event: &View<'_>, now: Instant, queue: &mut Queue) -> Option<Context> {
         self.last_ns = time_ns(event);
         let given = Given::of(event);
         if let Some(key) = given.invalid {
@@ -178,7 +176,7 @@ impl Spans {
         std::mem::take(&mut self.counts)
     }
 
-    fn start(&mut self, event: &Event, given: &Given, now: Instant, queue: &mut Queue) -> Option<Context> {
+    fn start(&mut self, event: &View<'_>, given: &Given, now: Instant, queue: &mut Queue) -> Option<Context> {
         let mut span = self.begin(event, given, time_ns(event), now);
         let mut attributes = Attributes::new(Owner::Span);
         attributes.add_metadata(event, |key, value| given.is_in(&span, key, value));
@@ -195,7 +193,7 @@ impl Spans {
         context
     }
 
-    fn end(&mut self, event: &Event, given: &Given, now: Instant, queue: &mut Queue) -> Option<Context> {
+    fn end(&mut self, event: &View<'_>, given: &Given, now: Instant, queue: &mut Queue) -> Option<Context> {
         let at_ns = time_ns(event);
         let duration_ns = duration_ns(event);
         let expected_ns = at_ns.saturating_sub(duration_ns.unwrap_or_default());

@@ -1,6 +1,6 @@
 //! Finds timestamps that a worker cannot have meant.
 
-use crate::exporter::event::Event;
+use crate::event::view::View;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How far a timestamp may be from the sidecar's clock, in nanoseconds: a day. Clocks and time zones differ
@@ -21,27 +21,24 @@ impl Timestamps {
         Self { is_live, is_logged: false }
     }
 
-    /// How many events have a timestamp more than a day from now.
-    pub fn odd(&mut self, events: &[Event], now: SystemTime) -> u64 {
+    /// Whether an event has a timestamp more than a day from now.
+    pub fn is_odd(&mut self, event: &View<'_>, now: SystemTime) -> bool {
         if !self.is_live {
-            return 0;
+            return false;
         }
         let now_ns = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
         let now_ns = i64::try_from(now_ns).unwrap_or(i64::MAX);
-        let is_odd = |event: &&Event| event.event.timestamp_ns.abs_diff(now_ns) > MOST_NS;
-        let mut odd = events.iter().filter(is_odd).peekable();
-        if let Some(first) = odd.peek()
-            && !self.is_logged
-        {
+        let is_odd = event.timestamp_ns().abs_diff(now_ns) > MOST_NS;
+        if is_odd && !self.is_logged {
             self.is_logged = true;
-            log_odd(first, now_ns);
+            log_odd(event, now_ns);
         }
-        odd.count() as u64
+        is_odd
     }
 }
 
-fn log_odd(event: &Event, now_ns: i64) {
-    let (name, seen) = (event.name(), event.event.timestamp_ns);
+fn log_odd(event: &View<'_>, now_ns: i64) {
+    let (name, seen) = (event.name(), event.timestamp_ns());
     tracing::info!(
         "otlp: {name}: timestamp_ns is {seen}, more than a day from now ({now_ns}); expected nanoseconds \
          since 1970. Such events are counted as timestamps_odd"
@@ -59,22 +56,24 @@ mod tests {
         const NOW_NS: i64 = 1_700_000_000_000_000_000;
         const DAY_NS: i64 = 86_400_000_000_000;
         let now = UNIX_EPOCH + Duration::from_nanos(NOW_NS.unsigned_abs());
-        let events: Vec<Event> =
+        let event = |timestamp_ns| {
+            let event_parts = vec!["a".into(), "stop".into()];
+            TelemetryEvent { event_parts, timestamp_ns, ..TelemetryEvent::default() }
+        };
+        let odd = |timestamps: &mut Timestamps| {
             [NOW_NS - DAY_NS, NOW_NS + DAY_NS, 1_700_000_000, NOW_NS + DAY_NS + 1, i64::MIN]
-                .map(|timestamp_ns| {
-                    let event_parts = vec!["a".into(), "stop".into()];
-                    TelemetryEvent { event_parts, timestamp_ns, ..TelemetryEvent::default() }.into()
-                })
-                .into();
+                .map(|at| timestamps.is_odd(&View::from(&event(at)), now))
+        };
         capture::take();
         let mut timestamps = Timestamps::new(true);
-        assert_eq!((timestamps.odd(&events, now), timestamps.odd(&events, now)), (3, 3));
+        let expected = [false, false, true, true, true];
+        assert_eq!([odd(&mut timestamps), odd(&mut timestamps)], [expected; 2]);
         assert_eq!(
             capture::take(),
             ["telemetry-sidecar: otlp: a.stop: timestamp_ns is 1700000000, more than a day from now \
               (1700000000000000000); expected nanoseconds since 1970. Such events are counted as \
               timestamps_odd\n"]
         );
-        assert_eq!(Timestamps::new(false).odd(&events, now), 0);
+        assert_eq!(odd(&mut Timestamps::new(false)), [false; 5]);
     }
 }

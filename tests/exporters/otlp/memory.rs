@@ -6,9 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 use telemetry_sidecar::{
-    event::proto::bridge::TelemetryEvent,
+    event::{proto::bridge::TelemetryEvent, view::View},
     exporter::{
-        event::Event,
         metrics::{
             aggregate::{Aggregator, Histograms},
             buckets::Buckets,
@@ -54,7 +53,7 @@ static ALLOCATOR: Counting = Counting;
 
 const MIB: isize = 1024 * 1024;
 
-fn event(phase: &str, number: i64) -> Event {
+fn event(phase: &str, number: i64) -> TelemetryEvent {
     TelemetryEvent {
         event_parts: vec!["tool".into(), "execution".into(), phase.into()],
         metadata: [("tool", "predict"), ("worker_id", "worker-17"), ("session_id", "0123456789abcdef")]
@@ -64,7 +63,6 @@ fn event(phase: &str, number: i64) -> Event {
         correlation_id: format!("7f9c24e8-3b12-4fa1-0b3c-{number:012}"),
         ..TelemetryEvent::default()
     }
-    .into()
 }
 
 #[test]
@@ -81,8 +79,8 @@ fn a_hundred_thousand_traces_take_a_few_megabytes() {
     let measures = Measures::default();
     let mut take = |spans: &mut Spans, queue: &mut Queue, phase, number| {
         let event = event(phase, number);
-        spans.take(&event, now, queue);
-        let view = event.view();
+        let view = View::from(&event);
+        spans.take(&view, now, queue);
         for sample in measures.samples(&view) {
             aggregator.add(&sample, measures.labels(&view), number, None);
         }

@@ -1,8 +1,8 @@
 //! Metrics: events change aggregates, which are collected at intervals.
 
 use super::Exporting;
+use crate::event::view::View;
 use crate::exporter::{
-    event::Event,
     feed::Feed,
     metrics::{
         aggregate::{Aggregator, Counts},
@@ -59,20 +59,19 @@ impl Metrics {
     }
 
     /// Takes an event of this sampled span.
-    pub(super) fn take(&mut self, event: &Event, span: Option<Context>) {
+    pub(super) fn take(&mut self, event: &View<'_>, span: Option<Context>) {
         if !self.pipeline.destination().enabled {
             return;
         }
-        let timestamp_ns = event.event.timestamp_ns;
-        let view = event.view();
-        for sample in self.measures.samples(&view) {
+        let timestamp_ns = event.timestamp_ns();
+        for sample in self.measures.samples(event) {
             let exemplar = span.map(|span| Exemplar {
                 value: sample.value.as_f64(),
                 timestamp_ns,
                 trace_id: span.trace_id,
                 span_id: span.span_id,
             });
-            self.aggregator.add(&sample, self.measures.labels(&view), timestamp_ns, exemplar);
+            self.aggregator.add(&sample, self.measures.labels(event), timestamp_ns, exemplar);
         }
     }
 

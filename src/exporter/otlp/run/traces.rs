@@ -1,8 +1,8 @@
 //! Traces: events end spans, which wait in a queue for their batch.
 
 use super::{Exporting, QUEUE_FULL};
+use crate::event::view::View;
 use crate::exporter::{
-    event::Event,
     feed::Feed,
     otlp::{
         Counter,
@@ -43,7 +43,7 @@ impl Traces {
     }
 
     /// Takes an event, and returns the sampled span that it belongs to, if there is one.
-    pub(super) fn take(&mut self, event: &Event, now: Instant) -> Option<Context> {
+    pub(super) fn take(&mut self, event: &View<'_>, now: Instant) -> Option<Context> {
         if !self.pipeline.destination().enabled {
             return None;
         }

@@ -1,8 +1,9 @@
 //! What is known of a span when it starts.
 
 use super::{Spans, is_sampled};
+use crate::event::view::View;
 use crate::exporter::{
-    event::{Event, cut},
+    event::cut,
     otlp::{
         attributes::{Attributes, MAX_NAME_BYTES, Owner},
         ended::Ended,
@@ -16,9 +17,9 @@ use std::time::Instant;
 
 impl Spans {
     /// A span that starts at a time, without attributes.
-    pub(super) fn begin(&mut self, event: &Event, given: &Given, start_ns: u64, now: Instant) -> Open {
+    pub(super) fn begin(&mut self, event: &View<'_>, given: &Given, start_ns: u64, now: Instant) -> Open {
         let context = &given.context;
-        let correlation = Correlation::new(&event.event.correlation_id);
+        let correlation = Correlation::new(event.correlation_id());
         let operation = cut(event.operation(), MAX_NAME_BYTES);
         let identity = identity(event);
         let has_parent = context.parent_span_id.is_some() || context.traceparent.is_some();
@@ -81,8 +82,8 @@ impl Spans {
     }
 
     /// The trace that an event names.
-    fn named_trace(&self, event: &Event, given: &Given) -> Option<TraceId> {
-        let id = &event.event.correlation_id;
+    fn named_trace(&self, event: &View<'_>, given: &Given) -> Option<TraceId> {
+        let id = event.correlation_id();
         let callers = || caller(event, given).map(|caller| caller.parent.trace_id);
         let from_id = || (!id.is_empty()).then(|| trace_id(id, &self.options.instance));
         let runs = || self.options.run.as_ref().map(|run| run.context.trace_id);
@@ -90,9 +91,9 @@ impl Spans {
     }
 
     /// The span that an event names, if it is not open and is, as far as is known, sampled.
-    pub(super) fn named(&self, event: &Event, given: &Given) -> Option<Context> {
+    pub(super) fn named(&self, event: &View<'_>, given: &Given) -> Option<Context> {
         let context = &given.context;
-        let correlation = Correlation::new(&event.event.correlation_id);
+        let correlation = Correlation::new(event.correlation_id());
         let mut ids = [context.span_id, context.parent_span_id].into_iter().flatten();
         let span_id = context.span_id.or(context.parent_span_id)?;
         let ended = ids.find_map(|id| self.open.find_ended(id, correlation, context.trace_id));
@@ -109,8 +110,8 @@ impl Spans {
 }
 
 /// The caller's span.
-fn caller(event: &Event, given: &Given) -> Option<Traceparent> {
-    given.context.traceparent.or_else(|| Traceparent::parse(&event.event.correlation_id))
+fn caller(event: &View<'_>, given: &Given) -> Option<Traceparent> {
+    given.context.traceparent.or_else(|| Traceparent::parse(event.correlation_id()))
 }
 
 /// The parent as long as no open span is. `caller` is in the same trace. `is_known`: the parent that the

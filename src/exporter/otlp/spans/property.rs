@@ -4,11 +4,11 @@ use super::{
     tests::{REMOTE, event, options},
     *,
 };
+use crate::exporter::otlp::proto::trace::v1::Span;
 use crate::{
     event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value},
     exporter::trace_ids::Traceparent,
 };
-use crate::exporter::otlp::proto::trace::v1::Span;
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use std::collections::{HashMap, HashSet};
 
@@ -88,7 +88,7 @@ proptest! {
         let mut spans = Spans::with_limits(options(flat), limits);
         let mut queue = Queue::new(1000, false);
         for event in events {
-            let context = spans.take(&event.clone().into(), Instant::now(), &mut queue);
+            let context = spans.take(&View::from(&event), Instant::now(), &mut queue);
             prop_assert!(event.event_parts[1] == "happened" || !is_sampled || context.is_some());
             spans.find_overdue(Instant::now());
         }
@@ -148,7 +148,7 @@ proptest! {
         let mut spans = Spans::with_limits(options, limits);
         let mut queue = Queue::new(1000, false);
         for event in events {
-            spans.take(&event.into(), Instant::now(), &mut queue);
+            spans.take(&View::from(&event), Instant::now(), &mut queue);
         }
         spans.close(Instant::now(), &mut queue);
         let sent = queue.all();
@@ -187,7 +187,7 @@ proptest! {
             matches!(event.event_parts[1].as_str(), "stop" | "exception")
         }).count();
         for event in with_ids(events, ids) {
-            spans.take(&event.into(), Instant::now(), &mut queue);
+            spans.take(&View::from(&event), Instant::now(), &mut queue);
         }
         spans.close(Instant::now(), &mut queue);
         prop_assert_eq!(spans.open.size(), (0, 0, 0), "what is closed is forgotten");

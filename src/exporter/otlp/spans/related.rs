@@ -1,8 +1,9 @@
 //! Which open span an event belongs to, and which one is the parent of another.
 
 use super::{Spans, is_sampled, sampled};
+use crate::event::view::View;
 use crate::exporter::{
-    event::{Event, cut},
+    event::cut,
     otlp::{
         attributes::{Attributes, MAX_NAME_BYTES, Owner},
         convert::time_ns,
@@ -15,8 +16,8 @@ use crate::exporter::{
 impl Spans {
     /// Adds an event without a phase to the span that it names, or else to the innermost open span of its
     /// correlation id.
-    pub(super) fn point(&mut self, event: &Event, given: &Given) -> Option<Context> {
-        let id = &event.event.correlation_id;
+    pub(super) fn point(&mut self, event: &View<'_>, given: &Given) -> Option<Context> {
+        let id = event.correlation_id();
         let correlation = Correlation::new(id);
         let context = &given.context;
         let find = |span_id| self.open.find(span_id, correlation, context.trace_id);
@@ -42,9 +43,12 @@ impl Spans {
     }
 
     /// The open span that an event ends.
-    pub(super) fn matching(&self, event: &Event, given: &Given, expected_ns: u64) -> Option<Number> {
+    pub(super) fn matching(&self, event: &View<'_>, given: &Given, expected_ns: u64) -> Option<Number> {
+        if self.open.is_empty() {
+            return None;
+        }
         let operation = cut(event.operation(), MAX_NAME_BYTES);
-        let correlation = Correlation::new(&event.event.correlation_id);
+        let correlation = Correlation::new(event.correlation_id());
         let is_same = |span: &Open| *span.operation == *operation;
         let context = &given.context;
         let find = |trace_id| self.open.find(context.span_id?, correlation, trace_id);

@@ -5,8 +5,8 @@
 
 use super::Spans;
 use crate::{
+    event::view::View,
     exporter::{
-        event::Event,
         otlp::{
             attributes::{Attributes, Owner},
             convert::time_ns,
@@ -52,7 +52,7 @@ impl Spans {
     }
 
     /// Adds an event to the run span. Returns its context if it is sampled.
-    pub(super) fn run_event(&mut self, event: &Event) -> Option<Context> {
+    pub(super) fn run_event(&mut self, event: &View<'_>) -> Option<Context> {
         let mut attributes = Attributes::new(Owner::Event);
         attributes.add_metadata(event, |key, _| CONTEXT_KEYS.contains(&key));
         attributes.add_measurements(event);

@@ -60,7 +60,7 @@ fn spans_of(flat: bool, events: impl IntoIterator<Item = TelemetryEvent>) -> Vec
     let mut spans = Spans::new(options(flat));
     let mut queue = Queue::new(1000, false);
     for event in events {
-        spans.take(&event.into(), Instant::now(), &mut queue);
+        spans.take(&View::from(&event), Instant::now(), &mut queue);
     }
     spans.close(Instant::now(), &mut queue);
     queue.all()

@@ -44,7 +44,7 @@ fn a_child_of_an_unsampled_span_that_has_ended_is_not_exported() {
     let call = "00000000000000aa";
     let mut spans = Spans::new(options(false));
     let mut queue = Queue::new(10, false);
-    let mut take = |event: TelemetryEvent| spans.take(&event.into(), Instant::now(), &mut queue);
+    let mut take = |event: TelemetryEvent| spans.take(&View::from(&event), Instant::now(), &mut queue);
     take(event("call.start", 1, "c").saying("traceparent", UNSAMPLED).saying("span_id", call));
     take(event("call.stop", 2, "c").saying("span_id", call));
     let events = [
@@ -61,7 +61,7 @@ fn a_child_of_an_unsampled_span_that_has_ended_is_not_exported() {
 fn the_latest_2000_ended_spans_are_remembered() {
     let mut spans = Spans::new(options(false));
     let mut queue = Queue::new(10_000, false);
-    let mut take = |event: TelemetryEvent| spans.take(&event.into(), Instant::now(), &mut queue);
+    let mut take = |event: TelemetryEvent| spans.take(&View::from(&event), Instant::now(), &mut queue);
     let traces: Vec<_> = (1..=2001u64)
         .map(|n| take(event("a.stop", 1, "").saying("span_id", &format!("{n:016x}"))).unwrap().trace_id)
         .collect();
@@ -77,7 +77,8 @@ fn the_latest_2000_ended_spans_are_remembered() {
 fn a_traceparent_that_only_the_end_has_decides_about_sampling() {
     let mut spans = Spans::new(options(false));
     let mut queue = Queue::new(10, false);
-    let mut take = |event: TelemetryEvent| spans.take(&event.into(), Instant::now(), &mut queue).is_some();
+    let mut take =
+        |event: TelemetryEvent| spans.take(&View::from(&event), Instant::now(), &mut queue).is_some();
     let unsampled = |event: TelemetryEvent| event.saying("traceparent", UNSAMPLED);
     assert!(take(event("a.start", 1, "c")));
     assert!(!take(unsampled(event("a.stop", 2, "c"))));

@@ -30,10 +30,10 @@ fn an_unsampled_trace_is_not_exported_and_has_no_exemplars() {
         let mut spans = Spans::new(options(false));
         let mut queue = Queue::new(10, false);
         let now = Instant::now();
-        let contexts = events.map(|event| spans.take(&event.into(), now, &mut queue).is_some());
+        let contexts = events.map(|event| spans.take(&View::from(&event), now, &mut queue).is_some());
         assert_eq!(contexts, [false, false, false, false, false, false, true, true]);
         // One that never ends is not exported either.
-        spans.take(&caller(event("open.start", 9, id)).into(), now, &mut queue);
+        spans.take(&View::from(&caller(event("open.start", 9, id))), now, &mut queue);
         spans.close(now, &mut queue);
         let counts = Counts { unsampled: 4, ..Counts::default() };
         assert_eq!(spans.take_counts(), counts);
@@ -180,7 +180,7 @@ fn an_event_belongs_to_the_open_span_that_it_names() {
     let start = |name: &str, at, id| event(&format!("{name}.start"), at, "c").saying("span_id", id);
     let mut spans = Spans::new(options(false));
     let mut queue = Queue::new(10, false);
-    let mut take = |event: TelemetryEvent| spans.take(&event.into(), Instant::now(), &mut queue);
+    let mut take = |event: TelemetryEvent| spans.take(&View::from(&event), Instant::now(), &mut queue);
     let call = take(start("call", 1, "00000000000000aa"));
     take(start("tool", 2, "00000000000000bb"));
     let named_call = event("in.call", 3, "c").saying("span_id", "00000000000000aa").saying("k", "v");
@@ -207,8 +207,8 @@ fn invalid_values_stay_attributes_and_are_counted() {
     let invalid =
         [("span_id", "7"), ("parent_span_id", "0000000000000000"), ("trace_id", "x"), ("span.kind", "big")];
     let stop = invalid.iter().fold(event("a.stop", 1, "c"), |event, (key, value)| event.saying(key, value));
-    spans.take(&stop.into(), Instant::now(), &mut queue);
-    spans.take(&event("a.stop", 1, "c").into(), Instant::now(), &mut queue);
+    spans.take(&View::from(&stop), Instant::now(), &mut queue);
+    spans.take(&View::from(&event("a.stop", 1, "c")), Instant::now(), &mut queue);
     assert_eq!(spans.take_counts(), Counts { invalid: 1, ..Counts::default() });
     let spans = queue.all();
     for (key, value) in invalid {

@@ -7,7 +7,7 @@ fn span_of(events: &[(&str, &str)], correlation_id: Option<&str>) -> Option<Stri
     let mut spans = Spans::new(options(false));
     let mut queue = Queue::new(1000, false);
     for (at, (name, id)) in (1..).zip(events) {
-        spans.take(&event(name, at, id).into(), Instant::now(), &mut queue);
+        spans.take(&View::from(&event(name, at, id)), Instant::now(), &mut queue);
     }
     let context = spans.of_line(correlation_id)?;
     spans.close(Instant::now(), &mut queue);
@@ -47,6 +47,6 @@ fn a_correlation_id_in_the_line_counts_more() {
 fn an_unsampled_span_is_named_with_its_flags() {
     let mut spans = Spans::new(options(false));
     let unsampled = event("a.start", 1, "c").saying("traceparent", &REMOTE.replace("-01", "-00"));
-    spans.take(&unsampled.into(), Instant::now(), &mut Queue::new(10, false));
+    spans.take(&View::from(&unsampled), Instant::now(), &mut Queue::new(10, false));
     assert_eq!(spans.of_line(None).map(|context| context.flags), Some(0));
 }

@@ -18,15 +18,15 @@ fn a_span_that_is_overdue_is_counted_once_and_stays_open() {
     let mut queue = Queue::new(10, false);
     let now = Instant::now();
     let at = |seconds| now + Duration::from_secs(seconds);
-    spans.take(&event("outer.start", 100, "c").into(), now, &mut queue);
-    spans.take(&event("inner.start", 200, "c").into(), at(30), &mut queue);
+    spans.take(&View::from(&event("outer.start", 100, "c")), now, &mut queue);
+    spans.take(&View::from(&event("inner.start", 200, "c")), at(30), &mut queue);
     for (seconds, overdue) in [(59, 0), (60, 1), (61, 0), (90, 1), (3600, 0)] {
         spans.find_overdue(at(seconds));
         assert_eq!(spans.take_counts(), Counts { overdue, ..Counts::default() }, "{seconds} s");
     }
     assert!(queue.is_empty(), "nothing is sent before the end");
-    spans.take(&event("inner.stop", 400, "c").into(), at(3600), &mut queue);
-    spans.take(&event("outer.stop", 500, "c").into(), at(3600), &mut queue);
+    spans.take(&View::from(&event("inner.stop", 400, "c")), at(3600), &mut queue);
+    spans.take(&View::from(&event("outer.stop", 500, "c")), at(3600), &mut queue);
     let spans = queue.all();
     assert_eq!((spans.len(), times(named(&spans, "outer"))), (2, (100, 500)));
     assert_eq!((parent(&spans, "inner"), spans.iter().any(is_incomplete)), (Some("outer"), false));
@@ -37,7 +37,7 @@ fn the_log_names_an_overdue_operation() {
     let mut spans = Spans::new(options(false));
     let mut queue = Queue::new(10, false);
     let now = Instant::now();
-    spans.take(&event("train.epoch.start", 100, "c").into(), now, &mut queue);
+    spans.take(&View::from(&event("train.epoch.start", 100, "c")), now, &mut queue);
     log::capture::take();
     spans.find_overdue(now + Duration::from_secs(60));
     // Other tests may have used up the limit of the call site.
@@ -51,7 +51,7 @@ fn what_is_open_at_the_end_is_incomplete() {
     let mut spans = Spans::new(options(false));
     let mut queue = Queue::new(10, false);
     let now = Instant::now();
-    spans.take(&event("outer.start", 100, "c").into(), now, &mut queue);
+    spans.take(&View::from(&event("outer.start", 100, "c")), now, &mut queue);
     spans.close(now + Duration::from_secs(60), &mut queue);
     assert_eq!((queue.len(), spans.take_counts().incomplete), (1, 1));
     let spans = queue.all();
@@ -66,7 +66,7 @@ fn a_span_that_was_given_up_is_completed_with_the_same_ids() {
     let now = Instant::now();
     let call =
         |phase, at| event(&format!("call.{phase}"), at, "c").saying("traceparent", REMOTE).saying("n", "1");
-    let mut take = |event: TelemetryEvent| spans.take(&event.into(), now, &mut queue).unwrap();
+    let mut take = |event: TelemetryEvent| spans.take(&View::from(&event), now, &mut queue).unwrap();
     let started = take(call("start", 100));
     take(event("within.start", 200, "c"));
     take(event("other.start", 300, "d"));
@@ -98,7 +98,7 @@ fn the_oldest_of_too_many_is_given_up() {
     let mut queue = Queue::new(1000, false);
     let now = Instant::now();
     for number in 0..10_100 {
-        spans.take(&event("a.start", number, &format!("number {number}")).into(), now, &mut queue);
+        spans.take(&View::from(&event("a.start", number, &format!("number {number}"))), now, &mut queue);
     }
     assert_eq!((queue.len(), spans.take_counts().incomplete), (100, 100));
     assert_eq!(text(&queue.all()[0], "snakepit.correlation_id"), Some("number 0"));
@@ -106,7 +106,7 @@ fn the_oldest_of_too_many_is_given_up() {
     let large = "x".repeat(10_000);
     for number in 0..2000 {
         let start = event("a.start", number, &format!("number {number}")).saying("text", &large);
-        spans.take(&start.into(), now, &mut queue);
+        spans.take(&View::from(&start), now, &mut queue);
     }
     let open = spans.open.open_from(0).count();
     let (_, bytes, _) = spans.open.size();
@@ -120,7 +120,7 @@ fn what_remains_of_spans_that_were_given_up_is_bounded() {
     let mut queue = Queue::new(10, false);
     let now = Instant::now();
     for number in 0..2000 {
-        spans.take(&event("a.start", number, "c").into(), now, &mut queue);
+        spans.take(&View::from(&event("a.start", number, "c")), now, &mut queue);
     }
     let (remaining, _, given_up_bytes) = spans.open.size();
     assert!((20..1000).contains(&remaining) && given_up_bytes <= 100_000, "{remaining}, {given_up_bytes}");
@@ -128,12 +128,12 @@ fn what_remains_of_spans_that_were_given_up_is_bounded() {
     let mut spans = small(1);
     spans.open = OpenSpans::new(Limits { given_up_bytes: 1000, open: 1, open_bytes: usize::MAX });
     let mut queue = Queue::new(1000, false);
-    let outer = spans.take(&event("outer.start", 1, "c").into(), now, &mut queue).unwrap();
-    spans.take(&event("inner.start", 2, "c").into(), now, &mut queue);
+    let outer = spans.take(&View::from(&event("outer.start", 1, "c")), now, &mut queue).unwrap();
+    spans.take(&View::from(&event("inner.start", 2, "c")), now, &mut queue);
     spans.open.give_up(1);
-    spans.take(&event("inner.stop", 3, "c").into(), now, &mut queue);
+    spans.take(&View::from(&event("inner.stop", 3, "c")), now, &mut queue);
     for number in 0..10 {
-        spans.take(&event("other.start", 4, &number.to_string()).into(), now, &mut queue);
+        spans.take(&View::from(&event("other.start", 4, &number.to_string())), now, &mut queue);
     }
     assert!(!spans.open.of(Correlation::new("c")).any(|(_, span)| &*span.operation == "outer"));
     let all = queue.all();
@@ -152,7 +152,7 @@ fn an_end_finds_a_start_with_the_same_metadata_among_very_many() {
         let mut spans = Spans::new(options(true));
         let mut queue = Queue::new(10_000, false);
         for event in starts.chain(ends) {
-            spans.take(&event.into(), Instant::now(), &mut queue);
+            spans.take(&View::from(&event), Instant::now(), &mut queue);
         }
         spans.close(Instant::now(), &mut queue);
         let spans = queue.all();

@@ -22,7 +22,7 @@ fn spans_below(
     let events = events(&run);
     let mut queue = Queue::new(events.len().max(1), false);
     for event in events {
-        spans.take(&event.into(), Instant::now(), &mut queue);
+        spans.take(&View::from(&event), Instant::now(), &mut queue);
     }
     spans.close(Instant::now(), &mut queue);
     let worker = WorkerState::new("worker".as_ref());
@@ -151,7 +151,7 @@ fn the_state_of_the_parent_is_that_of_all_spans_of_the_run() {
         // It names the trace and says nothing about the state.
         event("c.stop", 40, "s").took(5).saying("traceparent", REMOTE),
     ] {
-        spans.take(&event.into(), Instant::now(), &mut queue);
+        spans.take(&View::from(&event), Instant::now(), &mut queue);
     }
     let spans = queue.all();
     let states: Vec<_> =
