@@ -138,7 +138,8 @@ mod tests {
 
         #[test]
         fn a_receiver_decodes_what_the_span_has(
-            (ids, parent, flags, kind) in (any::<([u8; 16], [u8; 8])>(), any::<Option<[u8; 8]>>(), any::<u32>(), 0..6),
+            (ids, parent) in (any::<([u8; 16], [u8; 8])>(), any::<Option<[u8; 8]>>()),
+            (flags, kind) in (any::<u32>(), 0..6),
             (start_ns, end_ns) in (any::<u64>(), prop_oneof![Just(0), any::<u64>()]),
             (name, trace_state) in (".{0,200}", option::of("[a-z]{0,20}")),
             names in vec("[a-z]{0,3}", 0..200),
@@ -147,9 +148,17 @@ mod tests {
         ) {
             let kind = SpanKind::try_from(kind).unwrap();
             let context = Context { trace_id: ids.0, span_id: ids.1 };
-            let (adoptable, has_given_kind, identity) = (true, true, 0);
-            let head =
-                Finished { context, parent, flags, kind, start_ns, end_ns, adoptable, has_given_kind, identity };
+            let head = Finished {
+                context,
+                parent,
+                flags,
+                kind,
+                start_ns,
+                end_ns,
+                adoptable: true,
+                has_given_kind: true,
+                identity: 0,
+            };
             let attributes = named(Owner::Span, &names);
             let mut sent = Events::default();
             let mut expected = Vec::new();

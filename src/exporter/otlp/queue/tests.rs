@@ -100,12 +100,12 @@ proptest! {
 
     #[test]
     fn the_children_of_a_span_are_found_among_all_that_wait(
-        steps in vec((0..3u8, 0..6u64, (0..10u64, 0..10u64), any::<bool>(), any::<bool>(), 0..8usize), 0..200),
+        steps in vec(((0..3u8, 0..6u64), (0..10u64, 0..10u64), any::<[bool; 2]>(), 0..8usize), 0..200),
     ) {
         let mut queue = Queue::new(1000, false);
         let mut expected: Vec<Finished> = Vec::new();
-        for (trace, id, (start_ns, more), adoptable, has_given_kind, taken) in steps {
-            let new = Finished { adoptable, has_given_kind, ..span((trace, id), (start_ns, start_ns + more)) };
+        for (ids, (start_ns, more), [adoptable, has_given_kind], taken) in steps {
+            let new = Finished { adoptable, has_given_kind, ..span(ids, (start_ns, start_ns + more)) };
             if adoptable {
                 queue.adopt(&new);
                 for span in &mut expected {
