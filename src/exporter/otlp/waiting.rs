@@ -7,7 +7,7 @@ use super::{request::Items, wire};
 use std::collections::VecDeque;
 
 /// The size of a chunk, unless an item is larger.
-const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 32 * 1024;
 
 /// The field of spans, metrics or log records in the message of their scope.
 pub const ITEMS: u8 = 2;
