@@ -8,6 +8,10 @@
 //!
 //! The endpoint and its settings come from the standard variables ([`environment`]).
 //!
+//! Spans and log records are many: each is encoded once, when it is complete ([`attributes`], [`finished`],
+//! [`logs`]), and waits as bytes ([`waiting`]). A request is a copy of some of them behind what all requests
+//! begin with; it is sent again as it is. Of metrics there are few, made of generated messages.
+//!
 //! # Why not OpenTelemetry's SDK
 //!
 //! Only the messages are generated ([`proto`]); the client, retries, partial success and exemplars are own
