@@ -63,7 +63,7 @@
 //!   read.
 //! - `input` and `control` do no input or output and read no clock.
 //! - An event is encoded once. Subscribers and exporters share its bytes.
-//! - Only one thread writes to stderr, and no asynchronous code uses the standard descriptors.
+//! - Only one thread writes to stderr, and it does not serve while it waits for stderr's reader.
 //!
 //! # Stability
 //!

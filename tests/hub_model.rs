@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may")]
 
 #[path = "../src/hub/mod.rs"]
-#[allow(dead_code, missing_docs, reason = "it is part of another crate")]
+#[allow(dead_code, missing_docs, unused_imports, reason = "it is part of another crate")]
 mod hub;
 
 /// The hub's `crate::system::sync`.

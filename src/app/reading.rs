@@ -1,4 +1,5 @@
-//! The thread that reads the worker's stderr, writes its own and publishes events.
+//! The thread that reads the worker's stderr, writes its own, publishes events and, most of the time, serves
+//! gRPC.
 
 use super::{
     ending::Stages,
@@ -17,6 +18,7 @@ use crate::{
     worker::state::WorkerState,
 };
 use std::{
+    future::pending,
     io::{self, IsTerminal as _},
     os::fd::OwnedFd,
     sync::Arc,
@@ -38,13 +40,13 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Returns when the worker has ended and everything is delivered, or the time for that is over.
+    /// Reads until the worker has ended and everything is delivered, or the time for that is over.
     pub(super) fn run(self) {
-        let Self { mut pipeline, session, stderr, mut channel, wake, stages, .. } = self;
+        let Self { mut pipeline, mut session, stderr, mut channel, wake, stages, .. } = self;
         let Self { plan, reports, worker, is_quiet, is_logging, .. } = self;
         let Stages { passed, finished } = stages;
         reports.publish_start();
-        live::feed(&stderr, &mut channel, &wake, &mut pipeline);
+        live::feed(&stderr, &mut channel, &wake, &mut pipeline, &mut session.driver);
         // The main thread looks whether another process still has the worker's end.
         drop(channel);
         drop(passed);
@@ -55,7 +57,7 @@ impl Reading {
         // Without a worker there is nothing to summarize.
         let printed = worker.pid().map(|_| plan.carry_out(Some(worker.program()), &end));
         let Printed { text, error } = printed.unwrap_or_default();
-        let Finished { losses, account, .. } = end;
+        let Finished { losses, account, driver, .. } = end;
         let losses = losses.into_iter().filter(|_| !is_quiet || text.is_some());
         // A message for people goes to a terminal only.
         let is_watched = !is_quiet && io::stderr().is_terminal();
@@ -69,5 +71,7 @@ impl Reading {
             pipeline.print_last(lines);
         }
         drop(finished);
+        // Clients stay connected until the process exits, those of a pool for longer than a moment.
+        driver.block_on(pending::<()>());
     }
 }

@@ -21,13 +21,14 @@ use crate::{
     observer::Observer,
     pipeline::{
         Parts, Publisher,
+        driver::Driver,
         lines::{LineTap, LineWriter},
-        output::{Context, Drain, DrainEnd, Loss, Mode, Output as _, StartError},
+        output::{Context, Drain, DrainEnd, Loss, Mode, StartError},
         passthrough::Passthrough,
         record::Recorder,
     },
     status::{Report, Status, account},
-    system::{log, option::Several, thread},
+    system::{log, option::Several},
     upstream::{Connection, Upstream, telemetry},
     worker::startup::was_closed,
 };
@@ -37,10 +38,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::{
-    runtime::Runtime,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 /// Everything except the source: hub, recording and outputs.
 pub struct Session {
@@ -61,8 +59,8 @@ pub struct Session {
     started: Instant,
     /// The worker's own stream, if it may have one.
     telemetry: Option<telemetry::Running>,
-    /// Runs the drain. Created at the start, because clients may use up all descriptors later.
-    runtime: Runtime,
+    /// Serves gRPC and runs the drain. Created at the start: clients may use up all descriptors later.
+    pub driver: Driver,
     drain_end: DrainEnd,
     log: log::Lines,
 }
@@ -83,6 +81,8 @@ pub struct Finished {
     pub destinations: Vec<(&'static str, String)>,
     /// How long the worker has run, or the replay took.
     pub time: Duration,
+    /// Serves clients that stay connected, as long as it is driven.
+    pub driver: Driver,
 }
 
 impl Session {
@@ -105,11 +105,21 @@ impl Session {
             return Err(StartError::Option(error));
         }
         let recorder = config.source.record.as_ref().map(start_recording).transpose()?;
-        let hub = Hub::bounded(config.controls.clone(), config.limits, config.total_queue_bytes);
+        let hub = Hub::bounded(
+            config.controls.clone(),
+            config.limits,
+            config.total_queue_bytes,
+            config.flush_interval,
+        );
+        let mut driver = Driver::new().map_err(StartError::Thread)?;
         let drain = match mode {
             Mode::Live(_) => Drain::Within(config.serving.drain_timeout.0),
             Mode::Replay => Drain::Complete,
         };
+        // A replay reads as fast as it can; relayed calls are not to wait for the worker's stderr.
+        if drain == Drain::Complete || upstream.is_some() {
+            driver.fix_apart().map_err(StartError::Thread)?;
+        }
         let mut context = Context::new(Arc::clone(&hub), mode, drain, config.serving.linger.0);
         context.recording = recorder.as_ref().map(|recorder| Arc::clone(recorder.counters()));
         let takes_lines = config.exporters.iter().any(|output| output.takes_lines());
@@ -143,7 +153,7 @@ impl Session {
         let localhost_port = listeners.iter().find_map(Listener::localhost_port);
         let (limits, snakepit) = (config.client_limits, config.snakepit);
         let server = Server { listeners, access, limits, snakepit, upstream: upstream.clone() };
-        let server = Box::new(server).start(&context)?;
+        let server = server.start(&context, driver.handle());
         let outputs = Outputs {
             hub: Arc::clone(&hub),
             exporters,
@@ -161,8 +171,6 @@ impl Session {
         });
         let telemetry = telemetry.transpose().map_err(StartError::Thread)?;
         let drain_end = outputs.drain_end.clone();
-        let runtime = thread::runtime().enable_time().build();
-        let runtime = runtime.map_err(StartError::Thread)?;
         let status = Status::new(Arc::clone(&hub), context.mode.worker().cloned(), context.recording);
         Ok(Self {
             hub,
@@ -176,7 +184,7 @@ impl Session {
             destinations,
             started: Instant::now(),
             telemetry,
-            runtime,
+            driver,
             drain_end,
             log: log.clone(),
         })
@@ -239,7 +247,7 @@ impl Session {
             outputs.drain = outputs.drain.after(began.elapsed());
             outputs.drain().await
         };
-        let drained = self.runtime.block_on(async {
+        let drained = self.driver.block_on(async {
             let mut drained = pin!(ending);
             loop {
                 match timeout(log::PRINT_INTERVAL, &mut drained).await {
@@ -266,6 +274,7 @@ impl Session {
             destinations: self.destinations,
             report,
             time,
+            driver: self.driver,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Wrapping a worker.
 //!
-//! Three threads. This one, the process's first, spawns the worker (which is killed when the spawning thread
-//! ends, so this has to be the one that lives as long as the process), passes signals on and waits. One reads
-//! the worker's stderr, writes its own and publishes events. One serves gRPC. The exit status is the
-//! worker's, whatever happens in the others.
+//! Two threads. This one, the process's first, spawns the worker (which is killed when the spawning thread
+//! ends, so this has to be the one that lives as long as the process), passes signals on and waits. The other
+//! one reads the worker's stderr, writes its own, publishes events and serves gRPC; a third one serves while
+//! the second is busy (see `pipeline::live`). The exit status is the worker's, whatever happens in the others.
 
 use super::{
     Files,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     cli::args::ServingArgs,
     config::{self, Serve, Wrap},
+    hub::Coalescer,
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
@@ -96,7 +97,7 @@ pub fn run(
     let pool_file = pool_file.map(|(file, port)| file.write_after_start(port, relayed)).transpose();
     let pool_file = pool_file.map_err(unprepared)?;
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
-    let parts = session.parts(&mut config.serve, Dropping(Arc::clone(&session.hub)));
+    let parts = session.parts(&mut config.serve, Dropping(Coalescer::new(Arc::clone(&session.hub))));
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
     let (mut watch, reports) = observe(&config, &worker_state, &writer, &session.observer);
     let last_bytes = reports.last_bytes();

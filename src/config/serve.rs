@@ -18,6 +18,7 @@ use crate::{
     },
     upstream::args::{Snakepit, UpstreamArgs},
 };
+use std::time::Duration;
 
 /// How to serve a stream.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Serve {
     pub limits: Limits,
     /// The memory of all queues together.
     pub total_queue_bytes: usize,
+    /// How long events may wait to be sent together.
+    pub flush_interval: Duration,
     /// What each subscription starts with.
     pub controls: Controls,
     /// How to stand in front of a worker of a Snakepit pool, if it is one.
@@ -98,6 +101,7 @@ pub(super) fn serve(args: ServeArgs) -> Result<Serve, UsageError> {
             when_full: subscriptions.when_full,
         },
         total_queue_bytes: subscriptions.total_queue_bytes,
+        flush_interval: subscriptions.flush_interval.0,
         snakepit: None,
         disabled: subscriptions.disabled,
         controls: controls(subscriptions)?,

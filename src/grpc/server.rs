@@ -21,15 +21,15 @@ use crate::net::{
     listener::Listener,
 };
 use crate::{
-    pipeline::output::{Context, Done, Output, Running, StartError, spawn_async},
+    pipeline::output::{Context, Done, Running, channel},
     status::Status,
     upstream::{Upstream, args::Snakepit},
 };
 use std::sync::Arc;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// The server's name, and its thread's.
+/// The server's name among the outputs.
 const NAME: &str = "grpc";
 
 /// The server before its start.
@@ -52,14 +52,15 @@ impl std::fmt::Debug for Server {
     }
 }
 
-impl Output for Server {
-    fn start(self: Box<Self>, context: &Context) -> Result<Running, StartError> {
-        let context = context.clone();
-        spawn_async(NAME, |done| async move { self.serve(&context, done).await })
-    }
-}
-
 impl Server {
+    /// Serves on a runtime.
+    pub fn start(self, context: &Context, runtime: &Handle) -> Running {
+        let (done, running) = channel(NAME);
+        let context = context.clone();
+        runtime.spawn(async move { self.serve(&context, done).await });
+        running
+    }
+
     /// Serves until the shutdown, then until the subscribers have everything, which is when it has drained,
     /// and then until their connections are closed. Those of a pool stay open until the process exits.
     pub async fn serve(self, context: &Context, done: Done) {
@@ -139,7 +140,7 @@ mod tests {
         grpc::auth::AccessFiles,
         hub::{Hub, Limits, WhenFull},
         net::{address::Address, unix_socket::SocketMode},
-        pipeline::output::{Drain, Mode, channel},
+        pipeline::output::{Drain, Mode},
     };
     use std::time::Duration;
     use tokio::{

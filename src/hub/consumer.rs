@@ -1,7 +1,7 @@
 //! A consumer as the hub sees it: controls, a queue and counters.
 
 use super::{
-    Chunk, ConsumerAccount, CounterSet,
+    CHUNK_BYTES, Chunk, ConsumerAccount, CounterSet,
     evaluation::{Evaluated, Evaluation},
     pool::Pool,
     queue::{Limits, Queue},
@@ -166,6 +166,11 @@ impl Consumer {
         self.queue.len() > 0 && (!self.waits_for_half || self.queue.is_half_full())
     }
 
+    /// Whether waiting for more would not make its next chunk larger, or could make its queue drop events.
+    pub(super) fn has_full_chunk(&self) -> bool {
+        self.queue.bytes() >= CHUNK_BYTES || self.queue.is_half_full()
+    }
+
     /// Whether its queue has no room for as much as it holds.
     pub(super) fn is_half_full(&self) -> bool {
         self.queue.is_half_full()
@@ -257,11 +262,13 @@ impl Consumer {
         }
     }
 
-    /// Replaces the controls and returns the old ones, to be dropped after the lock is released.
-    pub(super) fn apply(&mut self, controls: Controls) -> Controls {
+    /// Replaces the controls and returns the old ones, to be dropped after the lock is released, and the
+    /// waker if events are queued.
+    pub(super) fn apply(&mut self, controls: Controls) -> (Controls, Option<Waker>) {
         self.stats.controls_applied += 1;
         self.keeps_all = controls.keeps_all();
-        mem::replace(&mut self.controls, controls)
+        let waker = if self.is_due() { self.waker.take() } else { None };
+        (mem::replace(&mut self.controls, controls), waker)
     }
 
     pub(super) fn refuse_control(&mut self) {

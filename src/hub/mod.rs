@@ -18,6 +18,13 @@
 //! control that was applied before [`Hub::publish`] is called applies to that batch; one that comes during it
 //! applies from the next batch on. If no consumer's controls reject anything the lock is taken once.
 //!
+//! # Flush interval
+//!
+//! Waking a consumer costs more than the event that it is woken for. So [`Hub::publish_coalesced`] wakes
+//! consumers for an event after a pause at once, and for those that follow within the flush interval
+//! together: it returns when [`Hub::flush`] is due. A consumer is woken earlier if a full chunk waits for it,
+//! when one of its controls is applied, and at the end of the stream.
+//!
 //! # No lost wakeups
 //!
 //! - A task stores its waker under the lock under which it found its queue empty and the stream open. A
@@ -33,6 +40,7 @@
 //!
 //! A loom model of the hub runs these orders of events.
 
+mod coalescer;
 mod consumer;
 mod evaluation;
 mod opening;
@@ -43,6 +51,7 @@ mod state;
 mod subscription;
 mod wakers;
 
+pub use coalescer::Coalescer;
 pub use consumer::{ConsumerOptions, Takes};
 pub use opening::Opening;
 pub use queue::{Limits, WhenFull};
@@ -64,11 +73,15 @@ use std::{
     ops::Range,
     sync::{Arc, PoisonError},
     task::Waker,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long a thread waits for a change before it attends to something else.
 const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The most bytes that a consumer takes at a time, unless a single event is longer. With more, a stalled
+/// subscriber holds more memory in its connection; with less, there are more calls per event.
+const CHUNK_BYTES: usize = 32 * 1024;
 
 /// The fan-out.
 #[derive(Debug)]
@@ -76,6 +89,7 @@ pub struct Hub {
     state: Mutex<State>,
     start: Controls,
     limits: Limits,
+    flush_interval: Duration,
     /// Notifies threads of room in a queue, and of consumers that register or leave.
     room: Condvar,
     /// Notifies tasks of consumers that register or leave.
@@ -86,16 +100,22 @@ impl Hub {
     /// Creates a hub. `start` are the controls that consumers start with, `limits` those of the backlog and
     /// of each [subscriber](Self::subscribe).
     pub fn new(start: Controls, limits: Limits) -> Arc<Self> {
-        Self::bounded(start, limits, usize::MAX)
+        Self::bounded(start, limits, usize::MAX, Duration::ZERO)
     }
 
     /// Creates a hub whose queues and backlog together keep no more than `total_bytes` in memory, but one
-    /// event each.
-    pub fn bounded(start: Controls, limits: Limits, total_bytes: usize) -> Arc<Self> {
+    /// event each. With a `flush_interval` of zero, events are never held back.
+    pub fn bounded(
+        start: Controls,
+        limits: Limits,
+        total_bytes: usize,
+        flush_interval: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State::new(limits, total_bytes)),
             start,
             limits,
+            flush_interval,
             room: Condvar::new(),
             changed: Notify::new(),
         })
@@ -156,18 +176,42 @@ impl Hub {
         self.open(name).begin()
     }
 
-    /// Publishes a batch of a source, with the counters of the source up to it. It never waits for room: full
-    /// queues drop events.
+    /// Publishes a batch of a source, with the counters of the source up to it, and wakes the consumers. It
+    /// never waits for room: full queues drop events.
     pub fn publish(&self, batch: impl Into<Arc<Batch>>, source: &dyn Source) {
-        let batch = batch.into();
+        if let Some(state) = self.queue(batch.into(), source) {
+            wake(state);
+        }
+    }
+
+    /// Publishes like [`publish`](Self::publish), but wakes consumers at most once in a flush interval.
+    /// Returns when [`flush`](Self::flush) is due, if events are held back.
+    pub fn publish_coalesced(&self, batch: impl Into<Arc<Batch>>, source: &dyn Source) -> Option<Instant> {
+        let mut state = self.queue(batch.into(), source)?;
+        let due = state.flush_due(Instant::now(), self.flush_interval);
+        let wakers = state.wakers(|consumer| due.is_none() || consumer.has_full_chunk());
+        let due = due.filter(|_| state.has_held_back());
+        drop(state);
+        wakers.wake();
+        due
+    }
+
+    /// Wakes the consumers that have something to do.
+    pub fn flush(&self) {
+        wake(self.lock());
+    }
+
+    /// Queues a batch; an empty one only brings counters.
+    fn queue(&self, batch: Arc<Batch>, source: &dyn Source) -> Option<MutexGuard<'_, State>> {
         if batch.is_empty() {
-            return self.account(source);
+            self.account(source);
+            return None;
         }
         let events = 0..batch.len();
         let (plan, mut state) = Plan::make(self.lock(), || self.lock(), &batch, &events);
         source.store(&mut state.sources);
         state.offer(&batch, events, &plan);
-        wake(state);
+        Some(state)
     }
 
     /// Publishes some events of a batch and waits for room in every queue but those of observers instead of
@@ -222,7 +266,7 @@ impl Hub {
         idle: &mut dyn FnMut(),
     ) -> MutexGuard<'a, State> {
         while !state.has_room_everywhere(batch, event..event + 1, need_subscriber) {
-            let wakers = state.wakers();
+            let wakers = state.wakers(|_| true);
             if wakers.is_empty() {
                 state = self.wait(state, idle);
             } else {
@@ -343,7 +387,8 @@ impl Hub {
 
 /// Releases the lock and wakes the consumers that have something to do.
 fn wake(mut state: MutexGuard<'_, State>) {
-    let wakers = state.wakers();
+    state.last_flush = Some(Instant::now());
+    let wakers = state.wakers(|_| true);
     drop(state);
     wakers.wake();
 }

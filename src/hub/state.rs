@@ -15,7 +15,12 @@ use crate::{
         stats::{BacklogStats, ConsumerStats, SourceStats},
     },
 };
-use std::{mem, ops::Range, sync::Arc};
+use std::{
+    mem,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// All observers together may use this fraction of the memory, given as its denominator: observers that do
 /// not read must not make the queues of subscribers drop events.
@@ -47,6 +52,8 @@ pub(super) struct State {
     pub(super) version: u64,
     /// No more events will be published.
     pub(super) closed: bool,
+    /// When consumers were woken for events last.
+    pub(super) last_flush: Option<Instant>,
     /// How many threads wait for a change.
     pub(super) waiting: usize,
     /// How many subscribers the next event of a replay waits for; 0 while it does not wait.
@@ -74,6 +81,7 @@ impl State {
             opening: 0,
             version: 0,
             closed: false,
+            last_flush: None,
             waiting: 0,
             wanted_subscribers: 0,
         }
@@ -175,11 +183,26 @@ impl State {
         self.backlog.settle(batch);
     }
 
-    /// Takes the wakers of consumers that have something to do, to be woken after the lock is released.
-    pub(super) fn wakers(&mut self) -> Wakers {
+    /// When the events that are queued now are to be flushed. None is now: then that is noted.
+    pub(super) fn flush_due(&mut self, now: Instant, interval: Duration) -> Option<Instant> {
+        let due = self.last_flush.and_then(|last| last.checked_add(interval)).filter(|due| *due > now);
+        if due.is_none() {
+            self.last_flush = Some(now);
+        }
+        due
+    }
+
+    /// Takes the wakers of consumers that have something to do and are `meant`, to be woken after the lock is
+    /// released.
+    pub(super) fn wakers(&mut self, meant: impl Fn(&Consumer) -> bool) -> Wakers {
         let closed = self.closed;
         let ready = self.consumers.iter_mut().filter(|consumer| closed || consumer.is_due());
-        ready.filter_map(|consumer| consumer.waker.take()).collect()
+        ready.filter(|consumer| meant(consumer)).filter_map(|consumer| consumer.waker.take()).collect()
+    }
+
+    /// Whether a consumer has something to do and was not woken for it.
+    pub(super) fn has_held_back(&self) -> bool {
+        self.consumers.iter().any(|consumer| consumer.waker.is_some() && consumer.is_due())
     }
 
     /// Whether these events of a batch fit every queue but those of observers and, if a subscriber is needed

@@ -1,7 +1,7 @@
 //! A consumer's handle.
 
 use super::{
-    Hub,
+    CHUNK_BYTES, Hub,
     consumer::{Consumer, Delivery},
 };
 use crate::{
@@ -11,12 +11,8 @@ use crate::{
 };
 use std::{
     sync::{Arc, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
-
-/// The most bytes that are taken at a time, unless a single event is longer. With more, a stalled subscriber
-/// holds more memory in its connection; with less, there are more calls per event.
-const CHUNK_BYTES: usize = 32 * 1024;
 
 /// Frames taken from a queue.
 #[derive(Debug)]
@@ -59,9 +55,12 @@ impl Subscription {
         };
         let mut state = self.hub.lock();
         state.version += 1;
-        let old = state.consumer(self.key).map(|consumer| consumer.apply(changed.clone()));
+        let consumer = state.consumer(self.key);
+        // It does not wait for the rest of a flush interval.
+        let (old, waker) = consumer.map(|consumer| consumer.apply(changed.clone())).unzip();
         drop(state);
         *controls = changed;
+        waker.flatten().into_iter().for_each(Waker::wake);
         drop(old);
     }
 

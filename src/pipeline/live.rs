@@ -1,10 +1,22 @@
-//! The live source: a thread that reads the worker's stderr.
+//! The live source: reads the worker's stderr.
 //!
-//! It uses plain blocking reads and writes, and sleeps in `poll` on the pipe and on the [`Wake`] that
-//! announces log lines and the worker's end. After the worker's end it processes the bytes that are in the
-//! pipe at that moment and no more: a grandchild that goes on writing does not delay the exit.
+//! After the worker's end it processes the bytes that are in the pipe at that moment and no more: a
+//! grandchild that goes on writing does not delay the exit. It may be a pseudo-terminal instead of a pipe.
 //!
-//! It may be a pseudo-terminal instead of a pipe.
+//! # One thread or two
+//!
+//! At the rates of most workers a wake-up costs more than the event that it is for. So the thread that reads
+//! also drives the [runtime](super::driver) that serves gRPC: it sleeps once for both, and publishing an
+//! event wakes no other thread. Neither the worker's output nor the subscribers may wait for the other because of
+//! that. So another thread drives the runtime while
+//!
+//! - writing to stderr has to wait, which the worker then does, too,
+//! - reads come large one after the other, which two processors handle faster than one, or
+//! - serving takes long.
+//!
+//! If stderr can only be written in a way that may block, another thread drives the runtime from the start.
+//!
+//! # Pipe and reads
 //!
 //! The pipe starts at the system's size and is enlarged while reads come full, because each user has a budget
 //! of pipe memory and most workers need none of it.
@@ -13,18 +25,22 @@
 //! does the waking. While reads follow one another closely the reader sleeps for a short delay instead of
 //! waiting for the next byte, and then reads what has arrived.
 
-use super::{Pipeline, Publisher, wake::Wake};
+mod coalescer;
+mod growth;
+mod wait;
+
+use super::{Pipeline, Publisher, driver::Driver, wake::Wake};
 use crate::worker::{pipe, pty::Window};
-use nix::{
-    errno::Errno,
-    sys::{prctl::set_timerslack, time::TimeSpec},
-    unistd::read,
-};
+use coalescer::ReadCoalescer;
+use growth::Growth;
+use nix::{errno::Errno, sys::prctl::set_timerslack, unistd::read};
 use std::{
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
+    thread,
     time::{Duration, Instant},
 };
+use wait::{Blocking, Sharing, Wait};
 
 /// The largest read, in bytes: all of a pipe of the default size. A read and the events made of it fit a
 /// core's cache.
@@ -32,11 +48,15 @@ const READ_BYTES: usize = pipe::DEFAULT_BYTES;
 /// The largest read from a pseudo-terminal.
 const TERMINAL_READ_BYTES: usize = 4096;
 
-/// Reads that follow one another within this time are coalesced.
-const COALESCE_WINDOW: Duration = Duration::from_micros(400);
 /// How long coalesced bytes collect: too short to be seen, and long enough for several lines of a busy Python
 /// worker.
-const COALESCE_DELAY: TimeSpec = TimeSpec::new(0, 150_000);
+const COALESCE_DELAY: Duration = Duration::from_micros(150);
+
+/// As many large reads in a row are the start of many.
+const LARGE_READS: u32 = 4;
+
+/// How long the runtime's tasks may wait for a thread that reads without a pause.
+const TURN: Duration = Duration::from_millis(1);
 
 /// What the worker's stderr is.
 #[derive(Debug)]
@@ -72,8 +92,12 @@ struct Source<'a> {
     fd: &'a OwnedFd,
     channel: &'a mut Channel,
     wake: &'a Wake,
+    growth: Growth,
+    coalescer: ReadCoalescer,
     /// After the worker's end: how many of the bytes that were then there are still to be read, at most.
     left: Option<usize>,
+    /// Whether everything was read.
+    is_read: bool,
 }
 
 /// The result of a read.
@@ -83,9 +107,18 @@ enum Next {
     End,
 }
 
+/// Why reading stops on a thread.
+enum Stop {
+    /// Another thread is to drive the runtime from now on, or no longer.
+    Change,
+    /// Everything is read and the worker has ended.
+    End,
+}
+
 impl<'a> Source<'a> {
     fn new(fd: &'a OwnedFd, channel: &'a mut Channel, wake: &'a Wake) -> Self {
-        Self { fd, channel, wake, left: None }
+        let growth = Growth::new(matches!(channel, Channel::Pipe { grows: true }));
+        Self { fd, channel, wake, growth, coalescer: ReadCoalescer::default(), left: None, is_read: false }
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> Next {
@@ -106,26 +139,89 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn wait_for_bytes(&self) {
-        self.wait(Some(self.fd), None);
+    /// Whether a read of this many bytes has emptied the channel.
+    fn is_emptied_by(&self, count: usize) -> bool {
+        matches!(self.channel, Channel::Pipe { .. }) && count < READ_BYTES
     }
 
-    fn wait_for_more_bytes(&self) {
-        self.wait(None, Some(COALESCE_DELAY));
-    }
-
-    /// After the worker's end the bytes are there already, and nothing reports that there are no more.
-    fn wait(&self, fd: Option<&OwnedFd>, limit: Option<TimeSpec>) {
-        if self.left.is_none() {
-            self.wake.wait(fd, limit);
+    /// Feeds the pipeline until the worker has ended and everything is read, or the thread is to wait in the
+    /// other way.
+    async fn feed<P: Publisher, F: AsFd>(
+        &mut self,
+        wait: &mut impl Wait,
+        pipeline: &mut Pipeline<P, F>,
+    ) -> Stop {
+        while !self.is_read {
+            if let Stop::Change = self.feed_bytes(wait, pipeline).await {
+                return Stop::Change;
+            }
+            self.is_read = true;
+            pipeline.finish();
+            if pipeline.is_blocked() {
+                return Stop::Change;
+            }
         }
+        // A worker may close its stderr and live on.
+        while !self.wake.has_ended() {
+            pipeline.print_log();
+            let due = pipeline.flush_at(Instant::now());
+            wait.wait(false, due).await;
+        }
+        Stop::End
     }
 
-    /// A worker may close its stderr and live on.
-    fn wait_for_worker_exit(&self, mut on_wake: impl FnMut()) {
-        while !self.wake.has_ended() {
-            on_wake();
-            self.wake.wait(None, None);
+    async fn feed_bytes<P: Publisher, F: AsFd>(
+        &mut self,
+        wait: &mut impl Wait,
+        pipeline: &mut Pipeline<P, F>,
+    ) -> Stop {
+        let large_read_bytes = self.channel.large_read_bytes();
+        let (mut large_reads, mut waited) = (0, Instant::now());
+        loop {
+            let read = self.read(pipeline.spare(READ_BYTES));
+            let now = Instant::now();
+            let mut is_large = false;
+            match read {
+                Next::Bytes(count) => {
+                    pipeline.advance(count);
+                    if pipeline.is_blocked() {
+                        return Stop::Change;
+                    }
+                    self.coalescer.note_read(now);
+                    if self.is_emptied_by(count) {
+                        wait.emptied();
+                    }
+                    is_large = count >= large_read_bytes;
+                }
+                Next::Nothing => wait.emptied(),
+                Next::End => return Stop::End,
+            }
+            pipeline.print_log();
+            large_reads = if is_large { large_reads + 1 } else { 0 };
+            let is_busy = large_reads >= LARGE_READS || pipeline.has_waited();
+            if wait.is_over(is_busy, now) {
+                return Stop::Change;
+            }
+            if is_large {
+                self.growth.after_large_read(self.fd);
+                continue;
+            }
+            let due = pipeline.flush_at(now);
+            // After the worker's end the bytes are there already, and nothing reports that there are no more.
+            if self.left.is_some() {
+                continue;
+            }
+            if self.coalescer.take_delay() {
+                // The runtime's tasks have a turn when events were published, and now and then.
+                if due.is_none() || now - waited >= TURN {
+                    wait.turn().await;
+                    waited = now;
+                }
+                thread::sleep(COALESCE_DELAY);
+            } else {
+                wait.wait(true, due).await;
+                waited = now;
+            }
         }
     }
 }
@@ -139,43 +235,52 @@ pub(crate) fn feed<P: Publisher, F: AsFd>(
     channel: &mut Channel,
     wake: &Wake,
     pipeline: &mut Pipeline<P, F>,
+    driver: &mut Driver,
 ) {
-    let process = AssertUnwindSafe(|| process(Source::new(stderr, channel, wake), pipeline));
+    // The coalesce delay is short and must not be rounded up.
+    let _ = set_timerslack(1);
+    let process = AssertUnwindSafe(|| process(Source::new(stderr, channel, wake), pipeline, driver));
     if catch_unwind(process).is_err() {
+        driver.set_apart(true);
+        pipeline.wait_for_stderr(true);
         // Publishing the counters may panic again; the bytes are written before.
         let _ = catch_unwind(AssertUnwindSafe(|| pipeline.pass_unfinished()));
         copy_raw(Source::new(stderr, channel, wake), pipeline);
     }
 }
 
-fn process<P: Publisher, F: AsFd>(mut source: Source<'_>, pipeline: &mut Pipeline<P, F>) {
-    // The coalesce delay is short and must not be rounded up.
-    let _ = set_timerslack(1);
-    let large_read_bytes = source.channel.large_read_bytes();
-    let mut growth = Growth::new(matches!(source.channel, Channel::Pipe { grows: true }));
-    let mut coalescer = ReadCoalescer::default();
-    loop {
-        match source.read(pipeline.spare(READ_BYTES)) {
-            Next::Bytes(count) => {
-                pipeline.advance(count);
-                pipeline.print_log();
-                coalescer.note_read(Instant::now());
-                if count >= large_read_bytes {
-                    growth.after_large_read(source.fd);
-                    continue;
-                }
+/// Reads on this thread, which drives the runtime meanwhile as long as it can.
+fn process<P: Publisher, F: AsFd>(
+    mut source: Source<'_>,
+    pipeline: &mut Pipeline<P, F>,
+    driver: &mut Driver,
+) {
+    let can_share = driver.can_share() && pipeline.can_write_without_waiting();
+    let (fd, wake, load) = (source.fd, source.wake, driver.load());
+    let mut stop = Stop::Change;
+    while matches!(stop, Stop::Change) {
+        let mut is_shared = false;
+        if can_share {
+            driver.set_apart(false);
+            pipeline.wait_for_stderr(false);
+            stop = driver.block_on(async {
+                let Ok(mut sharing) = Sharing::new(fd, wake, &load) else { return Stop::Change };
+                is_shared = true;
+                source.feed(&mut sharing, pipeline).await
+            });
+            if matches!(stop, Stop::End) {
+                return;
             }
-            Next::Nothing => pipeline.print_log(),
-            Next::End => break,
         }
-        if coalescer.take_delay() {
-            source.wait_for_more_bytes();
-        } else {
-            source.wait_for_bytes();
+        let is_apart = driver.set_apart(true);
+        pipeline.wait_for_stderr(true);
+        pipeline.resume();
+        // If no other thread can drive the runtime this one goes on.
+        if is_apart || !is_shared {
+            let at_least = can_share.then(|| driver.time_apart());
+            stop = wait::now(source.feed(&mut Blocking::new(fd, wake, at_least), pipeline));
         }
     }
-    pipeline.finish();
-    source.wait_for_worker_exit(|| pipeline.print_log());
 }
 
 /// Copies a worker's stderr as it is until the worker has ended.
@@ -184,11 +289,13 @@ fn copy_raw<P: Publisher, F: AsFd>(mut source: Source<'_>, pipeline: &mut Pipeli
     loop {
         match source.read(&mut chunk) {
             Next::Bytes(count) => pipeline.pass_raw(chunk.get(..count).unwrap_or_default()),
-            Next::Nothing => source.wait_for_bytes(),
+            Next::Nothing => source.wake.wait(Some(source.fd), None),
             Next::End => break,
         }
     }
-    source.wait_for_worker_exit(|| {});
+    while !source.wake.has_ended() {
+        source.wake.wait(None, None);
+    }
 }
 
 /// How many bytes are in a pipe.
@@ -205,69 +312,3 @@ nix::ioctl_read_bad!(
     nix::libc::FIONREAD,
     nix::libc::c_int
 );
-
-/// How far the pipe may still be enlarged.
-struct Growth {
-    pipe_bytes: usize,
-    allowed: bool,
-}
-
-impl Growth {
-    fn new(allowed: bool) -> Self {
-        Self { pipe_bytes: READ_BYTES, allowed }
-    }
-
-    /// Doubles the pipe, until the system refuses.
-    fn after_large_read(&mut self, fd: &OwnedFd) {
-        if !self.allowed || self.pipe_bytes >= pipe::MAX_BYTES {
-            return;
-        }
-        let larger = self.pipe_bytes * 2;
-        match pipe::resize(fd, larger) {
-            Ok(()) => self.pipe_bytes = larger,
-            Err(_) => self.allowed = false,
-        }
-    }
-}
-
-/// Decides which waits are replaced by the coalesce delay.
-#[derive(Default)]
-struct ReadCoalescer {
-    last_read: Option<Instant>,
-    /// Whether the last two reads followed one another closely, so that the next one probably will, too.
-    delays_next: bool,
-}
-
-impl ReadCoalescer {
-    fn note_read(&mut self, now: Instant) {
-        let last = self.last_read.replace(now);
-        self.delays_next = last.is_some_and(|last| now - last < COALESCE_WINDOW);
-    }
-
-    /// True once for each read that followed closely: after a delay without bytes the reader waits for the
-    /// next ones.
-    fn take_delay(&mut self) -> bool {
-        std::mem::take(&mut self.delays_next)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_read_within_the_coalesce_window_causes_one_delay() {
-        let mut coalescer = ReadCoalescer::default();
-        let mut now = Instant::now();
-        let mut delays_after = |pause| {
-            now += pause;
-            coalescer.note_read(now);
-            (coalescer.take_delay(), coalescer.take_delay())
-        };
-        assert_eq!(delays_after(Duration::ZERO), (false, false), "the first");
-        assert_eq!(delays_after(COALESCE_WINDOW / 2), (true, false));
-        assert_eq!(delays_after(Duration::ZERO), (true, false));
-        assert_eq!(delays_after(COALESCE_WINDOW), (false, false));
-        assert_eq!(delays_after(COALESCE_WINDOW / 2), (true, false));
-    }
-}

@@ -10,6 +10,7 @@
 //! Events are published before ordinary bytes are written: if stderr is not read the worker waits, as without
 //! the sidecar, but subscribers do not.
 
+pub mod driver;
 pub mod leftover;
 pub mod lines;
 pub mod live;
@@ -39,7 +40,7 @@ use output::{Loss, Undelivered};
 use passthrough::Passthrough;
 use read_buffer::ReadBuffer;
 use record::Recorder;
-use std::{io::IoSlice, ops::Range, os::fd::AsFd, sync::Arc};
+use std::{io::IoSlice, ops::Range, os::fd::AsFd, sync::Arc, time::Instant};
 
 /// Where events go.
 pub trait Publisher {
@@ -49,6 +50,14 @@ pub trait Publisher {
 
     /// Takes newer counters of the stream: what was held has been passed.
     fn account(&mut self, stats: &StreamStats);
+
+    /// When events that are held back are to be [flushed](Self::flush), if there are any.
+    fn flush_due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Sends on what is held back.
+    fn flush(&mut self) {}
 }
 
 /// What a pipeline is made of.
@@ -83,6 +92,8 @@ pub struct Pipeline<P, F> {
     starts: Vec<usize>,
     /// How many of the last bytes of the buffer were neither passed nor removed, nor stand in `pass`.
     held: usize,
+    /// How many of the first bytes of the buffer are to be removed when `pass` is written.
+    done: usize,
     /// While the splitter works: the counters as they were before it.
     before_split: Option<StreamStats>,
 }
@@ -98,6 +109,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
             pass: Vec::new(),
             starts: Vec::new(),
             held: 0,
+            done: 0,
             before_split: None,
         }
     }
@@ -196,7 +208,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         }
         self.pass.push(held);
         self.write_passing();
-        self.stats.bytes_held = 0;
+        (self.stats.bytes_held, self.done) = (0, 0);
         self.buffer.remove(end);
         self.parts.publisher.account(&self.stats);
     }
@@ -205,6 +217,9 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
     pub fn pass_raw(&mut self, bytes: &[u8]) {
         if let Some(lines) = &mut self.parts.lines {
             lines.copy_raw(bytes, now_ns());
+        }
+        if let Some(last) = &mut self.parts.last_bytes {
+            last.add([bytes].into_iter());
         }
         self.stats.bytes_read += bytes.len() as u64;
         self.parts.pass(&mut [IoSlice::new(bytes)], &mut self.stats);
@@ -246,32 +261,77 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
             lines.published();
         }
 
-        if to_pass > 0 {
-            self.write_passing();
-            self.stats.bytes_held -= to_pass as u64;
-            self.parts.publisher.account(&self.stats);
-        }
-        self.buffer.remove(done);
+        self.done = done;
+        self.resume();
     }
 
-    /// Writes the ranges in `pass`.
+    /// Whether ordinary bytes wait for stderr: [`resume`](Self::resume) comes next.
+    pub fn is_blocked(&self) -> bool {
+        !self.pass.is_empty()
+    }
+
+    /// Writes the ordinary bytes that wait for stderr.
+    pub fn resume(&mut self) {
+        if !self.pass.is_empty() {
+            self.write_passing();
+            self.parts.publisher.account(&self.stats);
+        }
+        if self.pass.is_empty() {
+            self.buffer.remove(std::mem::take(&mut self.done));
+        }
+    }
+
+    /// Writes the ranges in `pass`. Those that stderr does not take stay there.
     fn write_passing(&mut self) {
         let unfinished = self.buffer.unfinished();
-        let slices = self.pass.drain(..).filter_map(|range| unfinished.get(range));
+        let slices = self.pass.iter().filter_map(|range| unfinished.get(range.clone()));
         let mut slices: Vec<_> = slices.map(IoSlice::new).collect();
-        self.parts.pass(&mut slices, &mut self.stats);
+        let mut written = self.parts.pass(&mut slices, &mut self.stats);
+        self.stats.bytes_held = self.stats.bytes_held.saturating_sub(written as u64);
+        self.pass.retain_mut(|range| {
+            let end = range.start + written.min(range.len());
+            if let Some(last) = &mut self.parts.last_bytes {
+                last.add([unfinished.get(range.start..end).unwrap_or_default()].into_iter());
+            }
+            (range.start, written) = (end, written - (end - range.start));
+            range.start < range.end
+        });
+    }
+
+    /// When events that are held back are to be flushed, if there are any. What is due now is flushed.
+    pub fn flush_at(&mut self, now: Instant) -> Option<Instant> {
+        let due = self.parts.publisher.flush_due()?;
+        if due > now {
+            return Some(due);
+        }
+        self.parts.publisher.flush();
+        None
+    }
+
+    /// Whether writing to stderr may wait for its reader. If not, bytes that it does not take
+    /// [stay](Self::is_blocked).
+    pub fn wait_for_stderr(&mut self, waits: bool) {
+        self.parts.passthrough.set_waiting(waits);
+    }
+
+    /// Whether stderr can be written without waiting for its reader.
+    pub fn can_write_without_waiting(&self) -> bool {
+        self.parts.passthrough.can_write_without_waiting()
+    }
+
+    /// Whether writing to stderr had to wait for its reader since the last call.
+    pub fn has_waited(&mut self) -> bool {
+        self.parts.passthrough.take_waited()
     }
 }
 
 impl<P, F: AsFd> Parts<P, F> {
-    /// Passes ordinary bytes.
-    fn pass(&mut self, slices: &mut [IoSlice<'_>], stats: &mut StreamStats) {
-        if let Some(last) = &mut self.last_bytes {
-            last.add(slices.iter().map(|slice| &slice[..]));
-        }
+    /// Passes ordinary bytes and returns how many. The others have to wait for stderr.
+    fn pass(&mut self, slices: &mut [IoSlice<'_>], stats: &mut StreamStats) -> usize {
         let written = self.passthrough.pass(slices);
         stats.bytes_passed += written.passed;
         stats.bytes_dropped += written.dropped;
+        usize::try_from(written.passed + written.dropped).unwrap_or(usize::MAX)
     }
 }
 

@@ -24,6 +24,13 @@ pub struct Written {
     pub dropped: u64,
 }
 
+/// What a write does when there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WithoutRoom {
+    Wait,
+    Return,
+}
+
 /// The writer to stderr.
 #[derive(Debug)]
 pub struct Passthrough<F> {
@@ -31,6 +38,9 @@ pub struct Passthrough<F> {
     method: WriteMethod,
     leftover: Option<Arc<Leftover>>,
     closed: bool,
+    without_room: WithoutRoom,
+    /// How often anything had to, since it was asked last.
+    times_waited: u64,
     without_lines: bool,
     at_line_start: bool,
     /// Why bytes were dropped last.
@@ -45,6 +55,8 @@ impl<F: AsFd> Passthrough<F> {
             method: WriteMethod::Plain,
             leftover: None,
             closed: false,
+            without_room: WithoutRoom::Wait,
+            times_waited: 0,
             without_lines: false,
             at_line_start: true,
             last_error: None,
@@ -70,6 +82,23 @@ impl<F: AsFd> Passthrough<F> {
         Self { without_lines: true, ..self }
     }
 
+    /// Whether ordinary bytes are written without waiting for room where that is possible. It is for all but
+    /// terminals and the pipes of other users.
+    pub fn can_write_without_waiting(&self) -> bool {
+        self.closed || self.method.never_blocks()
+    }
+
+    /// Sets whether ordinary bytes wait for room, as they do at first. Otherwise [`pass`](Self::pass) returns
+    /// when there is none.
+    pub fn set_waiting(&mut self, waits: bool) {
+        self.without_room = if waits { WithoutRoom::Wait } else { WithoutRoom::Return };
+    }
+
+    /// Whether anything had to wait for room since the last call.
+    pub fn take_waited(&mut self) -> bool {
+        std::mem::take(&mut self.times_waited) > 0
+    }
+
     /// Whether the next byte starts a line.
     pub fn at_line_start(&self) -> bool {
         self.at_line_start
@@ -80,16 +109,21 @@ impl<F: AsFd> Passthrough<F> {
         self.last_error
     }
 
-    /// Writes ordinary bytes, unless they are left out.
+    /// Writes ordinary bytes, unless they are left out. The rest has to be written later if it does not
+    /// [wait](Self::set_waiting).
     pub fn pass(&mut self, slices: &mut [IoSlice<'_>]) -> Written {
         if self.without_lines {
             return Written { passed: 0, dropped: length(slices) };
         }
-        self.write(slices)
+        self.write_some(slices, self.without_room)
     }
 
     /// Writes all slices in order, waiting as long as it takes or until that is ended.
     pub fn write(&mut self, slices: &mut [IoSlice<'_>]) -> Written {
+        self.write_some(slices, WithoutRoom::Wait)
+    }
+
+    fn write_some(&mut self, slices: &mut [IoSlice<'_>], without_room: WithoutRoom) -> Written {
         let mut written = Written::default();
         if let Some(last) = slices.iter().rev().find_map(|slice| slice.last()) {
             self.at_line_start = *last == b'\n';
@@ -109,7 +143,9 @@ impl<F: AsFd> Passthrough<F> {
                     IoSlice::advance_slices(&mut rest, count);
                 }
                 Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if without_room == WithoutRoom::Return => return written,
                 Err(Errno::EAGAIN) => {
+                    self.times_waited += 1;
                     if !self.wait()
                         && let Some(leftover) = &self.leftover
                     {
@@ -152,4 +188,44 @@ impl<F: AsFd> Passthrough<F> {
 
 fn length(slices: &[IoSlice<'_>]) -> u64 {
     slices.iter().map(|slice| slice.len() as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io, os::unix::net::UnixStream};
+
+    #[test]
+    fn a_full_pipe_or_socket_is_not_waited_for_unless_it_is_wanted() {
+        let (mut pipe, pipe_writer) = io::pipe().unwrap();
+        let (mut socket, socket_writer) = UnixStream::pair().unwrap();
+        let leftover = || Arc::new(Leftover::new().unwrap());
+        let pipe_writer = Passthrough::new(std::os::fd::OwnedFd::from(pipe_writer));
+        let socket_writer = Passthrough::new(std::os::fd::OwnedFd::from(socket_writer));
+        let pairs = [(&mut pipe as &mut dyn io::Read, pipe_writer), (&mut socket, socket_writer)];
+        for (reader, writer) in pairs {
+            assert!(!writer.can_write_without_waiting());
+            let mut writer = writer.with_leftover(leftover());
+            assert!(writer.can_write_without_waiting());
+            writer.set_waiting(false);
+            let bytes = vec![7; 10_000_000];
+            let written = writer.pass(&mut [IoSlice::new(&bytes)]);
+            assert!((1..10_000_000).contains(&written.passed) && written.dropped == 0, "{written:?}");
+            assert_eq!(writer.pass(&mut [IoSlice::new(&bytes)]), Written::default());
+            assert!(!writer.take_waited());
+            let mut room = vec![0; usize::try_from(written.passed).unwrap()];
+            reader.read_exact(&mut room).unwrap();
+            let written = writer.pass(&mut [IoSlice::new(b"more")]);
+            assert_eq!(written, Written { passed: 4, dropped: 0 });
+        }
+    }
+
+    #[test]
+    fn a_file_and_dev_null_have_room_always() {
+        let null = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        for file in [tempfile::tempfile().unwrap(), null] {
+            let writer = Passthrough::new(file).with_leftover(Arc::new(Leftover::new().unwrap()));
+            assert!(writer.can_write_without_waiting());
+        }
+    }
 }

@@ -3,14 +3,14 @@
 use super::{Publisher, pace::Pace};
 use crate::{
     event::{batch::Batch, stats::StreamStats},
-    hub::Hub,
+    hub::{Coalescer, Hub},
     system::log,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// Publishes without waiting, so that the worker is never slowed.
 #[derive(Debug)]
-pub struct Dropping(pub Arc<Hub>);
+pub struct Dropping(pub Coalescer);
 
 impl Publisher for Dropping {
     fn publish(&mut self, batch: Arc<Batch>, stats: &StreamStats, _: &mut dyn FnMut()) {
@@ -19,6 +19,14 @@ impl Publisher for Dropping {
 
     fn account(&mut self, stats: &StreamStats) {
         self.0.account(stats);
+    }
+
+    fn flush_due(&self) -> Option<Instant> {
+        self.0.due()
+    }
+
+    fn flush(&mut self) {
+        self.0.flush();
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     input::{dialect, splitter::Embedded},
-    pipeline::{live, wake::Wake},
+    pipeline::{driver::Driver, live, wake::Wake},
     system::log,
 };
 use std::{
@@ -78,7 +78,8 @@ fn ordinary_bytes_survive_a_panic_while_publishing() {
         write!(worker, "first\n{EVENT}second, and held: \nTELEM").unwrap();
         drop(worker);
         wake.worker_ended();
-        live::feed(&pipe.into(), &mut live::Channel::Pipe { grows: false }, &wake, &mut pipeline);
+        let mut channel = live::Channel::Pipe { grows: false };
+        live::feed(&pipe.into(), &mut channel, &wake, &mut pipeline, &mut Driver::new().unwrap());
         assert_eq!(contents(stderr), "first\nsecond, and held: \nTELEM");
         assert_balanced(pipeline.stats());
     }
@@ -95,7 +96,8 @@ fn the_end_does_not_wait_for_another_process_that_keeps_the_pipe_open() {
     write!(worker, "last").unwrap();
     let pipe = pipe.into();
     nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
-    live::feed(&pipe, &mut live::Channel::Pipe { grows: false }, &wake, &mut pipeline);
+    let mut channel = live::Channel::Pipe { grows: false };
+    live::feed(&pipe, &mut channel, &wake, &mut pipeline, &mut Driver::new().unwrap());
     assert_eq!(contents(stderr), "last");
     drop(worker);
 }

@@ -8,7 +8,7 @@ use nix::{
     },
 };
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -53,12 +53,23 @@ impl Wake {
         // An error or a hang-up shows in the next read.
         let _ = ppoll(&mut fds, limit, None);
         if fds[0].any() != Some(false) {
-            let _ = self.fd.read();
+            self.reset();
         }
+    }
+
+    /// Resets the count.
+    pub(super) fn reset(&self) {
+        let _ = self.fd.read();
     }
 
     pub(super) fn has_ended(&self) -> bool {
         self.worker_ended.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

@@ -50,11 +50,16 @@ pub fn write_all(to: impl AsFd, bytes: &[u8]) -> Result<(), PartialWrite> {
     Ok(())
 }
 
+/// The device number of `/dev/null` (Linux, Documentation/admin-guide/devices.txt).
+const NULL_DEVICE: libc::dev_t = libc::makedev(1, 3);
+
 /// How to write to a stream that other processes share, whose flags must not be changed.
 #[derive(Debug)]
 pub(crate) enum WriteMethod {
     /// As the stream's flags say.
     Plain,
+    /// The same, for a file or `/dev/null`, which have room always.
+    Immediate,
     /// Through an open file of this process's own, which is non-blocking.
     NonBlocking(OwnedFd),
     /// A socket, of which each call can be non-blocking.
@@ -65,9 +70,15 @@ impl WriteMethod {
     /// The method that never blocks, if there is one for this stream.
     pub(crate) fn without_blocking(stream: impl AsFd) -> Self {
         let stream = stream.as_fd();
-        let format = fstat(stream).map_or(0, |stat| stat.st_mode) & SFlag::S_IFMT.bits();
+        let Ok(found) = fstat(stream) else { return Self::Plain };
+        let format = found.st_mode & SFlag::S_IFMT.bits();
         if format == SFlag::S_IFSOCK.bits() {
             return Self::Socket;
+        }
+        if format == SFlag::S_IFREG.bits()
+            || (format == SFlag::S_IFCHR.bits() && found.st_rdev == NULL_DEVICE)
+        {
+            return Self::Immediate;
         }
         let flags = OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
@@ -79,10 +90,15 @@ impl WriteMethod {
             .map_or(Self::Plain, Self::NonBlocking)
     }
 
+    /// Whether a write never waits for a reader.
+    pub(crate) fn never_blocks(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+
     /// Writes some of the bytes.
     pub(crate) fn write(&self, stream: impl AsFd, slices: &[IoSlice<'_>]) -> nix::Result<usize> {
         match self {
-            Self::Plain => writev(stream, slices),
+            Self::Plain | Self::Immediate => writev(stream, slices),
             Self::NonBlocking(own) => writev(own, slices),
             Self::Socket => {
                 let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;

@@ -7,7 +7,7 @@ use crate::{
         frame::{Deframer, Prefix},
         proto::bridge::{STREAM_TELEMETRY, TelemetryControl, TelemetryToggle, telemetry_control::Control},
     },
-    hub::Hub,
+    hub::{Coalescer, Hub},
     system::clock::now_ns,
 };
 use bytes::Bytes;
@@ -20,8 +20,10 @@ use std::{
     fmt::Display,
     future::ready,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
+use tokio::time::timeout_at;
 use tonic::{Code, Status};
 
 /// Events that arrive together are published together, up to about this many bytes.
@@ -126,7 +128,7 @@ impl From<Status> for End {
 
 /// Opens a stream and publishes its events until it ends. This may be dropped at any time: every message that
 /// was read is published.
-pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub: &Hub) -> End {
+pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub: &Arc<Hub>) -> End {
     let answer = match transport.send(own_request(STREAM_TELEMETRY, Controls::switching_on())).await {
         Ok(answer) => answer,
         Err(error) => return error.into(),
@@ -137,16 +139,25 @@ pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub
     }
     // Messages are taken as soon as they are complete, so no other bytes are kept.
     let mut messages = Deframer::new(MAX_MESSAGE_BYTES, 0);
-    let (mut status, mut unpublished) = (None, 0);
+    let (mut status, mut unpublished, mut coalescer) = (None, 0, Coalescer::new(Arc::clone(hub)));
     loop {
         let arrived = if unpublished < BATCH_BYTES { now(body.frame()).await } else { None };
         let frame = if let Some(frame) = arrived {
             frame
         } else {
             // The first time there are no events: the counters show that the stream is open.
-            hub.publish(events.take(), events.stats());
+            coalescer.publish(events.take(), events.stats());
             unpublished = 0;
-            body.frame().await
+            let arrived = match coalescer.due() {
+                Some(due) => timeout_at(due.into(), body.frame()).await.ok(),
+                None => None,
+            };
+            if let Some(frame) = arrived {
+                frame
+            } else {
+                coalescer.flush();
+                body.frame().await
+            }
         };
         let end = match frame.map(|frame| frame.map(Frame::into_data)) {
             Some(Ok(Ok(data))) => {
@@ -165,7 +176,8 @@ pub(super) async fn receive(transport: &impl Transport, events: &mut Events, hub
             Some(Err(error)) => End::Failed(error.to_string()),
             None => status.map_or_else(|| End::Failed("it ended without a status".into()), End::from),
         };
-        hub.publish(events.take(), events.stats());
+        coalescer.publish(events.take(), events.stats());
+        coalescer.flush();
         return end;
     }
 }

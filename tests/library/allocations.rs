@@ -12,7 +12,7 @@ use std::{
 };
 use telemetry_sidecar::{
     control::{Control, Controls},
-    hub::{ConsumerOptions, Hub, Limits, Subscription, Takes, WhenFull},
+    hub::{Coalescer, ConsumerOptions, Hub, Limits, Subscription, Takes, WhenFull},
     input::{
         decode::Decoder,
         dialect,
@@ -102,7 +102,7 @@ impl Path {
         let pipeline = Pipeline::new(Parts {
             splitter: Splitter::new(&dialect::SNAKEPIT, Embedded::Auto, MAX_LINE_BYTES),
             decoder: Decoder::default(),
-            publisher: Dropping(Arc::clone(&hub)),
+            publisher: Dropping(Coalescer::new(Arc::clone(&hub))),
             passthrough: Passthrough::new(File::open("/dev/null").unwrap()),
             recorder: None,
             last_bytes: None,

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Waker},
     thread::JoinHandle,
+    time::Duration,
 };
 use telemetry_sidecar::{
     control::{Control, Controls},
@@ -134,7 +135,7 @@ fn each_source_replaces_only_its_own_counters() {
 /// A hub whose queues are bounded in memory alone.
 fn bounded(total_bytes: usize, when_full: WhenFull) -> Arc<Hub> {
     let limits = Limits { events: usize::MAX, bytes: usize::MAX, when_full };
-    Hub::bounded(Controls::default(), limits, total_bytes)
+    Hub::bounded(Controls::default(), limits, total_bytes, Duration::ZERO)
 }
 
 /// An event whose message has about this size.
@@ -487,7 +488,7 @@ fn an_observer_leaves_the_backlog_and_is_not_waited_for() {
 
 #[test]
 fn observers_that_do_not_read_leave_memory_to_subscribers() {
-    let hub = Hub::bounded(Controls::default(), limits(10_000), 1_000_000);
+    let hub = Hub::bounded(Controls::default(), limits(10_000), 1_000_000, Duration::ZERO);
     let observers: Vec<_> = (0..20).map(|_| hub.observe("observer").begin()).collect();
     let subscriber = hub.subscribe("");
     for _ in 0..1000 {

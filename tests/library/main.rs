@@ -6,6 +6,7 @@ mod allocations;
 mod architecture;
 mod decode;
 mod fixtures;
+mod flush;
 mod globs;
 mod hub;
 mod log;
