@@ -179,7 +179,7 @@ impl Hub {
     /// Publishes a batch of a source, with the counters of the source up to it, and wakes the consumers. It
     /// never waits for room: full queues drop events.
     pub fn publish(&self, batch: impl Into<Arc<Batch>>, source: &dyn Source) {
-        if let Some(state) = self.queue(batch.into(), source) {
+        if let Some(state) = self.queue(&batch.into(), source) {
             wake(state);
         }
     }
@@ -187,7 +187,7 @@ impl Hub {
     /// Publishes like [`publish`](Self::publish), but wakes consumers at most once in a flush interval.
     /// Returns when [`flush`](Self::flush) is due, if events are held back.
     pub fn publish_coalesced(&self, batch: impl Into<Arc<Batch>>, source: &dyn Source) -> Option<Instant> {
-        let mut state = self.queue(batch.into(), source)?;
+        let mut state = self.queue(&batch.into(), source)?;
         let due = state.flush_due(Instant::now(), self.flush_interval);
         let wakers = state.wakers(|consumer| due.is_none() || consumer.has_full_chunk());
         let due = due.filter(|_| state.has_held_back());
@@ -202,15 +202,15 @@ impl Hub {
     }
 
     /// Queues a batch; an empty one only brings counters.
-    fn queue(&self, batch: Arc<Batch>, source: &dyn Source) -> Option<MutexGuard<'_, State>> {
+    fn queue(&self, batch: &Arc<Batch>, source: &dyn Source) -> Option<MutexGuard<'_, State>> {
         if batch.is_empty() {
             self.account(source);
             return None;
         }
         let events = 0..batch.len();
-        let (plan, mut state) = Plan::make(self.lock(), || self.lock(), &batch, &events);
+        let (plan, mut state) = Plan::make(self.lock(), || self.lock(), batch, &events);
         source.store(&mut state.sources);
-        state.offer(&batch, events, &plan);
+        state.offer(batch, events, &plan);
         Some(state)
     }
 

@@ -10,9 +10,9 @@ use std::{
     io,
     sync::{
         Arc, Condvar, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::runtime::{Handle, Runtime};
 
@@ -33,22 +33,46 @@ const APART: Duration = Duration::from_millis(200);
 /// The same at most: after each time that tasks took long it is twice as long.
 const MAX_APART: Duration = Duration::from_secs(60);
 
+/// How often the processor time is measured after the thread did not sleep for long.
+const MEASURED: u32 = 100;
+
 /// Whether the runtime's tasks take long.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Load {
-    /// The processor time of the thread when it woke last, in nanoseconds.
+    started: Instant,
+    /// When the thread woke last, in nanoseconds since `started`.
     woken_ns: AtomicU64,
+    /// The processor time of the thread then, if it is measured.
+    used_ns: AtomicU64,
+    /// How often it is still to be measured. That takes a system call.
+    measured: AtomicU32,
     is_high: AtomicBool,
 }
 
 impl Load {
+    fn new() -> Arc<Self> {
+        let [woken_ns, used_ns] = Default::default();
+        let (measured, is_high) = Default::default();
+        Arc::new(Self { started: Instant::now(), woken_ns, used_ns, measured, is_high })
+    }
+
     fn wakes(&self) {
-        self.woken_ns.store(thread_time_ns(), Relaxed);
+        let measured = self.measured.load(Relaxed);
+        if measured > 0 {
+            self.measured.store(measured - 1, Relaxed);
+            self.used_ns.store(thread_time_ns(), Relaxed);
+        }
+        self.woken_ns.store(nanoseconds(self.started.elapsed()), Relaxed);
     }
 
     fn sleeps(&self) {
-        let busy_ns = thread_time_ns().saturating_sub(self.woken_ns.load(Relaxed));
-        if u128::from(busy_ns) >= HIGH_LOAD.as_nanos() {
+        let awake_ns = nanoseconds(self.started.elapsed()).saturating_sub(self.woken_ns.load(Relaxed));
+        if awake_ns < nanoseconds(HIGH_LOAD) {
+            return;
+        }
+        let is_measured = self.measured.swap(MEASURED, Relaxed) > 0;
+        let used_ns = thread_time_ns().saturating_sub(self.used_ns.load(Relaxed));
+        if is_measured && used_ns >= nanoseconds(HIGH_LOAD) {
             self.is_high.store(true, Relaxed);
         }
     }
@@ -68,7 +92,11 @@ impl Load {
 /// The processor time that this thread has used, in nanoseconds; 0 if the system does not say.
 fn thread_time_ns() -> u64 {
     let time = ClockId::CLOCK_THREAD_CPUTIME_ID.now().map_or(Duration::ZERO, Duration::from);
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds(time)
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// The thread that drives the runtime while the one that reads does not.
@@ -131,7 +159,7 @@ impl Driver {
     ///
     /// If the system refuses what it needs.
     pub fn new() -> io::Result<Self> {
-        let load = Arc::<Load>::default();
+        let load = Load::new();
         let (waking, sleeping) = (Arc::clone(&load), Arc::clone(&load));
         let runtime = thread::runtime()
             .enable_io()

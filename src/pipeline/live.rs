@@ -7,8 +7,8 @@
 //!
 //! At the rates of most workers a wake-up costs more than the event that it is for. So the thread that reads
 //! also drives the [runtime](super::driver) that serves gRPC: it sleeps once for both, and publishing an
-//! event wakes no other thread. Neither the worker's output nor the subscribers may wait for the other because of
-//! that. So another thread drives the runtime while
+//! event wakes no other thread. Neither the worker's output nor the subscribers may wait for the other
+//! because of that. So another thread drives the runtime while
 //!
 //! - writing to stderr has to wait, which the worker then does, too,
 //! - reads come large one after the other, which two processors handle faster than one, or
@@ -33,7 +33,14 @@ use super::{Pipeline, Publisher, driver::Driver, wake::Wake};
 use crate::worker::{pipe, pty::Window};
 use coalescer::ReadCoalescer;
 use growth::Growth;
-use nix::{errno::Errno, sys::prctl::set_timerslack, unistd::read};
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl::set_timerslack,
+        timerfd::{ClockId, TimerFd, TimerFlags},
+    },
+    unistd::read,
+};
 use std::{
     os::fd::{AsFd, AsRawFd as _, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
@@ -183,7 +190,7 @@ impl<'a> Source<'a> {
             let mut is_large = false;
             match read {
                 Next::Bytes(count) => {
-                    pipeline.advance(count);
+                    pipeline.advance_or_defer(count, now);
                     if pipeline.is_blocked() {
                         return Stop::Change;
                     }
@@ -207,6 +214,9 @@ impl<'a> Source<'a> {
                 continue;
             }
             let due = pipeline.flush_at(now);
+            if pipeline.is_blocked() {
+                return Stop::Change;
+            }
             // After the worker's end the bytes are there already, and nothing reports that there are no more.
             if self.left.is_some() {
                 continue;
@@ -257,6 +267,8 @@ fn process<P: Publisher, F: AsFd>(
 ) {
     let can_share = driver.can_share() && pipeline.can_write_without_waiting();
     let (fd, wake, load) = (source.fd, source.wake, driver.load());
+    let timer =
+        TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK).ok();
     let mut stop = Stop::Change;
     while matches!(stop, Stop::Change) {
         let mut is_shared = false;
@@ -264,7 +276,8 @@ fn process<P: Publisher, F: AsFd>(
             driver.set_apart(false);
             pipeline.wait_for_stderr(false);
             stop = driver.block_on(async {
-                let Ok(mut sharing) = Sharing::new(fd, wake, &load) else { return Stop::Change };
+                let sharing = timer.as_ref().map(|timer| Sharing::new(fd, wake, timer, &load));
+                let Some(Ok(mut sharing)) = sharing else { return Stop::Change };
                 is_shared = true;
                 source.feed(&mut sharing, pipeline).await
             });

@@ -10,6 +10,7 @@
 //! Events are published before ordinary bytes are written: if stderr is not read the worker waits, as without
 //! the sidecar, but subscribers do not.
 
+mod deferred;
 pub mod driver;
 pub mod leftover;
 pub mod lines;
@@ -35,12 +36,23 @@ use crate::{
     },
     system::{clock::now_ns, last_bytes::LastBytes, log},
 };
+use deferred::Deferred;
 use lines::{LineWriter, Read};
 use output::{Loss, Undelivered};
 use passthrough::Passthrough;
 use read_buffer::ReadBuffer;
 use record::Recorder;
-use std::{io::IoSlice, ops::Range, os::fd::AsFd, sync::Arc, time::Instant};
+use std::{
+    io::IoSlice,
+    ops::Range,
+    os::fd::AsFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// What is due waits for this time longer if nothing is read: the next read mostly comes before, and then the
+/// thread does not wake for it.
+const TIMER_SLACK: Duration = Duration::from_micros(1500);
 
 /// Where events go.
 pub trait Publisher {
@@ -85,6 +97,8 @@ pub struct Pipeline<P, F> {
     parts: Parts<P, F>,
     stats: StreamStats,
     buffer: ReadBuffer,
+    /// The last bytes of the buffer that were not processed.
+    deferred: Deferred,
     batch: BatchBuilder,
     /// Ranges of the unfinished bytes that are still to be passed.
     pass: Vec<Range<usize>>,
@@ -105,6 +119,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
             parts,
             stats: StreamStats::default(),
             buffer: ReadBuffer::default(),
+            deferred: Deferred::default(),
             batch: BatchBuilder::default(),
             pass: Vec::new(),
             starts: Vec::new(),
@@ -121,13 +136,38 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
 
     /// Works through `count` bytes just read into the [spare room](Self::spare).
     pub fn advance(&mut self, count: usize) {
+        self.add(count);
+        self.work(false);
+    }
+
+    /// The same, unless they are telemetry lines whose events would be held back: then they are processed
+    /// together with the next ones, or when [`flush_at`](Self::flush_at) finds that it is time to.
+    pub fn advance_or_defer(&mut self, count: usize, now: Instant) {
+        let is_held_back = self.parts.publisher.flush_due().is_some_and(|due| due > now)
+            && self.deferred.due().is_none_or(|due| due > now);
+        let is_at_line_start =
+            self.buffer.unfinished().len() == self.deferred.bytes() && self.parts.splitter.is_at_line_start();
+        let read = self.add(count);
+        let is_deferred = is_held_back
+            && is_at_line_start
+            && self.deferred.has_room(count)
+            && self.parts.splitter.are_telemetry_lines(self.buffer.last(read));
+        if is_deferred {
+            self.deferred.add(read, now, now_ns());
+        } else {
+            self.work(false);
+        }
+    }
+
+    /// Adds bytes just read, and returns how many.
+    fn add(&mut self, count: usize) -> usize {
         let read = self.buffer.add(count);
         self.held += read.len();
         self.stats.bytes_read += read.len() as u64;
         if let Some(recorder) = &self.parts.recorder {
             recorder.record(read);
         }
-        self.work(false);
+        read.len()
     }
 
     /// Ends the stream: what was held back is decided. Another one may follow.
@@ -209,6 +249,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         self.pass.push(held);
         self.write_passing();
         (self.stats.bytes_held, self.done) = (0, 0);
+        self.deferred.clear();
         self.buffer.remove(end);
         self.parts.publisher.account(&self.stats);
     }
@@ -237,6 +278,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         let mut sink = Sink {
             decoder: &mut self.parts.decoder,
             now_ns,
+            deferred: &self.deferred,
             batch: &mut self.batch,
             pass: &mut self.pass,
             starts: self.parts.lines.is_some().then_some(&mut self.starts),
@@ -246,6 +288,7 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         let done = self.parts.splitter.split(unfinished, end, &mut sink);
         self.held = self.parts.splitter.held(unfinished.len() - done);
         self.before_split = None;
+        self.deferred.clear();
         let to_pass: usize = self.pass.iter().map(Range::len).sum();
         self.stats.bytes_held = (self.held + to_pass) as u64;
         let Parts { publisher, passthrough, lines, log, .. } = &mut self.parts;
@@ -298,14 +341,20 @@ impl<P: Publisher, F: AsFd> Pipeline<P, F> {
         });
     }
 
-    /// When events that are held back are to be flushed, if there are any. What is due now is flushed.
+    /// When to call this again, because events are held back or bytes deferred. What is due now is processed
+    /// and flushed.
     pub fn flush_at(&mut self, now: Instant) -> Option<Instant> {
-        let due = self.parts.publisher.flush_due()?;
-        if due > now {
-            return Some(due);
+        let is_due = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        if is_due(self.deferred.due())
+            || (is_due(self.parts.publisher.flush_due()) && self.deferred.bytes() > 0)
+        {
+            self.work(false);
         }
-        self.parts.publisher.flush();
-        None
+        if is_due(self.parts.publisher.flush_due()) {
+            self.parts.publisher.flush();
+        }
+        let due = self.parts.publisher.flush_due().into_iter().chain(self.deferred.due()).min()?;
+        due.checked_add(TIMER_SLACK)
     }
 
     /// Whether writing to stderr may wait for its reader. If not, bytes that it does not take
@@ -349,7 +398,9 @@ fn print_log<F: AsFd>(log: &log::Lines, passthrough: &mut Passthrough<F>) {
 /// What the splitter finds, sorted into a batch and ranges to pass.
 struct Sink<'a> {
     decoder: &'a mut Decoder,
+    /// The time of the last read.
     now_ns: i64,
+    deferred: &'a Deferred,
     batch: &'a mut BatchBuilder,
     pass: &'a mut Vec<Range<usize>>,
     /// Where the events of the batch start in the buffer, if that is wanted.
@@ -360,23 +411,24 @@ struct Sink<'a> {
 }
 
 impl Sink<'_> {
-    /// Notes where the last event starts. `json` is a part of the buffer.
-    fn note_start(&mut self, json: &[u8]) {
+    /// Decodes an event that starts with this part of the buffer.
+    fn decode(&mut self, json: &[u8]) -> Result<usize, Reject> {
+        let start = json.as_ptr().addr().saturating_sub(self.buffer);
+        let read_ns = self.deferred.read_ns(start).unwrap_or(self.now_ns);
+        let decoded = self.decoder.decode(json, read_ns, self.batch)?;
         if let Some(starts) = &mut self.starts {
-            starts.push(json.as_ptr().addr().saturating_sub(self.buffer));
+            starts.push(start);
         }
+        Ok(decoded)
     }
 }
 
 impl Handler for Sink<'_> {
     fn telemetry_line(&mut self, json: &[u8]) -> Option<usize> {
         self.stats.telemetry_lines += 1;
-        let decoded = self.decoder.decode(json, self.now_ns, self.batch);
+        let decoded = self.decode(json);
         match decoded {
-            Ok(_) => {
-                self.stats.decoded += 1;
-                self.note_start(json);
-            }
+            Ok(_) => self.stats.decoded += 1,
             Err(Reject::Oversized) => self.stats.oversized += 1,
             Err(Reject::Malformed(reason)) => self.stats.malformed.add(reason),
         }
@@ -390,12 +442,9 @@ impl Handler for Sink<'_> {
 
     fn embedded(&mut self, json: &[u8]) -> Option<usize> {
         self.stats.embedded_markers += 1;
-        let decoded = self.decoder.decode(json, self.now_ns, self.batch).ok();
+        let decoded = self.decode(json).ok();
         match decoded {
-            Some(_) => {
-                self.stats.embedded += 1;
-                self.note_start(json);
-            }
+            Some(_) => self.stats.embedded += 1,
             None => self.stats.embedded_malformed += 1,
         }
         decoded

@@ -48,6 +48,12 @@ impl ReadBuffer {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// The last of them.
+    pub(super) fn last(&self, count: usize) -> &[u8] {
+        let unfinished = self.unfinished();
+        unfinished.get(unfinished.len().saturating_sub(count)..).unwrap_or_default()
+    }
+
     /// Removes `count` bytes at the front.
     pub(super) fn remove(&mut self, count: usize) {
         self.start = self.end.min(self.start + count);

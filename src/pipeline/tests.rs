@@ -41,11 +41,15 @@ impl Publisher for Panicking {
 
 /// A pipeline that writes to a file; `publish_in` and `account_in` are how many calls succeed.
 fn pipeline(publish_in: Option<usize>, account_in: Option<usize>) -> (Pipeline<Panicking, File>, File) {
+    pipeline_to(Panicking { publish_in, account_in, published: 0 })
+}
+
+fn pipeline_to<P: Publisher>(publisher: P) -> (Pipeline<P, File>, File) {
     let stderr = tempfile::tempfile().unwrap();
     let pipeline = Pipeline::new(Parts {
         splitter: Splitter::new(&dialect::SNAKEPIT, Embedded::Copy, 1024 * 1024),
         decoder: Decoder::default(),
-        publisher: Panicking { publish_in, account_in, published: 0 },
+        publisher,
         passthrough: Passthrough::new(stderr.try_clone().unwrap()),
         recorder: None,
         last_bytes: None,
@@ -135,4 +139,120 @@ fn events_of_a_read_that_was_not_split_to_the_end_pass_as_lines() {
     assert_eq!(contents(stderr), text);
     assert_balanced(pipeline.stats());
     assert_eq!(pipeline.publisher().published, 0);
+}
+
+/// Holds events back until `due`, as long as that is set.
+#[derive(Default)]
+struct HoldingBack {
+    due: Option<Instant>,
+    /// The timestamps of each batch.
+    batches: Vec<Vec<i64>>,
+    flushed: usize,
+}
+
+impl Publisher for HoldingBack {
+    fn publish(&mut self, batch: Arc<Batch>, stats: &StreamStats, _: &mut dyn FnMut()) {
+        assert_balanced(stats);
+        let events = (0..batch.len()).filter_map(|index| batch.event(index));
+        self.batches.extend((!batch.is_empty()).then(|| events.map(|event| event.timestamp_ns).collect()));
+    }
+
+    fn account(&mut self, stats: &StreamStats) {
+        assert_balanced(stats);
+    }
+
+    fn flush_due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    fn flush(&mut self) {
+        (self.due, self.flushed) = (None, self.flushed + 1);
+    }
+}
+
+impl Pipeline<HoldingBack, File> {
+    fn read(&mut self, text: &str, now: Instant) {
+        self.spare(text.len())[..text.len()].copy_from_slice(text.as_bytes());
+        self.advance_or_defer(text.len(), now);
+    }
+
+    /// How many events were published.
+    fn published(&self) -> usize {
+        self.publisher().batches.iter().map(Vec::len).sum()
+    }
+}
+
+#[test]
+fn telemetry_lines_wait_in_the_buffer_while_their_events_would_be_held_back() {
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
+    let (mut pipeline, stderr) = pipeline_to(HoldingBack::default());
+    pipeline.read(EVENT, now);
+    assert_eq!(pipeline.published(), 1, "nothing holds it back");
+    pipeline.parts.publisher.due = Some(now + Duration::from_millis(3));
+    for text in [EVENT, &EVENT.repeat(2), "TELEMETRY:{\"event\": nothing}\n"] {
+        pipeline.read(text, now);
+    }
+    assert_eq!(pipeline.published(), 1);
+    let wait = pipeline.flush_at(now).unwrap();
+    assert!(now + Duration::from_millis(3) < wait && wait < now + Duration::from_millis(5));
+    assert_eq!(pipeline.flush_at(wait), None);
+    assert_eq!((pipeline.publisher().batches[1].len(), pipeline.publisher().flushed), (3, 1));
+    // Each has the time at which it was read.
+    assert!(pipeline.publisher().batches[1].is_sorted());
+    // Without a flush they wait for a moment only.
+    pipeline.parts.publisher.due = Some(now + second);
+    pipeline.read(EVENT, now);
+    assert_eq!(pipeline.published(), 4);
+    let wait = pipeline.flush_at(now).unwrap();
+    assert!(wait < now + Duration::from_millis(10));
+    pipeline.flush_at(wait);
+    assert_eq!((pipeline.published(), pipeline.publisher().flushed), (5, 1));
+    assert_eq!(contents(stderr), "TELEMETRY:{\"event\": nothing}\n");
+    assert_balanced(pipeline.stats());
+}
+
+#[test]
+fn anything_but_whole_telemetry_lines_is_processed_at_once_with_what_was_deferred() {
+    let now = Instant::now();
+    for (read, expected, passed) in [
+        ("ordinary\n", 1, "ordinary\n"),
+        (&format!("{EVENT}ordinary\n{EVENT}"), 3, "ordinary\n"),
+        ("TELEMETRY:{\"event\": ", 1, ""),
+        ("TELEMETRY: no event\n", 1, "TELEMETRY: no event\n"),
+        ("\n", 1, "\n"),
+        (&EVENT.repeat(1_000), 1_001, ""),
+    ] {
+        let (mut pipeline, stderr) = pipeline_to(HoldingBack::default());
+        pipeline.parts.publisher.due = Some(now + Duration::from_secs(1));
+        pipeline.read(EVENT, now);
+        assert_eq!(pipeline.published(), 0);
+        pipeline.read(read, now);
+        assert_eq!((pipeline.published(), contents(stderr)), (expected, passed.into()), "{read:?}");
+    }
+}
+
+#[test]
+fn a_telemetry_line_after_an_unfinished_line_is_not_deferred() {
+    let now = Instant::now();
+    let (mut pipeline, stderr) = pipeline_to(HoldingBack::default());
+    pipeline.parts.publisher.due = Some(now + Duration::from_secs(1));
+    pipeline.read("50 %", now);
+    pipeline.read(EVENT, now);
+    assert_eq!((pipeline.published(), contents(stderr)), (1, format!("50 %{EVENT}")));
+}
+
+#[test]
+fn deferred_lines_are_processed_at_the_end_and_survive_a_panic() {
+    let now = Instant::now();
+    let (mut pipeline, _stderr) = pipeline_to(HoldingBack::default());
+    pipeline.parts.publisher.due = Some(now + Duration::from_secs(1));
+    pipeline.read(EVENT, now);
+    pipeline.finish();
+    assert_eq!(pipeline.published(), 1);
+    let (mut pipeline, stderr) = pipeline_to(HoldingBack::default());
+    pipeline.parts.publisher.due = Some(now + Duration::from_secs(1));
+    pipeline.read(EVENT, now);
+    pipeline.pass_unfinished();
+    assert_eq!((pipeline.published(), contents(stderr)), (0, EVENT.into()));
+    assert_balanced(pipeline.stats());
 }

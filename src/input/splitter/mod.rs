@@ -152,6 +152,24 @@ impl Splitter {
         buffer_len.saturating_sub(self.passed)
     }
 
+    /// Whether the next bytes start a line.
+    pub fn is_at_line_start(&self) -> bool {
+        matches!(self.state, State::LineStart)
+    }
+
+    /// Whether bytes that start a line look like telemetry lines without anything else. Whether these decode
+    /// is not known then.
+    pub fn are_telemetry_lines(&self, bytes: &[u8]) -> bool {
+        let is_line = |line: &[u8]| line.starts_with(self.dialect.prefix) && line.ends_with(b"}");
+        let mut start = 0;
+        let all = memchr::memchr_iter(b'\n', bytes).all(|end| {
+            let line = bytes.get(start..end);
+            start = end + 1;
+            line.is_some_and(is_line)
+        });
+        all && start > 0 && start == bytes.len()
+    }
+
     fn line_start(&mut self, buffer: &[u8], end: bool, handler: &mut impl Handler) -> bool {
         let line = &buffer[self.scanned..];
         if line.starts_with(self.dialect.prefix) {

@@ -1,19 +1,21 @@
 //! How the reading thread waits.
 
 use super::super::{driver::Load, wake::Wake};
-use nix::sys::time::TimeSpec;
+use nix::sys::{
+    time::TimeSpec,
+    timerfd::{Expiration, TimerFd, TimerSetTimeFlags},
+};
 use std::{
     future::poll_fn,
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    pin::{Pin, pin},
+    pin::pin,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
     task::yield_now,
-    time::{Sleep, sleep_until},
 };
 
 /// How a thread waits for the worker's bytes.
@@ -37,7 +39,9 @@ pub(super) struct Sharing<'a> {
     pipe: AsyncFd<BorrowedFd<'a>>,
     woken: AsyncFd<BorrowedFd<'a>>,
     wake: &'a Wake,
-    timer: Pin<Box<Sleep>>,
+    /// tokio's own timers wake the runtime once more when they are set.
+    timer: AsyncFd<BorrowedFd<'a>>,
+    timer_fd: &'a TimerFd,
     /// What the timer is set to.
     due: Option<Instant>,
     load: &'a Load,
@@ -49,33 +53,37 @@ impl<'a> Sharing<'a> {
     /// # Errors
     ///
     /// If the system refuses to watch the descriptors.
-    pub(super) fn new(pipe: &'a OwnedFd, wake: &'a Wake, load: &'a Load) -> io::Result<Self> {
+    pub(super) fn new(
+        pipe: &'a OwnedFd,
+        wake: &'a Wake,
+        timer_fd: &'a TimerFd,
+        load: &'a Load,
+    ) -> io::Result<Self> {
         // SAFETY: a borrowed descriptor stays open and the same for as long as this borrows it.
         let watch = |fd| unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-        let (pipe, woken) = (watch(pipe.as_fd())?, watch(wake.as_fd())?);
-        let timer = Box::pin(sleep_until(Instant::now().into()));
+        let (pipe, woken, timer) = (watch(pipe.as_fd())?, watch(wake.as_fd())?, watch(timer_fd.as_fd())?);
         load.reset();
-        Ok(Self { pipe, woken, wake, timer, due: None, load })
+        Ok(Self { pipe, woken, wake, timer, timer_fd, due: None, load })
     }
 }
 
 impl Wait for Sharing<'_> {
     async fn wait(&mut self, for_bytes: bool, due: Option<Instant>) {
         if let Some(at) = due.filter(|_| due != self.due) {
-            // A tick of the runtime's clock has a millisecond.
-            self.timer.as_mut().reset(at.into());
+            // Zero would disarm it.
+            let left = at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+            // With these arguments it cannot fail.
+            let _ = self.timer_fd.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty());
             self.due = due;
         }
         poll_fn(|context| {
             let is_readable = for_bytes && self.pipe.poll_read_ready(context).is_ready();
-            let is_woken = self.woken.poll_read_ready(context).map(|ready| {
-                if let Ok(mut ready) = ready {
-                    ready.clear_ready();
-                }
+            let is_woken = take_ready(&self.woken, context);
+            if is_woken {
                 self.wake.reset();
-            });
-            let is_due = due.is_some() && self.timer.as_mut().poll(context).is_ready();
-            if is_readable || is_woken.is_ready() || is_due { Poll::Ready(()) } else { Poll::Pending }
+            }
+            let is_due = take_ready(&self.timer, context);
+            if is_readable || is_woken || is_due { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
@@ -85,15 +93,21 @@ impl Wait for Sharing<'_> {
     }
 
     fn emptied(&mut self) {
-        let context = &mut Context::from_waker(Waker::noop());
-        if let Poll::Ready(Ok(mut ready)) = self.pipe.poll_read_ready(context) {
-            ready.clear_ready();
-        }
+        take_ready(&self.pipe, &mut Context::from_waker(Waker::noop()));
     }
 
     fn is_over(&mut self, is_busy: bool, _: Instant) -> bool {
         is_busy || self.load.is_high()
     }
+}
+
+/// Whether a descriptor is readable. Until it is so anew it is not any more.
+fn take_ready(fd: &AsyncFd<BorrowedFd<'_>>, context: &mut Context<'_>) -> bool {
+    let Poll::Ready(ready) = fd.poll_read_ready(context) else { return false };
+    if let Ok(mut ready) = ready {
+        ready.clear_ready();
+    }
+    true
 }
 
 /// The thread sleeps while it waits.
