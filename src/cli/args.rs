@@ -348,9 +348,9 @@ pub struct SubscriptionArgs {
         env = "TELEMETRY_SIDECAR_FLUSH_INTERVAL",
         value_parser = value(duration),
         long_help = "How long events may wait to be sent together. An event after a pause is sent at once, \
-            those that follow within this time are sent together at its end; 0s sends each as it comes. Full \
-            chunks (32 KiB, or half a queue) and the last events do not wait. It applies to exporters, too. A \
-            replay sends events as it reads them"
+            those that follow within this time are sent together at its end; 0s sends each as it comes. \
+            Full chunks (32 KiB, or half a queue) and the last events do not wait. It applies to \
+            exporters, too. A replay sends events as it reads them"
     )]
     pub flush_interval: Period,
 
