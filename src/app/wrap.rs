@@ -3,7 +3,7 @@
 //! Two threads. This one, the process's first, spawns the worker (which is killed when the spawning thread
 //! ends, so this has to be the one that lives as long as the process), passes signals on and waits. The other
 //! one reads the worker's stderr, writes its own, publishes events and serves gRPC; a third one serves while
-//! the second is busy (see `pipeline::live`). The exit status is that of the worker, whatever happens in them.
+//! the second is busy (see `pipeline::live`). The exit status is the worker's, whatever the others do.
 
 use super::{
     Files,
