@@ -21,9 +21,9 @@ use crate::{
     cli::{self, Cli, Parsed, reference},
     config::{self, Task},
     fleet::{ps, status, tail, top},
-    system::log,
+    system::{log, memory},
     terminal::standard_output,
-    worker::{Exit, environment, in_place, startup::note_descriptors, witness::Witness},
+    worker::{Exit, environment, in_place, witness::Witness},
 };
 use pool::PoolReadyFile;
 use ready_file::ReadyFile;
@@ -38,7 +38,7 @@ use std::{
 ///
 /// The error in one line. Nothing is left running then.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String> {
-    note_descriptors();
+    memory::share_heap();
     let arguments: Vec<_> = arguments.into_iter().collect();
     let witness = cli::wraps(&arguments).then(|| Witness::start().ok()).flatten();
     match cli::parse(arguments) {

@@ -6,7 +6,6 @@ use crate::{
     system::option::Given,
     worker::{
         pipe::{self, PipeSize},
-        program::is_node,
         pty::{Pty, StderrKind, Window},
         startup::was_closed,
     },
@@ -67,8 +66,6 @@ impl WorkerStderr {
         let given = config.serve.source.pipe_size.as_ref();
         let size = match given {
             Some(given) => PipeSize::Fixed(given.value),
-            // Node writes to a pipe asynchronously: `process.exit()` loses what does not fit into the pipe.
-            None if is_node(&config.program) => PipeSize::Large,
             None => PipeSize::Default,
         };
         let (reader, writer) = pipe::open(size).map_err(|error| {

@@ -31,13 +31,24 @@ use crate::{
     system::{
         fd::wait,
         log::{self, Level},
-        thread,
+        memory, thread,
     },
     upstream::Upstream,
     worker::{
-        Exit, copier, drain::DrainSignals, environment, exit::is_pid_1, parent::Parent, signals::Signals,
-        spawn::Command, starting::Starting, startup::close_inherited, state::WorkerState,
-        supervisor::Supervisor, witness::Witness,
+        Exit, copier,
+        drain::DrainSignals,
+        environment,
+        exit::is_pid_1,
+        parent::Parent,
+        pipe,
+        program::is_node,
+        signals::Signals,
+        spawn::Command,
+        starting::Starting,
+        startup::{close_inherited, note_descriptors},
+        state::WorkerState,
+        supervisor::Supervisor,
+        witness::Witness,
     },
 };
 use nix::{
@@ -73,6 +84,10 @@ pub fn run(
     let witness = witness.and_then(Witness::in_own_group);
     let own_files = OwnFiles::default();
     let is_slow = pool_file.is_some() || may_wait(&config.serve, ready_file.as_ref());
+    if is_slow || upstream.is_some() {
+        // Some threads will resolve names.
+        note_descriptors();
+    }
     let starting = begin(&signals, own_files.remover(), is_slow);
     let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;
     let wake = Arc::new(Wake::new().map_err(unprepared)?);
@@ -143,11 +158,19 @@ pub fn run(
     tracing::info!("worker {worker} started: {}", program.display());
     give_up_descriptors();
     raise_cpu_limit();
+    // Node writes to a pipe asynchronously: `process.exit()` loses what does not fit into the pipe. It takes
+    // Node longer to start than this.
+    if config.serve.source.pipe_size.is_none() && is_node(program) {
+        pipe::enlarge(&late);
+    }
+    memory::release();
 
     let (exit, usage) = supervisor.run(&mut watch);
     watch.ended(exit, usage);
     wake.worker_ended();
-    wait_for_delivery(&ending, &config.serve.serving, &mut supervisor.drain(exit), &leftover, &drain_end);
+    let mut signals = supervisor.drain(exit);
+    wait_for_delivery(&ending, &config.serve.serving, &mut signals, &leftover, &drain_end);
+    signals.end();
     drop(own_files);
     if let Some(file) = pool_file {
         file.finish(EXIT_MARGIN);

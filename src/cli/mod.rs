@@ -134,15 +134,15 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Re
 /// Parses a command line that starts a worker; none if it has a mistake, or asks for help. Its environment
 /// variables are those that are set.
 fn parse_wrapping(arguments: &[OsString]) -> Option<(Cli, Vec<String>)> {
-    let command = Cli::wrapping();
+    let mut command = Cli::wrapping();
     let set = environment::set();
     if !set.is_empty() {
         let known = environment::names(&command);
         if !set.iter().all(|name| known.contains(name)) {
             return None;
         }
+        command = prepared(command, None, true);
     }
-    let mut command = prepared(command, None, true);
     let mut matches = command.try_get_matches_from_mut(arguments).ok()?;
     needs::check(&command, &matches).ok()?;
     let cli = Cli::from_arg_matches_mut(&mut matches).ok()?;

@@ -1,8 +1,9 @@
 //! Addresses as options name them: parsing, printing and looking up names.
 
+use crate::worker::startup::note_descriptors;
 use std::{
     fmt, io,
-    net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     str::FromStr,
 };
@@ -150,6 +151,9 @@ impl Address {
     pub fn resolve(self) -> Result<ResolvedAddress, ResolveError> {
         let sockets = match &self {
             Self::Tcp(HostPort { host, port }) => {
+                if host.parse::<IpAddr>().is_err() {
+                    note_descriptors();
+                }
                 let found = (host.as_str(), *port).to_socket_addrs().map_err(ResolveError)?;
                 let mut sockets: Vec<SocketAddr> = Vec::new();
                 found.for_each(|address| {

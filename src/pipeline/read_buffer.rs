@@ -3,6 +3,9 @@
 /// The size of a page of memory, or a part of it.
 const PAGE_BYTES: usize = 4096;
 
+/// The C library maps memory for allocations of more than 128 KiB, and clears smaller ones itself.
+const MAPPED_BYTES: usize = 128 * 1024 + PAGE_BYTES;
+
 /// A buffer whose front is cut off as lines are finished.
 #[derive(Debug, Default)]
 pub(super) struct ReadBuffer {
@@ -15,13 +18,13 @@ impl ReadBuffer {
     /// Room for a read of `size` bytes, to be followed by [`add`](Self::add).
     pub(super) fn spare(&mut self, size: usize) -> &mut [u8] {
         let kept = self.end - self.start;
-        if kept == 0 && self.bytes.len() > 4 * (size + PAGE_BYTES) {
+        if kept == 0 && self.bytes.len() > 4 * (size + PAGE_BYTES).max(MAPPED_BYTES) {
             // Free the memory that a long line needed.
             *self = Self::default();
         }
         if self.bytes.is_empty() {
-            // Zeroed by the allocator: pages that no read touches cost nothing.
-            self.bytes = vec![0; size + 2 * PAGE_BYTES];
+            // Zeroed by the system: pages that no read touches cost nothing.
+            self.bytes = vec![0; (size + 2 * PAGE_BYTES).max(MAPPED_BYTES)];
         }
         // Moving what is kept only when it is the smaller part keeps the cost of long lines linear.
         let end = self.page_at_or_after(kept);
@@ -78,7 +81,7 @@ mod tests {
         let mut buffer = ReadBuffer::default();
         let mut expected = Vec::new();
         for round in 0..200_u8 {
-            let size = 1 + usize::from(round) * 37;
+            let size = 1 + usize::from(round) * 1037;
             buffer.spare(size).fill(round);
             assert_eq!(buffer.add(size), vec![round; size]);
             expected.extend(vec![round; size]);
@@ -90,6 +93,6 @@ mod tests {
         buffer.remove(expected.len());
         assert!(buffer.unfinished().is_empty());
         buffer.spare(1);
-        assert!(buffer.bytes.len() <= 1 + 2 * PAGE_BYTES);
+        assert!(buffer.bytes.len() <= MAPPED_BYTES);
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub mod fd;
 pub mod last_bytes;
 pub mod log;
+pub(crate) mod memory;
 pub mod open;
 pub mod option;
 pub mod own_file;

@@ -78,6 +78,13 @@ impl<'a> DrainSignals<'a> {
         Self { signals, witness, exit, began, received, discarded, undecided, is_ended: false }
     }
 
+    /// Ends the witness. It is waited for when this is dropped, and ends while the sidecar does other things.
+    pub(crate) fn end(&self) {
+        if let Some(witness) = &self.witness {
+            witness.end();
+        }
+    }
+
     /// Reads the signals that have come, and decides.
     pub(crate) fn end_request(&mut self) -> EndRequest {
         let now = Instant::now();

@@ -18,8 +18,6 @@ pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 pub(crate) enum PipeSize {
     /// As large as by default; the reader enlarges it.
     Default,
-    /// As large as this user may have it, up to [`MAX_BYTES`].
-    Large,
     /// This size, in bytes.
     Fixed(usize),
 }
@@ -36,15 +34,17 @@ pub(crate) fn open(size: PipeSize) -> nix::Result<(OwnedFd, OwnedFd)> {
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     match size {
         PipeSize::Default => {}
-        PipeSize::Large => {
-            let mut size = MAX_BYTES;
-            while size > DEFAULT_BYTES && resize(&read, size).is_err() {
-                size /= 2;
-            }
-        }
         PipeSize::Fixed(size) => resize(&read, size)?,
     }
     Ok((read, write))
+}
+
+/// Makes a pipe as large as this user may have it, up to [`MAX_BYTES`].
+pub(crate) fn enlarge(pipe: impl AsFd) {
+    let mut size = MAX_BYTES;
+    while size > DEFAULT_BYTES && resize(&pipe, size).is_err() {
+        size /= 2;
+    }
 }
 
 /// Gives a pipe this size, in bytes.
@@ -77,9 +77,12 @@ mod tests {
     use nix::sys::stat::SFlag;
 
     #[test]
-    fn a_large_pipe_is_larger_than_a_default_one() {
-        let size = |size| fcntl(open(size).unwrap().1, FcntlArg::F_GETPIPE_SZ).unwrap();
-        assert!(size(PipeSize::Large) > size(PipeSize::Default));
+    fn an_enlarged_pipe_is_larger_than_a_default_one() {
+        let (_reader, writer) = open(PipeSize::Default).unwrap();
+        let size = || fcntl(&writer, FcntlArg::F_GETPIPE_SZ).unwrap();
+        let default = size();
+        enlarge(&writer);
+        assert!(size() > default);
     }
 
     #[test]

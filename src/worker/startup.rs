@@ -75,9 +75,10 @@ pub(crate) fn was_closed(fd: RawFd) -> bool {
 /// The inherited descriptors other than the standard ones, in ascending order.
 static DESCRIPTORS: OnceLock<Vec<RawFd>> = OnceLock::new();
 
-/// Notes the inherited descriptors. They are without close-on-exec, which all of the sidecar's own have. It
-/// is called first, since libraries that resolve names may open others without it.
-pub(crate) fn note_descriptors() {
+/// Notes the inherited descriptors. They are without close-on-exec, which all of the sidecar's own have.
+/// Libraries that resolve names may open others without it, so it is called before that. Otherwise the time
+/// for it is after the worker's start.
+pub(crate) fn note_descriptors() -> &'static [RawFd] {
     DESCRIPTORS.get_or_init(|| {
         let mut numbers: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
             Ok(entries) => {
@@ -93,16 +94,12 @@ pub(crate) fn note_descriptors() {
         });
         numbers.sort_unstable();
         numbers
-    });
-}
-
-fn descriptors() -> &'static [RawFd] {
-    DESCRIPTORS.get().map_or(&[], Vec::as_slice)
+    })
 }
 
 /// Closes the inherited descriptors other than the standard ones.
 pub(crate) fn close_inherited() {
-    for fd in descriptors() {
+    for fd in note_descriptors() {
         let _ = close(*fd);
     }
 }
@@ -110,8 +107,10 @@ pub(crate) fn close_inherited() {
 /// Makes the worker inherit no descriptor that this process did not. It is called in the child, and is
 /// async-signal-safe. Before Linux 5.11 it has no effect.
 pub(super) fn keep_others_from_worker() {
+    // If they were not noted, no library has opened any.
+    let Some(noted) = DESCRIPTORS.get() else { return };
     let mut first = 3;
-    for fd in descriptors().iter().copied().chain([RawFd::MAX]) {
+    for fd in noted.iter().copied().chain([RawFd::MAX]) {
         if first < fd {
             // SAFETY: it takes integers. The descriptors stay open until the worker is executed.
             unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, libc::CLOSE_RANGE_CLOEXEC) };

@@ -104,6 +104,11 @@ impl Witness {
         self.pid == pid
     }
 
+    /// Kills it. It is waited for when this is dropped.
+    pub(super) fn end(&self) {
+        let _ = kill(self.pid, Signal::SIGKILL);
+    }
+
     /// Drops a witness that has ended and has been waited for.
     pub(super) fn mark_reaped(mut self) {
         self.reaped = true;

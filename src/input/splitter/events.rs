@@ -77,7 +77,7 @@ impl Splitter {
         if self.embedded == Embedded::Ignore {
             return None;
         }
-        let mut prefixes = self.prefixes.find_iter(buffer.get(from..)?).map(|at| from + at);
+        let mut prefixes = self.prefixes().find_iter(buffer.get(from..)?).map(|at| from + at);
         let marker_at = |at| (at, self.dialect.marker(&buffer[at..]));
         prefixes.find_map(|at| Some(marker_at(at)).filter(|(_, marker)| *marker != Marker::None))
     }

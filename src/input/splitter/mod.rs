@@ -27,7 +27,7 @@ use super::{
 use crate::event::batch::MAX_MESSAGE_BYTES;
 use line::Line;
 use memchr::{memchr, memmem, memrchr};
-use std::ops::Range;
+use std::{cell::OnceCell, ops::Range};
 
 /// The longest telemetry line by default, in bytes: it is about as long as its message.
 pub const MAX_LINE_BYTES: usize = MAX_MESSAGE_BYTES;
@@ -89,7 +89,9 @@ enum State {
 #[derive(Debug)]
 pub struct Splitter {
     dialect: &'static Dialect,
-    prefixes: memmem::Finder<'static>,
+    /// Made at the first search, which is not while the worker starts: it asks which instructions the
+    /// processor has, which is slow in virtual machines.
+    prefixes: OnceCell<memmem::Finder<'static>>,
     embedded: Embedded,
     max_line_bytes: usize,
     state: State,
@@ -106,7 +108,7 @@ impl Splitter {
     pub fn new(dialect: &'static Dialect, embedded: Embedded, max_line_bytes: usize) -> Self {
         Self {
             dialect,
-            prefixes: memmem::Finder::new(dialect.prefix),
+            prefixes: OnceCell::new(),
             embedded,
             max_line_bytes,
             state: State::LineStart,
@@ -114,6 +116,10 @@ impl Splitter {
             passed: 0,
             scanned: 0,
         }
+    }
+
+    fn prefixes(&self) -> &memmem::Finder<'static> {
+        self.prefixes.get_or_init(|| memmem::Finder::new(self.dialect.prefix))
     }
 
     /// Processes the buffer: the bytes that the last call left, followed by newly read bytes. `end` means
@@ -212,7 +218,7 @@ impl Splitter {
 
     fn text(&mut self, buffer: &[u8], end: bool, handler: &mut impl Handler) -> bool {
         let from = self.scanned;
-        let found = self.prefixes.find(&buffer[from..]).map(|at| from + at);
+        let found = self.prefixes().find(&buffer[from..]).map(|at| from + at);
         let at = match found {
             Some(at) => at,
             None if end => buffer.len(),

@@ -1,0 +1,38 @@
+//! Keeps a sidecar's own memory small: hundreds of them may run on a host.
+
+use nix::libc;
+
+/// A page of memory, or a multiple of it.
+const PAGE_BYTES: usize = 4096;
+
+/// More than the stack of parsing the command line.
+const STACK_BYTES: usize = 128 * 1024;
+
+/// Makes all threads allocate from one heap. With heaps of their own, each maps and unmaps 128 MB at its
+/// start, and does not reuse what the start has freed. Few threads allocate at the same time.
+pub(crate) fn share_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes integers.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
+/// Gives the system what the start has used and nothing uses any more: pages of the heap, and of the stack
+/// below the caller, which is on the process's first thread.
+pub(crate) fn release() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes an integer.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    let here = 0_u8;
+    // The frames of this function and of the calls in it are in the pages above.
+    let end = ((&raw const here).addr() & !(PAGE_BYTES - 1)).saturating_sub(2 * PAGE_BYTES);
+    // SAFETY: nothing is on the stack below the current frame. Below the stack Linux maps nothing for 128 MB,
+    // and it skips pages that are not mapped.
+    unsafe {
+        let start = std::ptr::without_provenance_mut(end.saturating_sub(STACK_BYTES));
+        libc::madvise(start, STACK_BYTES, libc::MADV_DONTNEED);
+    }
+}
