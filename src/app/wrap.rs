@@ -56,7 +56,7 @@ use nix::{
     sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
     unistd::{dup2_stdin, dup2_stdout},
 };
-use std::{ffi::OsStr, fs::OpenOptions, io, sync::Arc, time::Duration};
+use std::{ffi::OsStr, fs::OpenOptions, io, os::fd::AsFd, sync::Arc, time::Duration};
 
 /// How much later than the reading thread the main thread gives up, in case that one hangs.
 const EXIT_MARGIN: Duration = Duration::from_secs(1);
@@ -156,14 +156,7 @@ pub fn run(
         file.start();
     }
     tracing::info!("worker {worker} started: {}", program.display());
-    give_up_descriptors();
-    raise_cpu_limit();
-    // Node writes to a pipe asynchronously: `process.exit()` loses what does not fit into the pipe. It takes
-    // Node longer to start than this.
-    if config.serve.source.pipe_size.is_none() && is_node(program) {
-        pipe::enlarge(&late);
-    }
-    memory::release();
+    after_start(&config, &late);
 
     let (exit, usage) = supervisor.run(&mut watch);
     watch.ended(exit, usage);
@@ -231,7 +224,7 @@ unsafe fn prepare_environment(
 /// Until this is dropped, signals end the sidecar as they would any process, once its files are removed; at
 /// once if the start is slow.
 fn begin(signals: &Signals, files: Remover, is_slow: bool) -> io::Result<Starting> {
-    let mut starting = Starting::begin(signals, move || files.remove())?;
+    let mut starting = Starting::begin(signals, move || files.remove());
     if is_slow {
         starting.watch()?;
     }
@@ -260,6 +253,18 @@ fn log_panics() {
         let location = panic.location().map(ToString::to_string);
         tracing::info!("panic at {}", location.as_deref().unwrap_or("an unknown location"));
     }));
+}
+
+/// Does what can wait until the worker has been started. `pipe` is its stderr.
+fn after_start(config: &Wrap, pipe: impl AsFd) {
+    give_up_descriptors();
+    raise_cpu_limit();
+    // Node writes to a pipe asynchronously: `process.exit()` loses what does not fit into the pipe. It takes
+    // Node longer to start than this.
+    if config.serve.source.pipe_size.is_none() && is_node(&config.program) {
+        pipe::enlarge(pipe);
+    }
+    memory::release();
 }
 
 /// Closes the sidecar's copies of the worker's descriptors, so that peers notice when the worker closes one.

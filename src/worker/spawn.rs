@@ -245,7 +245,7 @@ fn wait_until_executed(executed: &OwnedFd, child: Pid) {
 }
 
 /// The blocked signals that this process has got. Async-signal-safe.
-fn own_pending() -> Mask {
+pub(super) fn own_pending() -> Mask {
     let mut mask: Mask = 0;
     // SAFETY: the kernel writes its set of 64 signals through the pointer, which is valid for that.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut mask, size_of::<Mask>()) };

@@ -6,7 +6,7 @@
 //! example for the other end of a FIFO. Then a thread reads them. Signals that were ignored or blocked when
 //! the sidecar was started are left for the worker.
 
-use super::{Exit, number::Number, signals::Signals};
+use super::{Exit, number::Number, signals::Signals, spawn::own_pending, startup::Inherited};
 use crate::system::thread;
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -29,7 +29,8 @@ pub(crate) struct Starting {
 }
 
 struct Shared {
-    signals: SignalFd,
+    /// The mask and the dispositions from before the start.
+    inherited: Inherited,
     /// What to do before a signal ends the sidecar; none when the start is over. A signal is read under the
     /// lock, so none is read afterwards.
     clean_up: Mutex<Option<CleanUp>>,
@@ -39,15 +40,9 @@ type CleanUp = Box<dyn FnOnce() + Send>;
 
 impl Starting {
     /// Begins it. `clean_up` is called before a signal ends the sidecar.
-    ///
-    /// # Errors
-    ///
-    /// If the system refuses a descriptor.
-    pub(crate) fn begin(signals: &Signals, clean_up: impl FnOnce() + Send + 'static) -> io::Result<Self> {
-        let effective = signals.inherited().effective_signals();
-        let signals = SignalFd::with_flags(&effective, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let shared = Shared { signals, clean_up: Mutex::new(Some(Box::new(clean_up))) };
-        Ok(Self { shared: Arc::new(shared), thread: None })
+    pub(crate) fn begin(signals: &Signals, clean_up: impl FnOnce() + Send + 'static) -> Self {
+        let clean_up = Mutex::new(Some(Box::new(clean_up) as CleanUp));
+        Self { shared: Arc::new(Shared { inherited: *signals.inherited(), clean_up }), thread: None }
     }
 
     /// Starts the thread: what follows may wait.
@@ -57,8 +52,9 @@ impl Starting {
     /// If the system refuses a thread or a descriptor.
     pub(crate) fn watch(&mut self) -> io::Result<()> {
         let wake = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?);
+        let signals = self.shared.signals()?;
         let (shared, end) = (Arc::clone(&self.shared), Arc::clone(&wake));
-        thread::spawn("signals", move || shared.watch(&end))?;
+        thread::spawn("signals", move || shared.watch(&signals, &end))?;
         self.thread = Some(wake);
         Ok(())
     }
@@ -66,7 +62,12 @@ impl Starting {
     /// Ends it: from now on signals are for the worker. The thread ends when this is dropped, so whether the
     /// system refuses the worker's process does not depend on how fast it ends.
     pub(crate) fn end(&self) {
-        self.shared.take_effect();
+        // Mostly none has come, and nothing has to be asked for or opened.
+        if own_pending() != 0
+            && let Ok(signals) = self.shared.signals()
+        {
+            self.shared.take_effect(&signals);
+        }
         self.shared.clean_up.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -82,22 +83,28 @@ impl Drop for Starting {
 }
 
 impl Shared {
+    /// Where those are read that have an effect.
+    fn signals(&self) -> nix::Result<SignalFd> {
+        let effective = self.inherited.effective_signals();
+        SignalFd::with_flags(&effective, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+    }
+
     /// The thread's main loop, until the start is over.
-    fn watch(&self, end: &EventFd) {
-        while self.take_effect() {
-            let mut fds = [self.signals.as_fd(), end.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    fn watch(&self, signals: &SignalFd, end: &EventFd) {
+        while self.take_effect(signals) {
+            let mut fds = [signals.as_fd(), end.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::NONE);
         }
     }
 
     /// Stops and continues the process with signals that do that, and ends it with another one. False when
     /// the start is over.
-    fn take_effect(&self) -> bool {
+    fn take_effect(&self, signals: &SignalFd) -> bool {
         let mut clean_up = self.clean_up.lock().unwrap_or_else(PoisonError::into_inner);
         if clean_up.is_none() {
             return false;
         }
-        while let Ok(Some(info)) = self.signals.read_signal() {
+        while let Ok(Some(info)) = signals.read_signal() {
             let signal = Number(info.ssi_signo.cast_signed());
             if signal.stops() {
                 signal.take_default_action();
