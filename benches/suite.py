@@ -115,6 +115,8 @@ def measure(options):
             processes.PROGRAMS[name] = str(path.resolve())
     found = {"where": machine(), "runs": options.runs, "scale": options.scale}
     found |= {"rows": [], "tables": [], "panels": [], "notes": []}
+    # What a section leaves out, it says here.
+    options.notes = found["notes"]
     chosen = options.only or list(SECTIONS)
     if "goals" in chosen:
         chosen = [*GOALS, *(name for name in chosen if name not in ("goals", *GOALS))]

@@ -58,7 +58,7 @@ def measure(options):
     program = options.collector or BUILT
     if not program.is_file():
         raise Failed("the OpenTelemetry Collector is not there: see benches/collector/README.md")
-    events = EVENTS if options.scale == 1 else EVENTS // 2
+    events = EVENTS // 4 if options.quick else EVENTS
     with recording(events) as log:
         measures = {"collector": lambda: with_collector(str(program), log, events)}
         for name in sidecars():

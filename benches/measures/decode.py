@@ -24,6 +24,8 @@ def measure(options):
     rows = [as_row(found, "ns") for found in bench("--rounds", rounds)]
     if shutil.which("valgrind"):
         rows += [as_row(found, "instructions") for found in bench("--instructions")]
+    else:
+        options.notes.append("instructions of the decoder: valgrind is not installed")
     return rows, []
 
 

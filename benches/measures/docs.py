@@ -17,7 +17,8 @@ WIDTH = 120
 def where(found):
     """Describes the machine and the runs."""
     size = {1: "", 0.25: ", a quarter of the size", 0.1: ", a tenth of the size"}[found["scale"]]
-    return f"{found['where']}, medians of {found['runs']} runs in turn{size}"
+    runs = "one run" if found["runs"] == 1 else f"medians of {found['runs']} runs in turn"
+    return f"{found['where']}, {runs}{size}"
 
 
 def write(found):
@@ -123,10 +124,10 @@ def rates(row):
     flat = {name: row(f"--export-{option}, flat") for option, name in names.items()}
     base = next(iter(found.values())).reference
     steady = listed(f"{name} {(one.sidecar - base) / 1000:.1f} µs" for name, one in found.items())
-    most = listed(f"{name} {one.sidecar / 1000:.1f} µs" for name, one in flat.items())
+    most = listed(f"{one.sidecar / 1000:.1f}" for one in flat.values())
     return fill(
         f"At 20,000 events a second, each in a write of its own, the sidecar takes {base / 1000:.1f} µs of "
-        f"CPU per event; {steady} come on top. In a replay, as fast as possible, an event costs {most} more "
+        f"CPU per event. {steady} come on top; in a replay, as fast as possible, {most} µs "
         "(`benches/suite.py --only exporters`)."
     )
 

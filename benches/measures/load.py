@@ -32,22 +32,22 @@ def of_fleet(title, found, memory):
 def fleet(wrapper, number, subscribers, rate, seconds):
     """Runs `number` wrappers, each with subscribers and a worker that prints `rate` events a second."""
     # Enough events that all workers still run at the last measurement.
-    count = rate * (seconds + 5)
+    count = rate * (seconds + 9)
     words = [EMIT, "--wait", "--rate", str(rate), "--count", str(count)]
     members = [Wrapped(wrapper, words, subscribers=subscribers) for _ in range(number)]
     pids = [member.process.pid for member in members]
-    # Measuring each one takes long when all are busy, so only every tenth is measured.
-    measured = pids[::10]
-    measured += [helper for pid in measured for helper in helpers(pid)]
     for member in members:
         member.begin()
     time.sleep(seconds / 4)
     before, start = sum(map(running_seconds, pids)), time.monotonic()
     time.sleep(seconds / 4)
     cpu = 100 * (sum(map(running_seconds, pids)) - before) / (time.monotonic() - start)
+    # Measuring each one takes long when all are busy, so only some are measured.
+    measured = pids[::20]
+    measured += [helper for pid in measured for helper in helpers(pid)]
     found = [memory_mb(pid, "Pss", "smaps_rollup") for pid in measured]
     if None in found:
         raise Failed(f"{wrapper}: the machine is so busy that workers ended before they were measured")
-    pss = sum(found) * number / len(pids[::10])
+    pss = sum(found) * number / len(pids[::20])
     delivered = sum(member.finish().delivered for member in members)
     return {"delivered": 100 * delivered / (number * subscribers * count), "cpu": cpu, "pss": pss}

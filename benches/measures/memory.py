@@ -15,8 +15,8 @@ from .rows import compared
 FOREVER = "1000000000"
 FLEET = 200
 PAGES = (
-    "Each sidecar is two processes, of which the second ends the worker should the first be killed, and the "
-    "kernel's copies of what both have written to count for each."
+    "A sidecar is two processes: the second ends the worker should the first be killed. Pages that one of "
+    "them has written to are not shared; the program itself is shared by all."
 )
 
 

@@ -35,7 +35,7 @@ OPTIONS = {
 
 
 def measure(options):
-    seconds = options.seconds(10)
+    seconds = options.seconds(6)
     with sink() as (_, port):
         words = {"no options": []}
         words["--export-otlp"] = ["--export-otlp", "--otlp-endpoint", f"http://127.0.0.1:{port}"]

@@ -197,7 +197,9 @@ def running_seconds(pid):
     """Returns the CPU seconds of a process's running threads, to the nanosecond."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
-        total += int((task / "schedstat").read_text().split()[0])
+        # A thread may end meanwhile.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9
 
 

@@ -169,11 +169,11 @@ def goals_table(rows, with_before):
 
 def missed(rows):
     """Returns a list of the goals that were missed, and of what keeps the figures from them."""
-    lines = [
-        f"- {row.what}: {row.reached} instead of {row.wanted}. {row.bound}".rstrip()
-        for row in rows
-        if row.goal and not row.met
-    ]
+    found = {}
+    for row in rows:
+        if row.goal and not row.met:
+            found.setdefault(row.bound, []).append(f"{row.what} ({row.reached} instead of {row.wanted})")
+    lines = [f"- {'; '.join(figures)}. {bound}" for bound, figures in found.items()]
     return "\n".join(lines) or "All goals were met in this run."
 
 

@@ -24,7 +24,7 @@ PROCESSES = 20
 
 
 def measure(options):
-    seconds = options.scaled(30)
+    seconds = options.scaled(20)
     found = medians_in_turn(options.runs, {"1s": lambda: share(seconds)})
     what = f"--vitals 1s, {PROCESSES} processes: CPU of its thread"
     row = Row(what, "percent", found["1s"]["percent"], target=0.2)
