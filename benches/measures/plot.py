@@ -48,7 +48,7 @@ def bars(panel, left, top):
     first = next(iter(panel["bars"].values()))
     for row, (name, value) in enumerate(panel["bars"].items()):
         y = top + TITLE + STEP * row
-        own = " own" if name == "sidecar" else ""
+        own = " own" if name.startswith("sidecar") else ""
         parts.append(text(left + LABEL - 8, y + 13, name, own.strip(), "end"))
         width = max(value / most * BAR, 1)
         parts.append(

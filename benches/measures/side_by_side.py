@@ -2,7 +2,7 @@
 
 The reference is the worker alone, with a pipe as its stderr. The others are the same worker behind `cat`,
 under tini, under the sidecar, and under the naive design. All CPU and memory includes the worker; clients and
-readers, which all have, are left out. The last two deliver decoded events over gRPC, the others lines.
+readers, which all have, are left out. The last three deliver decoded events over gRPC, the others lines.
 """
 
 import json
@@ -11,12 +11,15 @@ import subprocess
 import time
 from pathlib import Path
 
-from .latency import worker_words
+from .latency import AT_ONCE, worker_words
 from .processes import DRAIN, EMIT, Process, Wrapped, in_turn, medians, memory_mb, quiet, running_seconds
+from .processes import supports
 
 RATE = 1000
 LINE_BYTES = 100
-NAMES = ("worker alone", "| cat", "tini", "sidecar", "naive design")
+# "sidecar, 0s" has --flush-interval 0s.
+NAMES = ("worker alone", "| cat", "tini", "sidecar", "sidecar, 0s", "naive design")
+WRAPPERS = {"sidecar": "sidecar", "sidecar, 0s": "sidecar", "naive design": "naive"}
 PANELS = (
     # Key, title, unit, whether more is better.
     ("mb_per_s", "Ordinary output", "MB/s", True),
@@ -28,7 +31,7 @@ PANELS = (
 
 def measure(options):
     """Returns the panels of the picture."""
-    names = [name for name in NAMES if name != "tini" or shutil.which("tini")]
+    names = [name for name in NAMES if available(name)]
     seconds = options.seconds(8)
     lines = options.scaled(2**30 // LINE_BYTES)
     speeds = in_turn(options.runs, {name: lambda name=name: speed(name, lines) for name in names})
@@ -45,10 +48,21 @@ def measure(options):
     ]
 
 
+def available(name):
+    if name == "tini":
+        return shutil.which("tini")
+    return name != "sidecar, 0s" or supports("sidecar", AT_ONCE.split()[0])
+
+
+def options_of(name):
+    return AT_ONCE.split() if name == "sidecar, 0s" else []
+
+
 def prefix(name):
     """Returns the words that start a worker in this way."""
-    if name in ("sidecar", "naive design"):
-        return quiet(name.split()[0])
+    if name in WRAPPERS:
+        *words, end = quiet(WRAPPERS[name])
+        return [*words, *options_of(name), end]
     return ["tini", "-s", "--"] if name == "tini" else []
 
 
@@ -80,8 +94,9 @@ def piped(words, name, reader, **how):
 def steady(name, seconds):
     """Measures latency, CPU and memory of a worker that prints events at a steady rate."""
     words = worker_words(RATE, seconds)
-    if name in ("sidecar", "naive design"):
-        wrapped = Wrapped(name.split()[0], words, subscriber_options=["--latency"])
+    if name in WRAPPERS:
+        how = {"subscriber_options": ["--latency"], "options": options_of(name)}
+        wrapped = Wrapped(WRAPPERS[name], words, **how)
         wrapped.begin()
         found = in_the_middle([wrapped.process.pid], seconds)
         return found | {"p50_us": wrapped.finish().subscribers[0]["p50_us"]}
