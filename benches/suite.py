@@ -8,6 +8,7 @@
     benches/suite.py --only latency --runs 9       one section; repeatable
     benches/suite.py --before OLD-BINARY           another sidecar in the same run
     benches/suite.py --json figures.json           stores the figures
+    benches/suite.py --from figures.json --only load --json figures.json      replaces those of a section
     benches/suite.py --from figures.json --write   tables and picture of the documentation from stored figures
     benches/suite.py --from figures.json --check   fails if the documentation has other figures
 
@@ -114,7 +115,11 @@ def measure(options):
         if path := getattr(options, name):
             processes.PROGRAMS[name] = str(path.resolve())
     found = {"where": machine(), "runs": options.runs, "scale": options.scale}
-    found |= {"rows": [], "tables": [], "panels": [], "notes": []}
+    if others := stored(options):
+        if any(others[key] != found[key] for key in found):
+            raise SystemExit(f"{options.source} is of another machine, size or number of runs")
+        found = others
+    found = {"rows": [], "tables": [], "panels": [], "notes": []} | found
     # What a section leaves out, it says here.
     options.notes = found["notes"]
     chosen = options.only or list(SECTIONS)
@@ -122,6 +127,7 @@ def measure(options):
         chosen = [*GOALS, *(name for name in chosen if name not in ("goals", *GOALS))]
     for name in chosen:
         started = time.monotonic()
+        forget(found, name)
         try:
             add(found, name, options)
         except Exception as failure:
@@ -135,6 +141,17 @@ def measure(options):
     return found
 
 
+def stored(options):
+    return json.loads(options.source.read_text()) if options.source else None
+
+
+def forget(found, section):
+    """Removes what was stored of a section."""
+    for kind in ("rows", "tables"):
+        found[kind] = [one for one in found[kind] if one["section"] != section]
+    found["notes"][:] = [note for note in found["notes"] if not note.startswith(f"{section}: ")]
+
+
 def described(failure):
     """Returns an exception in one line; an unexpected one with its type."""
     return str(failure) if isinstance(failure, processes.Failed) else repr(failure)
@@ -145,9 +162,10 @@ def add(found, name, options):
         found["panels"] = side_by_side.measure(options)
         return
     more, tables = SECTIONS[name](options)
-    for row in more:
-        row.section = name
-    found["rows"] += rows.to_json(more)
+    for one in (*more, *tables):
+        one.section = name
+    order = list(SECTIONS).index
+    found["rows"] = sorted(found["rows"] + rows.to_json(more), key=lambda row: order(row["section"]))
     found["tables"] += [vars(table) for table in tables]
 
 
@@ -167,7 +185,7 @@ def print_tables(found):
 
 def main():
     options = parse()
-    found = json.loads(options.source.read_text()) if options.source else measure(options)
+    found = measure(options) if options.only or not options.source else stored(options)
     if not options.check:
         print_tables(found)
     if options.write:

@@ -134,6 +134,7 @@ class Table:
     rows: list = field(default_factory=list)
     # By which the documentation finds it.
     key: str = ""
+    section: str = ""
 
     def text(self):
         return f"{self.title}\n\n{self.markdown()}"
