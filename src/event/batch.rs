@@ -58,24 +58,12 @@ impl Names {
     fn index(&mut self, name: &[u8]) -> usize {
         let count = self.ends.len();
         let mut latest = (count.saturating_sub(COMPARED_NAMES)..count).rev();
-        latest
-            .find(|index| self.get(*index).is_some_and(|known| equal(known.as_bytes(), name)))
-            .unwrap_or_else(|| {
-                self.text.push_str(&String::from_utf8_lossy(name));
-                self.ends.push(self.text.len());
-                count
-            })
+        latest.find(|index| self.get(*index).map(str::as_bytes) == Some(name)).unwrap_or_else(|| {
+            self.text.push_str(&String::from_utf8_lossy(name));
+            self.ends.push(self.text.len());
+            count
+        })
     }
-}
-
-/// Whether short texts are equal. It takes less time than a call of the C library's comparison.
-fn equal(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let (Some(a_end), Some(b_end)) = (a.last_chunk::<8>(), b.last_chunk()) else { return a == b };
-    let (a_words, b_words) = (a.as_chunks::<8>().0, b.as_chunks().0);
-    a_end == b_end && a_words.iter().zip(b_words).all(|(a, b)| a == b)
 }
 
 /// Finished events, whose frames are shared by all consumers.
@@ -155,7 +143,7 @@ impl Batch {
 
     /// Frees what is not used, if the frames are not shared. Queues count the bytes of frames, so a batch
     /// must not take much more memory than that.
-    fn shrink(&mut self) {
+    pub fn shrink(&mut self) {
         if let Some(frames) = Arc::get_mut(&mut self.frames) {
             frames.bytes.truncate(frames.bytes().len());
             frames.bytes.shrink_to_fit();
@@ -213,6 +201,21 @@ impl Batch {
             builder.push(message, event);
         }
         Self { origin: self.origin, ..builder.take() }
+    }
+
+    /// Copies events of another batch behind its own. False, and nothing is changed, if its frames are shared
+    /// or the other events come from somewhere else.
+    #[must_use]
+    pub fn append(&mut self, other: &Self, events: Range<usize>) -> bool {
+        let Some(frames) = Arc::get_mut(&mut self.frames).filter(|_| self.origin == other.origin) else {
+            return false;
+        };
+        frames.append(&other.frames, events.clone());
+        for entry in other.entries.get(events).unwrap_or_default() {
+            let name = self.names.index(other.names.get(entry.name).unwrap_or_default().as_bytes());
+            self.entries.push(Entry { name, ..*entry });
+        }
+        true
     }
 
     /// The message of an event, without the length prefix.

@@ -2,10 +2,14 @@
 //! and counts what it keeps in memory towards the bound of all queues.
 
 mod chunk;
+mod merge;
 
 use super::pool::Pool;
 use crate::event::batch::{Batch, Frames, OVERHEAD_BYTES};
 use std::{collections::VecDeque, mem::size_of, ops::Range, sync::Arc};
+
+/// Runs of frames up to this size are copied together; longer ones are passed on without a copy.
+const SMALL_RUN_BYTES: usize = 4 * 1024;
 
 /// Which event is dropped when a queue is full. The comments are the values' help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]

@@ -180,7 +180,7 @@ impl State {
         let dropped: u64 = events.map(|event| self.backlog.push(batch, event)).sum();
         self.backlog_stats.dropped += dropped;
         self.backlog_missing += dropped;
-        self.backlog.settle(batch);
+        self.backlog.settle_merged(batch);
     }
 
     /// When the events that are queued now are to be flushed. None is now: then that is noted.

@@ -1,12 +1,8 @@
 //! How events leave a queue: in chunks of whole frames.
 
-use super::Queue;
+use super::{Queue, SMALL_RUN_BYTES};
 use crate::event::batch::{FrameSlice, Frames};
 use std::{ops::Range, sync::Arc};
-
-/// Runs of frames up to this size are copied together into one chunk; longer ones are passed on without a
-/// copy.
-const SMALL_RUN_BYTES: usize = 4 * 1024;
 
 impl Queue<Frames> {
     /// Takes whole frames, as many as fit `most` bytes and at least one.
