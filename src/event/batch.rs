@@ -39,6 +39,8 @@ struct Entry {
 struct Names {
     text: String,
     ends: Vec<usize>,
+    /// The index that was asked for last.
+    last: usize,
 }
 
 impl Names {
@@ -46,6 +48,7 @@ impl Names {
     fn clear(&mut self) {
         self.text.clear();
         self.ends.clear();
+        self.last = 0;
     }
 
     fn get(&self, index: usize) -> Option<&str> {
@@ -54,15 +57,20 @@ impl Names {
         self.text.get(start..end)
     }
 
-    /// The index of this name. It is added if it is not one of the latest.
+    /// The index of this name. It is added if it is neither the expected one nor one of the latest.
     fn index(&mut self, name: &[u8]) -> usize {
         let count = self.ends.len();
+        let is_name = |index: &usize| self.get(*index).map(str::as_bytes) == Some(name);
+        // Events often come in the same order.
+        let expected = if self.last + 1 < count { self.last + 1 } else { 0 };
         let mut latest = (count.saturating_sub(COMPARED_NAMES)..count).rev();
-        latest.find(|index| self.get(*index).map(str::as_bytes) == Some(name)).unwrap_or_else(|| {
+        let known = if is_name(&expected) { Some(expected) } else { latest.find(is_name) };
+        self.last = known.unwrap_or_else(|| {
             self.text.push_str(&String::from_utf8_lossy(name));
             self.ends.push(self.text.len());
             count
-        })
+        });
+        self.last
     }
 }
 
@@ -136,7 +144,7 @@ impl Batch {
 
     /// The bytes that it takes in memory.
     pub fn memory(&self) -> usize {
-        let Names { text, ends } = &self.names;
+        let Names { text, ends, .. } = &self.names;
         let names = text.capacity() + ends.capacity() * size_of::<usize>();
         self.frames.memory() + names + self.entries.len() * size_of::<Entry>() + OVERHEAD_BYTES
     }
