@@ -22,6 +22,9 @@ const METADATA: u32 = 3;
 const TIMESTAMP_NS: u32 = 4;
 const CORRELATION_ID: u32 = 5;
 
+/// The most entries among which a key is searched one by one.
+const MAX_ONE_BY_ONE: usize = 16;
+
 /// An event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct View<'a> {
@@ -215,7 +218,12 @@ impl<'a> Views<'a> {
     }
 }
 
+/// The value of a key. An event can have very many; few are found faster one by one.
 fn find<T: Copy>(entries: &[(&str, T)], key: &str) -> Option<T> {
+    if entries.len() > MAX_ONE_BY_ONE {
+        let at = entries.binary_search_by_key(&key, |(known, _)| *known).ok()?;
+        return entries.get(at).map(|(_, value)| *value);
+    }
     entries.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
 }
 

@@ -191,3 +191,17 @@ fn a_message_that_ends_early_is_the_end() {
     assert!(views.read().is_none() && views.read().is_none());
     assert_eq!(views.count(), 1);
 }
+
+#[test]
+fn keys_are_found_among_few_and_many() {
+    for count in [0, 1, MAX_ONE_BY_ONE, MAX_ONE_BY_ONE + 1, 1000] {
+        let metadata = (0..count).rev().map(|number| (format!("k{number}"), number.to_string())).collect();
+        let event = TelemetryEvent { metadata, ..TelemetryEvent::default() };
+        let message = event.encode_to_vec();
+        let view = View::of(&message).unwrap();
+        for number in 0..count {
+            assert_eq!(view.metadatum(&format!("k{number}")), Some(&*number.to_string()));
+        }
+        assert_eq!((view.metadatum("k"), view.metadatum("k1x")), (None, None));
+    }
+}
