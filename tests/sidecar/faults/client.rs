@@ -82,6 +82,9 @@ fn stall() -> Duration {
     Duration::from_secs(if long() { 60 } else { 1 })
 }
 
+/// What [`stream_to_another`] needs: an exporter, and no event that waits for the next one.
+const EACH_AT_ONCE: &[&str] = &["--flush-interval", "0s", "--export-jsonl", "/dev/null"];
+
 /// Writes one event at a time while `more` returns true, each after another subscriber has received the one
 /// before. That subscriber and the exporter receive all of them. Returns the number of events, and the
 /// status.
@@ -110,7 +113,7 @@ async fn stream_to_another(
 /// Counters: its lost events are dropped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_client() {
-    let mut sidecar = Sidecar::wrap_echo(&["--keepalive-interval", "0s", "--export-jsonl", "/dev/null"]);
+    let mut sidecar = Sidecar::wrap_echo(&[EACH_AT_ONCE, &["--keepalive-interval", "0s"]].concat());
     let tail = Tail::start(&sidecar).await;
     tail.signal(Signal::SIGSTOP);
     let start = Instant::now();
@@ -137,7 +140,7 @@ async fn a_stopped_client() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_client_is_disconnected_by_keepalive() {
     let soon: &[&str] = &["--keepalive-interval", "100ms"];
-    let options = [if long() { &[] } else { soon }, &["--export-jsonl", "/dev/null"]].concat();
+    let options = [if long() { &[] } else { soon }, EACH_AT_ONCE].concat();
     let mut sidecar = Sidecar::wrap_echo(&options);
     let tail = Tail::start(&sidecar).await;
     tail.signal(Signal::SIGSTOP);
