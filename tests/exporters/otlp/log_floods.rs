@@ -72,7 +72,7 @@ fn a_flood_of_blank_lines_does_not_keep_the_end_from_being_counted() {
     let collector = Collector::start(Protocol::Grpc, &[]);
     let endpoint = format!("--export-otlp=http://127.0.0.1:{}", collector.port);
     let script = "echo first >&2; yes '' | head -c 20000000 >&2; echo last >&2";
-    let options = ["--drain-timeout", "2s", &endpoint, LOGS, "-v", "--", "sh", "-c", script];
+    let options = ["--drain-timeout", "10s", &endpoint, LOGS, "-v", "--", "sh", "-c", script];
     let finished = Sidecar::command(&options).start().finish();
     finished.expect_code(0);
     assert_eq!(expect_balance(&finished), 2);
