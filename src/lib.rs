@@ -23,7 +23,7 @@
 //! ```text
 //! rank  room      contents
 //!    0  system    descriptors, the log, locks
-//!    0  event     protobuf types, batches, gRPC framing, JSON form, counters
+//!    0  event     protobuf types, batches and views of encoded events, gRPC framing, JSON form, counters
 //!    1  control   filters and sampling rates of a consumer, globs
 //!    1  worker    start, signals, supervision and exit of the worker
 //!    2  hub       fan-out of batches to consumers
