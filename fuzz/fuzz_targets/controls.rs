@@ -141,14 +141,15 @@ fn take(subscription: &Subscription) -> Vec<(String, String)> {
     let mut context = Context::from_waker(Waker::noop());
     let mut events = Vec::new();
     while let Poll::Ready(chunk) = subscription.poll_to_write(&mut context) {
-        let mut frames = chunk.expect("the stream is open").frames;
+        let frames = chunk.expect("the stream is open").frames;
+        let mut frames = &frames[..];
         while !frames.is_empty() {
-            let Message::Whole(message, length) = Message::first_of(&frames) else {
+            let Message::Whole(message, length) = Message::first_of(frames) else {
                 panic!("half a frame is delivered");
             };
             let event = TelemetryEvent::decode(message).expect("an event is delivered");
             events.push((event.event_parts.join("."), event.correlation_id));
-            frames = frames.slice(length..);
+            frames = &frames[length..];
         }
     }
     events
