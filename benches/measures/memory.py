@@ -15,7 +15,7 @@ from .rows import compared
 FOREVER = "1000000000"
 FLEET = 200
 PAGES = (
-    "A sidecar is two processes: the second ends the worker should the first be killed. Pages that one of "
+    "A sidecar is two processes: the second shows which signals are sent to the group. Pages that one of "
     "them has written to are not shared; the program itself is shared by all."
 )
 

@@ -15,7 +15,7 @@ from .rows import Table, compared
 TIMEOUT = {"timeout": ["timeout", "1000"]}
 LOADING = (
     "`timeout` is one small program. The sidecar is a larger one to load, and starts a server and a second "
-    "process, which ends the worker should the sidecar be killed."
+    "process, which shows which signals are sent to the group."
 )
 
 
