@@ -9,6 +9,7 @@ use crate::{
     event::view::{self, View},
     exporter::event::cut,
 };
+use prost::encoding::encoded_len_varint;
 
 /// The most attributes of a span or a span's event: the specification's default,
 /// <https://opentelemetry.io/docs/specs/otel/common/#attribute-limits>.
@@ -259,7 +260,7 @@ impl Value<'_> {
     fn encoded_bytes(self) -> usize {
         match self {
             Self::Text(text) => wire::field_bytes(text.len()),
-            Self::Int(int) => 1 + wire::varint_bytes(int.cast_unsigned()),
+            Self::Int(int) => 1 + encoded_len_varint(int.cast_unsigned()),
             Self::Float(_) => 9,
             Self::Bool(_) => 2,
         }

@@ -10,6 +10,7 @@ use crate::exporter::{
     event::cut,
     trace_ids::{Context, SpanId},
 };
+use prost::encoding::encoded_len_varint;
 use std::{sync::Arc, time::Instant};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -138,7 +139,7 @@ impl Events {
         let time_bytes = if time_ns == 0 { 0 } else { 1 + size_of_val(&time_ns) };
         let name_bytes = if name.is_empty() { 0 } else { wire::field_bytes(name.len()) };
         let dropped = attributes.dropped();
-        let dropped_bytes = if dropped == 0 { 0 } else { 1 + wire::varint_bytes(dropped.into()) };
+        let dropped_bytes = if dropped == 0 { 0 } else { 1 + encoded_len_varint(dropped.into()) };
         let buffer = &mut self.encoded;
         let attributes = attributes.encoded();
         wire::length(buffer, EVENTS, time_bytes + name_bytes + attributes.len() + dropped_bytes);

@@ -4,41 +4,19 @@
 //! Spans and log records are encoded once, when they are complete; only what may still change of them is
 //! added when they are sent.
 
-/// The wire types.
-const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
-const LENGTH: u8 = 2;
-const FIXED32: u8 = 5;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
-/// Appends a varint.
-#[allow(clippy::cast_possible_truncation, reason = "seven bits at a time")]
-#[inline]
-pub fn varint(buffer: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        buffer.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    buffer.push(value as u8);
-}
-
-/// The number of bytes of a varint.
-#[inline]
-pub fn varint_bytes(value: u64) -> usize {
-    // Seven bits a byte, and one byte for zero.
-    (70 - (value | 1).leading_zeros() as usize) / 7
-}
-
-/// The number of bytes of a field below 16 with some bytes.
+/// The number of bytes of a field with this many bytes of content. Its number is below 16.
 #[inline]
 pub fn field_bytes(length: usize) -> usize {
-    1 + varint_bytes(length as u64) + length
+    1 + encoded_len_varint(length as u64) + length
 }
 
 /// Appends the start of a field with this many bytes, which follow.
 #[inline]
 pub fn length(buffer: &mut Vec<u8>, field: u8, bytes: usize) {
-    tag(buffer, field, LENGTH);
-    varint(buffer, bytes as u64);
+    tag(buffer, field, WireType::LengthDelimited);
+    encode_varint(bytes as u64, buffer);
 }
 
 /// Appends a field of a string, of bytes or of an encoded message.
@@ -59,8 +37,8 @@ pub fn text(buffer: &mut Vec<u8>, field: u8, text: &str) {
 /// Appends an integer.
 #[inline]
 pub fn integer(buffer: &mut Vec<u8>, field: u8, value: u64) {
-    tag(buffer, field, VARINT);
-    varint(buffer, value);
+    tag(buffer, field, WireType::Varint);
+    encode_varint(value, buffer);
 }
 
 /// Appends a count or a number of an enumeration, unless it is zero.
@@ -74,7 +52,7 @@ pub fn count(buffer: &mut Vec<u8>, field: u8, value: u32) {
 /// Appends eight bytes of a fixed length.
 #[inline]
 pub fn fixed64(buffer: &mut Vec<u8>, field: u8, value: u64) {
-    tag(buffer, field, FIXED64);
+    tag(buffer, field, WireType::SixtyFourBit);
     buffer.extend_from_slice(&value.to_le_bytes());
 }
 
@@ -90,29 +68,12 @@ pub fn time(buffer: &mut Vec<u8>, field: u8, value: u64) {
 #[inline]
 pub fn flags(buffer: &mut Vec<u8>, field: u8, value: u32) {
     if value != 0 {
-        tag(buffer, field, FIXED32);
+        tag(buffer, field, WireType::ThirtyTwoBit);
         buffer.extend_from_slice(&value.to_le_bytes());
     }
 }
 
 #[inline]
-fn tag(buffer: &mut Vec<u8>, field: u8, wire_type: u8) {
-    varint(buffer, u64::from(field) << 3 | u64::from(wire_type));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use prost::encoding::{encode_varint, encoded_len_varint};
-
-    #[test]
-    fn varints_are_those_of_prost() {
-        let powers = (0..64).map(|bits| 1_u64 << bits);
-        for value in powers.flat_map(|power| [power - 1, power]).chain([u64::MAX]) {
-            let (mut own, mut expected) = (Vec::new(), Vec::new());
-            varint(&mut own, value);
-            encode_varint(value, &mut expected);
-            assert_eq!((&own, varint_bytes(value)), (&expected, encoded_len_varint(value)), "{value}");
-        }
-    }
+fn tag(buffer: &mut Vec<u8>, field: u8, wire_type: WireType) {
+    encode_key(field.into(), wire_type, buffer);
 }
