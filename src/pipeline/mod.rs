@@ -23,6 +23,7 @@ mod read_buffer;
 pub mod record;
 mod recorded_bytes;
 pub mod recording;
+mod sink;
 pub mod wake;
 
 use crate::{
@@ -30,10 +31,7 @@ use crate::{
         batch::{Batch, BatchBuilder},
         stats::StreamStats,
     },
-    input::{
-        decode::{Decoder, Reject},
-        splitter::{Handler, Splitter},
-    },
+    input::{decode::Decoder, splitter::Splitter},
     system::{clock::now_ns, last_bytes::LastBytes, log},
 };
 use deferred::Deferred;
@@ -42,6 +40,7 @@ use output::{Loss, Undelivered};
 use passthrough::Passthrough;
 use read_buffer::ReadBuffer;
 use record::Recorder;
+use sink::Sink;
 use std::{
     io::IoSlice,
     ops::Range,
@@ -392,75 +391,6 @@ fn print_log<F: AsFd>(log: &log::Lines, passthrough: &mut Passthrough<F>) {
         if passthrough.is_ready() {
             passthrough.write(&mut [IoSlice::new(line.as_bytes())]);
         }
-    }
-}
-
-/// What the splitter finds, sorted into a batch and ranges to pass.
-struct Sink<'a> {
-    decoder: &'a mut Decoder,
-    /// The time of the last read.
-    now_ns: i64,
-    deferred: &'a Deferred,
-    batch: &'a mut BatchBuilder,
-    pass: &'a mut Vec<Range<usize>>,
-    /// Where the events of the batch start in the buffer, if that is wanted.
-    starts: Option<&'a mut Vec<usize>>,
-    /// The address of the buffer.
-    buffer: usize,
-    stats: &'a mut StreamStats,
-}
-
-impl Sink<'_> {
-    /// Decodes an event that starts with this part of the buffer.
-    fn decode(&mut self, json: &[u8]) -> Result<usize, Reject> {
-        let start = json.as_ptr().addr().saturating_sub(self.buffer);
-        let read_ns = self.deferred.read_ns(start).unwrap_or(self.now_ns);
-        let decoded = self.decoder.decode(json, read_ns, self.batch)?;
-        if let Some(starts) = &mut self.starts {
-            starts.push(start);
-        }
-        Ok(decoded)
-    }
-}
-
-impl Handler for Sink<'_> {
-    fn telemetry_line(&mut self, json: &[u8]) -> Option<usize> {
-        self.stats.telemetry_lines += 1;
-        let decoded = self.decode(json);
-        match decoded {
-            Ok(_) => self.stats.decoded += 1,
-            Err(Reject::Oversized) => self.stats.oversized += 1,
-            Err(Reject::Malformed(reason)) => self.stats.malformed.add(reason),
-        }
-        decoded.ok()
-    }
-
-    fn oversized_line(&mut self) {
-        self.stats.telemetry_lines += 1;
-        self.stats.oversized += 1;
-    }
-
-    fn embedded(&mut self, json: &[u8]) -> Option<usize> {
-        self.stats.embedded_markers += 1;
-        let decoded = self.decode(json).ok();
-        match decoded {
-            Some(_) => self.stats.embedded += 1,
-            None => self.stats.embedded_malformed += 1,
-        }
-        decoded
-    }
-
-    fn oversized_embedded(&mut self) {
-        self.stats.embedded_markers += 1;
-        self.stats.embedded_malformed += 1;
-    }
-
-    fn pass(&mut self, range: Range<usize>) {
-        self.pass.push(range);
-    }
-
-    fn removed(&mut self, bytes: usize) {
-        self.stats.bytes_removed += bytes as u64;
     }
 }
 
