@@ -22,6 +22,7 @@ extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
     take_over();
     // SAFETY: the system passes this many words, which are strings with their NULs.
     let words = unsafe { slice::from_raw_parts(words, usize::try_from(count).unwrap_or(0)) };
+    // SAFETY: as before: each is a string with its NUL.
     let words = words.iter().map(|word| unsafe { CStr::from_ptr(*word) }.to_bytes());
     let words: Vec<_> = words.map(|word| OsStr::from_bytes(word).to_owned()).collect();
     // A panic has been reported where it happened.

@@ -192,12 +192,12 @@ impl State {
         due
     }
 
-    /// Takes the wakers of consumers that have something to do and are `meant`, to be woken after the lock is
-    /// released.
-    pub(super) fn wakers(&mut self, meant: impl Fn(&Consumer) -> bool) -> Wakers {
+    /// Takes the wakers of consumers that have something to do and are `included`, to be woken after the lock
+    /// is released.
+    pub(super) fn wakers(&mut self, included: impl Fn(&Consumer) -> bool) -> Wakers {
         let closed = self.closed;
         let ready = self.consumers.iter_mut().filter(|consumer| closed || consumer.is_due());
-        ready.filter(|consumer| meant(consumer)).filter_map(|consumer| consumer.waker.take()).collect()
+        ready.filter(|consumer| included(consumer)).filter_map(|consumer| consumer.waker.take()).collect()
     }
 
     /// Whether a consumer has something to do and was not woken for it.

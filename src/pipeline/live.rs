@@ -183,7 +183,7 @@ impl<'a> Source<'a> {
         pipeline: &mut Pipeline<P, F>,
     ) -> Stop {
         let large_read_bytes = self.channel.large_read_bytes();
-        let (mut large_reads, mut waited) = (0, Instant::now());
+        let (mut large_reads, mut last_turn) = (0, Instant::now());
         loop {
             let read = self.read(pipeline.spare(READ_BYTES));
             let now = Instant::now();
@@ -223,14 +223,14 @@ impl<'a> Source<'a> {
             }
             if self.coalescer.take_delay() {
                 // The runtime's tasks have a turn when events were published, and now and then.
-                if due.is_none() || now - waited >= TURN {
+                if due.is_none() || now - last_turn >= TURN {
                     wait.turn().await;
-                    waited = now;
+                    last_turn = now;
                 }
                 thread::sleep(COALESCE_DELAY);
             } else {
                 wait.wait(true, due).await;
-                waited = now;
+                last_turn = now;
             }
         }
     }

@@ -44,7 +44,7 @@ fn both(message: &[u8]) -> (Option<String>, Option<String>) {
     (View::of(message).as_ref().map(text), decoded.as_ref().map(|event| text(&event.into())))
 }
 
-/// A field with what is of no interest here: an unknown number, or a group.
+/// A field to skip: of an unknown number, or a group.
 fn unknown() -> impl Strategy<Value = Vec<u8>> {
     let key = |number: u8, wire_type: u8| number << 3 | wire_type;
     prop_oneof![

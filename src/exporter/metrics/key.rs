@@ -1,5 +1,4 @@
-//! What identifies a series, as bytes: what is known of a series is found without building its name or its
-//! labels.
+//! The identity of a series, as bytes: a known series is found without building its name or its labels.
 
 use super::sample::Subject;
 use std::{
@@ -44,7 +43,7 @@ impl Key {
     }
 }
 
-/// What is known, by keys.
+/// Values of known series, by their keys.
 #[derive(Debug)]
 pub struct Known<V> {
     by_key: HashMap<Box<[u8]>, V, Seeded>,
@@ -58,12 +57,12 @@ impl<V> Default for Known<V> {
 }
 
 impl<V: Copy> Known<V> {
-    /// What is known of a key.
+    /// The value of a key.
     pub fn get(&self, key: &Key) -> Option<V> {
         self.by_key.get(key.0.as_slice()).copied()
     }
 
-    /// Keeps what is known of a key, unless that is very long.
+    /// Keeps the value of a key, unless the key is very long.
     pub fn add(&mut self, key: &Key, value: V) {
         if key.0.len() <= MAX_BYTES && self.by_key.insert(key.0.as_slice().into(), value).is_none() {
             self.bytes += key.0.len();
@@ -80,7 +79,7 @@ impl<V: Copy> Known<V> {
         self.bytes
     }
 
-    /// Forgets all.
+    /// Removes all keys.
     pub fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,4 +1,4 @@
-//! A map in the order of its keys, whose values keep their places: who knows a place needs no key.
+//! A map in the order of its keys. Values keep their places, so a known place replaces the search for the key.
 
 use std::{borrow::Borrow, collections::BTreeMap};
 

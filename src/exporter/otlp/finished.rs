@@ -30,7 +30,7 @@ const CODE: u8 = 3;
 /// What the body has at most besides texts, attributes and events: tags, lengths and counts.
 const OVERHEAD_BYTES: usize = 48;
 
-/// A finished span without its [`Body`]: what may still change, and what that depends on.
+/// A finished span without its [`Body`]: the fields that may still change, and what a change depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Finished {
     /// The ids of the trace and the span.
@@ -71,7 +71,7 @@ impl Head for Finished {
     }
 }
 
-/// What does not change of a finished span.
+/// The fields of a finished span that do not change.
 #[derive(Debug, Clone, Copy)]
 pub struct Body<'a> {
     /// The operation.

@@ -20,10 +20,11 @@ const MAX_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// The most that a request has besides the resource and its items.
 const OVERHEAD_BYTES: usize = 1024;
 
-/// The field of the resources in a request, of the resource or scope in what it is for, and of what belongs
-/// to it.
+/// The field of a request with the items of one resource.
 const RESOURCES: u8 = 1;
+/// The field with the resource, or with the scope, that the other fields of the message belong to.
 const OF: u8 = 1;
+/// The field with the items of one scope of a resource.
 const SCOPES: u8 = 2;
 
 /// The room in requests with a resource.
@@ -46,7 +47,7 @@ impl Room {
 /// Encoded items for a request.
 #[derive(Debug)]
 pub struct Items {
-    /// The items as fields of their scope, behind room for what stands before them.
+    /// Room for the fields before the items, and the items as fields of their scope.
     pub buffer: Vec<u8>,
     front: usize,
     /// How many spans, data points or log lines they are.
@@ -104,7 +105,7 @@ impl Request {
     }
 }
 
-/// What stands before items of so many bytes.
+/// The encoded fields before the items, which have this many bytes.
 fn front(items: usize, resource: &[u8]) -> Vec<u8> {
     let scope = scope().encode_to_vec();
     let scope_bytes = wire::field_bytes(scope.len()) + items;
@@ -117,7 +118,7 @@ fn front(items: usize, resource: &[u8]) -> Vec<u8> {
     front
 }
 
-/// Items behind what stands before them, which is copied into the room for it.
+/// The items behind `front`, which is copied into the room before them if it fits.
 fn before(front: &[u8], mut items: Items) -> Bytes {
     match items.front.checked_sub(front.len()) {
         Some(start) => {

@@ -1,7 +1,7 @@
 //! Encoded items in the order in which they are sent.
 //!
 //! An item is encoded when it is added, into a chunk of memory that it shares with its neighbours, and
-//! copied once, into its request. What may still change of it stands beside it until then.
+//! copied once, into its request. The fields that may still change are kept beside it until then, as its head.
 
 use super::{request::Items, wire};
 use std::collections::VecDeque;
@@ -12,12 +12,12 @@ const CHUNK_BYTES: usize = 32 * 1024;
 /// The field of spans, metrics or log records in the message of their scope.
 pub const ITEMS: u8 = 2;
 
-/// What stands beside an item.
+/// The fields of an item that may change until it is sent.
 pub trait Head {
     /// How many spans or lines the item is.
     fn count(&self) -> u64;
 
-    /// Appends the fields that might have changed until now.
+    /// Appends the fields.
     fn write(&self, buffer: &mut Vec<u8>);
 }
 
@@ -144,7 +144,7 @@ fn copy(chunks: &mut VecDeque<Chunk>, bytes: usize, buffer: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// An item of so many lines.
+    /// An item that counts as this many lines.
     struct Lines(u64);
 
     impl Head for Lines {

@@ -1,7 +1,7 @@
 //! Protobuf's wire format, as far as it is written without generated messages:
 //! <https://protobuf.dev/programming-guides/encoding/>.
 //!
-//! Spans and log records are encoded once, when they are complete; only what may still change of them is
+//! Spans and log records are encoded once, when they are complete. Only the fields that may still change are
 //! added when they are sent.
 
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};

@@ -32,7 +32,7 @@ pub struct Packet {
     pub events: u64,
 }
 
-/// What is known of a series.
+/// The state of a series that was sent.
 #[derive(Debug)]
 struct Series {
     /// The line without its value.

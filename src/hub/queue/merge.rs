@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(push(&mut queue, batch(&["e"]).from(Origin::Observed)), 1);
         assert_eq!(push(&mut queue, batch(&["f"])), 1);
         assert_eq!(names(&queue), ["a d", "e", "f"]);
-        // Nothing is added to what was given away.
+        // Nothing is added to a batch that is shared.
         let taken: Vec<_> = queue.runs().collect();
         assert_eq!(push(&mut queue, batch(&["g"])), 1);
         assert_eq!(names(&queue), ["d", "e", "f", "g"]);
