@@ -1,4 +1,4 @@
-//! A map in the order of its keys. Values keep their places, so a known place replaces the search for the key.
+//! A map in the order of its keys. Values keep their places, so a known place replaces a search.
 
 use std::{borrow::Borrow, collections::BTreeMap};
 

@@ -1,7 +1,7 @@
 //! Encoded items in the order in which they are sent.
 //!
 //! An item is encoded when it is added, into a chunk of memory that it shares with its neighbours, and
-//! copied once, into its request. The fields that may still change are kept beside it until then, as its head.
+//! copied once, into its request. The fields that may still change are kept beside it until then: its head.
 
 use super::{request::Items, wire};
 use std::collections::VecDeque;
