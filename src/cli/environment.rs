@@ -7,6 +7,9 @@ use std::env;
 /// What the names of all variables of this program start with.
 const PREFIX: &str = "TELEMETRY_SIDECAR_";
 
+/// Which binary the helpers for tests start. No option has it, but it may be set for a whole shell.
+const OF_HELPERS: &str = "TELEMETRY_SIDECAR_BIN";
+
 /// The variables of all options, those of subcommands included.
 pub(super) fn names(command: &Command) -> Vec<String> {
     let own =
@@ -24,8 +27,8 @@ pub(super) fn set() -> Vec<String> {
 pub(super) fn check(names: &[String]) -> Result<(), UsageError> {
     let unknown = env::vars_os().find_map(|(name, value)| {
         let name = name.to_string_lossy();
-        let is_unknown =
-            name.starts_with(PREFIX) && !value.is_empty() && !names.iter().any(|known| *known == name);
+        let is_known = || name == OF_HELPERS || names.iter().any(|known| *known == name);
+        let is_unknown = name.starts_with(PREFIX) && !value.is_empty() && !is_known();
         is_unknown.then(|| name.into_owned())
     });
     match unknown {

@@ -16,6 +16,10 @@ use std::{
 /// group.
 const PROCESS_GROUP: &str = "SNAKEPIT_PROCESS_GROUP";
 
+/// Shows libraries in the worker that a sidecar reads its stderr: without it they print no telemetry. Another
+/// value is replaced, because the worker's stderr is this sidecar's, whatever an outer process set.
+const WRAPPED: (&str, &str) = ("TELEMETRY_SIDECAR", "1");
+
 /// systemd's variables with the id of the process that it started. Who reads them expects its own there.
 const PROCESS_IDS: [&CStr; 3] = [c"LISTEN_PID", c"WATCHDOG_PID", c"SYSTEMD_EXEC_PID"];
 
@@ -23,7 +27,8 @@ const PROCESS_IDS: [&CStr; 3] = [c"LISTEN_PID", c"WATCHDOG_PID", c"SYSTEMD_EXEC_
 const PLACEHOLDER: &CStr = c"worker pid";
 
 /// Makes this process's environment what the worker is to inherit, in the order in which it was: without the
-/// sidecar's own variables, with these changes, and with a placeholder for process ids that name the sidecar.
+/// variables of the sidecar's options, with these changes, with [`WRAPPED`], and with a placeholder for
+/// process ids that name the sidecar.
 ///
 /// If Snakepit asks the worker to lead a process group, the sidecar does so instead: Snakepit kills the group
 /// of the process that it started, so the worker has to stay in that group, and its variable says so.
@@ -38,6 +43,7 @@ pub(crate) unsafe fn prepare(own: &[String], changes: &[(&str, Option<&OsStr>)])
     let names = PROCESS_IDS.iter().filter_map(|name| name.to_str().ok());
     // SAFETY: there is no other thread that could read the environment meanwhile.
     unsafe {
+        env::set_var(WRAPPED.0, WRAPPED.1);
         for (name, value) in changes {
             match value {
                 Some(value) => env::set_var(name, value),

@@ -43,6 +43,8 @@ if WRAPPER is None and SIDECAR is None:
 SIDECAR = SIDECAR and os.path.abspath(SIDECAR)
 W = [SIDECAR, "-q", "--"] if WRAPPER is None else shlex.split(WRAPPER)
 IS_SIDECAR = WRAPPER is None
+# The variable that the sidecar sets for the worker, and no other wrapper does.
+WRAPPED = "TELEMETRY_SIDECAR=1"
 IS_DIRECT = W in ([], ["env"])
 
 sidecar_only = unittest.skipUnless(IS_SIDECAR, "concerns what the sidecar alone does")

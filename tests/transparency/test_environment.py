@@ -9,7 +9,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness import SIDECAR, W, row, sidecar_only
+from harness import IS_SIDECAR, SIDECAR, W, WRAPPED, row, sidecar_only
 from running import HERE, Case, inline, worker
 
 PR_SET_TIMERSLACK, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_SECUREBITS = 29, 38, 24, 28
@@ -31,6 +31,9 @@ class Environment(Case):
 
     def same(self, **options):
         reports = [self.report(prefix, **options)[0] for prefix in ([], W)]
+        if IS_SIDECAR:
+            # The one variable that the sidecar adds, behind all others.
+            reports[0]["environment"].insert(-1, WRAPPED)
         for name in reports[0]:
             with self.subTest(fact=name):
                 self.assertEqual(reports[0][name], reports[1][name])
@@ -128,7 +131,17 @@ class Environment(Case):
     def test_own_variables(self):
         env = {"TELEMETRY_SIDECAR_QUEUE_CAPACITY": "77", "TELEMETRY_SIDECAR_LISTEN": "127.0.0.1:0"}
         facts, _ = self.report(W, group=None, env=env)
-        self.assertEqual([entry for entry in facts["environment"] if entry.startswith("TELEMETRY")], [])
+        self.assertEqual([entry for entry in facts["environment"] if entry.startswith("TELEMETRY")], [WRAPPED])
+
+    @row("TELEMETRY_SIDECAR=1 says that stderr is a sidecar's")
+    @sidecar_only
+    def test_wrapped(self):
+        """Another value is replaced where it was; a sidecar within another one sets it as well."""
+        nested = [*W, "env", "TELEMETRY_SIDECAR=0", *W]
+        for prefix, env in [(W, {"TELEMETRY_SIDECAR": "0"}), (W, {"TELEMETRY_SIDECAR": ""}), (nested, {})]:
+            with self.subTest(prefix=prefix, env=env):
+                facts, _ = self.report(prefix, group=None, env=env)
+                self.assertEqual([entry for entry in facts["environment"] if entry.startswith("TELEMETRY")], [WRAPPED])
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ const INTRODUCTION: &str = "\
 Options of wrapping come before `--`, those of a subcommand after its name. Every option of wrapping and of
 `replay` can also be set as the environment variable beside it: an empty value means unset, options without a
 value take `0`, `1`, `true` or `false`, options that can be repeated take one value on each line. The command
-line overrides the environment. The worker does not inherit these variables. A variable `TELEMETRY_SIDECAR_…`
-that is not listed here is an error.
+line overrides the environment. The worker does not inherit these variables; it gets `TELEMETRY_SIDECAR=1`,
+from which libraries know that a sidecar reads its stderr. A variable `TELEMETRY_SIDECAR_…` that is not listed
+here is an error.
 
 A duration has a unit, such as `500ms`, `20s` or `1h 30m`, up to 100 years.
 

@@ -80,6 +80,7 @@ fn the_worker_does_not_inherit_the_variables_of_the_sidecar() {
     let environment = sidecar.finish().expect_code(0).stdout();
     assert!(environment.contains("TELEMETRY_OF_MY_OWN=kept"), "{environment}");
     assert!(!environment.contains("TELEMETRY_SIDECAR_"), "{environment}");
+    assert!(environment.lines().any(|line| line == "TELEMETRY_SIDECAR=1"), "{environment}");
 }
 
 #[test]
@@ -89,8 +90,9 @@ fn a_variable_that_no_option_has_is_refused_where_variables_are_read() {
         ("TELEMETRY_SIDECAR_STATSD_TAGS", "a", "did you mean DD_TAGS?"),
         ("TELEMETRY_SIDECAR_PORT", "1", "did you mean TELEMETRY_SIDECAR_LISTEN?"),
         ("TELEMETRY_SIDECAR_XYZZY", "1", "no such variable (see --help)"),
-        // The prefix is not complete, or it counts as unset.
+        // The prefix is not complete, it is meant for others, or it counts as unset.
         ("TELEMETRY_SIDECAR", "1", ""),
+        ("TELEMETRY_SIDECAR_BIN", "/x", ""),
         ("TELEMETRY_SIDECAR_XYZZY", "", ""),
     ] {
         for (words, reads) in [
