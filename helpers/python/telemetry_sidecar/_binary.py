@@ -1,0 +1,32 @@
+"""The program telemetry-sidecar."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+
+NAME = "telemetry-sidecar"
+VARIABLE = "TELEMETRY_SIDECAR_BIN"
+
+
+def binary() -> str:
+    """The path of the program: what ``TELEMETRY_SIDECAR_BIN`` names, else the one that was installed with
+    this package, else the one in ``PATH``. Raises FileNotFoundError."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise FileNotFoundError(f"{VARIABLE}: '{named}' is no executable file")
+        return os.path.abspath(found)
+    folders = [sysconfig.get_path("scripts"), os.path.dirname(sys.executable)]
+    if hasattr(sysconfig, "get_preferred_scheme"):
+        # Python 3.10 or later: pip install --user.
+        folders.append(sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")))
+    found = shutil.which(NAME, path=os.pathsep.join(folders)) or shutil.which(NAME)
+    if found is None:
+        raise FileNotFoundError(
+            f"{NAME} is neither in {folders[0]} nor in PATH: pip install telemetry-sidecar, or set {VARIABLE}"
+        )
+    return found

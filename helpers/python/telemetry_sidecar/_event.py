@@ -1,0 +1,58 @@
+"""Events as a program reads them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Union
+
+PREFIX = b"TELEMETRY:"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event.
+
+    Measurements are numbers or text, metadata is text. ``timestamp_ns`` is in nanoseconds since the Unix
+    epoch; of an event that is printed, 0 means the time at which the sidecar reads it. An empty
+    ``correlation_id`` means that there is none."""
+
+    name: str
+    measurements: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    timestamp_ns: int = 0
+    correlation_id: str = ""
+
+    @classmethod
+    def from_json(cls, text: Union[str, bytes]) -> Event:
+        """The event of a line that ``tail --json``, ``decode`` or ``--export-jsonl`` has written."""
+        fields: Dict[str, Any] = json.loads(text)
+        return cls(
+            name=fields["event"],
+            measurements={key: _number(value) for key, value in fields.get("measurements", {}).items()},
+            metadata=fields.get("metadata", {}),
+            timestamp_ns=fields.get("timestamp_ns", 0),
+            correlation_id=fields.get("correlation_id", ""),
+        )
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Event:
+        """The event of a worker's line, which starts with ``TELEMETRY:``."""
+        return cls.from_json(line[len(PREFIX) :])
+
+    def to_line(self) -> bytes:
+        """The line that a worker prints for this event, with its newline."""
+        fields: Dict[str, Any] = {
+            "event": self.name,
+            "measurements": dict(self.measurements),
+            "metadata": dict(self.metadata),
+            "correlation_id": self.correlation_id,
+        }
+        if self.timestamp_ns:
+            fields["timestamp_ns"] = self.timestamp_ns
+        return PREFIX + json.dumps(fields).encode() + b"\n"
+
+
+def _number(value: Any) -> Any:
+    """JSON has no NaN, so the sidecar's JSON lines have it as text."""
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value

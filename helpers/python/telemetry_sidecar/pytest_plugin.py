@@ -1,0 +1,96 @@
+"""The fixtures ``telemetry_sidecar`` and ``telemetry_replay``."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Generator, Iterable, List, Mapping, Optional, Sequence, Union
+
+import pytest
+
+from ._writer import STDERR, writer
+from .testing import Event, Replay, Sidecar, SidecarError, StrPath, _Process
+
+if TYPE_CHECKING:
+    StartSidecar = Callable[..., Sidecar]
+    StartReplay = Callable[..., Replay]
+
+_started = pytest.StashKey[List[_Process]]()
+
+if writer.on:
+    # A sidecar wraps pytest itself. Plugins are loaded before pytest captures descriptor 2, which would hide
+    # events in its report.
+    writer.fd = fcntl.fcntl(STDERR, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+@pytest.fixture
+def telemetry_sidecar(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[StartSidecar, None, None]:
+    """Starts a command behind telemetry-sidecar; its events can be read and waited for.
+
+    ``telemetry_sidecar(["python", "worker.py"], "--lifecycle", env=…, cwd=…, stdin=…)`` returns a
+    :class:`telemetry_sidecar.testing.Sidecar`: ``address``, ``events``, ``wait_for(name)``, ``wait()``,
+    ``stop()``, ``stdout``, ``stderr``. What still runs at the end of the test is stopped."""
+    started = _processes(request.node)
+
+    def start(
+        command: Sequence[StrPath],
+        *options: str,
+        env: Optional[Mapping[str, str]] = None,
+        cwd: Optional[StrPath] = None,
+        stdin: Optional[int] = subprocess.DEVNULL,
+    ) -> Sidecar:
+        sidecar = Sidecar(_folder(tmp_path_factory), command, options, env, cwd, stdin)
+        started.append(sidecar)
+        return sidecar
+
+    yield start
+    _stop(started)
+
+
+@pytest.fixture
+def telemetry_replay(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[StartReplay, None, None]:
+    """Serves a log, or a list of events, to a consumer of telemetry.
+
+    ``telemetry_replay("spans.log", "--fail-after", "10", timeout=60)`` returns a
+    :class:`telemetry_sidecar.testing.Replay`: ``address``, ``events``, ``wait()``, ``stop()``, ``stderr``.
+    What still runs at the end of the test is stopped."""
+    started = _processes(request.node)
+
+    def start(
+        log: Union[StrPath, Iterable[Union[Event, bytes, str]]], *options: str, timeout: float = 60
+    ) -> Replay:
+        replay = Replay(_folder(tmp_path_factory), log, options, timeout)
+        started.append(replay)
+        return replay
+
+    yield start
+    _stop(started)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, None]:
+    """Adds to the report of a failed test what its sidecars did."""
+    outcome = yield
+    report = outcome.get_result()
+    is_said = call.excinfo is not None and call.excinfo.errisinstance(SidecarError)
+    if report.failed and not is_said:
+        sections = [("telemetry-sidecar", process.report()) for process in item.stash.get(_started, [])]
+        report.sections.extend(sections)
+
+
+def _processes(item: pytest.Item) -> List[_Process]:
+    return item.stash.setdefault(_started, [])
+
+
+def _folder(factory: pytest.TempPathFactory) -> Path:
+    return factory.mktemp("telemetry-sidecar")
+
+
+def _stop(started: List[_Process]) -> None:
+    for process in started:
+        process.stop()

@@ -1,0 +1,108 @@
+"""The pytest plugin, in tests of tests."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import distributions
+
+import pytest
+
+from telemetry_sidecar import Event
+from telemetry_sidecar.testing import SidecarError
+
+# Without the wheel there is no entry point.
+ENTRY_POINTS = [point.value for distribution in distributions() for point in distribution.entry_points]
+IS_INSTALLED = "telemetry_sidecar.pytest_plugin" in ENTRY_POINTS
+PLUGIN = [] if IS_INSTALLED else ["-p", "telemetry_sidecar.pytest_plugin"]
+
+FAILING = """
+def test_fails(telemetry_sidecar):
+    sidecar = telemetry_sidecar(["sh", "-c", "echo the reason >&2; exit 3"])
+    assert sidecar.wait() == 0
+
+def test_never(telemetry_sidecar):
+    telemetry_sidecar(["sh", "-c", "echo another reason >&2"]).wait_for("no.such.event")
+
+def test_wrong(telemetry_sidecar):
+    telemetry_sidecar(["true"], "--no-such-option")
+
+def test_replay(telemetry_replay):
+    telemetry_replay("/nonexistent.log")
+
+def test_late(telemetry_replay):
+    telemetry_replay(['TELEMETRY:{"event": "a"}'], timeout=0.1).wait()
+"""
+
+
+def pytest_in(folder, text, *prefix):
+    (folder / "test_it.py").write_text(text)
+    command = [*prefix, sys.executable, "-m", "pytest", *PLUGIN, "-p", "no:cacheprovider", "test_it.py"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+def test_failures_are_explained(tmp_path):
+    output = pytest_in(tmp_path, FAILING).stdout
+    assert "5 failed" in output
+    for words in (
+        "the reason",
+        "(ended with 3)",
+        "SidecarError: 0 of 1 events 'no.such.event' until the worker's end",
+        "another reason",
+        "SidecarError: the sidecar has ended before it served",
+        "telemetry-sidecar: --no-such-option: no such option",
+        "/nonexistent.log: No such file or directory",
+        "SidecarError: the replay has ended with 124 (not everything was delivered in time)",
+    ):
+        assert words in output, output
+
+
+def test_events_of_tests_are_not_captured_by_pytest(tmp_path, telemetry_sidecar):
+    (tmp_path / "test_it.py").write_text(
+        "import telemetry_sidecar, sys\n"
+        "def test_it():\n    print('hidden', file=sys.stderr)\n    telemetry_sidecar.emit('in.a.test')\n"
+    )
+    command = [sys.executable, "-m", "pytest", *PLUGIN, "-p", "no:cacheprovider", "test_it.py"]
+    sidecar = telemetry_sidecar(command, cwd=tmp_path)
+    assert sidecar.wait() == 0, sidecar.report()
+    assert ([event.name for event in sidecar.events], sidecar.stderr) == (["in.a.test"], "")
+
+
+def test_a_wrapped_command(telemetry_sidecar):
+    sidecar = telemetry_sidecar(
+        [
+            "sh",
+            "-c",
+            """echo 'TELEMETRY:{"event": "a", "measurements": {"n": NaN}}' >&2; echo text; read line""",
+        ],
+        "--metadata",
+        "region=eu",
+        stdin=subprocess.PIPE,
+        env={"PATH": os.environ["PATH"]},
+    )
+    (event,) = sidecar.wait_for("a")
+    assert event.measurements["n"] != event.measurements["n"] and event.metadata == {"region": "eu"}
+    assert sidecar.wait_for(lambda event: event.metadata["region"] == "eu") == [event]
+    assert sidecar.returncode is None and sidecar.address.startswith("127.0.0.1:")
+    with pytest.raises(SidecarError, match="has not ended within 0.01 s"):
+        sidecar.wait(0.01)
+    sidecar.process.stdin.close()
+    assert (sidecar.wait(), sidecar.stdout, sidecar.named("b")) == (1, "text\n", [])
+
+
+def test_a_sidecar_is_stopped(telemetry_sidecar):
+    sidecar = telemetry_sidecar(["sleep", "60"])
+    assert (sidecar.stop(), sidecar.stop()) == (-15, -15)
+
+
+def test_a_replay_delivers_every_event(telemetry_replay):
+    events = [
+        Event("tool.execution.stop", {"duration": 5, "loss": float("inf")}, {"tool": "x"}, 7, "c"),
+        Event("cache.hit", timestamp_ns=8),
+    ]
+    replay = telemetry_replay(["ordinary text", *events, b'TELEMETRY:{"event": "a", "timestamp_ns": 9}\n'])
+    assert replay.events == [*events, Event("a", timestamp_ns=9)]
+    # Any consumer: here the sidecar's own.
+    command = [replay.process.args[0], "tail", "--json", replay.address]
+    output = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
+    assert [Event.from_json(line) for line in output.splitlines()] == replay.events
+    assert replay.wait() == 0
