@@ -33,6 +33,10 @@ use tower_service::Service;
 /// How many bytes are read before other tasks get their turn.
 const BYTES_IN_A_ROW: usize = 16 * 1024;
 
+/// How many bytes are collected for one write. Most servers take frames of HTTP/2 of at most 16 KiB, and a
+/// request with a batch of usual spans has eight of them.
+const WRITE_BYTES: usize = 128 * 1024;
+
 /// How many bytes a server may still send, on all connections of a client.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Allowance(Arc<AtomicUsize>);
@@ -96,7 +100,7 @@ impl Service<Uri> for Connector {
         let connecting = self.tcp.call(uri.clone());
         Box::pin(async move {
             let tcp = connecting.await?.into_inner();
-            let limited = Limited { tcp, allowance, unyielded: 0, closed };
+            let limited = Limited { tcp, allowance, unyielded: 0, unwritten: Vec::new(), closed };
             let stream: Box<dyn ReadWrite> = match tls {
                 None => Box::new(limited),
                 Some(tls) => Box::new(handshake(tls, uri.host().unwrap_or_default(), limited).await?),
@@ -148,11 +152,16 @@ impl rt::Write for Stream {
 }
 
 /// The TCP side of a connection.
+///
+/// HTTP/2 flushes each frame. So a flush does not write but wakes the connection's task: the task writes all
+/// of its frames together when it reads next, which it does whenever it is polled.
 struct Limited {
     tcp: TcpStream,
     allowance: Allowance,
     /// Bytes read since other tasks had their turn.
     unyielded: usize,
+    /// Bytes that wait for others.
+    unwritten: Vec<u8>,
     closed: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -164,6 +173,18 @@ impl Limited {
             Poll::Pending => Ok(()),
         }
     }
+
+    /// Writes what has waited.
+    fn poll_unwritten(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unwritten.is_empty() {
+            let written = ready!(Pin::new(&mut self.tcp).poll_write(context, &self.unwritten))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unwritten.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Limited {
@@ -173,6 +194,9 @@ impl AsyncRead for Limited {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check(context)?;
+        if let Poll::Ready(written) = self.poll_unwritten(context) {
+            written?;
+        }
         if self.unyielded >= BYTES_IN_A_ROW {
             self.unyielded = 0;
             // Wakes this task once timers and sockets were looked at; a plain wake would be before that.
@@ -195,14 +219,90 @@ impl AsyncWrite for Limited {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.check(context)?;
-        Pin::new(&mut self.tcp).poll_write(context, bytes)
+        if self.unwritten.len() + bytes.len() > WRITE_BYTES {
+            ready!(self.poll_unwritten(context))?;
+        }
+        let taken = bytes.get(..WRITE_BYTES).unwrap_or(bytes);
+        self.unwritten.extend_from_slice(taken);
+        Poll::Ready(Ok(taken.len()))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.unwritten.is_empty() {
+            context.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_unwritten(context))?;
         Pin::new(&mut self.tcp).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{future::poll_fn, time::Duration};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        time::timeout,
+    };
+
+    /// A connection and the server's end of it.
+    async fn connection() -> (Limited, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let closed = Box::pin(CancellationToken::new().cancelled_owned());
+        let allowance = Allowance::default();
+        let limited = Limited { tcp, allowance, unyielded: 0, unwritten: Vec::new(), closed };
+        (limited, listener.accept().await.unwrap().0)
+    }
+
+    /// Reads once, without waiting.
+    async fn read(limited: &mut Limited) {
+        let mut answer = [0; 1];
+        let mut answer = ReadBuf::new(&mut answer);
+        poll_fn(|context| Poll::Ready(Pin::new(&mut *limited).poll_read(context, &mut answer).is_pending()))
+            .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_flushed_is_written_when_the_task_reads_next() {
+        let (mut limited, mut server) = connection().await;
+        for _ in 0..3 {
+            limited.write_all(&vec![7; 20_000]).await.unwrap();
+            limited.flush().await.unwrap();
+        }
+        assert_eq!(limited.unwritten.len(), 60_000);
+        read(&mut limited).await;
+        assert!(limited.unwritten.is_empty());
+        let mut received = vec![0; 60_000];
+        timeout(Duration::from_secs(10), server.read_exact(&mut received)).await.unwrap().unwrap();
+        assert!(received.iter().all(|byte| *byte == 7));
+    }
+
+    #[tokio::test]
+    async fn more_than_is_collected_arrives_whole_and_in_order() {
+        let (mut limited, mut server) = connection().await;
+        let sent: Vec<u8> = (0..=250).cycle().take(10 * WRITE_BYTES).collect();
+        let expected = sent.clone();
+        let receiving = tokio::spawn(async move {
+            let mut received = Vec::new();
+            server.read_to_end(&mut received).await.unwrap();
+            received
+        });
+        let mut rest = &sent[..];
+        for size in [1, 100, WRITE_BYTES - 100, WRITE_BYTES, 3 * WRITE_BYTES, 5].into_iter().cycle() {
+            let (part, others) = rest.split_at(size.min(rest.len()));
+            limited.write_all(part).await.unwrap();
+            rest = others;
+            if rest.is_empty() {
+                break;
+            }
+        }
+        limited.shutdown().await.unwrap();
+        assert!(receiving.await.unwrap() == expected);
     }
 }
