@@ -3,6 +3,7 @@
 use super::{
     CHUNK_BYTES, Hub,
     consumer::{Consumer, Delivery},
+    state::State,
 };
 use crate::{
     control::{Control, Controls, PatternLimits},
@@ -93,10 +94,17 @@ impl Subscription {
             return;
         }
         let mut state = self.hub.lock();
-        if let Some(consumer) = state.consumer(self.key) {
-            settle(consumer, events);
+        let Some(consumer) = state.consumer(self.key) else { return };
+        settle(consumer, events);
+        self.notify_of_room(state);
+    }
+
+    /// Notifies threads that wait for room once half of the queue is free: a thread that publishes as fast as
+    /// this consumer takes would otherwise wait and wake up for every chunk.
+    fn notify_of_room(&self, mut state: MutexGuard<'_, State>) {
+        if state.consumer(self.key).is_some_and(|consumer| !consumer.is_half_full()) {
+            self.hub.notify_waiting_threads(state);
         }
-        self.hub.notify_waiting_threads(state);
     }
 
     /// Makes the end of the session wait for this consumer as long as for a first subscriber.
@@ -143,7 +151,7 @@ impl Subscription {
             return Poll::Ready(None);
         };
         if let Some(chunk) = consumer.take(CHUNK_BYTES, delivery) {
-            self.hub.notify_waiting_threads(state);
+            self.notify_of_room(state);
             return Poll::Ready(Some(chunk));
         }
         if closed {
