@@ -29,6 +29,7 @@ const MAX_ONE_BY_ONE: usize = 16;
 #[derive(Debug, Clone, PartialEq)]
 pub struct View<'a> {
     name: String,
+    name_parts: usize,
     operation_bytes: usize,
     phase: Phase,
     measurements: Vec<(&'a str, Value<'a>)>,
@@ -41,6 +42,7 @@ impl Default for View<'_> {
     fn default() -> Self {
         Self {
             name: String::new(),
+            name_parts: 0,
             operation_bytes: 0,
             phase: Phase::Point,
             measurements: Vec::new(),
@@ -55,7 +57,7 @@ impl<'a> View<'a> {
     /// Reads a `TelemetryEvent`; `None` if it is not valid.
     pub fn of(message: &'a [u8]) -> Option<Self> {
         let mut view = Self::default();
-        view.read(message).ok().map(|()| view)
+        view.read(message, &mut &[][..]).ok().map(|()| view)
     }
 
     /// The dotted name.
@@ -125,42 +127,61 @@ impl<'a> View<'a> {
     }
 
     /// Reads another event instead. After an error the content is not of any event.
-    fn read(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
-        let Self { name, measurements, metadata, .. } = self;
-        name.clear();
-        measurements.clear();
-        metadata.clear();
-        let (mut parts, mut last) = (0, "");
-        let (mut timestamp_ns, mut correlation_id) = (0, "");
-        let mut fields = Fields::of(message);
+    ///
+    /// `known` are the fields that the event before began with, if they are its whole name. Most events have
+    /// the name of the one before: then one comparison reads it.
+    fn read(&mut self, message: &'a [u8], known: &mut &'a [u8]) -> Result<(), Malformed> {
+        let mut fields = match message.strip_prefix(*known) {
+            Some(others) if !known.is_empty() => Fields::of(others),
+            _ => {
+                *known = &[];
+                self.name.clear();
+                self.name_parts = 0;
+                Fields::of(message)
+            }
+        };
+        self.measurements.clear();
+        self.metadata.clear();
+        (self.timestamp_ns, self.correlation_id) = (0, "");
+        let (mut at, mut last_part) = (known.len(), None);
         while let Some(field) = fields.read()? {
+            let end = message.len() - fields.left();
             match field {
                 (EVENT_PARTS, Field::Bytes(bytes)) => {
-                    last = text(bytes)?;
-                    if parts > 0 {
-                        name.push('.');
-                    }
-                    name.push_str(last);
-                    parts += 1;
+                    let part = text(bytes)?;
+                    self.add_part(part);
+                    last_part = Some(part);
+                    let is_next = known.len() == at;
+                    *known = message.get(..end).filter(|_| is_next).unwrap_or_default();
                 }
-                (MEASUREMENTS, Field::Bytes(bytes)) => measurements.push(measurement(bytes)?),
-                (METADATA, Field::Bytes(bytes)) => metadata.push(metadatum(bytes)?),
-                (TIMESTAMP_NS, Field::Varint(value)) => timestamp_ns = value.cast_signed(),
-                (CORRELATION_ID, Field::Bytes(bytes)) => correlation_id = text(bytes)?,
+                (MEASUREMENTS, Field::Bytes(bytes)) => self.measurements.push(measurement(bytes)?),
+                (METADATA, Field::Bytes(bytes)) => self.metadata.push(metadatum(bytes)?),
+                (TIMESTAMP_NS, Field::Varint(value)) => self.timestamp_ns = value.cast_signed(),
+                (CORRELATION_ID, Field::Bytes(bytes)) => self.correlation_id = text(bytes)?,
                 (EVENT_PARTS..=CORRELATION_ID, _) => return Err(Malformed),
                 _ => {}
             }
+            at = end;
         }
-        sort(measurements);
-        sort(metadata);
-        self.set_phase(parts, last);
-        self.timestamp_ns = timestamp_ns;
-        self.correlation_id = correlation_id;
+        if last_part.is_some() || self.name_parts == 0 {
+            self.set_phase(last_part.unwrap_or_default());
+        }
+        sort(&mut self.measurements);
+        sort(&mut self.metadata);
         Ok(())
     }
 
-    fn set_phase(&mut self, parts: usize, last: &str) {
-        self.phase = Phase::of(parts, last);
+    fn add_part(&mut self, part: &str) {
+        if self.name_parts > 0 {
+            self.name.push('.');
+        }
+        self.name.push_str(part);
+        self.name_parts += 1;
+    }
+
+    /// Sets what depends on the last part of the name.
+    fn set_phase(&mut self, last: &str) {
+        self.phase = Phase::of(self.name_parts, last);
         self.operation_bytes = self.phase.operation(&self.name).len();
     }
 }
@@ -177,13 +198,14 @@ impl<'a> From<&'a TelemetryEvent> for View<'a> {
         };
         let mut view = Self {
             name: event_parts.join("."),
+            name_parts: event_parts.len(),
             measurements: measurements.iter().map(|(key, entry)| (key.as_str(), value(entry))).collect(),
             metadata: metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
             timestamp_ns: *timestamp_ns,
             correlation_id,
             ..Self::default()
         };
-        view.set_phase(event_parts.len(), event_parts.last().map_or("", String::as_str));
+        view.set_phase(event_parts.last().map_or("", String::as_str));
         view
     }
 }
@@ -193,6 +215,8 @@ impl<'a> From<&'a TelemetryEvent> for View<'a> {
 pub struct Views<'a> {
     frames: &'a [u8],
     view: View<'a>,
+    /// The first fields of the event before: its name.
+    name: &'a [u8],
     count: u64,
 }
 
@@ -206,7 +230,7 @@ impl<'a> Views<'a> {
     /// so all are valid.
     pub fn read(&mut self) -> Option<&View<'a>> {
         let (message, rest) = frame::split(self.frames)?;
-        self.view.read(message).ok()?;
+        self.view.read(message, &mut self.name).ok()?;
         self.frames = rest;
         self.count += 1;
         Some(&self.view)

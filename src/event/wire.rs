@@ -41,11 +41,24 @@ impl<'a> Fields<'a> {
     /// If what follows is not a field.
     #[inline]
     pub fn read(&mut self) -> Result<Option<(u32, Field<'a>)>, Malformed> {
+        // Most fields are short texts and short messages.
+        if let [key @ 8..0x80, length @ ..0x80, rest @ ..] = self.rest
+            && key & 7 == 2
+            && let Some((bytes, rest)) = rest.split_at_checked(usize::from(*length))
+        {
+            self.rest = rest;
+            return Ok(Some((u32::from(key >> 3), Field::Bytes(bytes))));
+        }
         if self.rest.is_empty() {
             return Ok(None);
         }
         let (number, wire_type) = self.key()?;
         Ok(Some((number, self.content(number, wire_type, MAX_DEPTH)?)))
+    }
+
+    /// The number of bytes that are still to be read.
+    pub fn left(&self) -> usize {
+        self.rest.len()
     }
 
     #[inline]
