@@ -120,18 +120,29 @@ fn uuid(text: &[u8]) -> Option<TraceId> {
 
 /// Exactly `N` bytes in hexadecimal.
 fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    if digits.len() != 2 * N {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        for digit in pair {
-            let value = char::from(*digit).to_digit(16)?;
-            *byte = *byte << 4 | u8::try_from(value).ok()?;
-        }
-    }
-    Some(bytes)
+    let (pairs, []) = digits.as_chunks::<2>() else { return None };
+    let pairs: &[[u8; 2]; N] = pairs.try_into().ok()?;
+    // One look at the end: most texts of this length are valid.
+    let mut all = 0;
+    let bytes = pairs.map(|pair| {
+        let [high, low] = pair.map(|digit| DIGITS[usize::from(digit)]);
+        all |= high | low;
+        high << 4 | low
+    });
+    (all < 16).then_some(bytes)
 }
+
+/// The values of hexadecimal digits; 255 for all other bytes.
+const DIGITS: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        values[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 /// A generator of random ids.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! Spans and log records are encoded once, when they are complete. Only the fields that may still change are
 //! added when they are sent.
 
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use prost::encoding::{WireType, encode_varint, encoded_len_varint};
 
 /// The number of bytes of a field with this many bytes of content. Its number is below 16.
 #[inline]
@@ -16,7 +16,7 @@ pub fn field_bytes(length: usize) -> usize {
 #[inline]
 pub fn length(buffer: &mut Vec<u8>, field: u8, bytes: usize) {
     tag(buffer, field, WireType::LengthDelimited);
-    encode_varint(bytes as u64, buffer);
+    varint(buffer, bytes as u64);
 }
 
 /// Appends a field of a string, of bytes or of an encoded message.
@@ -38,7 +38,7 @@ pub fn text(buffer: &mut Vec<u8>, field: u8, text: &str) {
 #[inline]
 pub fn integer(buffer: &mut Vec<u8>, field: u8, value: u64) {
     tag(buffer, field, WireType::Varint);
-    encode_varint(value, buffer);
+    varint(buffer, value);
 }
 
 /// Appends a count or a number of an enumeration, unless it is zero.
@@ -75,5 +75,14 @@ pub fn flags(buffer: &mut Vec<u8>, field: u8, value: u32) {
 
 #[inline]
 fn tag(buffer: &mut Vec<u8>, field: u8, wire_type: WireType) {
-    encode_key(field.into(), wire_type, buffer);
+    varint(buffer, u64::from(field) << 3 | wire_type as u64);
+}
+
+/// Appends an integer without its tag. Most lengths and all tags but one have one byte.
+#[inline]
+fn varint(buffer: &mut Vec<u8>, value: u64) {
+    match u8::try_from(value) {
+        Ok(byte @ ..0x80) => buffer.push(byte),
+        _ => encode_varint(value, buffer),
+    }
 }
