@@ -3,6 +3,7 @@
 mod decode;
 mod ending;
 mod gather;
+mod install;
 mod losses;
 mod observing;
 mod outputs;
@@ -89,6 +90,7 @@ fn run_task(cli: Cli, environment_names: &[String], witness: Option<Witness>) ->
             standard_output::printed(&standard_output::write(&reference::completions(shell)))?;
             Ok(Exit::Code(0))
         }
+        Task::Install(directory) => install::run(&directory),
     }
 }
 

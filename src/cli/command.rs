@@ -20,8 +20,8 @@ use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
 
 /// The subcommands.
-pub(super) const SUBCOMMANDS: [&str; 8] =
-    ["replay", "decode", "tail", "top", "ps", "status", "gather", "completions"];
+pub(super) const SUBCOMMANDS: [&str; 9] =
+    ["replay", "decode", "tail", "top", "ps", "status", "gather", "completions", "install"];
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -166,5 +166,16 @@ pub(crate) enum Sub {
     Completions {
         /// The shell
         shell: Shell,
+    },
+
+    /// Copy this program to a directory
+    ///
+    /// For init containers: an image that has only this program has no cp. The copy is named
+    /// telemetry-sidecar, has the mode 0755 and replaces another one; others see the old or the new program.
+    #[command(hide = true)] // for images, not for people: the list of subcommands stays short
+    Install {
+        /// The directory, which must exist
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
     },
 }

@@ -42,6 +42,8 @@ pub enum Task {
     Gather(Box<gather::Settings>, Box<ClientAccess>),
     /// Print completions.
     Completions(Shell),
+    /// Copy this program to a directory.
+    Install(PathBuf),
 }
 
 /// A worker to wrap.
@@ -110,6 +112,7 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
         Some(Sub::Top(args)) => fleet::top(*args),
         Some(Sub::Gather(args)) => fleet::gather(*args),
         Some(Sub::Completions { shell }) => Ok(Task::Completions(shell)),
+        Some(Sub::Install { directory }) => Ok(Task::Install(directory)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod environment;
 mod files;
+mod install;
 
 use crate::support::{
     Sidecar,
