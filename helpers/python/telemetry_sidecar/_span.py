@@ -13,7 +13,7 @@ from ._writer import writer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Dict, Optional, Type, TypeVar, Union
+    from typing import Any, Callable, Dict, Optional, Set, Type, TypeVar, Union
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,10 +32,10 @@ class Run:
     span_id = ""
     correlation_id = ""
 
-    def measure(self, **measurements: Any) -> None:
+    def measure(self, /, **measurements: Any) -> None:
         """Adds measurements to the event at the end: numbers, of which exporters make metrics."""
 
-    def note(self, **metadata: Any) -> None:
+    def note(self, /, **metadata: Any) -> None:
         """Adds metadata to the event at the end."""
 
 
@@ -43,7 +43,7 @@ _IDLE = Run()
 
 
 class _OpenRun(Scope, Run):
-    __slots__ = ("_began", "_measurements", "_metadata", "_operation", "_span", "is_open")
+    __slots__ = ("_began", "_measurements", "_metadata", "_operation")
 
     def __init__(self, span: Span) -> None:
         around = current.get()
@@ -55,25 +55,22 @@ class _OpenRun(Scope, Run):
             if around.span_id:
                 ids["parent_span_id"] = around.span_id
         Scope.__init__(self, around, id or new_correlation_id(), ids["span_id"])
-        self._span = span
         self._operation = text(span._operation)
         # The ids first, so that they are the last to be dropped of a line that is too long.
         self._metadata: Dict[str, Any] = {**ids, **metadata}
         self._measurements: Dict[str, Any] = {}
-        self.is_open = True
         if span._prints_start:
             self._print("start", {"system_time": time_ns()})
         self._began = perf_counter_ns()
 
-    def measure(self, **measurements: Any) -> None:
+    def measure(self, /, **measurements: Any) -> None:
         self._measurements.update(measurements)
 
-    def note(self, **metadata: Any) -> None:
+    def note(self, /, **metadata: Any) -> None:
         self._metadata.update(metadata)
 
     def end(self, error: Optional[BaseException]) -> None:
         duration = perf_counter_ns() - self._began
-        self.is_open = False
         phase = "stop"
         # A generator that its caller has not exhausted has not failed.
         if error is not None and not isinstance(error, GeneratorExit):
@@ -90,13 +87,14 @@ class Span:
     """An operation to measure: a context manager and a decorator. It can be used again, also at the same
     time."""
 
-    __slots__ = ("_last", "_metadata", "_operation", "_prints_start")
+    __slots__ = ("_metadata", "_operation", "_prints_start", "_runs")
 
     def __init__(self, operation: Any, metadata: Dict[str, Any], prints_start: bool) -> None:
         self._operation = operation
         self._metadata = metadata
         self._prints_start = prints_start
-        self._last: Optional[_OpenRun] = None
+        # The open ones that were entered as a block. Made when it is needed: not without a sidecar.
+        self._runs: Optional[Set[_OpenRun]] = None
 
     def __enter__(self) -> Run:
         if not writer.on:
@@ -104,7 +102,9 @@ class Span:
         run = self._begin()
         if run is None:
             return _IDLE
-        self._last = run
+        if self._runs is None:
+            self._runs = set()
+        self._runs.add(run)
         current.set(run)
         return run
 
@@ -114,10 +114,11 @@ class Span:
         error: Optional[BaseException],
         trace: Optional[TracebackType],
     ) -> None:
-        if self._last is None:
+        if not self._runs:
             return
-        run = self._innermost()
+        run = self._innermost(self._runs)
         if run is not None:
+            self._runs.discard(run)
             run.leave()
             _end(run, error)
 
@@ -135,16 +136,15 @@ class Span:
             writer.dropped += 1
             return None
 
-    def _innermost(self) -> Optional[_OpenRun]:
-        """The run of this span that ends: of several at the same time, the one that this thread or task has
-        entered."""
+    def _innermost(self, runs: Set[_OpenRun]) -> Optional[_OpenRun]:
+        """The run that ends: of several at once, the last one that this thread or task has entered."""
         scope = current.get()
         while scope is not None:
-            if isinstance(scope, _OpenRun) and scope._span is self and scope.is_open:
+            if isinstance(scope, _OpenRun) and scope in runs:
                 return scope
             scope = scope.parent
-        run, self._last = self._last, None
-        return run if run is not None and run.is_open else None
+        # Entered in another context, as in a generator that the garbage collector closes.
+        return next(iter(runs)) if len(runs) == 1 else None
 
 
 def _end(run: _OpenRun, error: Optional[BaseException]) -> None:

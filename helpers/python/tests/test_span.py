@@ -1,6 +1,7 @@
 """Spans, in this process: their events are captured."""
 
 import asyncio
+import contextvars
 import functools
 import threading
 
@@ -256,6 +257,21 @@ def test_spans_that_end_in_another_order(events):
     first.__exit__(None, None, None)
     assert names(events) == ["first.start", "second.start", "first.stop", "second.stop", "after"]
     assert events[-1].metadata == {}
+
+
+def test_a_span_that_ends_in_another_context(events):
+    shared = span("shared")
+    contexts = contextvars.copy_context(), contextvars.copy_context()
+    contexts[0].run(shared.__enter__)
+    shared.__exit__(None, None, None)
+    assert names(events) == ["shared.start", "shared.stop"]
+    # Of two open ones nothing says which has ended.
+    for context in contexts:
+        context.run(shared.__enter__)
+    shared.__exit__(None, None, None)
+    for context in contexts:
+        context.run(shared.__exit__, None, None, None)
+    assert names(events)[2:] == ["shared.start"] * 2 + ["shared.stop"] * 2
 
 
 def test_without_a_sidecar_nothing_is_made():
