@@ -47,28 +47,46 @@ def test_the_monitor_and_the_policy_select_the_pods_and_their_ports():
     assert {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]} == ports
 
 
+# What the kubelet puts into variables.
+FIELDS = {
+    "metadata.name": "worker-5d9f",
+    "metadata.namespace": "default",
+    "spec.nodeName": "node-1",
+    "status.hostIP": "127.0.0.1",
+}
+
+
 class Container(Server):
-    """The container `worker` of a pod, in this machine's root, with a worker that hangs from the start."""
+    """The container `worker` of a pod, in this machine's root, with a worker that hangs from the start.
+
+    Everything that is commented out is in force. There is no Collector.
+    """
 
     def command(self):
-        self.grpc_port, self.metrics_port = free_ports(2)
+        self.grpc_port, self.metrics_port, collector_port = free_ports(3)
         (self.folder / "token").write_text(TOKEN + "\n")
         replacements = {
             "/sidecar": self.folder,
             "/telemetry/token": self.folder / "token",
             "4400": self.grpc_port,
             "9464": self.metrics_port,
+            "4317": collector_port,
+            "/recordings": self.folder,
             "[python, worker.py]": "[sleep, '1000']",
         }
-        pod = next(yaml.safe_load_all(text("kubernetes/worker.yaml", replacements)))["spec"]["template"]["spec"]
+        deployment = next(yaml.safe_load_all(uncommented(text("kubernetes/worker.yaml", replacements))))
+        pod = deployment["spec"]["template"]["spec"]
         [init], [container] = pod["initContainers"], pod["containers"]
         # The image has the binary as its ENTRYPOINT.
         subprocess.run([BINARY, *init["args"]], check=True, timeout=TIMEOUT)
         self.probes = [container[kind]["grpc"] for kind in ("startupProbe", "livenessProbe", "readinessProbe")]
         variables = {}
         for variable in container["env"]:
-            value = variable.get("value", "10.1.2.3")  # of the downward API
-            variables[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], value)
+            if "valueFrom" in variable:
+                value = FIELDS[variable["valueFrom"]["fieldRef"]["fieldPath"]]
+            else:
+                value = re.sub(r"\$\((\w+)\)", lambda name: variables[name[1]], variable["value"])
+            variables[variable["name"]] = value
         words = [f"{name}={value}" for name, value in variables.items()]
         return ["env", *words, *container["command"], *container["args"]]
 
@@ -101,6 +119,10 @@ def test_probes_need_no_token_and_all_else_does(container):
         authorization = [("authorization", f"Bearer {TOKEN}")]
         answer = sidecar.GetStatus(status.GetStatusRequest(), timeout=TIMEOUT, metadata=authorization)
         assert answer.worker.running
+
+
+def test_a_recording_is_named_after_the_pod(container):
+    assert (container.folder / "worker-5d9f.log").exists()
 
 
 def test_the_page_is_served_at_the_address_of_the_pod(container):
