@@ -6,7 +6,7 @@ import textwrap
 from . import plot, rows
 from .processes import ROOT
 
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "exporters.md", ROOT / "docs" / "performance.md")
 PICTURE = ROOT / "docs" / "pictures" / "cost.svg"
 BLOCK = re.compile(r"(<!-- figures: ([a-z ]+) -->\n)(.*?)(<!-- /figures -->)", re.DOTALL)
 # Sections whose rows have a table of their own.

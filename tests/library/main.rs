@@ -5,6 +5,7 @@
 mod allocations;
 mod architecture;
 mod decode;
+mod documents;
 mod fixtures;
 mod flush;
 mod globs;

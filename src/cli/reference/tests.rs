@@ -208,11 +208,15 @@ fn options_in_command_lines(text: &str) -> impl Iterator<Item = &str> {
 fn command_lines_in_documents_have_only_options_that_exist() {
     let options = all_options();
     let of_clap = ["help", "version", ""];
-    for document in ["README.md", "docs/snakepit.md", "docs/alerts.md"] {
-        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let pages = ["docs", "docs/tutorials"].map(|folder| fs::read_dir(root.join(folder)).unwrap());
+    let pages = pages.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    for document in pages.chain([root.join("README.md")]) {
+        let text = fs::read_to_string(&document).unwrap();
         for name in options_in_command_lines(&text) {
             let exists = options.iter().any(|option| option.get_long() == Some(name));
-            assert!(exists || of_clap.contains(&name), "{document}: --{name}");
+            assert!(exists || of_clap.contains(&name), "{}: --{name}", document.display());
         }
     }
 }
