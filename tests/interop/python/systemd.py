@@ -10,7 +10,8 @@ from waiting import TIMEOUT
 
 SYSTEMD = Path("/lib/systemd/systemd")
 
-# /run, /tmp and what is written elsewhere are in memory and vanish with the namespaces. Only `shared` is real.
+# /run, /tmp, /dev and what is written elsewhere are in memory and vanish with the namespaces. Of this machine systemd
+# can change nothing but `shared` and control groups of its own: it has no network, no module, no clock, no new device.
 ROOT = r"""
 set -e
 mount --make-rprivate /
@@ -19,8 +20,16 @@ mkdir "$base/upper" "$base/work" "$base/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$base/upper,workdir=$base/work" "$base/root"
 cd "$base/root"
 mount -t proc proc proc
+mount --bind proc/sys proc/sys
+mount -o remount,bind,ro proc/sys
 mount --rbind /sys sys
-mount --rbind /dev dev
+mount -o remount,bind,ro sys
+mount -t tmpfs tmpfs dev
+mkdir dev/shm
+for device in null zero full random urandom tty; do
+    touch "dev/$device"
+    mount --bind "/dev/$device" "dev/$device"
+done
 mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 mkdir tmp/shared
@@ -31,7 +40,8 @@ cp tmp/shared/probe.* etc/systemd/system/
 mkdir tmp/old
 pivot_root . tmp/old
 umount -l /tmp/old
-exec env -i container=test PATH="$PATH" /lib/systemd/systemd --system --unit=probe.target
+exec setpriv --bounding-set=-mknod,-sys_module,-sys_time,-sys_boot,-syslog \
+    env -i container=test PATH="$PATH" /lib/systemd/systemd --system --unit=probe.target
 """
 
 PROBE_SERVICE = """\
@@ -69,7 +79,7 @@ def run(folder, script):
     (shared / "probe.target").write_text("[Unit]\nRequires=probe.service\nAllowIsolate=yes\n")
     (folder / "base").mkdir()
     groups_before = control_groups()
-    unshare = "unshare --pid --mount --uts --ipc --cgroup --fork --kill-child --mount-proc".split()
+    unshare = "unshare --pid --mount --uts --ipc --net --cgroup --fork --kill-child --mount-proc".split()
     result = subprocess.run(
         [*unshare, "sh", "-c", ROOT],
         env={"base": str(folder / "base"), "shared": str(shared), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},

@@ -15,7 +15,7 @@ from waiting import TIMEOUT
 UNIT = "systemd/telemetry-sidecar@.service"
 INSTANCE = "telemetry-sidecar@trainer.service"
 WORKER = Path(__file__).with_name("signalled_worker.py")
-# What "systemd-analyze security" may give it at most, from 0 (safe) to 10, times ten.
+# The most that "systemd-analyze security" may rate it: ten times its figure, which is from 0 (safe) to 10.
 EXPOSURE = 50
 
 
@@ -83,7 +83,6 @@ def test_systemd_runs_a_worker(tmp_path):
     shutil.copy(WORKER, shared / "worker.py")
     for name in ("telemetry-sidecar@.service", "trainer.env"):
         shutil.copy(DEPLOY / "systemd" / name, shared)
-
     (shared / "drop-in.conf").write_text(DROP_IN)
 
     output = systemd.run(tmp_path, SCRIPT.format(instance=INSTANCE))
