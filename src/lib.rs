@@ -32,6 +32,7 @@
 //!    2  input     splitter, decoder, dialect of telemetry lines
 //!    3  pipeline  sources, pass-through, recording, publishing, the lifecycle of outputs
 //!    3  observer  what the sidecar sees of the worker from outside
+//!    3  golden    a run's events, compared with a golden file
 //!    3  status    one report of all counters
 //!    3  upstream  a worker that serves gRPC itself, or that a pool takes for one that does
 //!    4  grpc      the gRPC server and its services
@@ -78,6 +79,7 @@ pub mod control;
 pub mod event;
 pub mod exporter;
 pub mod fleet;
+pub mod golden;
 pub mod grpc;
 pub mod hub;
 pub mod input;

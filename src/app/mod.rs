@@ -2,6 +2,7 @@
 
 mod decode;
 mod ending;
+mod expect;
 mod gather;
 mod install;
 mod losses;
@@ -76,7 +77,9 @@ fn run_task(cli: Cli, environment_names: &[String], witness: Option<Witness>) ->
             Files { ready: ready_file, pool: pool_file, summary: summary_file },
             environment_names,
             witness,
+            None,
         ),
+        Task::Expect(task) => expect::run(*task, environment_names, witness),
         Task::Replay(task) => replay::run(*task, ready_file, summary_file),
         Task::Decode(framing, files) => decode::run(framing, &files),
         Task::Tail(settings) => tail::run(*settings).map_err(|error| error.to_string()),

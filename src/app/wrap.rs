@@ -25,7 +25,7 @@ use crate::{
         Parts, Pipeline,
         leftover::Leftover,
         output::{DrainEnd, ENDED_BY_SIGNAL, Mode, Output},
-        publisher::Dropping,
+        publisher::{Dropping, Tap},
         wake::Wake,
     },
     system::{
@@ -61,12 +61,14 @@ use std::{ffi::OsStr, fs::OpenOptions, io, os::fd::AsFd, sync::Arc, time::Durati
 /// How much later than the reading thread the main thread gives up, in case that one hangs.
 const EXIT_MARGIN: Duration = Duration::from_secs(1);
 
-/// Runs a worker to its end. The witness was started before the command line was parsed.
+/// Runs a worker to its end. The witness was started before the command line was parsed. The tap has seen all
+/// events when this returns.
 pub fn run(
     mut config: Wrap,
     files: Files,
     environment_names: &[String],
     witness: Option<Witness>,
+    tap: Option<Tap>,
 ) -> Result<Exit, String> {
     let Files { ready: ready_file, pool: pool_file, summary: summary_file } = files;
     let words = [&config.program].into_iter().chain(&config.arguments).cloned().collect();
@@ -112,7 +114,8 @@ pub fn run(
     let pool_file = pool_file.map(|(file, port)| file.write_after_start(port, relayed)).transpose();
     let pool_file = pool_file.map_err(unprepared)?;
     let leftover = Arc::new(Leftover::new().map_err(unprepared)?);
-    let parts = session.parts(&mut config.serve, Dropping(Coalescer::new(Arc::clone(&session.hub))));
+    let publisher = Dropping::new(Coalescer::new(Arc::clone(&session.hub)), tap);
+    let parts = session.parts(&mut config.serve, publisher);
     let passthrough = parts.passthrough.with_leftover(Arc::clone(&leftover));
     let (mut watch, reports) = observe(&config, &worker_state, &writer, &session.observer);
     let last_bytes = reports.last_bytes();

@@ -1,6 +1,9 @@
 //! The command line as clap defines it: the program, its subcommands, and the help around their options.
 
-use super::args::{DecodeArgs, ReplayArgs, ServeArgs};
+use super::{
+    args::{DecodeArgs, ReplayArgs, ServeArgs},
+    expect::ExpectArgs,
+};
 use crate::{
     fleet::{
         args::{PsArgs, StatusArgs},
@@ -20,8 +23,11 @@ use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
 
 /// The subcommands.
-pub(super) const SUBCOMMANDS: [&str; 9] =
-    ["replay", "decode", "tail", "top", "ps", "status", "gather", "completions", "install"];
+pub(super) const SUBCOMMANDS: [&str; 10] =
+    [EXPECT, "replay", "decode", "tail", "top", "ps", "status", "gather", "completions", "install"];
+
+/// The subcommand that starts a worker.
+pub(super) const EXPECT: &str = "expect";
 
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
@@ -30,8 +36,7 @@ const STYLES: Styles = Styles::styled()
 
 /// The end of `-h`.
 const EXAMPLE: &str = "Example:\n  \
-    telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py\n\n\
-    All options: telemetry-sidecar --help";
+    telemetry-sidecar --listen 127.0.0.1:4400 --record run.log -- python worker.py";
 
 /// The end of `--help`.
 const RULES: &str = "Every option of wrapping and of replay can also be set as an environment variable \
@@ -123,6 +128,15 @@ impl Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sub {
+    /// Compare a worker's events with a golden file
+    ///
+    /// Runs the command and compares its events, in order, with those of the file. The rest of its output
+    /// passes through, and nothing is served. Timestamps are ignored, and so is the order of keys. The
+    /// differences are printed on stderr. Exit status: 0 if the events are equal, 1 if they differ; if the
+    /// worker fails its own, or its death by a signal; 125 if GOLDEN cannot be read or written.
+    #[command(override_usage = "telemetry-sidecar expect [OPTIONS] GOLDEN -- COMMAND [ARGS]...")]
+    Expect(Box<ExpectArgs>),
+
     /// Serve recorded stderr as if a worker wrote it
     ///
     /// Every event is delivered: a full queue is waited for. Ordinary lines go to stderr as they would live.

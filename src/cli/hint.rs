@@ -1,6 +1,6 @@
 //! What may have been meant by a word, an option or a variable that does not exist.
 
-use super::SUBCOMMANDS;
+use super::{EXPECT, SUBCOMMANDS};
 use crate::{net::address::Address, system::option::either};
 use clap::{Arg, Command};
 use std::ffi::OsString;
@@ -79,6 +79,9 @@ pub(super) fn for_word(
         && subcommand.get_positionals().next().is_none()
     {
         return format!("{} takes no argument: '{word}'", subcommand.get_name());
+    }
+    if subcommand.is_some_and(|subcommand| subcommand.get_name() == EXPECT) {
+        return format!("{word}: put -- before the worker's command: {EXPECT} GOLDEN -- COMMAND [ARGS]...");
     }
     if SUBCOMMANDS.contains(&word) {
         return format!("{word}: a subcommand comes first, its options after it");

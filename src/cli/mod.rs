@@ -11,18 +11,24 @@ pub mod args;
 mod command;
 mod environment;
 mod error;
+mod expect;
 mod hint;
 mod needs;
 #[doc(hidden)]
 pub mod reference;
 
 pub use command::Cli;
-pub(crate) use command::Sub;
+pub(crate) use command::{Sub, WrapArgs};
 pub use error::UsageError;
+pub(crate) use expect::ExpectArgs;
 
-use crate::{exporter::summary::args::joined, fleet::discover::CLIENTS, system::option::Given};
+use crate::{
+    exporter::summary::args::joined,
+    fleet::discover::CLIENTS,
+    system::{log::PROGRAM, option::Given},
+};
 use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, error::ErrorKind};
-use command::SUBCOMMANDS;
+use command::{EXPECT, SUBCOMMANDS};
 use std::{ffi::OsString, path::PathBuf};
 
 /// Values that may begin with a minus: an error about the value is better than one about an unknown option.
@@ -82,8 +88,8 @@ impl From<UsageError> for Refused {
 
 /// Whether a command line, program name first, may start a worker.
 pub fn wraps(arguments: &[OsString]) -> bool {
-    let is_first = |name: &&str| arguments.get(1).is_some_and(|word| word == name);
-    arguments.iter().any(|word| word == "--") && !SUBCOMMANDS.iter().any(is_first)
+    let is_other = |name: &&str| *name != EXPECT && arguments.get(1).is_some_and(|word| word == name);
+    arguments.iter().any(|word| word == "--") && !SUBCOMMANDS.iter().any(is_other)
 }
 
 /// Parses a command line, program name first.
@@ -148,6 +154,18 @@ fn parse_wrapping(arguments: &[OsString]) -> Option<(Cli, Vec<String>)> {
     let cli = Cli::from_arg_matches_mut(&mut matches).ok()?;
     cli.wrap.upstream.check().ok()?;
     Some((cli, set))
+}
+
+/// The options of wrapping as they are if none is given, in the environment neither.
+///
+/// # Errors
+///
+/// None: every option has a default or can be left out.
+pub(crate) fn defaults() -> Result<WrapArgs, UsageError> {
+    let command = prepared(Cli::wrapping(), None, false);
+    let matches = command.try_get_matches_from([PROGRAM]);
+    let args = matches.and_then(|matches| WrapArgs::from_arg_matches(&matches));
+    args.map_err(|error| error.to_string().into())
 }
 
 /// The same command line with the word `help` replaced by `--help`.

@@ -10,10 +10,12 @@ pub use serve::{Serve, Upstream};
 
 use crate::{
     cli::{
-        Cli, Sub,
+        self, Cli, ExpectArgs, Sub, WrapArgs,
         args::{PlaybackArgs, ReplayArgs},
     },
+    exporter::summary::When,
     fleet::{client::ClientAccess, gather, tail, target::Target, top::Top},
+    golden::Fields,
     observer::{lifecycle, vitals},
     system::{option::Given, value::Period},
 };
@@ -26,6 +28,8 @@ use std::{ffi::OsString, path::PathBuf};
 pub enum Task {
     /// Wrap a worker.
     Wrap(Box<Wrap>),
+    /// Compare a worker's events with a golden file.
+    Expect(Box<Expect>),
     /// Serve recordings.
     Replay(Box<Replay>),
     /// Print the events of recordings; none is standard input.
@@ -63,6 +67,19 @@ pub struct Wrap {
     pub vitals: Option<vitals::Settings>,
 }
 
+/// A worker whose events are compared.
+#[derive(Debug)]
+pub struct Expect {
+    /// The worker, which is not served.
+    pub wrap: Wrap,
+    /// The golden file.
+    pub golden: PathBuf,
+    /// What is compared.
+    pub fields: Fields,
+    /// Whether to write the golden file.
+    pub update: bool,
+}
+
 /// Recordings to serve.
 #[derive(Debug)]
 pub struct Replay {
@@ -90,20 +107,8 @@ pub struct Replay {
 pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
     let Cli { subcommand, wrap } = cli;
     match subcommand {
-        None => {
-            let mut words = wrap.command.into_iter();
-            let program = words.next().ok_or_else(|| {
-                "COMMAND: missing: telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...".to_owned()
-            })?;
-            let mut serve = serve(wrap.serve)?;
-            let upstream = upstream(wrap.upstream, &mut serve)?;
-            let is_snakepit = serve.snakepit.is_some();
-            let vitals = wrap.observer.vitals().map(|interval| vitals::Settings { interval, is_snakepit });
-            let lifecycle = wrap.observer.lifecycle();
-            let lifecycle = lifecycle.map(|lifecycle| lifecycle::Settings { is_snakepit, ..lifecycle });
-            let arguments = words.collect();
-            Ok(Task::Wrap(Box::new(Wrap { serve, program, arguments, upstream, lifecycle, vitals })))
-        }
+        None => Ok(Task::Wrap(Box::new(self::wrap(wrap)?))),
+        Some(Sub::Expect(args)) => expect(*args),
         Some(Sub::Replay(args)) => replay(*args),
         Some(Sub::Decode(args)) => Ok(Task::Decode(args.framing, args.files)),
         Some(Sub::Tail(args)) => fleet::tail(*args),
@@ -114,6 +119,33 @@ pub fn resolve(cli: Cli) -> Result<Task, UsageError> {
         Some(Sub::Completions { shell }) => Ok(Task::Completions(shell)),
         Some(Sub::Install { directory }) => Ok(Task::Install(directory)),
     }
+}
+
+fn wrap(args: WrapArgs) -> Result<Wrap, UsageError> {
+    let mut words = args.command.into_iter();
+    let program = words
+        .next()
+        .ok_or_else(|| "COMMAND: missing: telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...".to_owned())?;
+    let mut serve = serve(args.serve)?;
+    let upstream = upstream(args.upstream, &mut serve)?;
+    let is_snakepit = serve.snakepit.is_some();
+    let vitals = args.observer.vitals().map(|interval| vitals::Settings { interval, is_snakepit });
+    let lifecycle = args.observer.lifecycle();
+    let lifecycle = lifecycle.map(|lifecycle| lifecycle::Settings { is_snakepit, ..lifecycle });
+    Ok(Wrap { serve, program, arguments: words.collect(), upstream, lifecycle, vitals })
+}
+
+/// Wraps as without options, but serves nothing.
+fn expect(mut args: ExpectArgs) -> Result<Task, UsageError> {
+    let mut wrapping = cli::defaults()?;
+    let fields = args.fields();
+    wrapping.command = args.command;
+    wrapping.serve.framing = args.framing;
+    let mut wrap = wrap(wrapping)?;
+    wrap.serve.listen.clear();
+    wrap.serve.summary.when = When::Never;
+    let golden = args.golden.map(|given| given.value).unwrap_or_default();
+    Ok(Task::Expect(Box::new(Expect { wrap, golden, fields, update: args.update })))
 }
 
 fn replay(args: ReplayArgs) -> Result<Task, UsageError> {

@@ -16,16 +16,22 @@ pub fn write(out: &mut Vec<u8>, event: &View<'_>, timestamp_ns: Option<i64>) {
     out.extend_from_slice(b", \"metadata\": ");
     object(out, event.metadata(), string);
     out.extend_from_slice(b", \"timestamp_ns\": ");
-    match timestamp_ns {
-        Some(timestamp_ns) => json(out, &timestamp_ns),
-        None => out.extend_from_slice(b"null"),
-    }
+    timestamp(out, timestamp_ns);
     out.extend_from_slice(b", \"correlation_id\": ");
     string(out, event.correlation_id());
     out.extend_from_slice(b"}\n");
 }
 
-fn object<V: Copy>(out: &mut Vec<u8>, entries: &[(&str, V)], value: impl Fn(&mut Vec<u8>, V)) {
+/// Appends a timestamp, or null.
+pub fn timestamp(out: &mut Vec<u8>, timestamp_ns: Option<i64>) {
+    match timestamp_ns {
+        Some(timestamp_ns) => json(out, &timestamp_ns),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Appends an object of these entries, whose values `value` appends.
+pub fn object<V: Copy>(out: &mut Vec<u8>, entries: &[(&str, V)], value: impl Fn(&mut Vec<u8>, V)) {
     out.push(b'{');
     for (index, (key, entry)) in entries.iter().enumerate() {
         if index > 0 {
@@ -38,7 +44,8 @@ fn object<V: Copy>(out: &mut Vec<u8>, entries: &[(&str, V)], value: impl Fn(&mut
     out.push(b'}');
 }
 
-fn measurement(out: &mut Vec<u8>, value: Value<'_>) {
+/// Appends the value of a measurement.
+pub fn measurement(out: &mut Vec<u8>, value: Value<'_>) {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Int(int) => json(out, &int),
@@ -50,7 +57,8 @@ fn measurement(out: &mut Vec<u8>, value: Value<'_>) {
     }
 }
 
-fn string(out: &mut Vec<u8>, text: &str) {
+/// Appends a string.
+pub fn string(out: &mut Vec<u8>, text: &str) {
     // Not a search, so that many bytes are compared at once.
     let is_escaped = |byte| byte < b' ' || matches!(byte, b'"' | b'\\');
     if text.bytes().fold(0, |any, byte| any | u8::from(is_escaped(byte))) != 0 {

@@ -8,25 +8,40 @@ use crate::{
 };
 use std::{sync::Arc, time::Instant};
 
+/// Sees every event of a worker before it is published. The worker waits for it.
+pub type Tap = Box<dyn FnMut(&Batch) + Send>;
+
 /// Publishes without waiting, so that the worker is never slowed.
-#[derive(Debug)]
-pub struct Dropping(pub Coalescer);
+pub struct Dropping {
+    coalescer: Coalescer,
+    tap: Option<Tap>,
+}
+
+impl Dropping {
+    /// Publishes by way of a coalescer.
+    pub fn new(coalescer: Coalescer, tap: Option<Tap>) -> Self {
+        Self { coalescer, tap }
+    }
+}
 
 impl Publisher for Dropping {
     fn publish(&mut self, batch: Arc<Batch>, stats: &StreamStats, _: &mut dyn FnMut()) {
-        self.0.publish(batch, stats);
+        if let Some(tap) = &mut self.tap {
+            tap(&batch);
+        }
+        self.coalescer.publish(batch, stats);
     }
 
     fn account(&mut self, stats: &StreamStats) {
-        self.0.account(stats);
+        self.coalescer.account(stats);
     }
 
     fn flush_due(&self) -> Option<Instant> {
-        self.0.due()
+        self.coalescer.due()
     }
 
     fn flush(&mut self) {
-        self.0.flush();
+        self.coalescer.flush();
     }
 }
 

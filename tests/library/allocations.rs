@@ -102,7 +102,7 @@ impl Path {
         let pipeline = Pipeline::new(Parts {
             splitter: Splitter::new(&dialect::SNAKEPIT, Embedded::Auto, MAX_LINE_BYTES),
             decoder: Decoder::default(),
-            publisher: Dropping(Coalescer::new(Arc::clone(&hub))),
+            publisher: Dropping::new(Coalescer::new(Arc::clone(&hub)), None),
             passthrough: Passthrough::new(File::open("/dev/null").unwrap()),
             recorder: None,
             last_bytes: None,

@@ -227,6 +227,7 @@ fn short_help_fits_on_a_screen_and_shows_only_options_that_exist() {
     for (words, lines) in [
         (&["x", "-h"][..], 50),
         (&["x", "replay", "-h"], 50),
+        (&["x", "expect", "-h"], 24),
         (&["x", "tail", "-h"], 24),
         (&["x", "top", "-h"], 24),
     ] {
@@ -242,6 +243,7 @@ fn short_help_fits_on_a_screen_and_shows_only_options_that_exist() {
     let options = all_options();
     let help = [
         &["x", "--help"][..],
+        &["x", "expect", "--help"],
         &["x", "replay", "--help"],
         &["x", "tail", "--help"],
         &["x", "top", "--help"],

@@ -9,7 +9,8 @@ const REPLAY: &str = "replay";
 
 /// The subcommands that are not sidecars. One of them listens too, and the sockets of other users' processes
 /// are unknown, so they are recognized by their name.
-pub const CLIENTS: [&str; 8] = ["decode", "tail", "ps", "status", "top", "gather", "completions", "install"];
+pub const CLIENTS: [&str; 9] =
+    ["expect", "decode", "tail", "ps", "status", "top", "gather", "completions", "install"];
 
 pub(super) fn is_client(words: &[String]) -> bool {
     words.get(1).is_some_and(|word| CLIENTS.contains(&word.as_str()))

@@ -1,6 +1,7 @@
 //! The command line: errors are reported in one line, and no worker is started.
 
 mod environment;
+mod expect;
 mod files;
 mod install;
 
@@ -209,6 +210,22 @@ fn subcommands_refuse_bad_input_as_well() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["replay"], &["FILE", "missing"]),
         (&["replay", "/nonexistent"], &["/nonexistent", "No such file"]),
+        (&["expect"], &["GOLDEN", "missing"]),
+        (&["expect", "x"], &["COMMAND", "missing"]),
+        (
+            &["expect", "x", "python"],
+            &["python: put -- before the worker's command: expect GOLDEN -- COMMAND"],
+        ),
+        (
+            &["expect", "x", "--ignore", "event", "--", "true"],
+            &["--ignore: 'event': expected correlation_id"],
+        ),
+        (&["expect", "x", "--ignore", "metadata.", "--", "true"], &["'metadata.': the key is empty"]),
+        (&["expect", "/tmp", "--", "true"], &["/tmp: Is a directory"]),
+        (
+            &["expect", "x", "--listen", "127.0.0.1:0", "--", "true"],
+            &["--listen: an option of wrapping, replay"],
+        ),
         (&["replay", "/tmp"], &["/tmp", "directory"]),
         (&["replay", "--wait-for-subscribers", "129", "-"], &["--wait-for-subscribers", "--max-subscribers"]),
         (&["replay", "--wait-for-subscribers", "-1", "-"], &["--wait-for-subscribers", "'-1'", "from 0 to"]),
