@@ -87,7 +87,8 @@ fn what_is_ignored_is_neither_compared_nor_written() {
 fn timestamps_are_compared_if_asked_for() {
     let script = |time| {
         format!(
-            "echo 'TELEMETRY:{{\"event\":\"a\",\"timestamp_ns\":{time}}}' >&2; echo 'TELEMETRY:{{\"event\":\"b\"}}' >&2"
+            "echo 'TELEMETRY:{{\"event\":\"a\",\"timestamp_ns\":{time}}}' >&2; \
+             echo 'TELEMETRY:{{\"event\":\"b\"}}' >&2"
         )
     };
     let golden = golden_of(&["--timestamps"], &script(5));
@@ -140,11 +141,11 @@ fn a_golden_file_that_cannot_be_used_is_reported_before_the_worker_starts() {
 
 #[test]
 fn all_events_of_a_flood_are_compared() {
-    let flood = "i=0; while [ $i -lt 20000 ]; do echo \"TELEMETRY:{\\\"event\\\":\\\"e$i\\\"}\"; i=$((i+1)); done >&2";
+    let flood = "i=0; while [ $i -lt 20000 ]; do \
+        echo \"TELEMETRY:{\\\"event\\\":\\\"e$i\\\"}\"; i=$((i+1)); done >&2";
     let (finished, golden) = expect(&["--update"], "", flood);
     finished.expect_code(0);
-    let events: String = (0..20_000)
-        .map(|index| format!("{{\"event\": \"e{index}\", \"measurements\": {{}}, \"metadata\": {{}}, \"correlation_id\": \"\"}}\n"))
-        .collect();
-    assert!(golden == events, "{} lines", golden.lines().count());
+    assert_eq!(golden.lines().count(), 20_000);
+    let in_order = |(index, line): (usize, &str)| line.starts_with(&format!("{{\"event\": \"e{index}\", "));
+    assert!(golden.lines().enumerate().all(in_order));
 }
