@@ -1,4 +1,4 @@
-"""A Python worker that prints events in the README's way, and then reports what that took.
+"""A Python worker that prints events in the way of docs/format.md, and then reports what that took.
 
     python_worker.py COUNT [RATE]
 

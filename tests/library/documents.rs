@@ -143,7 +143,7 @@ fn the_book_has_all_pages() {
 #[test]
 fn lines_of_prose_are_short() {
     let mut long = Vec::new();
-    for document in documents("docs") {
+    for document in documents("docs").into_iter().chain(["README.md".to_owned()]) {
         let generated = ["docs/performance.md", "docs/options.md"].contains(&&*document);
         for (number, line) in prose(&read(&document)) {
             let is_text = !line.starts_with(['|', '!', '#']) && line.contains(' ');
@@ -153,6 +153,12 @@ fn lines_of_prose_are_short() {
         }
     }
     assert!(long.is_empty(), "{long:#?}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    let lines = read("README.md").lines().count();
+    assert!(lines <= 240, "README.md has {lines} lines: move text to docs/");
 }
 
 #[test]

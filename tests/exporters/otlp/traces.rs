@@ -176,7 +176,7 @@ fn short_correlation_ids_make_traces_of_one_service_instance() {
         id
     };
     let in_a = trace(&[("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=a")]);
-    // As the README says: printf 'a\0007' | sha256sum | cut -c 1-32
+    // As docs/opentelemetry.md says: printf 'a\0007' | sha256sum | cut -c 1-32
     assert_eq!(in_a, 0x8cb6_ee7a_35dc_7a51_b87d_f5ff_3305_4767_u128.to_be_bytes());
     assert_ne!(trace(&[]), trace(&[]));
 }

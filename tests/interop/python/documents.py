@@ -176,6 +176,7 @@ class Terminal:
         )
         os.close(slave)
         self.output = ""
+        self.kept = False
         self.read_until(self.PROMPT.search)
         # Entering a namespace leaves the folder.
         self.run(f"cd {shlex.quote(str(folder))}")
@@ -200,7 +201,9 @@ class Terminal:
         os.write(self.master, text.encode())
 
     def run(self, command):
-        """Runs a command, and returns its output and exit status."""
+        """Runs a command, and returns its output and exit status. One that was kept has to end by itself before."""
+        if self.kept and command != "\x03":
+            self.rest()
         self.type("\x03" if command == "\x03" else command + "\n")
         status = self.read_until(self.PROMPT.search)[1]
         return self.rest(), int(status)
@@ -208,12 +211,14 @@ class Terminal:
     def rest(self):
         """Waits for the end of the command that was kept, and returns all its output."""
         self.read_until(self.PROMPT.search)
+        self.kept = False
         self.output = self.output[: self.output.rindex("<prompt ")]
         return self.lines()
 
     def keep(self, command, expected):
         """Starts a command and waits for the first lines that it prints."""
         self.type(command + "\n")
+        self.kept = True
         self.read_until(lambda _: not differs(expected, self.lines(), whole=False))
 
     def close(self):

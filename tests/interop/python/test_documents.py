@@ -1,4 +1,4 @@
-"""The commands of the tutorials, as a reader types them, with the output that the pages show."""
+"""The commands of README.md and of the tutorials, as a reader types them, with the output that the pages show."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from documents import Terminals, commands, differs, run, shape
 from sidecar import BINARY
 
 ROOT = Path(__file__).resolve().parents[3]
-DOCUMENTS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""TLS, client certificates and tokens, as grpcio has them. The certificates are made as the README makes them."""
+"""TLS, client certificates and tokens, as grpcio has them. The certificates are made as docs/security.md makes them."""
 
 import subprocess
 
