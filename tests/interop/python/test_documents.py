@@ -31,8 +31,11 @@ def terminals(tmp_path):
         "PYTEST_ADDOPTS": "-p telemetry_sidecar.pytest_plugin -p no:cacheprovider",
     }
     opened = Terminals(tmp_path, environment)
-    yield opened
+    if opened.is_alone:
+        yield opened
     opened.close()
+    if not opened.is_alone:
+        pytest.skip("not allowed to make a PID namespace, which takes root")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
