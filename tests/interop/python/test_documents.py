@@ -1,4 +1,4 @@
-"""The commands of README.md and of the tutorials, as a reader types them, with the output that the pages show."""
+"""The commands of README.md, of the tutorials and of some other pages, as a reader types them, with the output that the pages show."""
 
 import os
 import sys
@@ -10,13 +10,18 @@ from documents import Terminals, commands, differs, run, shape
 from sidecar import BINARY
 
 ROOT = Path(__file__).resolve().parents[3]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs" / "tutorials").glob("*.md"))]
+DOCS = ROOT / "docs"
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted((DOCS / "tutorials").glob("*.md")),
+    *(DOCS / f"{name}.md" for name in ("expect", "node", "shell")),
+]
 
 
 @pytest.fixture
 def terminals(tmp_path):
     """Terminals in a folder that looks like a checkout in which the program is installed."""
-    for name in ("fixtures", "proto", "dashboards", "deploy"):
+    for name in ("fixtures", "proto", "dashboards", "deploy", "helpers"):
         (tmp_path / name).symlink_to(ROOT / name)
     programs = tmp_path / "bin"
     programs.mkdir()
