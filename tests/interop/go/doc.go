@@ -1,4 +1,4 @@
 // Package interop tests the real binary with grpc-go, grpcurl and Prometheus' statsd_exporter.
 //
-// There is no generated code: the .proto files are parsed when the tests run, and messages are dynamic.
+// No generated code is used: the .proto files are parsed when the tests run, and messages are dynamic.
 package interop

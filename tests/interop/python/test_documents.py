@@ -15,6 +15,7 @@ DOCUMENTS = [
     ROOT / "README.md",
     *sorted((DOCS / "tutorials").glob("*.md")),
     *(DOCS / f"{name}.md" for name in ("expect", "node", "shell")),
+    ROOT / "fixtures" / "README.md",
 ]
 
 

@@ -1,0 +1,2 @@
+Code.require_file("telemetry_replay.ex", __DIR__)
+ExUnit.start()
