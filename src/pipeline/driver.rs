@@ -4,12 +4,12 @@
 //! thread has both to do, or another one. tokio lets only one thread at a time drive a runtime for a single
 //! thread; others that wait in it take over when that one leaves.
 
-use crate::system::{sync::Notify, thread};
+use crate::system::{memory, sync::Notify, thread};
 use nix::time::ClockId;
 use std::{
     io,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, Once, PoisonError,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -161,12 +161,17 @@ impl Driver {
     pub fn new() -> io::Result<Self> {
         let load = Load::new();
         let (waking, sleeping) = (Arc::clone(&load), Arc::clone(&load));
+        let started = Once::new();
         let runtime = thread::runtime()
             .enable_io()
             .enable_time()
             .event_interval(TASKS_BETWEEN_LOOKS)
             .on_thread_unpark(move || waking.wakes())
-            .on_thread_park(move || sleeping.sleeps())
+            .on_thread_park(move || {
+                // Starting the server takes more of the stack than serving.
+                started.call_once(memory::release_stack);
+                sleeping.sleeps();
+            })
             .build()?;
         Ok(Self { runtime: Arc::new(runtime), load, other: None, is_fixed: false, apart: APART })
     }

@@ -5,7 +5,7 @@ use nix::libc;
 /// A page of memory, or a multiple of it.
 const PAGE_BYTES: usize = 4096;
 
-/// More than the stack of parsing the command line.
+/// More than the stack of parsing the command line, or of starting the server.
 const STACK_BYTES: usize = 128 * 1024;
 
 /// Makes all threads allocate from one heap. With heaps of their own, each maps and unmaps 128 MB at its
@@ -18,19 +18,26 @@ pub(crate) fn share_heap() {
     }
 }
 
-/// Gives the system what the start has used and nothing uses any more: pages of the heap, and of the stack
-/// below the caller, which is on the process's first thread.
+/// Gives the system what the start has used and nothing uses any more: pages of the heap, and of the
+/// [stack](release_stack).
 pub(crate) fn release() {
     #[cfg(target_env = "gnu")]
     // SAFETY: it takes an integer.
     unsafe {
         libc::malloc_trim(0);
     }
+    release_stack();
+}
+
+/// Gives the system the pages of the calling thread's stack that earlier and deeper calls have used. The
+/// thread is the first, or one that [`thread`](super::thread) has started.
+pub(crate) fn release_stack() {
     let here = 0_u8;
     // The frames of this function and of the calls in it are in the pages above.
     let end = ((&raw const here).addr() & !(PAGE_BYTES - 1)).saturating_sub(2 * PAGE_BYTES);
-    // SAFETY: nothing is on the stack below the current frame. Below the stack Linux maps nothing for 128 MB,
-    // and it skips pages that are not mapped.
+    // SAFETY: nothing is on the stack below the current frame. Below the first thread's stack Linux maps
+    // nothing for 128 MB, and it skips pages that are not mapped; the stack of another thread has room for
+    // many times as much below the frames of its start.
     unsafe {
         let start = std::ptr::without_provenance_mut(end.saturating_sub(STACK_BYTES));
         libc::madvise(start, STACK_BYTES, libc::MADV_DONTNEED);
