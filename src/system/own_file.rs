@@ -4,11 +4,14 @@
 //! only if it is still the same one: an open descriptor keeps the inode number from being reused, and the
 //! file at the path is compared with it.
 
-use nix::fcntl::OFlag;
+use nix::{
+    fcntl::{OFlag, open},
+    sys::stat::Mode,
+};
 use std::{
-    fs::{self, File, Metadata, OpenOptions},
+    fs::{self, File, Metadata},
     io,
-    os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -48,8 +51,9 @@ pub(crate) struct Pinned {
 impl Pinned {
     /// Opens the file at a path, or the symlink itself, without access to its contents.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-        let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+        // std::fs::OpenOptions drops O_PATH where the C library is musl.
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let file = File::from(open(path, flags, Mode::empty())?);
         let found = file.metadata()?;
         Ok(Self { _file: file, identity: identity(&found), is_socket: found.file_type().is_socket() })
     }

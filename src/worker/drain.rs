@@ -3,13 +3,7 @@
 //! HUP, INT and TERM do, except the copy of a signal to the whole unit that ended the worker: it may reach
 //! the sidecar after the worker, and is not a second signal.
 
-use super::{
-    Exit,
-    number::Number,
-    signals::Signals,
-    supervisor::GROUP_SPREAD,
-    witness::{Mask, Witness, bit},
-};
+use super::{Exit, mask::Mask, number::Number, signals::Signals, supervisor::GROUP_SPREAD, witness::Witness};
 use std::{
     os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
@@ -44,7 +38,7 @@ impl Recent {
 
     pub(super) fn add(&mut self, signal: Number, now: Instant) {
         let before = if now < self.1 { self.0 } else { 0 };
-        *self = Self(before | bit(signal), now + AFTER_DEATH);
+        *self = Self(before | signal.bit(), now + AFTER_DEATH);
     }
 }
 
@@ -91,20 +85,20 @@ impl<'a> DrainSignals<'a> {
         while let Some(event) = self.signals.next() {
             let Some(signal) = event.ending() else { continue };
             let window = if self.exit == Exit::Signal(signal.0) { AFTER_DEATH } else { AFTER_EXIT };
-            if self.received & bit(signal) == 0 && now < self.began + window {
+            if self.received & signal.bit() == 0 && now < self.began + window {
                 // Without a witness that stays unknown. It ends the drain, but leaves it some time.
                 let spread = if self.witness.is_some() { GROUP_SPREAD } else { AFTER_DEATH };
                 self.undecided.push((signal, now + spread));
             } else {
                 self.is_ended = true;
             }
-            self.received |= bit(signal);
+            self.received |= signal.bit();
         }
         if !self.undecided.is_empty() {
             // The unit's signal reaches the witness as well.
             let seen = self.witness.as_ref().map_or(0, |witness| witness.pending() | self.discarded);
             self.undecided.retain(|(signal, deadline)| {
-                let is_units = seen & bit(*signal) != 0;
+                let is_units = seen & signal.bit() != 0;
                 self.is_ended |= !is_units && now >= *deadline;
                 !is_units
             });

@@ -85,6 +85,7 @@ pub(crate) mod environment;
 pub mod exit;
 mod helper;
 pub(crate) mod in_place;
+mod mask;
 mod memory_group;
 pub(crate) mod memory_watch;
 pub(crate) mod number;

@@ -1,7 +1,13 @@
 //! Signals by number, because nix's `Signal` has no real-time signals.
 
-use nix::{errno::Errno, libc, sys::signal::Signal, unistd::Pid};
-use std::{fmt, mem::MaybeUninit, ptr, str::FromStr};
+use super::mask::{self, Mask};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::signal::{SigmaskHow, Signal},
+    unistd::Pid,
+};
+use std::{fmt, str::FromStr};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Number(pub(crate) i32);
@@ -17,6 +23,11 @@ impl Number {
     /// Whether it is a stop signal that can be caught. If it is pending, SIGCONT discards it.
     pub(super) fn stops(self) -> bool {
         matches!(self.0, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
+    }
+
+    /// Its bit in a mask.
+    pub(super) fn bit(self) -> Mask {
+        mask::bit(self.0)
     }
 
     /// Sends the signal.
@@ -37,18 +48,12 @@ impl Number {
             unsafe { libc::raise(self.0) };
             return;
         }
-        let mut only = MaybeUninit::uninit();
-        // SAFETY: sigemptyset initialises the set, and the others take it and integers. The default action
-        // runs no handler.
-        unsafe {
-            libc::signal(self.0, libc::SIG_DFL);
-            libc::sigemptyset(only.as_mut_ptr());
-            libc::sigaddset(only.as_mut_ptr(), self.0);
-            // While it is still blocked: if it is pending already, it takes effect only once.
-            libc::raise(self.0);
-            libc::pthread_sigmask(libc::SIG_UNBLOCK, only.as_ptr(), ptr::null_mut());
-            libc::pthread_sigmask(libc::SIG_BLOCK, only.as_ptr(), ptr::null_mut());
-        }
+        mask::reset(self.0);
+        // While it is still blocked: if it is pending already, it takes effect only once.
+        // SAFETY: raise takes an integer.
+        unsafe { libc::raise(self.0) };
+        let _ = mask::change(SigmaskHow::SIG_UNBLOCK, self.bit());
+        let _ = mask::change(SigmaskHow::SIG_BLOCK, self.bit());
     }
 }
 

@@ -4,7 +4,7 @@
 //! ignored, and even in PID 1, for which the kernel discards signals without a handler.
 
 use super::{
-    Exit,
+    Exit, mask,
     number::Number,
     startup::{Inherited, is_ignored},
 };
@@ -135,8 +135,10 @@ impl Signals {
     ///
     /// If the system refuses a descriptor.
     pub(crate) fn block() -> nix::Result<Self> {
+        #[cfg(target_env = "musl")]
+        crate::system::thread::start_first();
         let inherited = Inherited::take()?;
-        let fd = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+        let fd = SignalFd::with_flags(&mask::set(mask::ALL), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { fd, inherited })
     }
 

@@ -4,10 +4,11 @@ use super::{
     children::stop_of,
     environment::ProcessIds,
     exit::{FAILED, NOT_EXECUTABLE, NOT_FOUND},
+    mask::Mask,
     number::Number,
     program::{find, interpreter},
     startup::{Inherited, keep_others_from_worker},
-    witness::{Mask, Witness, bit},
+    witness::Witness,
 };
 use nix::{
     errno::Errno,
@@ -233,7 +234,7 @@ impl Child<'_> {
 fn wait_until_executed(executed: &OwnedFd, child: Pid) {
     while poll(&mut [PollFd::new(executed.as_fd(), PollFlags::POLLIN)], LOOK_MS) == Ok(0) {
         if let Some(stop) = stop_of(child) {
-            if own_pending() & bit(Number::CONT) == 0 {
+            if own_pending() & Number::CONT.bit() == 0 {
                 stop.take_default_action();
             }
             // What continued the sidecar may not have continued the child.

@@ -5,20 +5,19 @@
 //! recorded how they were. It would also handle SIGSEGV in order to report stack overflows, for which it
 //! reads `/proc/self/maps` and gives each thread a stack for signals: a fifth of the time of a start.
 
+use super::mask::{self, Mask, bit, handler};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl, open},
     libc,
     sys::{
-        signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, pthread_sigmask, sigaction},
+        signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction},
         stat::Mode,
     },
     unistd::close,
 };
 use std::{
     fs,
-    mem::MaybeUninit,
     os::fd::{BorrowedFd, IntoRawFd as _, OwnedFd, RawFd},
-    ptr,
     sync::{
         OnceLock,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -54,17 +53,6 @@ pub fn take_over() {
 /// Whether a signal is ignored now.
 pub(super) fn is_ignored(signal: Signal) -> bool {
     handler(signal as libc::c_int) == libc::SIG_IGN
-}
-
-/// What is done with a signal now.
-fn handler(signal: libc::c_int) -> libc::sighandler_t {
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: without a new action sigaction only writes the present one through the pointer, which is valid
-    // for that. Zeroes are a valid action in any case.
-    unsafe {
-        libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
-        action.assume_init().sa_sigaction
-    }
 }
 
 /// Whether this standard descriptor was closed at the start.
@@ -148,7 +136,7 @@ const WITHOUT_EFFECT: [libc::c_int; 8] = [
 /// The signal mask and the disposition of SIGCHLD that this process was started with.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Inherited {
-    mask: SigSet,
+    mask: Mask,
     child: SigAction,
 }
 
@@ -159,8 +147,7 @@ impl Inherited {
     ///
     /// Those of the system calls.
     pub(super) fn take() -> nix::Result<Self> {
-        let mut mask = SigSet::empty();
-        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))?;
+        let mask = mask::change(SigmaskHow::SIG_BLOCK, mask::ALL)?;
         // If the parent ignores it, children leave no status to wait for.
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
         // SAFETY: the default action runs no handler.
@@ -171,20 +158,12 @@ impl Inherited {
     /// The signals that have an effect on this process while it starts: those that end or stop it by default,
     /// and were neither ignored nor blocked.
     pub(super) fn effective_signals(&self) -> SigSet {
-        let mut set = MaybeUninit::uninit();
-        // SAFETY: sigemptyset initialises the set, and the others take it, or one that exists, and integers.
-        unsafe {
-            libc::sigemptyset(set.as_mut_ptr());
-            for signal in 1..=libc::SIGRTMAX() {
-                if handler(signal) == libc::SIG_DFL
-                    && libc::sigismember(self.mask.as_ref(), signal) == 0
-                    && !WITHOUT_EFFECT.contains(&signal)
-                {
-                    libc::sigaddset(set.as_mut_ptr(), signal);
-                }
-            }
-            SigSet::from_sigset_t_unchecked(set.assume_init())
-        }
+        let has_effect = |signal: &libc::c_int| {
+            handler(*signal) == libc::SIG_DFL
+                && (mask::ALL & !self.mask) & bit(*signal) != 0
+                && !WITHOUT_EFFECT.contains(signal)
+        };
+        mask::set((1..=libc::SIGRTMAX()).filter(has_effect).fold(0, |mask, signal| mask | bit(signal)))
     }
 
     /// Restores the state at the start, including standard descriptors that were closed. It is called in the
@@ -202,6 +181,6 @@ impl Inherited {
                 let _ = close(fd);
             }
         }
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None)
+        mask::change(SigmaskHow::SIG_SETMASK, self.mask).map(drop)
     }
 }

@@ -6,12 +6,13 @@ use super::{
     Exit, Usage,
     children::{ended, reap, stop_of},
     drain::{DrainSignals, Recent},
+    mask::Mask,
     number::Number,
     parent::Parent,
     pty::Window,
     signals::{Event, Signals},
     spawn::{Command, SpawnError, spawn},
-    witness::{Mask, Witness, bit},
+    witness::Witness,
 };
 use decision::Undecided;
 use nix::{
@@ -188,7 +189,7 @@ impl<'a> Supervisor<'a> {
         let missed = mem::take(&mut self.missed);
         let mut expected = missed;
         while let Some(event) = self.signals.next() {
-            let bit = event.sent().map_or(0, |sent| bit(sent.number));
+            let bit = event.sent().map_or(0, |sent| sent.number.bit());
             self.note(event, expected & bit != 0);
             expected &= !bit;
         }

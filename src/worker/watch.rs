@@ -1,16 +1,13 @@
 //! The witness's own process: its requests, and its main loop.
 
-use super::{
-    number::Number,
-    witness::{Mask, bit},
-};
+use super::mask::{self, Mask, bit};
 use nix::{
     errno::Errno,
     fcntl::{OFlag, open},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         prctl,
-        signal::{SigSet, Signal, kill},
+        signal::{Signal, kill},
         signalfd::{SfdFlags, SignalFd},
         stat::Mode,
     },
@@ -46,7 +43,7 @@ pub(super) fn watch() {
     let sidecar = getppid();
     // SAFETY: both are open as long as this process exists.
     let (requests, answers) = unsafe { (BorrowedFd::borrow_raw(0), BorrowedFd::borrow_raw(1)) };
-    let Ok(signals) = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_NONBLOCK) else { return };
+    let Ok(signals) = SignalFd::with_flags(&mask::set(mask::ALL), SfdFlags::SFD_NONBLOCK) else { return };
     // It has started.
     let _ = write(answers, &Mask::to_ne_bytes(0));
     let mut stopped_worker = None;
@@ -74,7 +71,7 @@ pub(super) fn watch() {
             DISCARD => {
                 let mut mask: Mask = 0;
                 while let Ok(Some(signal)) = signals.read_signal() {
-                    mask |= bit(Number(signal.ssi_signo.cast_signed()));
+                    mask |= bit(signal.ssi_signo.cast_signed());
                 }
                 if is_requested {
                     let _ = write(answers, &mask.to_ne_bytes());

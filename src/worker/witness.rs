@@ -17,6 +17,7 @@
 
 use super::{
     helper::fork_with,
+    mask::{self, Mask},
     number::Number,
     watch::{CONTINUED, DISCARD, Request, ready, watch},
 };
@@ -25,7 +26,7 @@ use nix::{
     libc::off_t,
     poll::PollTimeout,
     sys::{
-        signal::{SigSet, SigmaskHow, Signal, kill, pthread_sigmask},
+        signal::{SigmaskHow, Signal, kill},
         stat::Mode,
         uio::pread,
         wait::waitpid,
@@ -42,9 +43,6 @@ const STOPPED_AFTER_MS: u16 = 100;
 
 /// The start of the line in `/proc/PID/status` with the signals that are pending for the whole process.
 const PENDING: &[u8] = b"\nShdPnd:\t";
-
-/// A set of signals: bit n-1 for signal n.
-pub(super) type Mask = u64;
 
 /// The witness process, seen from the sidecar. It is killed when this is dropped, and ends with the sidecar.
 #[derive(Debug)]
@@ -69,11 +67,10 @@ impl Witness {
     pub(crate) fn start() -> nix::Result<Self> {
         let (their_requests, requests) = pipe2(OFlag::O_CLOEXEC)?;
         let (answers, their_answers) = pipe2(OFlag::O_CLOEXEC)?;
-        let mut mask = SigSet::empty();
-        pthread_sigmask(SigmaskHow::SIG_BLOCK, Some(&SigSet::all()), Some(&mut mask))?;
+        let before = mask::change(SigmaskHow::SIG_BLOCK, mask::ALL)?;
         // SAFETY: `watch` makes system calls only.
         let forked = unsafe { fork_with(their_requests, their_answers, c"sidecar-witness", watch) };
-        pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+        mask::change(SigmaskHow::SIG_SETMASK, before)?;
         let pid = forked?;
         let status = format!("/proc/{pid}/status");
         let status = open(status.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
@@ -145,7 +142,7 @@ impl Witness {
             return Some(late | mask);
         }
         let _ = kill(self.pid, Signal::SIGCONT);
-        self.answer(ANSWER_MS).map(|mask| (late | mask) & !bit(Number::CONT))
+        self.answer(ANSWER_MS).map(|mask| (late | mask) & !Number::CONT.bit())
     }
 
     /// Continues the witness, which may have been stopped with the sidecar. False if it does not answer.
@@ -189,11 +186,6 @@ impl Drop for Witness {
 fn end(pid: Pid) {
     let _ = kill(pid, Signal::SIGKILL);
     let _ = waitpid(pid, None);
-}
-
-/// The bit of a signal in a mask.
-pub(super) fn bit(signal: Number) -> Mask {
-    1u64.wrapping_shl(signal.0.cast_unsigned().wrapping_sub(1))
 }
 
 /// Finds the pending signals in `/proc/PID/status`, which comes in parts: a user's groups can make it long.

@@ -1,12 +1,7 @@
 //! Which signals the worker has got already, by way of the group, and which are to be passed on.
 
 use super::{
-    super::{
-        children::stop_of,
-        number::Number,
-        signals::Sent,
-        witness::{Mask, Witness, bit},
-    },
+    super::{children::stop_of, mask::Mask, number::Number, signals::Sent, witness::Witness},
     GROUP_SPREAD, Supervisor,
 };
 use nix::unistd::{getpgid, getpgrp};
@@ -42,9 +37,9 @@ impl Supervisor<'_> {
             // A terminal signals its foreground group only. A worker in another group is not meant to get
             // that.
             let may_know = !is_early && (shares_group || sent.is_from_kernel());
-            let is_seen = !is_early && seen & bit(sent.number) != 0;
+            let is_seen = !is_early && seen & sent.number.bit() != 0;
             if is_seen {
-                matched |= bit(sent.number);
+                matched |= sent.number.bit();
             }
             // The witness may have got its copy of a SIGCONT long after the sidecar had passed on its own.
             let is_stopped =
