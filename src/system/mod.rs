@@ -3,6 +3,8 @@
 
 pub(crate) mod backoff;
 pub(crate) mod clock;
+#[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
+mod copy;
 pub mod fd;
 pub mod last_bytes;
 pub mod log;
