@@ -1,5 +1,5 @@
-//! Compiles the .proto files with protox, so that no `protoc` has to be installed, and links the program so
-//! that it starts fast.
+//! Compiles the .proto files with protox, so that no `protoc` has to be installed, links the program so that it
+//! starts fast, and gives it a version that says what it was built from.
 
 use prost::Message as _;
 use std::{
@@ -13,9 +13,13 @@ use std::{
 /// A build with this environment variable set makes a position-independent executable.
 const PIE: &str = "SIDECAR_BUILD_PIE";
 
+/// The environment variable with the commit that `--version` prints.
+const COMMIT: &str = "SIDECAR_BUILD_COMMIT";
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-env-changed={PIE}");
+    println!("cargo:rustc-env=SIDECAR_VERSION={}", version()?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
     if env::var("CARGO_CFG_TARGET_OS")? == "linux" && env::var("CARGO_CFG_TARGET_ENV")? == "gnu" {
         link(&out)?;
@@ -58,6 +62,30 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_file("opentelemetry.rs")
         .compile_fds(otlp)?;
     Ok(())
+}
+
+/// The crate's version, and in parentheses the commit and the target. The commit is left out where there is
+/// none, as in a crate from a registry, and in builds without optimization, which would be made again after
+/// each commit. `SIDECAR_BUILD_COMMIT` overrides it.
+fn version() -> Result<String, Box<dyn Error>> {
+    println!("cargo:rerun-if-env-changed={COMMIT}");
+    let given = env::var(COMMIT).ok().filter(|commit| !commit.is_empty());
+    let commit = given.or_else(|| (env::var("PROFILE").as_deref() == Ok("release")).then(commit).flatten());
+    let built: Vec<_> = commit.into_iter().chain([env::var("TARGET")?]).collect();
+    Ok(format!("{} ({})", env::var("CARGO_PKG_VERSION")?, built.join(" ")))
+}
+
+/// The commit of this checkout. It must be this crate's own, not that of a repository around it.
+fn commit() -> Option<String> {
+    let git = |words: &[&str]| {
+        let output =
+            Command::new("git").args(words).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+    };
+    let is_own = git(&["rev-parse", "--show-prefix"])?.is_empty();
+    // It has a new line after each commit and each checkout.
+    println!("cargo:rerun-if-changed={}", git(&["rev-parse", "--git-path", "logs/HEAD"])?);
+    git(&["rev-parse", "--short=12", "HEAD"]).filter(|_| is_own)
 }
 
 /// Links the program for a fast start with little memory of its own, where the linker is a C compiler with

@@ -55,7 +55,7 @@ const RULES: &str = "Every option of wrapping and of replay can also be set as a
 #[derive(Debug, Parser)]
 #[command(
     name = PROGRAM,
-    version,
+    version = env!("SIDECAR_VERSION"),
     styles = STYLES,
     max_term_width = 100,
     override_usage = "telemetry-sidecar [OPTIONS] -- COMMAND [ARGS]...\n       \
