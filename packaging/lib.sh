@@ -1,0 +1,35 @@
+# What the scripts of this directory share. They run from the root of the checkout.
+
+set -eu
+cd "$(dirname "$0")/.."
+
+build=${CARGO_TARGET_DIR:-target}
+packages=$build/packages
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
+# Files in packages have this time, so that the same commit makes the same packages.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+export SOURCE_DATE_EPOCH
+mkdir -p "$packages"
+
+fail() {
+    printf '%s: %s\n' "packaging/$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+need() { # COMMAND WHAT-TO-INSTALL
+    command -v "$1" >/dev/null || fail "$1 is missing: install $2"
+}
+
+# The static binary for a processor architecture; it is built if it is not there.
+static_binary() { # ARCHITECTURE
+    binary=$build/$1-unknown-linux-musl/release/telemetry-sidecar
+    [ -x "$binary" ] || packaging/static "$1"
+}
+
+# A tar archive of a directory's contents, the same each time.
+archive() { # DIRECTORY FILE TAR-OPTION...
+    directory=$1 file=$2
+    shift 2
+    tar --create --file "$file" --directory "$directory" --sort=name --mtime="@$SOURCE_DATE_EPOCH" \
+        --owner=0 --group=0 --numeric-owner "$@"
+}
