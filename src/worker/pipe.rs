@@ -47,6 +47,20 @@ pub(crate) fn enlarge(pipe: impl AsFd) {
     }
 }
 
+/// Makes a pipe twice as large, up to [`MAX_BYTES`]. False if it cannot become larger.
+pub(crate) fn double(pipe: impl AsFd) -> bool {
+    size(&pipe).is_ok_and(|size| size < MAX_BYTES && resize(&pipe, size * 2).is_ok())
+}
+
+/// A pipe's size, in bytes.
+///
+/// # Errors
+///
+/// If it is no pipe.
+pub(crate) fn size(pipe: impl AsFd) -> nix::Result<usize> {
+    Ok(usize::try_from(fcntl(pipe, FcntlArg::F_GETPIPE_SZ)?).unwrap_or(0))
+}
+
 /// Gives a pipe this size, in bytes.
 ///
 /// # Errors
@@ -79,10 +93,9 @@ mod tests {
     #[test]
     fn an_enlarged_pipe_is_larger_than_a_default_one() {
         let (_reader, writer) = open(PipeSize::Default).unwrap();
-        let size = || fcntl(&writer, FcntlArg::F_GETPIPE_SZ).unwrap();
-        let default = size();
+        let default = size(&writer).unwrap();
         enlarge(&writer);
-        assert!(size() > default);
+        assert!(size(&writer).unwrap() > default);
     }
 
     #[test]
