@@ -22,13 +22,6 @@ pub(crate) fn spawn<T: Send + 'static>(
     Builder::new().name(name.into()).stack_size(STACK_BYTES).spawn(run)
 }
 
-/// Starts a thread that ends at once. With its first thread musl unblocks signal 34, so this comes before all
-/// signals are blocked.
-#[cfg(target_env = "musl")]
-pub(crate) fn start_first() {
-    let _ = spawn("first", || ()).map(JoinHandle::join);
-}
-
 /// A runtime for the calling thread. Its blocking calls, such as the resolution of names, have threads of
 /// their own.
 pub(crate) fn runtime() -> tokio::runtime::Builder {

@@ -18,7 +18,7 @@ pub(super) type Mask = u64;
 pub(super) const ALL: Mask = !(bit(32) | bit(33));
 
 /// The kernel's `struct sigaction` begins with the handler, and is not larger.
-type Action = [usize; 8];
+pub(super) type Action = [usize; 8];
 
 /// The bit of a signal.
 pub(super) const fn bit(signal: i32) -> Mask {
@@ -57,34 +57,30 @@ pub(super) fn set(mask: Mask) -> SigSet {
 
 /// What is done with a signal now.
 pub(super) fn handler(signal: i32) -> libc::sighandler_t {
-    let mut action = MaybeUninit::<Action>::zeroed();
-    // SAFETY: without a new action the kernel only writes the present one, for which there is room. Zeroes are
-    // valid in any case.
+    let mut action = MaybeUninit::zeroed();
+    // SAFETY: the action stays. Zeroes are valid in any case.
     unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigaction,
-            signal,
-            ptr::null::<Action>(),
-            action.as_mut_ptr(),
-            size_of::<Mask>(),
-        );
+        act(signal, None, Some(&mut action));
         action.assume_init()[0]
     }
 }
 
 /// Sets a signal's action to the default. Async-signal-safe.
 pub(super) fn reset(signal: i32) {
-    let default: Action = [libc::SIG_DFL; 8];
-    // SAFETY: the kernel reads the action, and the default one runs no handler.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigaction,
-            signal,
-            &raw const default,
-            ptr::null::<Action>(),
-            size_of::<Mask>(),
-        );
-    }
+    // SAFETY: the default action runs no handler.
+    unsafe { act(signal, Some(&[libc::SIG_DFL; 8]), None) };
+}
+
+/// Changes a signal's action, and reads the one before. Async-signal-safe.
+///
+/// # Safety
+///
+/// The action is the default one, the kernel's own from before, or has a handler that is async-signal-safe.
+pub(super) unsafe fn act(signal: i32, new: Option<&Action>, before: Option<&mut MaybeUninit<Action>>) {
+    let new = new.map_or(ptr::null(), ptr::from_ref);
+    let before = before.map_or(ptr::null_mut(), MaybeUninit::as_mut_ptr);
+    // SAFETY: the kernel reads the new action and writes the one before, each if there is a pointer to one.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, before, size_of::<Mask>()) };
 }
 
 #[cfg(test)]

@@ -83,6 +83,8 @@ pub(crate) mod drain;
 pub mod end;
 pub(crate) mod environment;
 pub mod exit;
+#[cfg(target_env = "musl")]
+mod first_thread;
 mod helper;
 pub(crate) mod in_place;
 mod mask;

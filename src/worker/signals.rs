@@ -135,9 +135,9 @@ impl Signals {
     ///
     /// If the system refuses a descriptor.
     pub(crate) fn block() -> nix::Result<Self> {
-        #[cfg(target_env = "musl")]
-        crate::system::thread::start_first();
         let inherited = Inherited::take()?;
+        #[cfg(target_env = "musl")]
+        super::first_thread::start()?;
         let fd = SignalFd::with_flags(&mask::set(mask::ALL), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         Ok(Self { fd, inherited })
     }

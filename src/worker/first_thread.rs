@@ -1,0 +1,63 @@
+//! Starts the first thread where the C library is musl.
+//!
+//! With its first thread a program with musl unblocks signal 34, which musl may need for itself. It is
+//! blocked because the worker has to get it: one that comes in this moment would end the sidecar.
+
+use super::mask::{self, Action};
+use crate::system::thread;
+use nix::{libc, sys::signal::SigmaskHow};
+use std::{
+    mem::MaybeUninit,
+    process,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+/// musl's signal for calls that all threads have to make.
+const SIGNAL: i32 = 34;
+
+/// How often the signal has come.
+static CAME: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count(_: libc::c_int) {
+    CAME.fetch_add(1, Relaxed);
+}
+
+// Where a handler returns to, as x86_64 needs it: rt_sigreturn(2).
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!("sidecar_handler_returns:", "mov eax, 15", "syscall");
+
+#[cfg(target_arch = "x86_64")]
+unsafe extern "C" {
+    fn sidecar_handler_returns();
+}
+
+/// Starts a thread that ends at once, and blocks all signals again. Signals 34 that came meanwhile are
+/// pending, as if they had been blocked all the time; this process is their sender.
+///
+/// # Errors
+///
+/// Those of the system calls.
+pub(super) fn start() -> nix::Result<()> {
+    let mut before = MaybeUninit::<Action>::zeroed();
+    // SAFETY: the handler only counts. Where it has an address to return to, what is there returns.
+    unsafe { mask::act(SIGNAL, Some(&action()), Some(&mut before)) };
+    let _ = thread::spawn("first", || ()).map(|thread| thread.join());
+    mask::change(SigmaskHow::SIG_BLOCK, mask::ALL)?;
+    // SAFETY: the kernel has written this action, or it is the default one.
+    unsafe { mask::act(SIGNAL, Some(&before.assume_init()), None) };
+    for _ in 0..CAME.load(Relaxed) {
+        // SAFETY: kill takes two integers.
+        unsafe { libc::kill(process::id().cast_signed(), SIGNAL) };
+    }
+    Ok(())
+}
+
+/// The kernel's `struct sigaction`: handler, flags, what a handler returns to (not on aarch64), mask.
+fn action() -> Action {
+    let handler = count as extern "C" fn(libc::c_int) as usize;
+    let restart = libc::SA_RESTART as usize;
+    #[cfg(target_arch = "x86_64")]
+    return [handler, restart | 0x0400_0000, sidecar_handler_returns as *const () as usize, 0, 0, 0, 0, 0];
+    #[cfg(not(target_arch = "x86_64"))]
+    return [handler, restart, 0, 0, 0, 0, 0, 0];
+}
