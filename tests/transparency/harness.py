@@ -20,6 +20,7 @@ import os
 import shlex
 import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -43,6 +44,7 @@ if WRAPPER is None and SIDECAR is None:
 SIDECAR = SIDECAR and os.path.abspath(SIDECAR)
 W = [SIDECAR, "-q", "--"] if WRAPPER is None else shlex.split(WRAPPER)
 IS_SIDECAR = WRAPPER is None
+IS_STATIC = IS_SIDECAR and b"musl" in subprocess.check_output([SIDECAR, "--version"])
 # The variable that the sidecar sets for the worker, and no other wrapper does.
 WRAPPED = "TELEMETRY_SIDECAR=1"
 IS_DIRECT = W in ([], ["env"])

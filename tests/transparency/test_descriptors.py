@@ -11,7 +11,7 @@ import tempfile
 import time
 import unittest
 
-from harness import SIDECAR, SOON, TIMEOUT, W, needs_wrapper, row, sidecar_only, wait_until
+from harness import IS_STATIC, SIDECAR, SOON, TIMEOUT, W, needs_wrapper, row, sidecar_only, wait_until
 from running import Case, inline, worker
 
 
@@ -157,6 +157,7 @@ class Same(Case):
     @row("inherited descriptors are the same, and no others")
     @sidecar_only
     @unittest.skipUnless(shutil.which("cc"), "needs a C compiler")
+    @unittest.skipIf(IS_STATIC, "a static binary loads no library")
     def test_left_open_by_a_library(self):
         """The worker does not have a descriptor that the resolution of a name leaves open."""
         folder = tempfile.TemporaryDirectory()
