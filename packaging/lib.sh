@@ -20,6 +20,18 @@ need() { # COMMAND WHAT-TO-INSTALL
     command -v "$1" >/dev/null || fail "$1 is missing: install $2"
 }
 
+# Checks that there is a C compiler for a processor architecture, and has Cargo use it.
+compiler_for() { # ARCHITECTURE
+    case $1 in
+        x86_64) need musl-gcc "musl-tools" ;;
+        aarch64)
+            need aarch64-linux-gnu-gcc "gcc-aarch64-linux-gnu"
+            export CC_aarch64_unknown_linux_musl=aarch64-linux-gnu-gcc
+            ;;
+        *) fail "$1: expected x86_64 or aarch64" ;;
+    esac
+}
+
 # The static binary for a processor architecture; it is built if it is not there.
 static_binary() { # ARCHITECTURE
     binary=$build/$1-unknown-linux-musl/release/telemetry-sidecar
