@@ -1,5 +1,5 @@
-//! Compiles the .proto files with protox, so that no `protoc` has to be installed, links the program so that it
-//! starts fast, and gives it a version that says what it was built from.
+//! Compiles the .proto files with protox, so that no `protoc` has to be installed, links the program so that
+//! it starts fast, and gives it a version that says what it was built from.
 
 use prost::Message as _;
 use std::{
