@@ -12,7 +12,7 @@ import (
 	"telemetry-sidecar/examples/sidecartest"
 )
 
-// What is in the recording.
+// The ends in the recording.
 var expected = Counts{
 	{"tool.execution", "stop"}:      20,
 	{"tool.execution", "exception"}: 4,

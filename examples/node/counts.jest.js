@@ -7,7 +7,7 @@ import { startReplay } from "./replay.js";
 
 const RECORDING = new URL("../spans.log", import.meta.url).pathname;
 
-// What is in the recording.
+// The ends in the recording.
 const EXPECTED = {
   "tool.execution stop": 20,
   "tool.execution exception": 4,

@@ -34,7 +34,7 @@ pub(super) fn run(
             let path = path.display();
             return Err(format!("{path}: does not exist; with --update this run's events are written to it"));
         }
-        // What is there is replaced.
+        // The file is replaced.
         Err(_) if update => None,
         expected => expected?,
     };

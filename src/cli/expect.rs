@@ -12,8 +12,8 @@ use std::{ffi::OsString, path::PathBuf};
 #[derive(Debug, Args)]
 pub struct ExpectArgs {
     /// The expected events: JSON lines, such as decode prints, or recorded stderr
-    #[arg(required = true, value_name = "GOLDEN", value_parser = path())]
-    pub golden: Option<Given<PathBuf>>,
+    #[arg(value_name = "GOLDEN", value_parser = path())]
+    pub golden: Given<PathBuf>,
 
     /// The worker's command line
     #[arg(last = true, required = true, value_name = "COMMAND")]
@@ -34,11 +34,11 @@ pub struct ExpectArgs {
     #[arg(long)]
     timestamps: bool,
 
-    /// Write the events of this run to GOLDEN, without what is ignored
+    /// Write the events of this run to GOLDEN, without the ignored parts
     #[arg(
         long,
-        long_help = "Write the events of this run to GOLDEN as JSON lines without what is ignored, unless \
-            the worker fails"
+        long_help = "Write the events of this run to GOLDEN as JSON lines, without the ignored parts, \
+            unless the worker fails"
     )]
     pub update: bool,
 

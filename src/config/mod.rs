@@ -144,8 +144,7 @@ fn expect(mut args: ExpectArgs) -> Result<Task, UsageError> {
     let mut wrap = wrap(wrapping)?;
     wrap.serve.listen.clear();
     wrap.serve.summary.when = When::Never;
-    let golden = args.golden.map(|given| given.value).unwrap_or_default();
-    Ok(Task::Expect(Box::new(Expect { wrap, golden, fields, update: args.update })))
+    Ok(Task::Expect(Box::new(Expect { wrap, golden: args.golden.value, fields, update: args.update })))
 }
 
 fn replay(args: ReplayArgs) -> Result<Task, UsageError> {

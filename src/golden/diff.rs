@@ -4,13 +4,17 @@ use super::{
     Events,
     changes::{Step, keys, steps},
 };
+use crate::system::value::counted;
 use std::fmt::Write as _;
 
 /// How many equal events are shown before and after a difference.
 const CONTEXT: usize = 2;
 
-/// The most lines of differences that are shown.
+/// Once this many lines are shown the other differences are only counted.
 const MAX_LINES: usize = 200;
+
+/// The most keys of an event that are shown.
+const MAX_KEYS: usize = 20;
 
 /// The most characters of a line that are shown.
 const MAX_CHARS: usize = 400;
@@ -33,23 +37,29 @@ impl Diff {
         let expected: Vec<_> = expected.text().lines().collect();
         let found: Vec<_> = found.text().lines().collect();
         let steps = steps(&expected, &found);
-        let mut lines = Vec::new();
+        let (mut lines, mut more) = (Vec::new(), 0);
         for hunk in hunks(&steps) {
-            lines.push(header(hunk));
+            if lines.len() < MAX_LINES {
+                lines.push(header(hunk));
+            }
             for step in hunk {
-                show(*step, &expected, &found, &mut lines);
+                if lines.len() < MAX_LINES {
+                    show(*step, &expected, &found, &mut lines);
+                } else {
+                    more += usize::from(!is_same(step));
+                }
             }
         }
-        let mut text = String::new();
-        for line in lines.iter().take(MAX_LINES) {
-            text.push_str(&cut(line));
-            text.push('\n');
-        }
-        if let Some(more) = lines.len().checked_sub(MAX_LINES).filter(|more| *more > 0) {
-            let _ = writeln!(text, "… {more} more lines");
+        let mut text: String = lines.iter().map(|line| cut(line) + "\n").collect();
+        if more > 0 {
+            let _ = writeln!(text, "… {} not shown", counted(more as u64, "more difference"));
         }
         Some(Self { summary: summary(&steps), text })
     }
+}
+
+fn is_same(step: &Step) -> bool {
+    matches!(step, Step::Same { .. })
 }
 
 fn summary(steps: &[Step]) -> String {
@@ -65,7 +75,6 @@ fn summary(steps: &[Step]) -> String {
 
 /// Runs of steps with differences, and some equal events around them.
 fn hunks(steps: &[Step]) -> impl Iterator<Item = &[Step]> {
-    let is_same = |step: &Step| matches!(step, Step::Same { .. });
     let mut ranges: Vec<std::ops::Range<usize>> = Vec::new();
     for (index, _) in steps.iter().enumerate().filter(|(_, step)| !is_same(step)) {
         let (start, end) = (index.saturating_sub(CONTEXT), (index + CONTEXT + 1).min(steps.len()));
@@ -105,7 +114,11 @@ fn show(step: Step, expected: &[&str], found: &[&str], lines: &mut Vec<String>) 
             let (old, new) = (line(expected, old), line(found, new));
             lines.push(format!("-{old}"));
             lines.push(format!("+{new}"));
-            lines.extend(keys(&old, &new).into_iter().map(|key| format!("?  {key}")));
+            let keys = keys(&old, &new);
+            lines.extend(keys.iter().take(MAX_KEYS).map(|key| format!("?  {key}")));
+            if let Some(more) = keys.len().checked_sub(MAX_KEYS).filter(|more| *more > 0) {
+                lines.push(format!("?  … {more} more"));
+            }
         }
     }
 }
@@ -173,7 +186,25 @@ mod tests {
         let diff = Diff::of(&expected, &found).unwrap();
         assert_eq!(diff.summary, "20000 missing, 20000 new");
         assert_eq!(diff.text.lines().count(), MAX_LINES + 1);
+        assert!(
+            diff.text.ends_with("\n… 39801 more differences not shown\n"),
+            "{}",
+            diff.text.lines().last().unwrap()
+        );
         assert!(diff.text.lines().all(|line| line.chars().count() <= MAX_CHARS + 1));
-        assert!(diff.text.ends_with(" more lines\n"));
+    }
+
+    #[test]
+    fn of_an_event_with_many_keys_some_are_shown() {
+        let events = |value: usize| {
+            let entries: Vec<_> = (0..1000).map(|key| format!("\"k{key}\": {value}")).collect();
+            let line = format!("{{\"event\": \"a\", \"measurements\": {{{}}}}}", entries.join(", "));
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), line).unwrap();
+            read(file.path(), &Fields::default()).unwrap().unwrap()
+        };
+        let diff = Diff::of(&events(1), &events(2)).unwrap();
+        assert_eq!(diff.text.lines().count(), 3 + MAX_KEYS + 1);
+        assert!(diff.text.ends_with("?  … 980 more\n"), "{}", diff.text);
     }
 }

@@ -1,6 +1,6 @@
 //! `expect`: the events of a run, compared with those of a golden file.
 //!
-//! Both are compared as JSON lines that lack what is ignored. The keys of an object are sorted, so their
+//! Both are compared as JSON lines without the ignored parts. The keys of an object are sorted, so their
 //! order in the worker's line does not matter.
 
 mod changes;

@@ -3,7 +3,7 @@ defmodule CountsTest do
 
   @recording Path.expand("../../spans.log", __DIR__)
 
-  # What is in the recording.
+  # The ends in the recording.
   @expected %{
     {"tool.execution", "stop"} => 20,
     {"tool.execution", "exception"} => 4,

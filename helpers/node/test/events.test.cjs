@@ -90,7 +90,7 @@ test("arguments of the wrong kind do not throw", () => {
   }
 });
 
-test("an event without a name is none", () => {
+test("an event without a name is not printed", () => {
   const { stdout, stderr } = printed('emit(""); emit(undefined); console.log(sidecar.dropped())');
   assert.deepEqual([stdout, stderr.toString()], ["2\n", ""]);
 });
