@@ -314,10 +314,11 @@ fn help_and_version_go_to_stdout() {
     assert_eq!(run(&["help", "completions"]).expect_code(0).stdout, help.stdout);
     let help = run(&["-h"]).expect_code(0).stdout();
     assert!(help.contains("\n  completions  Print completions for a shell\n"), "{help}");
-    assert_eq!(
-        run(&["--version"]).expect_code(0).stdout(),
-        concat!("telemetry-sidecar ", env!("CARGO_PKG_VERSION"), "\n")
-    );
+    // In parentheses are the commit, if it is known, and the target.
+    let version = run(&["--version"]).expect_code(0).stdout();
+    let start = concat!("telemetry-sidecar ", env!("CARGO_PKG_VERSION"), " (");
+    assert!(version.starts_with(start) && version.ends_with(")\n"), "{version}");
+    assert!(version.contains(std::env::consts::ARCH), "{version}");
 }
 
 #[test]
