@@ -2,7 +2,7 @@
 
 use super::{Cli, UsageError, hint};
 use clap::{Command, CommandFactory as _};
-use std::env;
+use std::{env, ffi::OsString};
 
 /// What the names of all variables of this program start with.
 const PREFIX: &str = "TELEMETRY_SIDECAR_";
@@ -19,20 +19,19 @@ pub(super) fn names(command: &Command) -> Vec<String> {
 
 /// The variables of this program that are set.
 pub(super) fn set() -> Vec<String> {
-    let names = env::vars_os().map(|(name, _)| name.to_string_lossy().into_owned());
-    names.filter(|name| name.starts_with(PREFIX)).collect()
+    variables().map(|(name, _)| name).collect()
+}
+
+/// The variables of this program that are set, with their values.
+fn variables() -> impl Iterator<Item = (String, OsString)> {
+    let all = env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value));
+    all.filter(|(name, _)| name.starts_with(PREFIX) && name != OF_HELPERS)
 }
 
 /// Refuses a variable that is meant for this program and that no option has. An empty one counts as unset.
 pub(super) fn check(names: &[String]) -> Result<(), UsageError> {
-    let unknown = env::vars_os().find_map(|(name, value)| {
-        let name = name.to_string_lossy();
-        let is_known = || name == OF_HELPERS || names.iter().any(|known| *known == name);
-        let is_unknown = name.starts_with(PREFIX) && !value.is_empty() && !is_known();
-        is_unknown.then(|| name.into_owned())
-    });
-    match unknown {
-        Some(name) => Err(hint::for_variable(&name, PREFIX, names, &Cli::command()).into()),
+    match variables().find(|(name, value)| !value.is_empty() && !names.contains(name)) {
+        Some((name, _)) => Err(hint::for_variable(&name, PREFIX, names, &Cli::command()).into()),
         None => Ok(()),
     }
 }
