@@ -37,11 +37,3 @@ static_binary() { # ARCHITECTURE
     binary=$build/$1-unknown-linux-musl/release/telemetry-sidecar
     [ -x "$binary" ] || packaging/static "$1"
 }
-
-# A tar archive of a directory's contents, the same each time.
-archive() { # DIRECTORY FILE TAR-OPTION...
-    directory=$1 file=$2
-    shift 2
-    tar --create --file "$file" --directory "$directory" --sort=name --mtime="@$SOURCE_DATE_EPOCH" \
-        --owner=0 --group=0 --numeric-owner "$@"
-}
