@@ -61,17 +61,21 @@ pub fn run(framing: Framing, files: &[PathBuf]) -> Result<Exit, String> {
 
 /// The note about recordings without a telemetry line.
 fn no_events(files: &[PathBuf]) -> String {
+    json_lines(files).unwrap_or_else(|| "no telemetry lines (TELEMETRY:{...})".to_owned())
+}
+
+/// What is wrong with recordings without a telemetry line, if one of them looks like what this prints.
+pub(super) fn json_lines(files: &[PathBuf]) -> Option<String> {
     let is_json = |file: &&PathBuf| {
         let mut first = [0];
         let is_file = file.is_file();
         is_file && File::open(file).and_then(|mut file| file.read_exact(&mut first)).is_ok() && &first == b"{"
     };
-    match files.iter().find(is_json) {
-        Some(file) => {
-            format!("no telemetry lines: {} has JSON lines, such as decode prints", file.display())
-        }
-        None => "no telemetry lines (TELEMETRY:{...})".to_owned(),
-    }
+    let file = files.iter().find(is_json)?;
+    Some(format!(
+        "no telemetry lines: {} has JSON lines, such as decode prints: put TELEMETRY: in front of each",
+        file.display()
+    ))
 }
 
 /// Writes batches to stdout until a write fails.

@@ -1,6 +1,7 @@
 //! `replay`: serves recordings.
 
 use super::{
+    decode::json_lines,
     own_files::OwnFiles,
     ready_file::ReadyFile,
     session::{Finished, Session},
@@ -83,7 +84,8 @@ pub fn run(
         result = result.and(recording.feed(&mut pipeline, config.pace, |_| false));
     }
     let has_events = pipeline.stats().events() > 0;
-    let needs_events = !session.exports_lines();
+    let lacks_events = !has_events && !session.exports_lines();
+    let other_format = lacks_events.then(|| json_lines(&config.files)).flatten();
     if has_events {
         session.hub.wait_until_delivered(wanted > 0, &mut || pipeline.print_log());
     }
@@ -93,8 +95,9 @@ pub fn run(
     let Finished { losses, account, .. } = end;
     let mut lines = losses;
     lines.splice(..0, error);
-    if !has_events && needs_events && !is_quiet {
-        lines.push(no_events(&config.files, pipeline.stats()));
+    if lacks_events {
+        let is_reported = !is_quiet && other_format.is_none();
+        lines.extend(is_reported.then(|| no_events(&config.files, pipeline.stats())));
     } else if is_watched && text.is_none() {
         lines.push(text::served(&status.report()));
     }
@@ -107,7 +110,8 @@ pub fn run(
         pipeline.print_last(account);
     }
     lines.iter().for_each(log::error_line);
-    result.map(|()| Exit::Code(if is_complete { 0 } else { FAILED })).map_err(|error| error.to_string())
+    result.map_err(|error| error.to_string())?;
+    other_format.map_or(Ok(Exit::Code(if is_complete { 0 } else { FAILED })), Err)
 }
 
 /// The line about recordings without an event.

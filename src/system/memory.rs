@@ -32,9 +32,12 @@ pub(crate) fn release() {
 /// Gives the system the pages of the calling thread's stack that earlier and deeper calls have used. The
 /// thread is the first, or one that [`thread`](super::thread) has started.
 pub(crate) fn release_stack() {
-    let here = 0_u8;
+    let here = stack_pointer();
+    if here == 0 {
+        return;
+    }
     // The frames of this function and of the calls in it are in the pages above.
-    let end = ((&raw const here).addr() & !(PAGE_BYTES - 1)).saturating_sub(2 * PAGE_BYTES);
+    let end = (here & !(PAGE_BYTES - 1)).saturating_sub(2 * PAGE_BYTES);
     // SAFETY: nothing is on the stack below the current frame. Below the first thread's stack Linux maps
     // nothing for 128 MB, and it skips pages that are not mapped; the stack of another thread has room for
     // many times as much below the frames of its start.
@@ -42,4 +45,27 @@ pub(crate) fn release_stack() {
         let start = std::ptr::without_provenance_mut(end.saturating_sub(STACK_BYTES));
         libc::madvise(start, STACK_BYTES, libc::MADV_DONTNEED);
     }
+}
+
+/// Where this thread's stack ends now; 0 if that is not known. A local variable need not be on the stack:
+/// with AddressSanitizer some are not.
+#[cfg(target_arch = "x86_64")]
+fn stack_pointer() -> usize {
+    let here;
+    // SAFETY: it copies a register.
+    unsafe { std::arch::asm!("mov {}, rsp", out(reg) here, options(nomem, nostack, preserves_flags)) };
+    here
+}
+
+#[cfg(target_arch = "aarch64")]
+fn stack_pointer() -> usize {
+    let here;
+    // SAFETY: it copies a register.
+    unsafe { std::arch::asm!("mov {}, sp", out(reg) here, options(nomem, nostack, preserves_flags)) };
+    here
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn stack_pointer() -> usize {
+    0
 }

@@ -49,6 +49,18 @@ async fn every_event_is_delivered_to_a_slow_subscriber() {
     assert_eq!(sidecar.finish().expect_code(0).stderr(), "text\n".repeat(count));
 }
 
+/// A test of a consumer would otherwise pass with nothing to consume.
+#[test]
+fn json_lines_are_refused() {
+    let finished = replay(&["-q", "--no-stderr"], "{\"event\": \"a.b\"}\n").start().finish();
+    let line = finished.expect_code(125).stderr();
+    assert!(line.starts_with("telemetry-sidecar: no telemetry lines: "), "{line}");
+    assert!(
+        line.ends_with("/log has JSON lines, such as decode prints: put TELEMETRY: in front of each\n"),
+        "{line}"
+    );
+}
+
 /// HTTP/2 has accepted everything, but the subscriber's window allowed only the beginning to be sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_waits_for_a_subscriber_with_a_small_window() {
