@@ -32,6 +32,14 @@ compiler_for() { # ARCHITECTURE
     esac
 }
 
+# What Debian, Go and container images call a processor architecture.
+short_name() { # ARCHITECTURE
+    case $1 in
+        x86_64) echo amd64 ;;
+        aarch64) echo arm64 ;;
+    esac
+}
+
 # The static binary for a processor architecture; it is built if it is not there.
 static_binary() { # ARCHITECTURE
     binary=$build/$1-unknown-linux-musl/release/telemetry-sidecar
