@@ -8,8 +8,7 @@ from os import urandom
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Optional, Type
+    from typing import Optional
 
 
 class Scope:
@@ -68,12 +67,7 @@ class correlation:
         self._scopes.append(scope)
         current.set(scope)
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._scopes:
             self._scopes.pop().leave()
 

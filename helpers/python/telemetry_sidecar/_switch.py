@@ -9,8 +9,7 @@ from ._writer import writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import List, Optional, Type
+    from typing import List, Optional
 
     from ._event import Event
 
@@ -61,12 +60,7 @@ class capture:
         writer.on = True
         return events
 
-    def __exit__(
-        self,
-        kind: Optional[Type[BaseException]],
-        error: Optional[BaseException],
-        trace: Optional[TracebackType],
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         writer.on, writer.sink = self._before
 
 
