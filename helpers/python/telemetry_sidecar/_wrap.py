@@ -49,6 +49,23 @@ def _flags(function: Any) -> int:
     return int(getattr(getattr(function, "__code__", None), "co_flags", 0))
 
 
+class _Entered:
+    """Makes a run the current scope for a call, and ends it with the error that the call raised."""
+
+    __slots__ = ("_end", "_run")
+
+    def __init__(self, run: Any, end: End) -> None:
+        self._run = run
+        self._end = end
+
+    def __enter__(self) -> None:
+        current.set(self._run)
+
+    def __exit__(self, kind: object, error: Optional[BaseException], trace: object) -> None:
+        self._run.leave()
+        self._end(self._run, error)
+
+
 def _function(function: Any, begin: Begin, end: End) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         if not writer.on:
@@ -56,16 +73,8 @@ def _function(function: Any, begin: Begin, end: End) -> Any:
         run = begin()
         if run is None:
             return function(*args, **kwargs)
-        current.set(run)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            run.leave()
-            end(run, error)
-            raise
-        run.leave()
-        end(run, None)
-        return result
+        with _Entered(run, end):
+            return function(*args, **kwargs)
 
     return call
 
@@ -75,16 +84,8 @@ def _coroutine(function: Any, begin: Begin, end: End) -> Any:
         run = begin()
         if run is None:
             return await function(*args, **kwargs)
-        current.set(run)
-        try:
-            result = await function(*args, **kwargs)
-        except BaseException as error:
-            run.leave()
-            end(run, error)
-            raise
-        run.leave()
-        end(run, None)
-        return result
+        with _Entered(run, end):
+            return await function(*args, **kwargs)
 
     return call
 
