@@ -3,8 +3,10 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-build=${CARGO_TARGET_DIR:-target}
-packages=$build/packages
+# An absolute path, because some tools run in another directory.
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+export CARGO_TARGET_DIR
+packages=$CARGO_TARGET_DIR/packages
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 # Files in packages have this time, so that the same commit makes the same packages.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
@@ -40,8 +42,13 @@ short_name() { # ARCHITECTURE
     esac
 }
 
-# The static binary for a processor architecture; it is built if it is not there.
+# Builds the static binary for a processor architecture, unless it is up to date. Sets $target and $binary.
 static_binary() { # ARCHITECTURE
-    binary=$build/$1-unknown-linux-musl/release/telemetry-sidecar
-    [ -x "$binary" ] || packaging/static "$1"
+    compiler_for "$1"
+    target=$1-unknown-linux-musl
+    binary=$CARGO_TARGET_DIR/$target/release/telemetry-sidecar
+    if command -v rustup >/dev/null; then
+        rustup -q target add "$target"
+    fi
+    cargo build --locked --release --bin telemetry-sidecar --target "$target"
 }
