@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 
-const PROGRAM = process.env.TELEMETRY_SIDECAR_BIN ?? "telemetry-sidecar";
+const PROGRAM = process.env.TELEMETRY_SIDECAR_BIN || "telemetry-sidecar";
 
 /**
  * Starts a telemetry-sidecar that serves recorded stderr as if a worker wrote it. It waits for a subscriber
@@ -30,7 +30,11 @@ export async function startReplay(...words) {
       const ready = /^GRPC_READY:(\d+)$/m.exec(stderr);
       if (ready) resolve(ready[1]);
     });
-    closed.then(() => reject(new Error(stderr)), reject);
+    closed.then(() => reject(new Error(stderr)), (error) => reject(missing(error)));
   });
   return { address: `127.0.0.1:${port}`, wait, stop };
+}
+
+function missing(error) {
+  return new Error(`${error.message}: put telemetry-sidecar in PATH or set TELEMETRY_SIDECAR_BIN`);
 }

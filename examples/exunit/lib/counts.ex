@@ -17,10 +17,11 @@ defmodule Counts do
     read(port, "", counts)
   end
 
-  @doc "The program telemetry-sidecar."
-  def program do
-    System.get_env("TELEMETRY_SIDECAR_BIN") || System.find_executable("telemetry-sidecar") ||
-      raise "telemetry-sidecar is not in PATH"
+  defp program do
+    name = System.get_env("TELEMETRY_SIDECAR_BIN", "telemetry-sidecar")
+
+    System.find_executable(name) ||
+      raise "#{name} is missing: put telemetry-sidecar in PATH or set TELEMETRY_SIDECAR_BIN"
   end
 
   defp read(port, line, counts) do

@@ -17,16 +17,37 @@ defmodule TelemetryReplay do
   def start(words) do
     options = ["replay", "--no-stderr", "--timeout", "60s", "--listen", "127.0.0.1:0"]
     settings = [:binary, :exit_status, :stderr_to_stdout, line: 1024, args: options ++ words]
-    port = Port.open({:spawn_executable, Counts.program()}, settings)
+    port = Port.open({:spawn_executable, program()}, settings)
     {:os_pid, pid} = Port.info(port, :os_pid)
     on_exit(fn -> System.cmd("kill", ["#{pid}"], stderr_to_stdout: true) end)
-    assert_receive {^port, {:data, {:eol, "GRPC_READY:" <> number}}}, @timeout
-    {port, "127.0.0.1:" <> number}
+    {port, "127.0.0.1:" <> port_number(port, "")}
   end
 
   @doc "Waits until everything is delivered."
   def wait(port) do
     assert_receive {^port, {:exit_status, status}}, @timeout
     assert status == 0
+  end
+
+  defp port_number(port, output) do
+    receive do
+      {^port, {:data, {:eol, "GRPC_READY:" <> number}}} ->
+        number
+
+      {^port, {:data, {_, line}}} ->
+        port_number(port, output <> line <> "\n")
+
+      {^port, {:exit_status, status}} ->
+        flunk("telemetry-sidecar: exit status #{status}\n" <> output)
+    after
+      @timeout -> flunk("telemetry-sidecar has not started\n" <> output)
+    end
+  end
+
+  defp program do
+    name = System.get_env("TELEMETRY_SIDECAR_BIN", "telemetry-sidecar")
+
+    System.find_executable(name) ||
+      flunk("#{name} is missing: put telemetry-sidecar in PATH or set TELEMETRY_SIDECAR_BIN")
   end
 end

@@ -36,7 +36,7 @@ func Start(t *testing.T, arguments ...string) *Replay {
 	replay := &Replay{t: t, exited: make(chan error, 1), stderr: &bytes.Buffer{}}
 	command.Stderr = replay.stderr
 	if err := command.Start(); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: put telemetry-sidecar in PATH or set TELEMETRY_SIDECAR_BIN", err)
 	}
 	ended := make(chan struct{})
 	go func() {

@@ -5,5 +5,10 @@ import sys
 
 from ._binary import binary
 
-path = binary()
-os.execv(path, [path, *sys.argv[1:]])
+try:
+    path = binary()
+    os.execv(path, [path, *sys.argv[1:]])
+except OSError as error:
+    print(f"telemetry-sidecar: {error}", file=sys.stderr)
+    # The program's status for its own failures.
+    sys.exit(125)

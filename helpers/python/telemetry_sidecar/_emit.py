@@ -20,7 +20,8 @@ def emit(
     metadata: Optional[Mapping[str, Any]] = None,
     correlation_id: Optional[str] = "",
 ) -> None:
-    """Prints an event. It never raises.
+    """Prints an event. It never raises because of a value. Only the wrong arguments, as in ``emit(bytes=5)``,
+    are a TypeError, with a sidecar and without one. An event without a name is counted as dropped.
 
     Numbers belong into ``measurements``: a ``duration`` is in nanoseconds, other keys become gauges. Without
     a ``correlation_id`` the event has the one in force, and it belongs to the open span. A line longer than
@@ -40,11 +41,11 @@ def emit(
         writer.dropped += 1
 
 
-def gauge(name: str, value: Any, **metadata: Any) -> None:
+def gauge(name: str, /, value: Any, **metadata: Any) -> None:
     """Prints the value of a metric: ``gauge("queue.depth", 5)``.
 
     It is an event ``queue`` with the measurement ``depth``, which exporters call ``queue.depth``. A name
-    without a dot has the measurement ``value``. It never raises."""
+    without a dot has the measurement ``value``. Like :func:`emit` it never raises because of a value."""
     if not writer.on:
         return
     try:
@@ -56,11 +57,11 @@ def gauge(name: str, value: Any, **metadata: Any) -> None:
         writer.dropped += 1
 
 
-def count(name: str, number: Any = 1, **metadata: Any) -> None:
+def count(name: str, /, number: Any = 1, **metadata: Any) -> None:
     """Prints that something happened, ``number`` times: an event with the measurement ``count``.
 
-    Exporters count events by name. For the sum of the numbers use ``--metric-kind 'NAME.count=counter'``. It
-    never raises."""
+    Exporters count events by name. For the sum of the numbers use ``--metric-kind 'NAME.count=counter'``.
+    Like :func:`emit` it never raises because of a value."""
     if writer.on:
         emit(name, {"count": number}, metadata)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping as AnyMapping
 from dataclasses import dataclass, field
 from typing import Any, Dict, Mapping, Union
 
@@ -41,7 +42,10 @@ class Event:
         return cls.from_json(line[len(PREFIX) :])
 
     def to_line(self) -> bytes:
-        """The line that a worker prints for this event, with its newline."""
+        """The line that a worker prints for this event, with its newline. Raises TypeError or ValueError if
+        there is none, as for a name that is no text."""
+        __tracebackhide__ = True
+        self._check()
         fields: Dict[str, Any] = {
             "event": self.name,
             "measurements": dict(self.measurements),
@@ -50,7 +54,27 @@ class Event:
         }
         if self.timestamp_ns:
             fields["timestamp_ns"] = self.timestamp_ns
-        return PREFIX + json.dumps(fields).encode() + b"\n"
+        try:
+            return PREFIX + json.dumps(fields).encode() + b"\n"
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"Event {self.name!r}: {error}") from None
+
+    def _check(self) -> None:
+        __tracebackhide__ = True
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"the name of an Event is text that is not empty, not {self.name!r}")
+        for field_name, value in (("measurements", self.measurements), ("metadata", self.metadata)):
+            if not isinstance(value, AnyMapping):
+                raise TypeError(f"Event {self.name!r}: {field_name} is a dict, not {value!r}")
+            for key in value:
+                if not isinstance(key, str):
+                    raise TypeError(f"Event {self.name!r}: a key of {field_name} is text, not {key!r}")
+        if not isinstance(self.timestamp_ns, int) or not 0 <= self.timestamp_ns < 1 << 63:
+            raise ValueError(
+                f"Event {self.name!r}: timestamp_ns is a number of nanoseconds, not {self.timestamp_ns!r}"
+            )
+        if not isinstance(self.correlation_id, str):
+            raise TypeError(f"Event {self.name!r}: correlation_id is text, not {self.correlation_id!r}")
 
 
 def _number(value: Any) -> Any:

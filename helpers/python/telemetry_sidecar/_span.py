@@ -131,10 +131,13 @@ class Span:
         if not writer.on:
             return None
         try:
-            return _OpenRun(self)
+            if text(self._operation):
+                return _OpenRun(self)
         except Exception:
-            writer.dropped += 1
-            return None
+            pass
+        # Without a name nothing can be printed.
+        writer.dropped += 1
+        return None
 
     def _innermost(self, runs: Set[_OpenRun]) -> Optional[_OpenRun]:
         """The run that ends: of several at once, the last one that this thread or task has entered."""
@@ -161,7 +164,9 @@ def span(operation: str, /, **metadata: Any) -> Span:
     Prints ``OPERATION.start``, and at the end ``OPERATION.stop`` or ``OPERATION.exception``, with the
     ``duration`` in nanoseconds; an exception goes on. All have a ``span_id`` in their metadata, and a
     ``parent_span_id`` if they are within another span. A ``correlation_id`` in the metadata is that of the
-    span and of everything within it; the outermost span without one gets a random one."""
+    span and of everything within it; the outermost span without one gets a random one.
+
+    A span whose operation is None or empty prints nothing and is counted as dropped."""
     return Span(operation, metadata, True) if type(operation) is str else _span(operation, metadata, True)
 
 

@@ -7,7 +7,8 @@ from typing import Any, Dict
 
 from ._emit import emit
 from ._span import failure
-from ._switch import enabled
+from ._values import text
+from ._writer import writer
 
 # Attributes of every record; others come from ``extra``.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -23,7 +24,7 @@ class TelemetryHandler(logging.Handler):
     The record is still printed by other handlers."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if not enabled():
+        if not writer.on:
             return
         try:
             metadata: Dict[str, Any] = {
@@ -35,9 +36,10 @@ class TelemetryHandler(logging.Handler):
             metadata.update((key, value) for key, value in extra.items() if key not in metadata)
             if record.exc_info and record.exc_info[1] is not None:
                 metadata.update(failure(record.exc_info[1]))
-            emit(f"log.{record.levelname.lower().replace(' ', '_')}", None, metadata)
+            emit(f"log.{text(record.levelname).lower().replace(' ', '_')}", None, metadata)
         except Exception:
-            self.handleError(record)
+            # Not handleError, which prints a traceback to stderr.
+            writer.dropped += 1
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -45,4 +47,4 @@ def _message(record: logging.LogRecord) -> str:
         return record.getMessage()
     except Exception:
         # The arguments do not fit the format.
-        return str(record.msg)
+        return text(record.msg)

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Callable, Generator, Iterable, List, Mapp
 
 import pytest
 
+from ._arguments import StrPath
+from ._process import Process
 from ._writer import STDERR, writer
-from .testing import Event, Replay, Sidecar, SidecarError, StrPath, _Process
+from .testing import Event, Replay, Sidecar, SidecarError
 
 if TYPE_CHECKING:
     StartSidecar = Callable[..., Sidecar]
     StartReplay = Callable[..., Replay]
 
-_started = pytest.StashKey[List[_Process]]()
+_started = pytest.StashKey[List[Process]]()
 
 if writer.on:
     # A sidecar wraps pytest itself. Plugins are loaded before pytest captures descriptor 2, which would hide
@@ -42,6 +44,7 @@ def telemetry_sidecar(
         cwd: Optional[StrPath] = None,
         stdin: Optional[int] = subprocess.DEVNULL,
     ) -> Sidecar:
+        __tracebackhide__ = True
         sidecar = Sidecar(_folder(tmp_path_factory), command, options, env, cwd, stdin)
         started.append(sidecar)
         return sidecar
@@ -58,13 +61,18 @@ def telemetry_replay(
 
     ``telemetry_replay("spans.log", "--fail-after", "10", timeout=60)`` returns a
     :class:`telemetry_sidecar.testing.Replay`: ``address``, ``events``, ``wait()``, ``stop()``, ``stderr``.
-    What still runs at the end of the test is stopped."""
+    A log without events is an error unless ``allow_empty=True``. What still runs at the end of the test is
+    stopped."""
     started = _processes(request.node)
 
     def start(
-        log: Union[StrPath, Iterable[Union[Event, bytes, str]]], *options: str, timeout: float = 60
+        log: Union[StrPath, Iterable[Union[Event, bytes, str]]],
+        *options: str,
+        timeout: float = 60,
+        allow_empty: bool = False,
     ) -> Replay:
-        replay = Replay(_folder(tmp_path_factory), log, options, timeout)
+        __tracebackhide__ = True
+        replay = Replay(_folder(tmp_path_factory), log, options, timeout, allow_empty)
         started.append(replay)
         return replay
 
@@ -83,7 +91,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.sections.extend(sections)
 
 
-def _processes(item: pytest.Item) -> List[_Process]:
+def _processes(item: pytest.Item) -> List[Process]:
     return item.stash.setdefault(_started, [])
 
 
@@ -91,6 +99,6 @@ def _folder(factory: pytest.TempPathFactory) -> Path:
     return factory.mktemp("telemetry-sidecar")
 
 
-def _stop(started: List[_Process]) -> None:
+def _stop(started: List[Process]) -> None:
     for process in started:
         process.stop()

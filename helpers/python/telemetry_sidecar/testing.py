@@ -7,145 +7,20 @@ They need the program telemetry-sidecar and nothing else: events are read from i
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Callable, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
-from ._binary import VARIABLE, binary
+from . import _arguments
+from ._arguments import StrPath
+from ._binary import binary
 from ._event import Event
-
-StrPath = Union[str, "os.PathLike[str]"]
+from ._process import WAIT_TIMEOUT, Process, SidecarError
 
 __all__ = ["Event", "Replay", "Sidecar", "SidecarError"]
 
-# Until the sidecar serves, until a wait gives up, and until a stopped sidecar is killed, in seconds.
-START_TIMEOUT = 30.0
-WAIT_TIMEOUT = 60.0
-STOP_TIMEOUT = 10.0
 
-_LOOK = 0.01
-
-
-class SidecarError(AssertionError):
-    """The sidecar did not do what the test waits for. The message has its command line, status, events and
-    stderr."""
-
-
-class _Process:
-    """A running sidecar. stdout and stderr go to files, so that no amount of output makes it wait."""
-
-    def __init__(
-        self,
-        folder: Path,
-        own: Sequence[str],
-        arguments: Sequence[StrPath],
-        env: Optional[Mapping[str, str]],
-        cwd: Optional[StrPath],
-        stdin: Optional[int],
-    ) -> None:
-        __tracebackhide__ = True
-        self._folder = folder
-        serving = ["--listen", "127.0.0.1:0", "--ready-file", str(folder / "ready")]
-        self._command = [binary(), *own, *serving, *(os.fspath(argument) for argument in arguments)]
-        environment = dict(os.environ if env is None else env)
-        # Its own configuration is the options alone, whatever the shell that runs the tests exports.
-        for name in list(environment):
-            if name.startswith("TELEMETRY_SIDECAR_") and name != VARIABLE:
-                del environment[name]
-        with open(folder / "stdout", "wb") as stdout, open(folder / "stderr", "wb") as stderr:
-            self.process = subprocess.Popen(
-                self._command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd
-            )
-        self.address = ""
-        try:
-            self._until(lambda: self._ready() or self.returncode is not None, START_TIMEOUT, "it serves")
-            # It may have written the file and ended meanwhile.
-            if not self._ready():
-                raise self._error("the sidecar has ended before it served")
-        except BaseException:
-            self.stop()
-            raise
-
-    def _ready(self) -> bool:
-        try:
-            port = (self._folder / "ready").read_text().strip()
-        except FileNotFoundError:
-            return False
-        self.address = port if port.startswith("unix:") else f"127.0.0.1:{port}"
-        return True
-
-    @property
-    def returncode(self) -> Optional[int]:
-        """The exit status, negative if a signal has ended the process; None while it runs."""
-        return self.process.poll()
-
-    @property
-    def stdout(self) -> str:
-        """What was written to stdout so far."""
-        return (self._folder / "stdout").read_text(errors="replace")
-
-    @property
-    def stderr(self) -> str:
-        """What was written to stderr so far, without telemetry."""
-        return (self._folder / "stderr").read_text(errors="replace")
-
-    @property
-    def events(self) -> List[Event]:
-        raise NotImplementedError
-
-    def named(self, name: str) -> List[Event]:
-        """The events with this name so far."""
-        return [event for event in self.events if event.name == name]
-
-    def wait(self, timeout: float = WAIT_TIMEOUT) -> int:
-        """Waits until it has ended and returns the exit status. Raises SidecarError after ``timeout``
-        seconds."""
-        __tracebackhide__ = True
-        try:
-            return self.process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise self._error(f"the sidecar has not ended within {timeout:g} s") from None
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        """Sends a signal, SIGTERM unless another is given, waits for the end and returns the exit status.
-        After ten seconds it is killed. Of a sidecar that has ended it only returns the status."""
-        if self.returncode is None:
-            self.process.send_signal(number)
-            try:
-                self.process.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        return self.process.wait()
-
-    def report(self) -> str:
-        """What the sidecar did, for the message of a failed test."""
-        lines = [f"$ {' '.join(self._command)}", f"({self._status()})"]
-        for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
-            if text:
-                lines += [f"--- {name}", text.rstrip("\n")]
-        return "\n".join(lines)
-
-    def _error(self, what: str) -> SidecarError:
-        return SidecarError(f"{what}\n{self.report()}")
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {' '.join(self._command)} ({self._status()})>"
-
-    def _status(self) -> str:
-        return "runs" if self.returncode is None else f"ended with {self.returncode}"
-
-    def _until(self, is_done: Callable[[], bool], timeout: float, what: str) -> None:
-        __tracebackhide__ = True
-        end = time.monotonic() + timeout
-        while not is_done():
-            if time.monotonic() > end:
-                raise self._error(f"waited {timeout:g} s until {what}")
-            time.sleep(_LOOK)
-
-
-class Sidecar(_Process):
+class Sidecar(Process):
     """A command wrapped by the sidecar. ``address`` serves its events over gRPC."""
 
     def __init__(
@@ -160,7 +35,8 @@ class Sidecar(_Process):
         __tracebackhide__ = True
         self._read: Tuple[int, List[Event]] = (0, [])
         own = ["-q", "--export-jsonl", str(folder / "events")]
-        super().__init__(folder, own, [*options, "--", *command], env, cwd, stdin)
+        arguments = [*_arguments.options(options), "--", *_arguments.words(command)]
+        super().__init__(folder, own, arguments, env, cwd, _arguments.stdin(stdin))
 
     @property
     def events(self) -> List[Event]:
@@ -186,7 +62,12 @@ class Sidecar(_Process):
         Raises SidecarError after ``timeout`` seconds, or if the worker has ended without them.
         """
         __tracebackhide__ = True
-        matches = (lambda each: each.name == event) if isinstance(event, str) else event
+        count, timeout = _arguments.count(count), _arguments.seconds(timeout)
+        if callable(event):
+            matches, wanted = event, f"that fulfil {getattr(event, '__qualname__', event)}"
+        else:
+            name = _arguments.name(event, " or a condition, such as lambda event: …")
+            matches, wanted = (lambda each: each.name == name), repr(name)
         found: List[Event] = []
 
         def is_done() -> bool:
@@ -194,9 +75,9 @@ class Sidecar(_Process):
             found[:] = filter(matches, self.events)
             return has_ended or len(found) >= count
 
-        self._until(is_done, timeout, f"there are {count} events {event!r}")
+        self._until(is_done, timeout, f"there are {count} events {wanted}")
         if len(found) < count:
-            raise self._error(f"{len(found)} of {count} events {event!r} until the worker's end")
+            raise self._error(f"{len(found)} of {count} events {wanted} until the worker's end")
         return list(found)
 
     def report(self) -> str:
@@ -205,7 +86,7 @@ class Sidecar(_Process):
         return "\n".join([super().report(), f"--- the last {len(events)} events", *events])
 
 
-class Replay(_Process):
+class Replay(Process):
     """A log served as if a worker wrote it. ``address`` is that of the gRPC server: it waits for a
     subscriber, gives it every event, and ends when the subscriber has closed its connection."""
 
@@ -215,14 +96,34 @@ class Replay(_Process):
         log: Union[StrPath, Iterable[Union[Event, bytes, str]]],
         options: Sequence[str] = (),
         timeout: float = WAIT_TIMEOUT,
+        allow_empty: bool = False,
     ) -> None:
         __tracebackhide__ = True
-        if not isinstance(log, (str, os.PathLike)):
-            log = _written(folder / "log", log)
-        self._log = os.fspath(log)
+        self._log = _arguments.log_path(log, folder / "log")
         self._events: Optional[List[Event]] = None
-        own = ["replay", "-q", "--no-stderr", f"--timeout={timeout:g}s"]
-        super().__init__(folder, own, [*options, self._log], None, None, subprocess.DEVNULL)
+        limit = f"--timeout={max(1, round(1000 * _arguments.seconds(timeout)))}ms"
+        arguments = [*_arguments.options(options), "--", self._log]
+        own = ["replay", "-q", "--no-stderr", limit]
+        super().__init__(folder, own, arguments, None, None, subprocess.DEVNULL)
+        # Afterwards, because the program explains a log that it cannot read.
+        if not allow_empty and not self._has_events():
+            self.stop()
+            raise self._error(
+                "the log has no event: a log is a worker's stderr, as --record writes it, with lines that "
+                "start with TELEMETRY:; if this one has none on purpose, add allow_empty=True"
+            )
+
+    def _has_events(self) -> bool:
+        """Whether the log has an event. A large log is not read to its end, and a pipe not at all."""
+        if not os.path.isfile(self._log):
+            return True
+        with subprocess.Popen(
+            [binary(), "decode", self._log], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as decode:
+            assert decode.stdout is not None
+            is_found = decode.stdout.read(1) != b""
+            decode.kill()
+        return is_found
 
     @property
     def events(self) -> List[Event]:
@@ -241,15 +142,3 @@ class Replay(_Process):
             late = " (not everything was delivered in time)" if status == 124 else ""
             raise self._error(f"the replay has ended with {status}{late}")
         return status
-
-
-def _written(path: Path, lines: Iterable[Union[Event, bytes, str]]) -> Path:
-    """A log of these events and lines."""
-    with open(path, "wb") as file:
-        for line in lines:
-            if isinstance(line, Event):
-                line = line.to_line()
-            elif isinstance(line, str):
-                line = line.encode()
-            file.write(line.rstrip(b"\n") + b"\n")
-    return path

@@ -151,7 +151,13 @@ def test_an_event_without_a_name_is_none():
         before = telemetry.dropped()
         telemetry.emit("")
         telemetry.emit(None)
-    assert (events, telemetry.dropped() - before) == ([], 2)
+        telemetry.gauge(None, 1)
+        telemetry.count("")
+        for operation in (None, "", b""):
+            with telemetry.span(operation) as run:
+                run.measure(rows=1)
+        assert telemetry.timed(None, tool="x")(lambda: 5)() == 5
+    assert (events, telemetry.dropped() - before) == ([], 8)
 
 
 def test_metadata_is_dropped_from_the_end():
@@ -191,10 +197,14 @@ def test_gauges_and_counts():
         telemetry.gauge("end.", 1)
         telemetry.count("cache.hit")
         telemetry.count("cache.hit", 3, key="k")
+        telemetry.gauge("queue.depth", value=5, name="a")
+        telemetry.count("cache.hit", number=3, name="a")
     assert [(event.name, event.measurements, event.metadata) for event in events] == [
         ("queue", {"depth": 5}, {"queue": "a"}),
         ("loss", {"value": 0.5}, {}),
         ("end.", {"value": 1}, {}),
         ("cache.hit", {"count": 1}, {}),
         ("cache.hit", {"count": 3}, {"key": "k"}),
+        ("queue", {"depth": 5}, {"name": "a"}),
+        ("cache.hit", {"count": 3}, {"name": "a"}),
     ]

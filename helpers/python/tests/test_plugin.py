@@ -106,3 +106,65 @@ def test_a_replay_delivers_every_event(telemetry_replay):
     output = subprocess.run(command, capture_output=True, timeout=60, check=True).stdout
     assert [Event.from_json(line) for line in output.splitlines()] == replay.events
     assert replay.wait() == 0
+
+
+ODD = [
+    ('telemetry_sidecar("python worker.py")', "the command is a list of words, such as"),
+    ("telemetry_sidecar([])", "the command is empty"),
+    ("telemetry_sidecar(5)", "the command is a list of words"),
+    ('telemetry_sidecar(["sleep", 5])', "command[1] is text or a path, not 5: write str(…)"),
+    ('telemetry_sidecar(["true"], ["--lifecycle"])', "write *['--lifecycle']"),
+    ('telemetry_sidecar(["true"], "--linger", 5)', "an option is text or a path, not 5"),
+    ('telemetry_sidecar(["true"], env={"A": 1})', "env['A'] is text or a path, not 1"),
+    ('telemetry_sidecar(["true"], env=["A=1"])', "env is a dict"),
+    ('telemetry_sidecar(["cat"], stdin="text")', "write to sidecar.process.stdin"),
+    ('telemetry_sidecar(["true"], cwd="/nonexistent")', "No such file or directory: '/nonexistent'"),
+    ('telemetry_sidecar(["true"]).wait("5")', "the timeout is a number of seconds, not '5'"),
+    ('telemetry_sidecar(["true"]).wait_for(5)', "text or a condition, such as lambda event: …, not 5"),
+    ('telemetry_sidecar(["true"]).wait_for("a", count=0)', "the count of events is at least 1"),
+    ('telemetry_sidecar(["true"]).named(Event("a"))', "write the name of the event, 'a', not an Event"),
+    ('telemetry_sidecar(["true"]).stop("TERM")', "the signal is a number, such as signal.SIGINT"),
+    ('telemetry_replay({"event": "a"})', "a list of events and lines"),
+    ('telemetry_replay(Event("a"))', "a list of events and lines"),
+    ("telemetry_replay(b'TELEMETRY:{}')", "a list of events and lines"),
+    ("telemetry_replay('TELEMETRY:{}')", "put the text into a list"),
+    ('telemetry_replay([{"event": "a"}])', "log[0] is an Event, such as"),
+    ('telemetry_replay([Event("a"), Event(5)])', "log[1]: the name of an Event is text"),
+    ('telemetry_replay([Event("a", 5)])', "log[0]: Event 'a': measurements is a dict, not 5"),
+    ('telemetry_replay([Event("a", {"x": {1}})])', "Event 'a': Object of type set is not JSON serializable"),
+    ('telemetry_replay([Event("a")], timeout="1s")', "the timeout is a number of seconds, not '1s'"),
+    ('telemetry_replay(["text"])', "the log has no event"),
+    ("telemetry_replay([])", "the log has no event"),
+    ("telemetry_replay(__file__)", "allow_empty=True"),
+]
+
+
+def test_odd_arguments_are_explained_in_one_line(tmp_path):
+    text = "from telemetry_sidecar import Event\n"
+    for number, (call, _) in enumerate(ODD):
+        fixture = call.partition("(")[0]
+        text += f"\ndef test_{number}({fixture}):\n    {call}\n"
+    output = pytest_in(tmp_path, text, "env", "COLUMNS=200").stdout
+    assert f"{len(ODD)} failed" in output
+    for number, (call, expected) in enumerate(ODD):
+        report = output.partition(f" test_{number} ")[2].partition("\n____")[0]
+        (error, *_) = [line for line in report.splitlines() if line.startswith("E ")]
+        assert expected in error, (call, report)
+        # The report shows the test's own frame, and no other one.
+        assert "\n_ _ " not in report or "subprocess.py" in report, report
+
+
+def test_a_log_without_events_is_replayed_on_request(telemetry_replay):
+    replay = telemetry_replay(["text"], allow_empty=True)
+    assert (replay.wait(), replay.events) == (0, [])
+
+
+def test_a_missing_program_is_named(tmp_path):
+    text = 'def test_it(telemetry_replay):\n    telemetry_replay(["text"])\n'
+    # The program beside the interpreter and in PATH is not found.
+    environment = ["env", "-u", "TELEMETRY_SIDECAR_BIN", "PATH=/nonexistent"]
+    hide = "import sysconfig, sys\nsysconfig.get_path = lambda *_: '/none'\nsys.executable = '/none/python'\n"
+    output = pytest_in(tmp_path, hide + text, *environment).stdout
+    assert "put telemetry-sidecar in PATH or set TELEMETRY_SIDECAR_BIN" in output
+    output = pytest_in(tmp_path, text, "env", "TELEMETRY_SIDECAR_BIN=/nonexistent").stdout
+    assert "TELEMETRY_SIDECAR_BIN: '/nonexistent' is not an executable file" in output

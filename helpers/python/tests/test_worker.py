@@ -237,9 +237,15 @@ def test_logging(run):
         except ZeroDivisionError:
             log.exception("failed")
         log.error("%d", "arguments that do not fit")
+        # Records that no call of a logger makes: one is printed, the other counted.
+        handler = logging.getLogger().handlers[0]
+        handler.emit(logging.makeLogRecord({"levelname": None, "msg": "odd"}))
+        handler.emit(logging.makeLogRecord({"exc_info": 5, "msg": "lost"}))
+        assert dropped() == 1
         """
     )
-    logs = [event for event in sidecar.events if event.name.startswith("log.")]
+    assert sidecar.named("log.")[0].metadata["message"] == "odd"
+    logs = [event for event in sidecar.events if event.name in ("log.info", "log.error")]
     assert [event.name for event in logs] == ["log.info", "log.error", "log.error"]
     (start,) = sidecar.named("work.start")
     common = {"message": "loaded 5 rows", "logger": "my.module", "level": "INFO", "rows": "5"}
@@ -272,5 +278,6 @@ def test_the_program_is_found(tmp_path):
         b"telemetry-sidecar "
     )
     missing = {**os.environ, "TELEMETRY_SIDECAR_BIN": str(tmp_path / "x")}
-    done = subprocess.run(command, env=missing, stderr=subprocess.PIPE, check=False)
-    assert f"TELEMETRY_SIDECAR_BIN: '{tmp_path}/x' is no executable file".encode() in done.stderr
+    done = subprocess.run(command, env=missing, stderr=subprocess.PIPE, check=False, text=True)
+    message = f"telemetry-sidecar: TELEMETRY_SIDECAR_BIN: '{tmp_path}/x' is not an executable file\n"
+    assert (done.returncode, done.stderr) == (125, message)
