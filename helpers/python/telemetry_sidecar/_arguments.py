@@ -49,6 +49,16 @@ def options(given: Sequence[str]) -> List[str]:
     return found
 
 
+def named(names: Sequence[str], given: Sequence[str]) -> List[str]:
+    """Those of the options that have these names, with their values."""
+    found: List[str] = []
+    for number, option in enumerate(given):
+        name, has_value, _ = option.partition("=")
+        if name in names:
+            found += [option] if has_value else given[number : number + 2]
+    return found
+
+
 def environment(env: Optional[Mapping[str, str]]) -> Mapping[str, str]:
     """The environment of a worker, this process's unless it is given."""
     __tracebackhide__ = True

@@ -17,6 +17,9 @@ from ._binary import binary
 from ._event import Event
 from ._process import WAIT_TIMEOUT, Process, SidecarError
 
+# Options of a replay that say what an event is: decode has them, too.
+_DECODING = ("--embedded", "--max-line-bytes")
+
 __all__ = ["Event", "Replay", "Sidecar", "SidecarError"]
 
 
@@ -101,8 +104,10 @@ class Replay(Process):
         __tracebackhide__ = True
         self._log = _arguments.log_path(log, folder / "log")
         self._events: Optional[List[Event]] = None
+        options = _arguments.options(options)
         limit = f"--timeout={max(1, round(1000 * _arguments.seconds(timeout)))}ms"
-        arguments = [*_arguments.options(options), "--", self._log]
+        arguments = [*options, "--", self._log]
+        self._decode = [binary(), "decode", *_arguments.named(_DECODING, options), "--", self._log]
         own = ["replay", "-q", "--no-stderr", limit]
         super().__init__(folder, own, arguments, None, None, subprocess.DEVNULL)
         # Afterwards, because the program explains a log that it cannot read.
@@ -117,9 +122,7 @@ class Replay(Process):
         """Whether the log has an event. A large log is not read to its end, and a pipe not at all."""
         if not os.path.isfile(self._log):
             return True
-        with subprocess.Popen(
-            [binary(), "decode", self._log], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as decode:
+        with subprocess.Popen(self._decode, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as decode:
             assert decode.stdout is not None
             is_found = decode.stdout.read(1) != b""
             decode.kill()
@@ -129,7 +132,7 @@ class Replay(Process):
     def events(self) -> List[Event]:
         """The events of the log: what a subscriber receives without a filter."""
         if self._events is None:
-            output = subprocess.run([binary(), "decode", self._log], capture_output=True, check=False)
+            output = subprocess.run(self._decode, capture_output=True, check=False)
             self._events = [Event.from_json(line) for line in output.stdout.splitlines()]
         return list(self._events)
 

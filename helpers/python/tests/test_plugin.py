@@ -159,6 +159,13 @@ def test_a_log_without_events_is_replayed_on_request(telemetry_replay):
     assert (replay.wait(), replay.events) == (0, [])
 
 
+@pytest.mark.parametrize("options", [["--embedded", "ignore"], ["--embedded=ignore"], []])
+def test_options_that_say_what_an_event_is_apply_to_the_events_of_a_log(telemetry_replay, options):
+    lines = ['TELEMETRY:{"event": "a"}', 'bar TELEMETRY:{"event": "b"}']
+    replay = telemetry_replay(lines, "--pace", *options)
+    assert [event.name for event in replay.events] == ["a", "b"][: 1 if options else 2]
+
+
 def test_a_missing_program_is_named(tmp_path):
     text = 'def test_it(telemetry_replay):\n    telemetry_replay(["text"])\n'
     # The program beside the interpreter and in PATH is not found.
