@@ -23,6 +23,7 @@ import shlex
 import signal
 import struct
 import subprocess
+import sys
 import termios
 import textwrap
 import time
@@ -33,6 +34,13 @@ from pathlib import Path
 from waiting import TIMEOUT
 
 SHELLS = ("console", "sh")
+
+# Brings up the loopback interface of a new network namespace, which then has the address 127.0.0.1.
+LOOPBACK = """
+import fcntl, socket, struct
+IFF_UP, SIOCSIFFLAGS = 1, 0x8914
+fcntl.ioctl(socket.socket(), SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
+"""
 
 # What documents have in place of the folder in which a test runs their commands.
 HOME = "/home/you"
@@ -126,20 +134,20 @@ def differs(expected, actual, whole=True, shape=shape):
 
 
 class Terminals:
-    """Shells in terminals of 110 columns, in a folder of their own. Documents list and end sidecars, so the shells see
-    no processes but their own, which takes root.
+    """Shells in terminals of 110 columns, in a folder of their own. Documents list and end sidecars, and have fixed ports,
+    so the shells see no processes but their own, and have ports of their own, which takes root.
     """
 
     def __init__(self, folder, environment):
         self.folder, self.environment = folder, environment
         self.open = {}
-        command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-        command += ["bash", "-c", "echo; sleep infinity & wait"]
+        command = ["unshare", "--pid", "--net", "--fork", "--mount-proc", "--kill-child"]
+        command += ["bash", "-c", '"$@" && echo && sleep infinity & wait', "bash", sys.executable, "-c", LOOPBACK]
         self.holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.is_alone = bool(self.holder.stdout.readline())
         if self.is_alone:
             children = f"/proc/{self.holder.pid}/task/{self.holder.pid}/children"
-            self.inside = ["nsenter", "-t", Path(children).read_text().split()[0], "--pid", "--mount"]
+            self.inside = ["nsenter", "-t", Path(children).read_text().split()[0], "--pid", "--net", "--mount"]
 
     def __getitem__(self, name):
         if name not in self.open:
