@@ -128,9 +128,9 @@ pub struct ServingArgs {
         default_value_t = LINGER,
         env = "TELEMETRY_SIDECAR_LINGER",
         value_parser = value(duration),
-        long_help = "How long to stay after the worker's exit: until a first gRPC subscriber has come, and \
-            until the page of --export-prometheus was scraped once more. If no gRPC client ever connects, \
-            the whole time passes. SIGTERM ends it"
+        long_help = "Stay for at most this long after the worker's exit. The sidecar exits earlier if there \
+            was a gRPC subscriber, during the run or since, and the page of --export-prometheus (if any) was \
+            scraped once more. Without a gRPC subscriber the whole time passes. SIGTERM ends it at once"
     )]
     pub linger: Period,
 
