@@ -4,7 +4,11 @@ use super::{Files, wrap};
 use crate::{
     config::Expect,
     golden::{self, Diff, Events, MAX_BYTES},
-    system::{log, value::counted},
+    system::{
+        file_error::{describe, directory},
+        log,
+        value::counted,
+    },
     worker::{
         Exit,
         exit::{NOT_EXECUTABLE, NOT_FOUND, signal_name},
@@ -12,8 +16,8 @@ use crate::{
     },
 };
 use std::{
-    fs,
-    io::{self, Write as _},
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind, Write as _},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -28,6 +32,9 @@ pub(super) fn run(
     witness: Option<Witness>,
 ) -> Result<Exit, String> {
     let Expect { wrap, golden: path, fields, update } = task;
+    if update {
+        check_writable(&path)?;
+    }
     let expected = golden::read(&path, &fields);
     let expected = match expected.map_err(|error| format!("{}: {error}", path.display())) {
         Ok(None) if !update => {
@@ -78,6 +85,16 @@ fn compare(path: &Path, expected: Option<&Events>, found: &Events, hint: &str) -
     // If stderr is closed there is nowhere to report that.
     let _ = io::stderr().write_all(format!("--- {path}\n+++ this run\n{text}").as_bytes());
     false
+}
+
+/// Fails before the worker runs if the golden file cannot be written after it.
+fn check_writable(path: &Path) -> Result<(), String> {
+    let opened = match OpenOptions::new().append(true).open(path) {
+        // Removed at once.
+        Err(error) if error.kind() == ErrorKind::NotFound => tempfile::tempfile_in(directory(path)).map(drop),
+        opened => opened.map(drop),
+    };
+    opened.map_err(|error| format!("{}: --update cannot write it: {}", path.display(), describe(path, error)))
 }
 
 /// Writes the golden file, if that changes it.

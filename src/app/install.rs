@@ -1,12 +1,14 @@
 //! `install`: a copy of this program, for init containers whose image has nothing else.
 
-use crate::{system::log::PROGRAM, worker::Exit};
+use crate::{
+    system::{file_error::describe, log::PROGRAM},
+    worker::Exit,
+};
 use std::{
-    fs::{self, Permissions},
+    fs::{File, Permissions},
     io,
     os::unix::fs::PermissionsExt as _,
     path::Path,
-    process,
 };
 
 /// This process's program, even if its file was replaced or removed.
@@ -18,19 +20,20 @@ const SELF: &str = "/proc/self/exe";
 ///
 /// If the copy cannot be made. Nothing is left of it then.
 pub fn run(directory: &Path) -> Result<Exit, String> {
-    // A program that runs cannot be overwritten, but replaced.
-    let partial = directory.join(format!(".{PROGRAM}-{}", process::id()));
+    if !directory.is_dir() {
+        let what = if directory.exists() { "is not a directory" } else { "does not exist, create it first" };
+        return Err(format!("install: {}: {what}", directory.display()));
+    }
     let target = directory.join(PROGRAM);
-    copy(&partial, &target).map_err(|error| {
-        // It may not be there.
-        drop(fs::remove_file(&partial));
-        format!("install: {}: {error}", target.display())
-    })?;
+    copy(directory, &target)
+        .map_err(|error| format!("install: {}: {}", target.display(), describe(&target, error)))?;
     Ok(Exit::Code(0))
 }
 
-fn copy(partial: &Path, target: &Path) -> io::Result<()> {
-    fs::copy(SELF, partial)?;
-    fs::set_permissions(partial, Permissions::from_mode(0o755))?;
-    fs::rename(partial, target)
+/// A program that runs cannot be overwritten, but replaced.
+fn copy(directory: &Path, target: &Path) -> io::Result<()> {
+    let mut partial = tempfile::Builder::new().prefix(".telemetry-sidecar-").tempfile_in(directory)?;
+    io::copy(&mut File::open(SELF)?, partial.as_file_mut())?;
+    partial.as_file().set_permissions(Permissions::from_mode(0o755))?;
+    partial.persist(target).map(drop).map_err(|failed| failed.error)
 }

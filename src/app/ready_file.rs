@@ -7,6 +7,7 @@ use crate::{
     net::listener::Listener,
     system::{
         fd::write_all,
+        file_error::directory,
         open::{inherited, open_append},
         option::Given,
     },
@@ -172,10 +173,6 @@ fn target(path: &Path, old: Old) -> io::Result<Target> {
         // To write to the start of a disk would destroy what is on it.
         Err(io::Error::other("it is a block device"))
     }
-}
-
-fn directory(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Connects to a stream socket or a datagram socket.

@@ -209,8 +209,9 @@ pub struct SourceArgs {
         long,
         value_name = "KEY=VALUE",
         env = "TELEMETRY_SIDECAR_METADATA",
-        value_parser = repeated(key_value),
-        long_help = "Add this to the metadata of every event that does not have the key; repeatable"
+        value_parser = repeated_template(|_| Ok(()), key_value),
+        long_help = "Add this to the metadata of every event that does not have the key; repeatable. {pid}, \
+            {ppid} and {env:NAME} in it are replaced as in --listen; {{ and }} write braces"
     )]
     pub metadata: Vec<Several<(String, String)>>,
 

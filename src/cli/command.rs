@@ -42,8 +42,9 @@ const EXAMPLE: &str = "Example:\n  \
 const RULES: &str = "Every option of wrapping and of replay can also be set as an environment variable \
     TELEMETRY_SIDECAR_<NAME>, such as TELEMETRY_SIDECAR_READY_FILE: an empty value means unset, options \
     without a value take 0, 1, true or false, options that can be repeated take one value on each line. The \
-    command line overrides the environment, and the worker does not inherit these variables. The worker gets \
-    TELEMETRY_SIDECAR=1, from which libraries know that a sidecar reads its stderr.\n\n\
+    command line overrides the environment, and the worker does not inherit these variables. Of an option \
+    that is given twice and cannot be repeated the last value counts; a second file or server is an error. \
+    The worker gets TELEMETRY_SIDECAR=1, from which libraries know that a sidecar reads its stderr.\n\n\
     A duration has a unit: 500ms, 20s, 1h 30m.\n\n\
     Exit status: the worker's, and a worker's death by a signal is passed on. 127 if the command is not \
     found, 126 if it cannot be run, 125 if the sidecar fails or its options are wrong.";

@@ -78,7 +78,7 @@ pub(super) fn one_line(
             let name = bare(argument);
             match values(&name, here) {
                 Some(values) => format!("{name}: missing, one of {values}"),
-                None => format!("{name}: missing (see --help)"),
+                None => format!("{name}: missing: {}", usage(here)),
             }
         }
         _ => {
@@ -103,6 +103,12 @@ fn error_before(word: &str, kind: ErrorKind, command: &Command, arguments: &[OsS
     }
     let earlier = command.clone().try_get_matches_from(&arguments[..at]).err()?;
     (earlier.kind() == ErrorKind::ValueValidation).then_some(earlier)
+}
+
+/// How a subcommand is used, in one line.
+fn usage(command: &Command) -> String {
+    let usage = command.clone().render_usage().to_string();
+    usage.trim_start_matches("Usage: ").replace(['<', '>'], "")
 }
 
 fn missing_value(option: &str, command: &Command) -> String {

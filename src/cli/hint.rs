@@ -165,7 +165,10 @@ pub(super) fn for_option(
                 Some(name) if homes == ["wrapping"] => {
                     format!("{option}: cannot be used with {name}, only when a worker is wrapped")
                 }
-                _ => format!("{option}: an option of {}", all_of(&homes)),
+                Some(name) => {
+                    format!("{option}: cannot be used with {name}, it is an option of {}", all_of(&homes))
+                }
+                None => format!("{option}: an option of {}", all_of(&homes)),
             },
         };
     }

@@ -119,6 +119,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Re
         Ok((cli, matches)) => {
             let known = if reads_environment { environment::check(&names) } else { Ok(()) };
             let checked = known.and_then(|()| needs::check(&command, &matches));
+            let checked = checked.and_then(|()| needs::check_repeated(&arguments));
             if let Err(error) = checked.and_then(|()| Ok(cli.wrap.upstream.check()?)) {
                 return Err(Refused { error, ready_file: cli.ready_file().cloned() });
             }
@@ -150,7 +151,7 @@ fn parse_wrapping(arguments: &[OsString]) -> Option<(Cli, Vec<String>)> {
         command = prepared(command, None, true);
     }
     let mut matches = command.try_get_matches_from_mut(arguments).ok()?;
-    needs::check(&command, &matches).ok()?;
+    needs::check(&command, &matches).and_then(|()| needs::check_repeated(arguments)).ok()?;
     let cli = Cli::from_arg_matches_mut(&mut matches).ok()?;
     cli.wrap.upstream.check().ok()?;
     Some((cli, set))

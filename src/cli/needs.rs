@@ -1,8 +1,9 @@
-//! Options that have no effect without another one.
+//! Options that have no effect: without another one, or because they are repeated.
 
 use super::UsageError;
 use crate::system::option::either;
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
+use std::{collections::HashSet, ffi::OsString, os::unix::ffi::OsStrExt as _};
 
 /// What the names of further options start with, and the options of which they need one.
 const NEEDS: [(&str, &[&str]); 6] = [
@@ -13,6 +14,32 @@ const NEEDS: [(&str, &[&str]); 6] = [
     ("statsd-", &["export_statsd"]),
     ("metric-", &["export_otlp", "export_prometheus", "export_statsd"]),
 ];
+
+/// Options that name one place to write to or to serve at: of two of them the first would have no effect, and
+/// that is seen only when its file is missing. Of other options the last one counts.
+const ONE_PLACE: [&str; 7] = [
+    "record",
+    "ready-file",
+    "export-jsonl",
+    "export-prometheus",
+    "export-statsd",
+    "otlp-endpoint",
+    "prometheus-targets-dir",
+];
+
+/// Refuses an option that was typed twice and whose first value would be lost.
+pub(super) fn check_repeated(arguments: &[OsString]) -> Result<(), UsageError> {
+    let words = arguments.iter().skip(1).take_while(|word| *word != "--");
+    let typed = words.filter_map(|word| {
+        let long = word.as_bytes().strip_prefix(b"--")?.split(|byte| *byte == b'=').next()?;
+        ONE_PLACE.into_iter().find(|option| option.as_bytes() == long)
+    });
+    let mut seen = HashSet::new();
+    match typed.into_iter().find(|option| !seen.insert(*option)) {
+        Some(option) => Err(format!("--{option}: given twice, but there can be only one").into()),
+        None => Ok(()),
+    }
+}
 
 /// Refuses an option that was typed without the one that it needs. A variable is no mistake: it may
 /// be set for all workers of a host.
@@ -51,6 +78,23 @@ mod tests {
     use super::*;
     use crate::cli::Cli;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn an_option_with_one_place_is_refused_twice() {
+        let check = |line: &str| {
+            let words: Vec<OsString> =
+                ["program"].into_iter().chain(line.split(' ')).map(Into::into).collect();
+            check_repeated(&words).map_err(|error| error.to_string())
+        };
+        assert_eq!(check("--export-jsonl a --record b --listen a --listen b --quiet --quiet -- x"), Ok(()));
+        assert_eq!(check("--record a -- x --record b"), Ok(()));
+        let expected = Err("--export-jsonl: given twice, but there can be only one".to_owned());
+        assert_eq!(check("--export-jsonl a -q --export-jsonl b -- x"), expected);
+        assert_eq!(check("replay --export-jsonl=a --export-jsonl=a x"), expected);
+        let command = Cli::command();
+        let has = |option: &&str| command.get_arguments().any(|argument| argument.get_long() == Some(option));
+        assert!(ONE_PLACE.iter().all(has));
+    }
 
     #[test]
     fn every_option_of_the_table_exists_and_every_prefix_has_options() {

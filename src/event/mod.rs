@@ -2,6 +2,7 @@
 //! counters.
 
 pub mod batch;
+pub mod ended;
 pub mod frame;
 pub mod json;
 pub mod metadata;

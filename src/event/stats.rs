@@ -41,6 +41,16 @@ impl Malformed {
             Self::Shape => "shape",
         }
     }
+
+    /// What is wrong with the line, as the end of a sentence about it.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Json => "is not JSON: print one object on one line, in one write",
+            Self::NotObject => "is JSON, but no object",
+            Self::Event => "has no \"event\" that is a non-empty string",
+            Self::Shape => "has \"measurements\" or \"metadata\" that are no object",
+        }
+    }
 }
 
 /// Telemetry lines that did not decode, by reason.

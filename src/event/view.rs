@@ -11,6 +11,7 @@ pub use self::{entry::Value, phase::Phase};
 
 use self::entry::{measurement, metadatum, text};
 use super::{
+    ended::{self, EXIT_CODE, EXITED, SIGNAL},
     frame,
     proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value},
     wire::{Field, Fields, Malformed},
@@ -68,6 +69,22 @@ impl<'a> View<'a> {
     /// The phase of the operation.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Whether the operation has failed: an exception, or the end of a worker that has failed.
+    pub fn has_failed(&self) -> bool {
+        let int = |key| match self.measurement(key) {
+            Some(Value::Int(int)) => Some(int),
+            _ => None,
+        };
+        match self.phase {
+            Phase::Exception => true,
+            Phase::Point if self.name == EXITED => {
+                int(EXIT_CODE).is_some_and(ended::is_failed_code)
+                    || int(SIGNAL).is_some_and(ended::is_failed_signal)
+            }
+            _ => false,
+        }
     }
 
     /// The operation: the dotted name without `.start`, `.stop` or `.exception`.

@@ -3,6 +3,7 @@
 mod channel;
 mod connection;
 mod error;
+mod peer;
 
 pub use channel::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 pub use connection::Connection;

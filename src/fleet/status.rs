@@ -144,7 +144,7 @@ async fn ask(connector: &Connector, subject: Subject) -> Result<Answered, Failur
             let status = async { connector.given(&address).await?.status_later().await };
             match status.await {
                 Ok(status) => Ok(Answered { sidecar: None, address, status }),
-                Err(error) => Err(Failure::of_given(address, &error)),
+                Err(error) => Err(Failure::of_given(address, &error.explained().await)),
             }
         }
     }

@@ -52,7 +52,10 @@ impl fmt::Display for Target {
 /// A message, if no sidecar that was found has it.
 pub fn of_process(pid: u32, found: &Found) -> Result<&Sidecar, String> {
     let sidecar = found.sidecars.iter().find(|sidecar| sidecar.pid == pid || sidecar.worker == Some(pid));
-    sidecar.ok_or_else(|| format!("{pid}: no sidecar, and no worker of one, has this process id"))
+    sidecar.ok_or_else(|| {
+        let port = u16::try_from(pid).map(|port| format!(" (for a port: {})", Address::localhost(port)));
+        format!("{pid}: no sidecar, and no worker of one, has this process id{}", port.unwrap_or_default())
+    })
 }
 
 #[cfg(test)]

@@ -2,8 +2,12 @@
 
 use super::{Events, Fields, MAX_BYTES};
 use crate::{
-    event::batch::BatchBuilder,
-    input::{decode::Decoder, dialect},
+    event::{batch::BatchBuilder, stats::Malformed},
+    input::{
+        decode::{Decoder, Reject},
+        dialect,
+    },
+    system::file_error::{describe, missing_directory},
 };
 use std::{
     fs::File,
@@ -22,8 +26,10 @@ use std::{
 pub fn read(path: &Path, fields: &Fields) -> Result<Option<Events>, String> {
     let bytes = match bytes(path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.to_string()),
+        Err(error) if error.kind() == ErrorKind::NotFound && missing_directory(path).is_none() => {
+            return Ok(None);
+        }
+        Err(error) => return Err(describe(path, error)),
     };
     if bytes.len() > MAX_BYTES {
         return Err(format!("longer than {} MiB", MAX_BYTES >> 20));
@@ -38,9 +44,15 @@ pub fn read(path: &Path, fields: &Fields) -> Result<Option<Events>, String> {
             Ok(length) if is_recording || length == json.len() => events.add(&builder.take(), fields),
             // Such a line of a worker passes through.
             Err(_) if is_recording => {}
-            _ => {
+            outcome => {
                 let line = index + 1;
-                return Err(format!("line {line} is no event: expected JSON lines, such as decode prints"));
+                let cause = match outcome {
+                    Err(Reject::Malformed(Malformed::Json)) => "is not JSON",
+                    Err(Reject::Malformed(reason)) => reason.describe(),
+                    Err(Reject::Oversized) => "is too long",
+                    Ok(_) => "has more than one event",
+                };
+                return Err(format!("line {line} {cause}: expected JSON lines, such as decode prints"));
             }
         }
     }

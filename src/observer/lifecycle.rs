@@ -2,22 +2,17 @@
 
 use super::{Observation, Observer, output::last_lines};
 use crate::{
-    event::proto::bridge::telemetry_value::Value,
-    system::last_bytes::LastBytes,
-    worker::{
-        End, Exit,
-        exit::{DEATH_BY_SIGNAL, signal_name},
-        state::WorkerState,
+    event::{
+        ended::{EXIT_CODE, EXITED, SIGNAL},
+        proto::bridge::telemetry_value::Value,
     },
+    system::last_bytes::LastBytes,
+    worker::{End, Exit, exit::signal_name, state::WorkerState},
 };
-use nix::libc::SIGTERM;
 use std::{sync::Arc, time::Duration};
 
 /// The event of the start. It precedes the worker's own.
 const STARTED: &str = "worker.started";
-
-/// The event of the end. It follows the worker's own.
-const EXITED: &str = "worker.exited";
 
 /// The event of a failure that Snakepit knows. It knows none of the above, and drops them.
 const SNAKEPIT_ERROR: &str = "python.error.occurred";
@@ -66,8 +61,8 @@ impl Lifecycle {
     fn exited(&self, end: &End) -> Observation {
         let End { exit, usage, oom_kills, .. } = *end;
         let (key, number) = match exit {
-            Exit::Code(code) => ("exit_code", code),
-            Exit::Signal(signal) => ("signal", signal),
+            Exit::Code(code) => (EXIT_CODE, code),
+            Exit::Signal(signal) => (SIGNAL, signal),
         };
         let event = self
             .event(EXITED)
@@ -82,11 +77,9 @@ impl Lifecycle {
         }
     }
 
-    /// A pool stops its workers with SIGTERM, which is no failure.
     fn snakepit_error(&self, end: &End) -> Option<Observation> {
-        const STOPPED: i32 = DEATH_BY_SIGNAL + SIGTERM;
         let (kind, message) = match end.exit {
-            Exit::Code(0 | STOPPED) | Exit::Signal(SIGTERM) => return None,
+            exit if !exit.has_failed() => return None,
             Exit::Code(code) => (code.to_string(), format!("the worker exited with {code}")),
             Exit::Signal(number) => {
                 let name = signal_name(number);

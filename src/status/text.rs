@@ -39,10 +39,7 @@ pub fn rejected(stream: &StreamStats) -> Option<String> {
     let lines = stream.malformed.total() + stream.oversized;
     let lacks = match stream.malformed.first() {
         _ if lines == 0 => return None,
-        Some(Malformed::Json) => "is not JSON: print one object on one line, in one write",
-        Some(Malformed::NotObject) => "is JSON, but no object",
-        Some(Malformed::Event) => "has no \"event\" that is a non-empty string",
-        Some(Malformed::Shape) => "has \"measurements\" or \"metadata\" that are no object",
+        Some(reason) => reason.describe(),
         None => "is too long (--max-line-bytes)",
     };
     Some(if lines == 1 {

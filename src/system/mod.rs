@@ -6,6 +6,7 @@ pub(crate) mod clock;
 #[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
 mod copy;
 pub mod fd;
+pub mod file_error;
 pub mod last_bytes;
 pub mod log;
 pub(crate) mod memory;

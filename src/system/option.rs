@@ -3,17 +3,16 @@
 //! Each room defines its own options with these parsers. They know where a value came from, which clap's own
 //! parsers do not report, and they accept what the operating system accepts: a value need not be UTF-8.
 
+use super::file_error;
 use clap::{
     Arg, Command, Error, ValueEnum,
     builder::{PossibleValue, TypedValueParser},
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
-use nix::errno::Errno;
 use std::{
     ffi::{OsStr, OsString},
     fmt::Display,
-    io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
@@ -71,12 +70,7 @@ impl Origin {
         if let Some((end, _)) = shown.char_indices().nth(MAX_SHOWN_CHARS) {
             shown.replace_range(end.., "…");
         }
-        let mut cause = cause.to_string();
-        if cause == io::Error::from(Errno::ENOENT).to_string()
-            && let Some(directory) = missing_directory(&self.text)
-        {
-            cause = format!("the directory {} does not exist", directory.display());
-        }
+        let cause = file_error::describe(path_in(&self.text), cause);
         format!("{}: '{shown}': {cause}", self.name)
     }
 
@@ -112,14 +106,12 @@ impl Origin {
     }
 }
 
-/// The directory of a file or a unix socket that is named by a value, if it does not exist.
-fn missing_directory(text: &OsStr) -> Option<&Path> {
+/// The file or the unix socket that a value names, if it names one.
+fn path_in(text: &OsStr) -> &Path {
     let bytes = text.as_bytes();
     let prefixes = [&b"unix:"[..], b"json:"];
     let path = prefixes.into_iter().find_map(|prefix| bytes.strip_prefix(prefix)).unwrap_or(bytes);
-    let directory = Path::new(OsStr::from_bytes(path)).parent()?;
-    let is_missing = !directory.as_os_str().is_empty() && matches!(directory.try_exists(), Ok(false));
-    is_missing.then_some(directory)
+    Path::new(OsStr::from_bytes(path))
 }
 
 /// A clap error whose message needs nothing added.

@@ -1,4 +1,4 @@
-//! Placeholders in the paths of options: one command line serves all workers of a pool.
+//! Placeholders in paths and other values of options: one command line serves all workers of a pool.
 //!
 //! `{pid}` is the sidecar's process id, `{ppid}` its parent's at the start, and `{env:NAME}` the value of an
 //! environment variable; `{{` and `}}` write a brace. Any other brace is an error: a placeholder that is
@@ -50,6 +50,10 @@ pub fn path_template() -> impl TypedValueParser<Value = Given<PathBuf>> {
         let origin = expanded(origin)?;
         if origin.text().is_empty() {
             return Err(origin.missing());
+        }
+        if origin.text() == "-" {
+            let cause = "not standard output: write /dev/stdout, or ./- for a file of this name";
+            return Err(complete(origin.error(cause)));
         }
         Ok(Given { value: PathBuf::from(origin.text()), origin })
     })

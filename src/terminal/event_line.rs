@@ -7,7 +7,10 @@
 
 use super::{number, screen::Charset};
 use crate::{
-    event::proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
+    event::{
+        proto::bridge::{TelemetryEvent, TelemetryValue, telemetry_value::Value},
+        view::View,
+    },
     system::visible::one_line,
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -47,12 +50,12 @@ impl EventLines {
     fn line_at(&self, event: &TelemetryEvent, now: Timestamp) -> Line<'static> {
         let phase = event.event_parts.last().filter(|_| event.event_parts.len() > 1);
         let phase = phase.map_or("", String::as_str);
-        let failed = phase == "exception";
+        let failed = View::from(event).has_failed();
         let mut spans = Vec::new();
         if event.timestamp_ns != 0 {
             spans.extend([Span::from(self.time(event.timestamp_ns, now)).dim(), Span::from(" ")]);
         }
-        spans.extend(self.name(event, phase));
+        spans.extend(self.name(event, phase, failed));
         for (key, value) in &event.measurements {
             spans.push(Span::from(format!(" {}=", self.text(key))));
             spans.push(Span::from(self.measurement(key, value)).cyan());
@@ -77,12 +80,12 @@ impl EventLines {
     }
 
     /// The dotted name. Its last part shows whether an operation starts, ends or fails.
-    fn name(&self, event: &TelemetryEvent, phase: &str) -> Vec<Span<'static>> {
+    fn name(&self, event: &TelemetryEvent, phase: &str, failed: bool) -> Vec<Span<'static>> {
         let name = self.escaped(&event.event_parts.join("."));
         let style = match phase {
             "start" => Style::new().blue(),
             "stop" => Style::new().green(),
-            "exception" => return vec![Span::from(name).red().bold()],
+            _ if failed => return vec![Span::from(name).red().bold()],
             _ => return vec![Span::from(name).bold()],
         };
         match name.strip_suffix(phase) {

@@ -1,6 +1,7 @@
 //! How the sidecar exits: like its worker, or with an exit code as GNU `timeout` uses them.
 
 use super::number::Number;
+use crate::event::ended::{self, DEATH_BY_SIGNAL};
 use nix::{
     sys::{
         prctl,
@@ -19,9 +20,6 @@ pub const FAILED: i32 = 125;
 pub const NOT_EXECUTABLE: i32 = 126;
 /// Exit code if the command was not found.
 pub const NOT_FOUND: i32 = 127;
-
-/// A shell adds this to the number of the signal that killed its command.
-pub const DEATH_BY_SIGNAL: i32 = 128;
 
 /// How a process exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +47,15 @@ impl From<ExitStatus> for Exit {
 }
 
 impl Exit {
+    /// Whether this is a failure: a code other than 0, or a signal other than SIGTERM, also of a shell's
+    /// command.
+    pub fn has_failed(self) -> bool {
+        match self {
+            Self::Code(code) => ended::is_failed_code(code.into()),
+            Self::Signal(number) => ended::is_failed_signal(number.into()),
+        }
+    }
+
     /// Ends this process.
     pub fn leave(self) -> ! {
         let code = match self {

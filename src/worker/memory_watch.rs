@@ -8,10 +8,9 @@
 use super::{
     End, Exit, Usage,
     end::Reason,
-    exit::DEATH_BY_SIGNAL,
     memory_group::{MemoryGroup, counter, read},
 };
-use crate::system::proc::is_own_proc;
+use crate::{event::ended::DEATH_BY_SIGNAL, system::proc::is_own_proc};
 use nix::{libc::SIGKILL, unistd::Pid};
 use std::{
     path::{Path, PathBuf},

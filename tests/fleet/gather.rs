@@ -144,6 +144,12 @@ fn counters_stay_when_workers_end_and_the_last_page_is_waited_for() {
     second.signal(Signal::SIGKILL);
     second.wait();
     wait_until("the end", || slot(&page(&address), &second).is_none());
+    let start = format!("worker {}: sidecar {}", slots[1], second.pid());
+    wait_until("the line about it", || {
+        let stderr = String::from_utf8(gatherer.stderr_so_far()).unwrap();
+        let mut lines = stderr.lines().filter(|line| line.contains(&start));
+        lines.any(|line| line.contains("): ended, exit status unknown: the sidecar was killed, or "))
+    });
     wait_for_sum(&address, "gather.stay", 19);
     third.finish().expect_code(0);
     gatherer.signal(Signal::SIGINT);

@@ -5,10 +5,11 @@ use crate::support::{
     refusal::{expect_words, refused, refused_without},
     wait_until,
 };
+use serde_json::Value;
 use std::{collections::BTreeSet, fs, process};
 
 /// One command line for all workers of a pool.
-const POOLED: [&str; 10] = [
+const POOLED: [&str; 12] = [
     "-q",
     "--listen",
     "unix:{env:POOL_DIR}/{pid}.sock",
@@ -18,6 +19,8 @@ const POOLED: [&str; 10] = [
     "{env:POOL_DIR}/{pid}.log",
     "--export-jsonl",
     "{env:POOL_DIR}/{{{pid}}}.jsonl",
+    "--metadata",
+    "worker={env:POOL_NAME}-{pid}",
     "--",
 ];
 
@@ -27,7 +30,7 @@ fn one_command_line_serves_several_workers() {
     let dir = pool.path().display().to_string();
     let script = format!("printf '{}\\n' >&2; exec cat", line("a", 1, "").trim_end());
     let words = [&POOLED[..], &["sh", "-c", &script]].concat();
-    let start = || Sidecar::command(&words).env("POOL_DIR", &dir).start();
+    let start = || Sidecar::command(&words).env("POOL_DIR", &dir).env("POOL_NAME", "a=b").start();
     let workers = [start(), start()];
     let mut expected = BTreeSet::new();
     for worker in &workers {
@@ -38,10 +41,12 @@ fn one_command_line_serves_several_workers() {
         let socket = path(format!("{pid}.sock"));
         assert_eq!(fs::read_to_string(&ready).unwrap(), format!("unix:{}\n", socket.display()));
         assert!(socket.exists());
-        let written = [path(format!("{pid}.log")), path(format!("{{{pid}}}.jsonl"))];
+        let written = [path(format!("{{{pid}}}.jsonl")), path(format!("{pid}.log"))];
         for file in &written {
             wait_until("the event", || fs::read_to_string(file).is_ok_and(|text| text.contains("\"a\"")));
         }
+        let event: Value = serde_json::from_str(&fs::read_to_string(&written[0]).unwrap()).unwrap();
+        assert_eq!(event["metadata"]["worker"], format!("a=b-{pid}"));
         expected.extend([ready].into_iter().chain(written));
     }
     for worker in workers {
@@ -83,6 +88,7 @@ fn a_wrong_template_is_refused() {
         ("--listen", "unix:/x/{pid}}", &["'}' without its counterpart"]),
         ("--listen", "127.0.0.1:{pid}", &["a process id is not a port"]),
         ("--listen", "unix:{env:NO_SUCH}", &["NO_SUCH"]),
+        ("--metadata", "a={worker}", &["'{worker}'", known]),
     ] {
         let line = refused(&[option, value]);
         assert!(line.starts_with(&format!("{option}: '")), "{line}");

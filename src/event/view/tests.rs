@@ -214,3 +214,26 @@ fn keys_are_found_among_few_and_many() {
         assert_eq!((view.metadatum("k"), view.metadatum("k1x")), (None, None));
     }
 }
+
+#[test]
+fn a_worker_has_failed_unless_it_exited_with_0_or_was_stopped() {
+    use telemetry_value::Value;
+    let ended = |name: &str, key: &str, value| {
+        let event_parts = name.split('.').map(str::to_owned).collect();
+        let measurements = [(key.to_owned(), TelemetryValue { value: Some(value) })].into();
+        View::from(&TelemetryEvent { event_parts, measurements, ..TelemetryEvent::default() }).has_failed()
+    };
+    for (key, number, has_failed) in [
+        ("exit_code", 0, false),
+        ("exit_code", 1, true),
+        ("exit_code", 143, false),
+        ("signal", 9, true),
+        ("signal", 15, false),
+        ("other", 1, false),
+    ] {
+        assert_eq!(ended("worker.exited", key, Value::IntValue(number)), has_failed, "{key} {number}");
+    }
+    assert!(!ended("worker.exited", "exit_code", Value::StringValue("1".into())));
+    assert!(!ended("worker.exited.stop", "exit_code", Value::IntValue(1)));
+    assert!(ended("worker.exited.exception", "exit_code", Value::IntValue(0)));
+}

@@ -134,7 +134,7 @@ impl Digest {
         let operation = index.and_then(|index| self.operations.get_mut(index));
         let is_other = operation.is_none();
         let operation = operation.unwrap_or(&mut self.other);
-        operation.add(event.phase(), event.timestamp_ns());
+        operation.add(event);
         if let Some(seconds) = duration {
             operation.durations.add(seconds);
             self.durations.add(seconds);

@@ -1,7 +1,7 @@
 //! One operation, and one of its measurements.
 
 use super::{course::Course, sketch::Sketch};
-use crate::event::view::Phase;
+use crate::event::view::{Phase, View};
 
 /// The events of an operation (`NAME.start`, `NAME.stop`, `NAME.exception`), or of the same name.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -12,9 +12,9 @@ pub struct Operation {
     pub starts: u64,
     /// `.stop` events.
     pub stops: u64,
-    /// `.exception` events.
+    /// `.exception` events, and other events of a failure.
     pub errors: u64,
-    /// Events of just this name.
+    /// Events of just this name that are no failure.
     pub points: u64,
     /// How long the operation took.
     pub durations: Sketch,
@@ -56,14 +56,14 @@ impl Operation {
         self.starts.saturating_sub(self.stops + self.errors)
     }
 
-    pub(super) fn add(&mut self, phase: Phase, timestamp_ns: i64) {
-        match phase {
+    pub(super) fn add(&mut self, event: &View<'_>) {
+        match event.phase() {
+            _ if event.has_failed() => self.errors += 1,
             Phase::Start => self.starts += 1,
             Phase::Stop => self.stops += 1,
-            Phase::Exception => self.errors += 1,
-            Phase::Point => self.points += 1,
+            Phase::Exception | Phase::Point => self.points += 1,
         }
-        self.last_ns = timestamp_ns;
+        self.last_ns = event.timestamp_ns();
     }
 }
 

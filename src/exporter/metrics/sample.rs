@@ -8,11 +8,7 @@
 //! | `system_time` | nothing, unless `--metric-kind` sets a kind |
 
 use super::{buckets::Buckets, last_match};
-use crate::{
-    control::glob::Glob,
-    event::view::{Phase, View},
-    exporter::number::Number,
-};
+use crate::{control::glob::Glob, event::view::View, exporter::number::Number};
 
 /// How samples are aggregated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +37,7 @@ pub enum Subject<'a> {
     Duration {
         /// The operation.
         operation: &'a str,
-        /// Whether it ended with an exception.
+        /// Whether it has failed.
         failed: bool,
     },
     /// A measurement of an operation.
@@ -85,7 +81,7 @@ impl Measures {
     /// The samples of an event.
     pub fn samples<'a>(&'a self, event: &'a View<'_>) -> impl Iterator<Item = Sample<'a>> {
         let operation = event.operation();
-        let failed = event.phase() == Phase::Exception;
+        let failed = event.has_failed();
         let count =
             Sample { subject: Subject::Event(event.name()), kind: Kind::Counter, value: Number::Int(1) };
         // `duration` is a duration in events without an operation, too.

@@ -12,7 +12,7 @@
 //! | --- | --- | --- |
 //! | exit code 0 | 0 | |
 //! | another exit code | the code | the code |
-//! | SIGTERM: it was stopped | 143 | |
+//! | SIGTERM, or exit code 143: it was stopped | 143 | |
 //! | another signal | 128 + its number | the signal's name |
 //! | it could not be started | 127, 126 or 125 | the name of the system's error, such as `ENOENT` |
 //!
@@ -27,6 +27,7 @@ use super::{
     started::Events,
 };
 use crate::{
+    event::ended::DEATH_BY_SIGNAL,
     exporter::{
         event::cut,
         trace_context::tracestate,
@@ -34,7 +35,7 @@ use crate::{
     },
     worker::{Exit, state::WorkerState},
 };
-use nix::{libc, sys::signal::Signal};
+use nix::sys::signal::Signal;
 use std::{
     ffi::OsString,
     sync::Arc,
@@ -145,6 +146,7 @@ impl RunSpan {
 
 /// Sets the attributes of the worker's end, and returns the message of the status of a run that failed.
 fn describe_end(worker: &WorkerState, attributes: &mut Attributes) -> Option<String> {
+    let has_failed = worker.exit().is_some_and(Exit::has_failed);
     let (code, error) = match (worker.start_failure(), worker.exit()) {
         (Some(failure), _) => {
             let cause = failure.cause();
@@ -154,7 +156,7 @@ fn describe_end(worker: &WorkerState, attributes: &mut Attributes) -> Option<Str
             )
         }
         (None, Some(Exit::Code(code))) => {
-            (code, (code != 0).then(|| (code.to_string(), format!("exit code {code}"))))
+            (code, has_failed.then(|| (code.to_string(), format!("exit code {code}"))))
         }
         (None, Some(Exit::Signal(number))) => {
             let name =
@@ -162,7 +164,7 @@ fn describe_end(worker: &WorkerState, attributes: &mut Attributes) -> Option<Str
             attributes.text(SIGNAL, &name);
             let note = worker.end().map_or("", |end| end.reason.note());
             let message = format!("killed by {name}{note}");
-            (128 + number, (number != libc::SIGTERM).then_some((name, message)))
+            (DEATH_BY_SIGNAL + number, has_failed.then_some((name, message)))
         }
         (None, None) => {
             attributes.set(INCOMPLETE, Value::Bool(true));

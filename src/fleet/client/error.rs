@@ -8,6 +8,10 @@ use std::{error::Error, io};
 use thiserror::Error;
 use tonic::{Code, Status, transport};
 
+/// What is wrong with the address of a web server.
+const NOT_GRPC: &str = "speaks HTTP/1, not gRPC (the page of --export-prometheus?): give an address of \
+    --listen, which ps shows";
+
 /// Why a sidecar cannot be connected to, or why its answer ended.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -17,6 +21,8 @@ pub enum ClientError {
     Connect { address: Address, cause: transport::Error },
     #[error("{address}: {}", describe(.status))]
     Call { address: Address, status: Status },
+    #[error("{address}: {NOT_GRPC}")]
+    NotGrpc { address: Address },
     #[error("{address}: does not answer")]
     NoAnswer { address: Address },
     #[error("{address}: belongs to another user (uid {uid}), gets the token only if its address is given")]
@@ -34,6 +40,7 @@ impl ClientError {
     /// The same in a few words, for a table that has the address already.
     pub fn brief(&self) -> String {
         match self {
+            Self::NotGrpc { .. } => NOT_GRPC.into(),
             Self::NoAnswer { .. } => "does not answer".into(),
             Self::Stopped { .. } => "stopped".into(),
             Self::Untrusted { .. } => "another user's: gets the token only if its address is given".into(),

@@ -7,6 +7,7 @@ use super::{
     fetch::Fetcher,
     origin::Start,
     page::{Reason, command, pids},
+    slots::Outcome,
 };
 use crate::{
     exporter::prometheus::server::Server,
@@ -31,6 +32,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How many sidecars are followed at a time.
 const MAX_SIDECARS: usize = 4096;
+
+/// What is printed about a worker whose last page has no exit status.
+const UNKNOWN_END: &str = "ended, exit status unknown: the sidecar was killed, or ended before its last \
+    page was read (give it --linger 10s)";
 
 /// One process.
 pub(super) type Id = (u32, u64);
@@ -152,18 +157,14 @@ pub(super) async fn follow_one(
             _ = wanted.changed() => {}
         }
     }
-    let ended = gatherer.lock().slots.end(slot);
-    match ended {
-        Some((sidecar, Some(failure))) => {
-            gatherer.say(format_args!(
-                "worker {slot}: {} ({}): {failure}",
-                pids(&sidecar),
-                command(&sidecar)
-            ));
-        }
-        Some((sidecar, None)) => tracing::info!("worker {slot}: {} has ended", pids(&sidecar)),
-        None => {}
-    }
+    let Some((sidecar, outcome)) = gatherer.lock().slots.end(slot) else { return };
+    let worker = format!("worker {slot}: {}", pids(&sidecar));
+    let how = match outcome {
+        Outcome::Ok => return tracing::info!("{worker} has ended"),
+        Outcome::Failed(how) => how,
+        Outcome::Unknown => UNKNOWN_END.to_owned(),
+    };
+    gatherer.say(format_args!("{worker} ({}): {how}", command(&sidecar)));
 }
 
 /// The current page of a sidecar.

@@ -8,15 +8,16 @@ use super::{
     family::{Base, Family, Value},
     names::Names,
 };
-use crate::{exporter::number::Number, fleet::discover::Sidecar};
+use crate::{
+    event::ended::{is_failed_code, is_failed_signal},
+    exporter::number::Number,
+    fleet::discover::Sidecar,
+};
 use std::{collections::BTreeSet, net::SocketAddr};
 
 /// How much memory pages and counters of ended workers may use together, about, in bytes. 200 workers of
 /// 1,000 series have a tenth of it.
 const MAX_BYTES: usize = 512 * 1024 * 1024;
-
-/// The signal that supervisors stop workers with; a worker that it ends has not failed.
-const SIGTERM: i64 = 15;
 
 /// The gauge that says how the worker has ended.
 const EXIT_STATUS: &str = "telemetry_sidecar_worker_exit_status";
@@ -52,6 +53,15 @@ pub(super) struct Ended {
     pub(super) failed: u64,
     /// The last page was of a worker that was running.
     pub(super) unknown: u64,
+}
+
+/// How a worker has ended, as far as its last page says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Ok,
+    /// In words such as `exit 3` and `signal 9`.
+    Failed(String),
+    Unknown,
 }
 
 /// All slots.
@@ -135,27 +145,22 @@ impl Slots {
         }
     }
 
-    /// Frees the slot of a worker that has ended; what it has counted stays. Returns how it has failed, if
-    /// its last page says that it has.
-    pub(super) fn end(&mut self, slot: usize) -> Option<(Sidecar, Option<String>)> {
+    /// Frees the slot of a worker that has ended; what it has counted stays.
+    pub(super) fn end(&mut self, slot: usize) -> Option<(Sidecar, Outcome)> {
         let room = MAX_BYTES.saturating_sub(self.bytes());
         let slot = self.all.get_mut(slot)?;
         let Worker { sidecar, page, .. } = slot.worker.take()?;
-        let mut failure = None;
-        match exit_status(&page) {
-            None => self.ended.unknown += 1,
-            Some(("code", 0) | ("signal", SIGTERM)) => self.ended.ok += 1,
-            Some((kind, number)) => {
-                self.ended.failed += 1;
-                let kind = if kind == "code" { "exit" } else { "signal" };
-                failure = Some(format!("{kind} {number}"));
-            }
-        }
+        let outcome = outcome(&page);
+        *match outcome {
+            Outcome::Ok => &mut self.ended.ok,
+            Outcome::Failed(_) => &mut self.ended.failed,
+            Outcome::Unknown => &mut self.ended.unknown,
+        } += 1;
         let max_bytes = slot.base.bytes() + room;
         let names: Vec<_> = page.iter().map(|family| family.name.clone()).collect();
         self.refused += slot.base.add(page, max_bytes);
         self.forget_unused(names.into_iter());
-        Some((sidecar, failure))
+        Some((sidecar, outcome))
     }
 
     fn bytes(&self) -> usize {
@@ -174,6 +179,15 @@ impl Worker {
 fn find<'a>(page: &'a [Family], name: &str) -> Option<&'a Family> {
     let at = page.binary_search_by(|family| family.name.as_str().cmp(name)).ok()?;
     page.get(at)
+}
+
+fn outcome(page: &[Family]) -> Outcome {
+    match exit_status(page) {
+        None => Outcome::Unknown,
+        Some(("code", code)) if is_failed_code(code) => Outcome::Failed(format!("exit {code}")),
+        Some(("signal", signal)) if is_failed_signal(signal) => Outcome::Failed(format!("signal {signal}")),
+        Some(_) => Outcome::Ok,
+    }
 }
 
 /// Kind and number of the exit status on a page.

@@ -12,7 +12,7 @@ use crate::{
         discover::{self, Sidecar},
         ended::{EXITED_WITH_0, how_ended},
         error::FleetError,
-        target::Target,
+        target::{Target, of_process},
     },
     system::{log::error_line, value::Period},
     worker::{Exit, exit::FAILED},
@@ -46,7 +46,7 @@ impl Tail {
     pub(super) async fn follow_one(&self, target: &Target) -> Result<Exit, TailError> {
         let source = self.printer.add(&target.to_string());
         let connection = self.connect(target).await?;
-        let exit = stream::follow(&connection, &self.wanted, &source, &self.printer).await?;
+        let exit = self.follow(&connection, &source).await?;
         // Of the only stream the end is seen anyway.
         if let Some(exit) = exit.filter(|exit| exit != EXITED_WITH_0) {
             self.printer.report(&source, how_ended(&exit)).await;
@@ -63,7 +63,7 @@ impl Tail {
             streams.spawn(async move {
                 let followed = async {
                     let connection = tail.connect(&target).await?;
-                    Ok(stream::follow(&connection, &tail.wanted, &source, &tail.printer).await?)
+                    Ok(tail.follow(&connection, &source).await?)
                 };
                 let followed = followed.await;
                 tail.report_end(&source, followed).await
@@ -120,7 +120,7 @@ impl Tail {
         let source = self.printer.add(&label(&sidecar));
         let followed = async {
             let (connection, _) = self.connector.found(&sidecar).await?;
-            stream::follow(&connection, &self.wanted, &source, &self.printer).await
+            self.follow(&connection, &source).await
         };
         let mut followed = followed.await;
         if matches!(followed, Err(ClientError::Connect { .. })) && !discover::is_running(sidecar.pid) {
@@ -130,15 +130,22 @@ impl Tail {
         self.report_end(&source, followed.map_err(TailError::from)).await
     }
 
+    /// Prints the events of a sidecar until the stream ends.
+    async fn follow(&self, connection: &Connection, source: &Source) -> Result<Option<String>, ClientError> {
+        match stream::follow(connection, &self.wanted, source, &self.printer).await {
+            Err(error) => Err(error.explained().await),
+            ended => ended,
+        }
+    }
+
     /// Connects, with retries until the end of the wait.
     async fn connect(&self, target: &Target) -> Result<Connection, TailError> {
         let address = match target {
             Target::Address(address) => address,
             Target::Process(pid) => {
                 let found = spawn_blocking(discover::sidecars).await.map_err(io::Error::from);
-                let found = found.flatten().map_err(FleetError::Find)?.sidecars;
-                let sidecar = found.iter().find(|it| it.pid == *pid || it.worker == Some(*pid));
-                let sidecar = sidecar.ok_or(TailError::NoProcess(*pid))?;
+                let found = found.flatten().map_err(FleetError::Find)?;
+                let sidecar = of_process(*pid, &found).map_err(TailError::NoProcess)?;
                 return Ok(self.connector.found(sidecar).await?.0);
             }
         };

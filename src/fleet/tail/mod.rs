@@ -54,8 +54,8 @@ pub enum TailError {
     Absent(ClientError, Period),
     #[error("{0}")]
     NoneFound(String),
-    #[error("{0}: no sidecar, and no worker of one, has this process id")]
-    NoProcess(u32),
+    #[error("{0}")]
+    NoProcess(String),
 }
 
 impl From<ClientError> for TailError {

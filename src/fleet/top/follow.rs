@@ -170,7 +170,7 @@ impl Follower {
                 }
                 Err(error) => {
                     if let Some(id) = id {
-                        self.send(Update::Problem(id, error.brief())).await;
+                        self.send(Update::Problem(id, error.explained().await.brief())).await;
                     }
                 }
             }

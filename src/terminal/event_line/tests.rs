@@ -117,6 +117,14 @@ fn a_failed_operation_is_red() {
         red.iter().map(|span| span.content.as_ref()).collect::<Vec<_>>(),
         ["a.exception", " message=m"]
     );
+    for (key, number, is_red) in [("exit_code", 0, false), ("exit_code", 3, true), ("signal", 9, true)] {
+        let ended = line(&measured("worker.exited", &[(key, Value::IntValue(number))]), Charset::Unicode);
+        assert_eq!(
+            ended.spans.iter().any(|span| span.style.fg == Some(Color::Red)),
+            is_red,
+            "{key} {number}"
+        );
+    }
     let stopped = line(&with_metadata("a.stop", &[("message", "m")]), Charset::Unicode);
     assert_eq!(stopped.spans.last().unwrap().style.add_modifier, Modifier::DIM);
     assert_eq!(stopped.spans[3], Span::from("stop").green());

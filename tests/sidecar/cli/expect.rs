@@ -1,6 +1,6 @@
 //! `expect`: what is compared, what is printed, and the exit status.
 
-use crate::support::{Finished, Sidecar, line};
+use crate::support::{Finished, Sidecar, line, refusal::refused_without};
 use std::fs;
 
 /// A worker with two events, an ordinary line, and a line of output.
@@ -130,12 +130,25 @@ fn a_golden_file_that_cannot_be_used_is_reported_before_the_worker_starts() {
         ("", "/golden: does not exist; with --update this run's events are written to it\n"),
         (
             "{\"event\": \"a\"}\n{\n",
-            "/golden: line 2 is no event: expected JSON lines, such as decode prints\n",
+            "/golden: line 2 is not JSON: expected JSON lines, such as decode prints\n",
+        ),
+        (
+            "\n{\"name\": \"a\"}\n",
+            "/golden: line 2 has no \"event\" that is a non-empty string: expected JSON lines, \
+             such as decode prints\n",
         ),
     ] {
         let (finished, _) = expect(&[], golden, &script(1));
         assert_eq!(finished.expect_code(125).stdout(), "");
-        assert!(finished.stderr().ends_with(expected), "{}", finished.stderr());
+        assert!(finished.stderr().contains(expected), "{}", finished.stderr());
+    }
+    for (golden, expected) in [
+        ("/nonexistent/golden", "--update cannot write it: the directory /nonexistent does not exist"),
+        ("/tmp", "--update cannot write it: it is a directory, expected a file"),
+    ] {
+        let words = ["expect", golden, "--update", "--", "touch", "{dir}/started"];
+        let line = refused_without(Sidecar::command(&words).start(), "started");
+        assert_eq!(line, format!("{golden}: {expected}"));
     }
 }
 

@@ -61,3 +61,17 @@ fn tail_reports_a_tls_mismatch() {
         sidecar.finish().expect_code(0);
     }
 }
+
+#[test]
+fn the_page_of_metrics_is_no_sidecar() {
+    let options = ["--ready-file", "{dir}/ready", "--export-prometheus", "127.0.0.1:0"];
+    let sidecar = Sidecar::command(&[&options[..], &["--", "cat"]].concat()).start();
+    let page = sidecar.ready_lines()[1].replace("prometheus ", "127.0.0.1:");
+    let cause = "speaks HTTP/1, not gRPC (the page of --export-prometheus?): give an address of --listen";
+    for words in [&["tail"][..], &["status"], &["top", "--once"]] {
+        let finished = Sidecar::command(&[words, &[&page]].concat()).start().finish();
+        let stderr = finished.expect_code(125).stderr();
+        assert!(stderr.starts_with(&format!("telemetry-sidecar: {page}: {cause}")), "{stderr}");
+    }
+    sidecar.finish().expect_code(0);
+}

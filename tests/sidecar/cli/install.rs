@@ -1,6 +1,6 @@
 //! `install` copies the program itself.
 
-use crate::support::run;
+use crate::support::{refusal::expect_one_line, run};
 use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 #[test]
@@ -17,7 +17,10 @@ fn a_copy_runs_and_replaces_another_one() {
 
 #[test]
 fn a_directory_that_is_missing_is_an_error() {
-    let result = run(&["install", "/nonexistent/directory"]);
-    let expected = "install: /nonexistent/directory/telemetry-sidecar: No such file or directory";
-    assert!(result.expect_code(125).stderr().contains(expected), "{}", result.stderr());
+    for (directory, cause) in
+        [("/nonexistent/directory", "does not exist, create it first"), ("/etc/passwd", "is not a directory")]
+    {
+        let line = expect_one_line(&run(&["install", directory]), || true);
+        assert_eq!(line, format!("install: {directory}: {cause}"));
+    }
 }

@@ -81,6 +81,12 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
             &["--export-jsonl", "/nonexistent/x"],
             &["--export-jsonl: '/nonexistent/x': the directory /nonexistent does not exist"],
         ),
+        (&["--export-jsonl", "/tmp"], &["--export-jsonl: '/tmp': it is a directory, expected a file"]),
+        (&["--export-jsonl", "-"], &["--export-jsonl: '-': not standard output: write /dev/stdout"]),
+        (
+            &["--export-jsonl", "a", "--export-jsonl=b"],
+            &["--export-jsonl: given twice, but there can be only one"],
+        ),
         (
             &["--export-statsd", "localhost:8125"],
             &["--export-statsd", "'localhost:8125'", "udp://HOST:PORT or unix:"],
@@ -208,10 +214,11 @@ fn a_command_needs_two_dashes_before_it() {
 #[test]
 fn subcommands_refuse_bad_input_as_well() {
     let cases: &[(&[&str], &[&str])] = &[
-        (&["replay"], &["FILE", "missing"]),
+        (&["replay"], &["FILE: missing: telemetry-sidecar replay [OPTIONS] FILE..."]),
+        (&["install"], &["DIR: missing: telemetry-sidecar install DIR"]),
         (&["replay", "/nonexistent"], &["/nonexistent", "No such file"]),
-        (&["expect"], &["GOLDEN", "missing"]),
-        (&["expect", "x"], &["COMMAND", "missing"]),
+        (&["expect"], &["GOLDEN: missing: telemetry-sidecar expect [OPTIONS] GOLDEN -- COMMAND [ARGS]..."]),
+        (&["expect", "x"], &["COMMAND: missing: telemetry-sidecar expect [OPTIONS] GOLDEN -- COMMAND"]),
         (
             &["expect", "x", "python"],
             &["python: put -- before the worker's command: expect GOLDEN -- COMMAND"],
@@ -221,10 +228,10 @@ fn subcommands_refuse_bad_input_as_well() {
             &["--ignore: 'event': expected correlation_id"],
         ),
         (&["expect", "x", "--ignore", "metadata.", "--", "true"], &["'metadata.': the key is empty"]),
-        (&["expect", "/tmp", "--", "true"], &["/tmp: Is a directory"]),
+        (&["expect", "/tmp", "--", "true"], &["/tmp: it is a directory, expected a file"]),
         (
             &["expect", "x", "--listen", "127.0.0.1:0", "--", "true"],
-            &["--listen: an option of wrapping, replay"],
+            &["--listen: cannot be used with expect, it is an option of wrapping, replay and gather"],
         ),
         (&["replay", "/tmp"], &["/tmp", "directory"]),
         (&["replay", "--wait-for-subscribers", "129", "-"], &["--wait-for-subscribers", "--max-subscribers"]),
@@ -254,12 +261,16 @@ fn subcommands_refuse_bad_input_as_well() {
             &["gather", "--export-prometheus", "x:1"],
             &["--export-prometheus: gather serves its page at --listen"],
         ),
-        (&["decode", "--listen", "127.0.0.1:0"], &["--listen: an option of wrapping, replay and gather"]),
+        (
+            &["decode", "--listen", "127.0.0.1:0"],
+            &["--listen: cannot be used with decode, it is an option of wrapping"],
+        ),
         (&["tail", "127.0.0.1:1", "b"], &["SIDECAR", "'b'", "HOST:PORT, unix:PATH or unix:@NAME"]),
         (&["help", "frob"], &["help: 'frob'", "replay, decode, tail", "completions"]),
         (&["help", "replay", "x"], &["help: 'x': unexpected, help takes one subcommand"]),
         (&["tail", "here"], &["SIDECAR", "'here'", "HOST:PORT, unix:PATH or unix:@NAME"]),
         (&["tail", "4194305"], &["4194305: no sidecar, and no worker of one, has this process id"]),
+        (&["tail", "0"], &["has this process id (for a port: 127.0.0.1:0)"]),
         (&["tail", "/etc/passwd"], &["SIDECAR: '/etc/passwd': it is a file: decode and top read files"]),
         (&["tail", "127.0.0.1:1"], &["127.0.0.1:1", "cannot connect", "refused"]),
         (&["tail", "unix:/nonexistent"], &["unix:/nonexistent", "cannot connect", "No such file"]),

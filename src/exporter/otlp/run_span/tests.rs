@@ -111,6 +111,7 @@ fn the_end_of_the_worker_is_in_code_error_and_status() {
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(end_of(Exit::Code(0)), (Some(0), None, None, None));
     assert_eq!(end_of(Exit::Code(3)), (Some(3), None, text("3"), text("exit code 3")));
+    assert_eq!(end_of(Exit::Code(143)), (Some(143), None, None, None));
     let killed = (Some(137), text("SIGKILL"), text("SIGKILL"), text("killed by SIGKILL"));
     assert_eq!(end_of(Exit::Signal(9)), killed);
     assert_eq!(end_of(Exit::Signal(15)), (Some(143), text("SIGTERM"), None, None));

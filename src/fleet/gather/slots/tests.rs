@@ -96,13 +96,20 @@ fn the_page_says_which_workers_there_are_and_how_they_ended() {
             "# HELP {EXIT_STATUS} E\n# TYPE {EXIT_STATUS} gauge\n{EXIT_STATUS}{{kind=\"{kind}\"}} {number}\n"
         )
     };
-    for (kind, number) in [("code", 0), ("code", 1), ("signal", 15), ("signal", 9)] {
+    let failed = |how: &str| Outcome::Failed(how.to_owned());
+    for (kind, number, outcome) in [
+        ("code", 0, Outcome::Ok),
+        ("code", 143, Outcome::Ok),
+        ("code", 1, failed("exit 1")),
+        ("signal", 15, Outcome::Ok),
+        ("signal", 9, failed("signal 9")),
+    ] {
         let slot = begin(&mut slots, 1);
         update(&mut slots, slot, &status(kind, number));
-        slots.end(slot);
+        assert_eq!(slots.end(slot).unwrap().1, outcome, "{kind} {number}");
     }
     let slot = begin(&mut slots, 2);
-    slots.end(slot);
+    assert_eq!(slots.end(slot).unwrap().1, Outcome::Unknown);
     begin(&mut slots, 3);
     begin(&mut slots, 4);
     slots.worker(1).unwrap().late = Some("slow".into());
@@ -110,7 +117,7 @@ fn the_page_says_which_workers_there_are_and_how_they_ended() {
     let left_out = LeftOut { sidecar: sidecar(5), reason: Reason::NoPage, cause };
     let page = page(&slots, &[left_out], Fetches { ok: 5, failed: 1 });
     for line in [
-        "telemetry_sidecar_gather_workers_ended_total{result=\"ok\"} 2",
+        "telemetry_sidecar_gather_workers_ended_total{result=\"ok\"} 3",
         "telemetry_sidecar_gather_workers_ended_total{result=\"failed\"} 2",
         "telemetry_sidecar_gather_workers_ended_total{result=\"unknown\"} 1",
         "telemetry_sidecar_gather_workers{state=\"gathered\"} 1",
