@@ -352,6 +352,7 @@ function measured(operation, metadata, fn, printsStart) {
   if (fn === undefined && typeof metadata === "function") {
     [metadata, fn] = [undefined, metadata];
   }
+  callable(fn, `${printsStart ? "span" : "timed"}(operation, metadata, function)`);
   const run = state.on ? begin(operation, metadata, printsStart) : undefined;
   if (run === undefined) return fn(IDLE);
   return current.run(run, () => {
@@ -380,11 +381,17 @@ function measured(operation, metadata, fn, printsStart) {
 
 function begin(operation, metadata, printsStart) {
   try {
-    return new OpenRun(operation, metadata, printsStart);
+    if (text(operation) !== "") return new OpenRun(operation, metadata, printsStart);
   } catch {
-    state.dropped += 1;
-    return undefined;
+    // Counted below, as an operation without a name is.
   }
+  state.dropped += 1;
+  return undefined;
+}
+
+/** Throws what the call would throw, with a sidecar and without one. */
+function callable(fn, call) {
+  if (typeof fn !== "function") throw new TypeError(`${call}: the function is missing`);
 }
 
 function isThenable(value) {
@@ -404,6 +411,7 @@ function timed(operation, metadata, fn) {
 }
 
 function correlation(id, fn) {
+  callable(fn, "correlation(id, function)");
   const around = current.getStore();
   const own = text(id);
   const inherits = around !== undefined && around.correlationId === own;

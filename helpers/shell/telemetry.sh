@@ -93,7 +93,8 @@ _telemetry_measure() {
             *) break ;;
         esac
     done
-    if ! _telemetry_is_on; then
+    # Without an operation nothing can be printed.
+    if [ -z "${2-}" ] || ! _telemetry_is_on; then
         _telemetry_run "$_telemetry_count" "$@"
         return
     fi

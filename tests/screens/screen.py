@@ -49,12 +49,19 @@ class Screen:
             # The server outlives the client that starts it, and takes its environment.
             env=kept | {"TERM": "xterm"},
         )
-        self.wait("prompt$")
+        try:
+            self.wait("prompt$")
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self.tmux("kill-server", check=False)
         shutil.rmtree(self.dir, ignore_errors=True)
 

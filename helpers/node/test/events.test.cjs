@@ -95,6 +95,26 @@ test("an event without a name is not printed", () => {
   assert.deepEqual([stdout, stderr.toString()], ["2\n", ""]);
 });
 
+test("a span without an operation is counted, and its function is called", () => {
+  const { stdout, stderr } = printed(`
+    const { timed } = sidecar;
+    console.log(span(null, () => 1), timed("", {}, (run) => run.spanId), span(undefined, () => 3));
+    console.log(sidecar.dropped());`);
+  assert.deepEqual([stdout, stderr.toString()], ["1  3\n3\n", ""]);
+});
+
+test("a span without a function is an error, with a sidecar and without one", () => {
+  const script = `
+    for (const call of [() => span("a"), () => span("a", {}, 5), () => sidecar.correlation("a")])
+      try { call(); } catch (error) { console.log(error.message); }`;
+  const expected = ["span(operation, metadata, function)", "correlation(id, function)"];
+  for (const value of ["1", "0"]) {
+    const { stdout, stderr } = printed(script, { TELEMETRY_SIDECAR: value });
+    const messages = [0, 0, 1].map((index) => `${expected[index]}: the function is missing\n`);
+    assert.deepEqual([stdout, stderr.toString()], [messages.join(""), ""]);
+  }
+});
+
 test("metadata is dropped from the end of a line that is too long", () => {
   for (const unit of ["x", "é", "\\u0000", "\\ud800", "😀"]) {
     const { stderr } = printed(`emit("long", { rows: 5 },

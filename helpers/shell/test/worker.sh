@@ -34,6 +34,8 @@ telemetry_emit after "result=$result" "status=$status" "span=${TELEMETRY_SPAN_ID
 telemetry_span fails k=v -- sh -c 'exit 3' || telemetry_emit failed "status=$?"
 telemetry_span killed sh -c 'kill -13 $$' || telemetry_emit failed "status=$?"
 telemetry_span nothing
+telemetry_span
+telemetry_span '' k=v sh -c 'exit 6' || telemetry_emit failed "status=$?"
 telemetry_span 'one word' k=v true
 (exit 5) || telemetry_emit status "status=$?"
 
