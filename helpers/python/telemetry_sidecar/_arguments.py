@@ -15,6 +15,9 @@ StrPath = Union[str, "os.PathLike[str]"]
 
 _EXAMPLE = '["python", "worker.py"]'
 
+# Options that the fixtures set themselves, and what a test has of them.
+_SET = {"--export-jsonl": "events", "--ready-file": "address"}
+
 # Of a value in a message, in characters.
 _MAX_SHOWN = 60
 
@@ -45,7 +48,11 @@ def options(given: Sequence[str]) -> List[str]:
     for option in given:
         if isinstance(option, (list, tuple)):
             raise TypeError(f"options are arguments of their own, not a list: write *{_shown(option)}")
-        found.append(_word("an option", option))
+        word = _word("an option", option)
+        name = word.partition("=")[0]
+        if name in _SET:
+            raise ValueError(f"{name} is set by the fixture: use {_SET[name]} of what it returns")
+        found.append(word)
     return found
 
 

@@ -30,7 +30,10 @@ class SidecarError(AssertionError):
 
 
 class Process:
-    """A running sidecar. stdout and stderr go to files, so that no amount of output makes it wait."""
+    """A running sidecar. stdout and stderr go to files, so that no amount of output makes it wait.
+
+    ``address`` is that of the gRPC server, ``metrics_address`` that of the page with ``--export-prometheus``,
+    else empty."""
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Process:
                 self._command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd
             )
         self.address = ""
+        self.metrics_address = ""
         try:
             self._until(lambda: self._ready() or self.returncode is not None, START_TIMEOUT, "it serves")
             # It may have written the file and ended meanwhile.
@@ -66,10 +70,14 @@ class Process:
 
     def _ready(self) -> bool:
         try:
-            port = (self._folder / "ready").read_text().strip()
+            # Ports: of this class's own listener, of those of the test, and "prometheus PORT".
+            first, *others = (self._folder / "ready").read_text().splitlines()
         except FileNotFoundError:
             return False
-        self.address = port if port.startswith("unix:") else f"127.0.0.1:{port}"
+        self.address = f"127.0.0.1:{first}"
+        for name, _, port in (other.partition(" ") for other in others):
+            if name == "prometheus":
+                self.metrics_address = f"127.0.0.1:{port}"
         return True
 
     @property

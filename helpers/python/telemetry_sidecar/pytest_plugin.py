@@ -49,7 +49,7 @@ def telemetry_sidecar(
         started.append(sidecar)
         return sidecar
 
-    yield start
+    yield _Start(start)
     _stop(started)
 
 
@@ -76,8 +76,27 @@ def telemetry_replay(
         started.append(replay)
         return replay
 
-    yield start
+    yield _Start(start)
     _stop(started)
+
+
+class _Start:
+    """What the fixtures are: called, they start a process."""
+
+    def __init__(self, start: Callable[..., Any]) -> None:
+        self._start = start
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        return self._start(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        __tracebackhide__ = True
+        fixture = self._start.__qualname__.partition(".")[0]
+        raise AttributeError(
+            f"'{name}': {fixture} is a fixture here; call it and use what it returns, and for the module "
+            f"telemetry_sidecar write 'from telemetry_sidecar import {name}'"
+        )
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import urllib.request
 from importlib.metadata import distributions
 
 import pytest
@@ -89,6 +90,19 @@ def test_a_wrapped_command(telemetry_sidecar):
     assert (sidecar.wait(), sidecar.stdout, sidecar.named("b")) == (1, "text\n", [])
 
 
+def test_the_addresses_of_a_sidecar(telemetry_sidecar, tmp_path):
+    options = ["--export-prometheus", "127.0.0.1:0", "--listen", f"unix:{tmp_path}/socket"]
+    worker = """echo 'TELEMETRY:{"event": "a"}' >&2; exec sleep 60"""
+    sidecar = telemetry_sidecar(["sh", "-c", worker], *options)
+    sidecar.wait_for("a")
+    with urllib.request.urlopen(f"http://{sidecar.metrics_address}/metrics", timeout=60) as page:
+        assert b'snakepit_events_total{event="a"} 1' in page.read()
+    command = [sidecar.process.args[0], "tail", "--json", "-n", "1", sidecar.address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as tail:
+        assert Event.from_json(tail.stdout.readline()).name == "a"
+        sidecar.stop()
+
+
 def test_a_sidecar_is_stopped(telemetry_sidecar):
     sidecar = telemetry_sidecar(["sleep", "60"])
     assert (sidecar.stop(), sidecar.stop()) == (-15, -15)
@@ -115,6 +129,9 @@ ODD = [
     ('telemetry_sidecar(["sleep", 5])', "command[1] is text or a path, not 5: write str(…)"),
     ('telemetry_sidecar(["true"], ["--lifecycle"])', "write *['--lifecycle']"),
     ('telemetry_sidecar(["true"], "--linger", 5)', "an option is text or a path, not 5"),
+    ('telemetry_sidecar(["true"], "--export-jsonl=x")', "is set by the fixture: use events"),
+    ('telemetry_sidecar(["true"], "--ready-file", "x")', "is set by the fixture: use address"),
+    ("telemetry_sidecar.capture()", "write 'from telemetry_sidecar import capture'"),
     ('telemetry_sidecar(["true"], env={"A": 1})', "env['A'] is text or a path, not 1"),
     ('telemetry_sidecar(["true"], env=["A=1"])', "env is a dict"),
     ('telemetry_sidecar(["cat"], stdin="text")', "write to sidecar.process.stdin"),
@@ -142,7 +159,7 @@ ODD = [
 def test_odd_arguments_are_explained_in_one_line(tmp_path):
     text = "from telemetry_sidecar import Event\n"
     for number, (call, _) in enumerate(ODD):
-        fixture = call.partition("(")[0]
+        fixture = call.partition("(")[0].partition(".")[0]
         text += f"\ndef test_{number}({fixture}):\n    {call}\n"
     output = pytest_in(tmp_path, text, "env", "COLUMNS=200").stdout
     assert f"{len(ODD)} failed" in output
