@@ -15,6 +15,7 @@ use crate::{
         wake::Wake,
     },
     status::text,
+    upstream::Upstream,
     worker::state::WorkerState,
 };
 use std::{
@@ -34,6 +35,7 @@ pub(super) struct Reading {
     pub(super) stages: Stages,
     pub(super) plan: Plan,
     pub(super) reports: Reports,
+    pub(super) upstream: Option<Arc<Upstream>>,
     pub(super) worker: Arc<WorkerState>,
     pub(super) is_quiet: bool,
     pub(super) is_logging: bool,
@@ -43,7 +45,7 @@ impl Reading {
     /// Reads until the worker has ended and everything is delivered, or the time for that is over.
     pub(super) fn run(self) {
         let Self { mut pipeline, mut session, stderr, mut channel, wake, stages, .. } = self;
-        let Self { plan, reports, worker, is_quiet, is_logging, .. } = self;
+        let Self { plan, reports, upstream, worker, is_quiet, is_logging, .. } = self;
         let Stages { passed, finished } = stages;
         reports.publish_start();
         live::feed(&stderr, &mut channel, &wake, &mut pipeline, &mut session.driver);
@@ -62,8 +64,11 @@ impl Reading {
         // A message for people goes to a terminal only.
         let is_watched = !is_quiet && io::stderr().is_terminal();
         let rejected = text::rejected(pipeline.stats()).filter(|_| is_watched);
+        // Without it the pool has stopped the worker, or soon will, and does not say why.
+        let missing = upstream.filter(|_| worker.pid().is_some()).and_then(|one| one.missing_port());
         let account = is_logging.then_some(account).into_iter().flatten();
-        let lines: Vec<_> = error.into_iter().chain(losses).chain(rejected).chain(account).collect();
+        let lines: Vec<_> =
+            error.into_iter().chain(losses).chain(rejected).chain(missing).chain(account).collect();
         if let Some(text) = &text {
             pipeline.print_text(text);
         }

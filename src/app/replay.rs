@@ -5,6 +5,7 @@ use super::{
     own_files::OwnFiles,
     ready_file::ReadyFile,
     session::{Finished, Session},
+    start::Announcement,
     summary::{Plan, Printed},
 };
 use crate::{
@@ -58,7 +59,8 @@ pub fn run(
     // Log lines are printed between reads and while it waits.
     let log = log::start(config.serve.serving.log(), || {});
     let (serve, is_summarized) = (&mut config.serve, plan.is_needed());
-    let session = Session::start(serve, ready_file, is_summarized, Mode::Replay, None, &own_files, &log);
+    let announcement = Announcement::new(&serve.serving, ready_file);
+    let session = Session::start(serve, announcement, is_summarized, Mode::Replay, None, &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let status = status.get_or_init(|| session.status().clone());
     let is_quiet = config.serve.serving.quiet;

@@ -8,8 +8,7 @@ use super::{
     losses,
     outputs::Outputs,
     own_files::OwnFiles,
-    ready_file::ReadyFile,
-    start::{announce, bind, start_recording},
+    start::{Announcement, bind, start_recording},
 };
 use crate::{
     config::Serve,
@@ -89,7 +88,7 @@ impl Session {
     /// Binds, opens and starts everything that can fail, so that nothing can fail once the worker runs.
     pub fn start(
         config: &mut Serve,
-        ready_file: Option<ReadyFile>,
+        announcement: Announcement,
         is_summarized: bool,
         mode: Mode,
         upstream: Option<Arc<Upstream>>,
@@ -141,12 +140,7 @@ impl Session {
         if config.disabled && !exporters.is_empty() {
             tracing::info!("--disabled: exporters stay disabled, too, and export nothing");
         }
-        if let Some(file) = ready_file {
-            file.write(&listeners, &context.served).map_err(StartError::Option)?;
-        }
-        if config.serving.announces() {
-            announce(&listeners);
-        }
+        announcement.make(&listeners, &context.served)?;
         for listener in &listeners {
             tracing::info!("listening at {listener}");
         }

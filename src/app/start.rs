@@ -1,7 +1,8 @@
 //! Starting what outputs are served by: listeners, the recording, the announcement.
 
-use super::own_files::OwnFiles;
+use super::{own_files::OwnFiles, ready_file::ReadyFile};
 use crate::{
+    cli::args::ServingArgs,
     config::Serve,
     net::listener::Listener,
     pipeline::{output::StartError, record::Recorder},
@@ -9,6 +10,7 @@ use crate::{
 };
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
 };
@@ -33,10 +35,37 @@ pub(super) fn start_recording(file: &Given<PathBuf>) -> Result<Arc<Recorder>, St
     Recorder::start(file).map(Arc::new).map_err(StartError::Thread)
 }
 
-/// Prints the ports that the system has chosen.
-pub(super) fn announce(listeners: &[Listener]) {
-    for port in listeners.iter().filter_map(Listener::announced_port) {
-        // If stderr is closed there is no reader to announce the port to.
-        let _ = writeln!(io::stderr(), "GRPC_READY:{port}");
+/// How the addresses are announced. The default does not announce them.
+#[derive(Debug, Default)]
+pub(super) struct Announcement {
+    ready_file: Option<ReadyFile>,
+    is_printed: bool,
+}
+
+impl Announcement {
+    /// In the ready file, if there is one, or else on stderr, unless that is to be quiet.
+    pub(super) fn new(serving: &ServingArgs, ready_file: Option<ReadyFile>) -> Self {
+        Self { ready_file, is_printed: serving.announces() }
+    }
+
+    /// Announces the listeners, and in the ready file the other addresses with their names.
+    ///
+    /// # Errors
+    ///
+    /// If the ready file cannot be written.
+    pub(super) fn make(
+        self,
+        listeners: &[Listener],
+        served: &[(&str, SocketAddr)],
+    ) -> Result<(), StartError> {
+        if let Some(file) = self.ready_file {
+            file.write(listeners, served).map_err(StartError::Option)?;
+        }
+        // Only ports that the system has chosen.
+        for port in listeners.iter().filter_map(Listener::announced_port).filter(|_| self.is_printed) {
+            // If stderr is closed there is no reader to announce the port to.
+            let _ = writeln!(io::stderr(), "GRPC_READY:{port}");
+        }
+        Ok(())
     }
 }

@@ -20,6 +20,9 @@ use std::{
     path::PathBuf,
 };
 
+/// The width of the tables where stderr is not a terminal.
+const LOG_WIDTH: usize = 100;
+
 /// The file, checked before anything else is started.
 pub(super) fn prepare(file: &Given<PathBuf>) -> Result<ReadyFile, String> {
     let old = Old { what: "a summary", max_bytes: json::MAX_BYTES, is_one: is_summary };
@@ -67,6 +70,8 @@ impl Plan {
         let is_printed = self.when == When::Always || self.when == When::Auto && has_events;
         let text = is_printed.then(|| {
             let screen = Screen::of(io::stderr());
+            // A person reads it in a log as well.
+            let screen = Screen { width: screen.width.or(Some(LOG_WIDTH)), ..screen };
             screen.text(&text::lines(&run, &screen))
         });
         Printed { text, error }

@@ -14,6 +14,7 @@ use super::{
     reading::Reading,
     ready_file::ReadyFile,
     session::Session,
+    start::Announcement,
     summary::Plan,
     worker_stderr::{WorkerStderr, unprepared},
 };
@@ -41,7 +42,7 @@ use crate::{
         exit::is_pid_1,
         parent::Parent,
         pipe,
-        program::is_node,
+        program::{is_node, is_there},
         signals::Signals,
         spawn::Command,
         starting::Starting,
@@ -105,11 +106,12 @@ pub fn run(
     let upstream = upstream.map(|config::Upstream { address, start_timeout }| {
         Arc::new(Upstream::new(address, start_timeout, Arc::clone(&worker_state)))
     });
+    let announcement = announcement(&config, ready_file);
     let (serve, summarized) = (&mut config.serve, plan.is_needed());
-    let session = Session::start(serve, ready_file, summarized, mode, upstream.clone(), &own_files, &log);
+    let session = Session::start(serve, announcement, summarized, mode, upstream.clone(), &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let drain_end = session.drain_end();
-    let relayed = worker_file.clone().zip(upstream);
+    let relayed = worker_file.clone().zip(upstream.clone());
     let pool_file = pool_file.zip(session.localhost_port);
     let pool_file = pool_file.map(|(file, port)| file.write_after_start(port, relayed)).transpose();
     let pool_file = pool_file.map_err(unprepared)?;
@@ -128,6 +130,7 @@ pub fn run(
         stages,
         plan,
         reports,
+        upstream,
         worker: Arc::clone(&worker_state),
         is_quiet: config.serve.serving.quiet,
         is_logging: config.serve.serving.log().level > Level::Off,
@@ -174,6 +177,15 @@ pub fn run(
     drop(worker_file);
     copier::leave_behind(&late, io::stderr(), &leftover.take());
     Ok(exit)
+}
+
+/// Announces nothing for a command that is not there: no client is to connect to a sidecar that ends at once.
+fn announcement(config: &Wrap, ready_file: Option<ReadyFile>) -> Announcement {
+    if is_there(&config.program) {
+        Announcement::new(&config.serve.serving, ready_file)
+    } else {
+        Announcement::default()
+    }
 }
 
 /// Waits until the exporters have reported that there is no worker. Signals end the sidecar meanwhile.

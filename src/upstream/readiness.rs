@@ -14,7 +14,7 @@ use std::{
 use thiserror::Error;
 
 /// The interval between looks at the file. A pool looks every 50 ms.
-const INTERVAL: Duration = Duration::from_millis(10);
+pub(super) const INTERVAL: Duration = Duration::from_millis(10);
 
 /// As much of the file as is read: a port has five digits.
 const MAX_BYTES: u64 = 64;
@@ -32,7 +32,7 @@ pub enum NotReady {
     #[error("it wrote '{0}' to SNAKEPIT_READY_FILE, which does not begin with a port")]
     NoPort(String),
     /// The worker has exited.
-    #[error("it has exited")]
+    #[error("it has exited without writing its port to SNAKEPIT_READY_FILE")]
     Exited,
 }
 

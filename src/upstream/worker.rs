@@ -1,7 +1,7 @@
 //! The worker's server: where it is, and whether it is waited for.
 
 use super::{
-    readiness::{NotReady, WorkerFile},
+    readiness::{self, NotReady, WorkerFile},
     services::Builtin,
 };
 use crate::{
@@ -15,6 +15,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 use thiserror::Error;
@@ -25,6 +26,9 @@ use tokio::{
 
 /// The interval between attempts to connect to a worker that does not listen yet.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long after the worker's exit the thread that reads its port may need to see it.
+const SETTLE_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How long one attempt may take. Hosts that do not answer at all are rare: the worker is on this one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -89,6 +93,18 @@ impl Upstream {
     /// The address, if it is known.
     pub fn known_address(&self) -> Option<&Address> {
         self.address.get()?.as_ref().ok()
+    }
+
+    /// Why there is no port, once the worker has exited. Waits a moment for the thread that reads the port.
+    pub fn missing_port(&self) -> Option<String> {
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
+        while self.address.get().is_none() && Instant::now() < deadline {
+            thread::sleep(readiness::INTERVAL);
+        }
+        let error = self.address.get()?.as_ref().err()?;
+        Some(format!(
+            "--snakepit: the pool got no port: {error}; a worker without gRPC needs --snakepit=alone"
+        ))
     }
 
     /// Connects. Waits for a worker that does not listen yet, unless it has exited or the time for that is

@@ -5,21 +5,37 @@ use std::{
     ffi::OsStr,
     fs::File,
     io::{self, Read as _},
-    os::unix::ffi::OsStrExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 /// As much of a script's first line as Linux reads.
 const FIRST_LINE_BYTES: u64 = 256;
 
+/// Nothing without any of these permissions is executed, for root neither.
+const EXECUTABLE: u32 = 0o111;
+
+/// Whether there is such a file, and it is not only data. Executing it may fail even so.
+pub(crate) fn is_there(program: &OsStr) -> bool {
+    let is_executable = |path: &Path| {
+        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & EXECUTABLE != 0)
+    };
+    search(program, is_executable).is_some()
+}
+
 /// The file that execvp(3) executes, if there is one.
 pub(super) fn find(program: &OsStr) -> Option<PathBuf> {
+    search(program, Path::is_file)
+}
+
+/// The first file of this name, where execvp(3) looks, that is one.
+fn search(program: &OsStr, is_one: impl Fn(&Path) -> bool) -> Option<PathBuf> {
     if program.as_bytes().contains(&b'/') {
-        return Some(PathBuf::from(program)).filter(|path| path.is_file());
+        return Some(PathBuf::from(program)).filter(|path| is_one(path));
     }
     // Where execvp(3) looks without the variable.
     let path = env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+    env::split_paths(&path).map(|folder| folder.join(program)).find(|path| is_one(path))
 }
 
 /// The first line of a script, without `#!`; none if the file is not a script.

@@ -6,7 +6,7 @@ use super::{
     exit::{FAILED, NOT_EXECUTABLE, NOT_FOUND},
     mask::Mask,
     number::Number,
-    program::{find, interpreter},
+    program::{find, interpreter, is_there},
     startup::{Inherited, keep_others_from_worker},
     witness::Witness,
 };
@@ -29,6 +29,7 @@ use std::{
         fd::{AsFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
+    path::Path,
     ptr,
     sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
 };
@@ -72,8 +73,20 @@ impl SpawnError {
         match self {
             Self::Prepare(cause) => format!("'{word}': cannot start a process: {}", io::Error::from(cause)),
             Self::Execute(Errno::ENOENT) => format!("'{word}': {}", missing(program)),
-            Self::Execute(cause) => format!("'{word}': {}", io::Error::from(cause)),
+            Self::Execute(cause) => {
+                let hint = if cause == Errno::EACCES { not_executable(program) } else { "" };
+                format!("'{word}': {}{hint}", io::Error::from(cause))
+            }
         }
+    }
+}
+
+/// What an error of permissions may mean.
+fn not_executable(program: &OsStr) -> &'static str {
+    match find(program) {
+        _ if Path::new(program).is_dir() => ", it is a directory",
+        Some(_) if !is_there(program) => ", it is not executable (chmod +x)",
+        _ => "",
     }
 }
 

@@ -233,6 +233,29 @@ fn bad_values_are_refused_in_one_line() {
 }
 
 #[test]
+fn a_relayed_worker_that_names_no_port_is_explained_at_its_end() {
+    let relayed = |options: &[&str], script: &str| {
+        let words = [&["--snakepit"], options, &["--", "sh", "-c", script]].concat();
+        let builder = Sidecar::command(&words);
+        let path = builder.path("ready");
+        builder.env("SNAKEPIT_READY_FILE", path.to_str().unwrap()).start()
+    };
+    let hint = "a worker without gRPC needs --snakepit=alone\n";
+    let stderr = relayed(&[], "exit 3").finish().expect_code(3).stderr();
+    let cause = "it has exited without writing its port to SNAKEPIT_READY_FILE";
+    assert_eq!(stderr, format!("telemetry-sidecar: --snakepit: the pool got no port: {cause}; {hint}"));
+    // A pool that has waited as long stops the worker.
+    let sidecar = relayed(&["--upstream-timeout", "50ms", "-v"], "exec sleep 600");
+    sidecar.wait_for_stderr("the pool gets no port");
+    sidecar.signal(Signal::SIGTERM);
+    let stderr = sidecar.finish().expect_signal(Signal::SIGTERM as i32).stderr();
+    assert!(stderr.contains("it did not write its port to SNAKEPIT_READY_FILE within 50ms"), "{stderr}");
+    assert!(stderr.contains(hint), "{stderr}");
+    let script = "echo 1 > $SNAKEPIT_READY_FILE; exit 4";
+    assert_eq!(relayed(&[], script).finish().expect_code(4).stderr(), "");
+}
+
+#[test]
 fn nothing_is_printed_that_the_worker_did_not_print() {
     let script = "printf 'TELEMETRY:{\"event\": \"a\"}\\ntext\\n' >&2";
     let finished = pooled(&["--queue-capacity", "1"], script).start().finish();

@@ -29,7 +29,9 @@ DESTINATION    DELIVERED
 ";
 
 fn wrap(options: &[&str], script: &str) -> Builder {
-    let words = [options, &["--listen", "unix:{dir}/socket", "--", "sh", "-c", script]].concat();
+    // A busy machine may need more than the default time to count the last events.
+    let start = ["--drain-timeout", "30s", "--listen", "unix:{dir}/socket"];
+    let words = [&start, options, &["--", "sh", "-c", script]].concat();
     Sidecar::command(&words).env("LC_ALL", "C.UTF-8").env("TERM", "dumb")
 }
 
@@ -97,6 +99,22 @@ fn it_fits_a_narrow_terminal_without_unicode_and_shows_no_escape_sequences() {
     assert!(summary.is_ascii() && !summary.contains('\u{1b}'), "{summary:?}");
     assert!(summary.lines().all(|line| line.len() <= 40), "{summary}");
     assert!(summary.contains(r"a\u{1b}[31m\u{202e}-hos") && summary.contains("??????"), "{summary}");
+}
+
+#[test]
+fn long_names_are_cut_in_a_log_as_well() {
+    let name = "n".repeat(120);
+    let script = format!(
+        "echo 'TELEMETRY:{{\"event\": \"{name}.stop\", \"measurements\": {{\"{name}_ms\": 1}}}}' >&2"
+    );
+    let sidecar = wrap(&["--summary", "always", "--export-jsonl", &format!("{{dir}}/{name}")], &script);
+    let stderr = sidecar.start().finish().expect_code(0).stderr();
+    let summary = summary(&stderr, "sh exited with 0", ", 1 event");
+    assert!(summary.lines().all(|line| line.chars().count() <= 100), "{summary}");
+    let rows = [("nnn", "nnn…  "), ("…nnn", "nnn_ms  "), ("jsonl /", "nnn…  ")];
+    for (begin, end) in rows {
+        assert!(summary.lines().any(|line| line.starts_with(begin) && line.contains(end)), "{summary}");
+    }
 }
 
 #[test]

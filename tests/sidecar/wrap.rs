@@ -61,7 +61,12 @@ fn a_command_that_cannot_be_executed_is_reported_in_one_line() {
             .starts_with("telemetry-sidecar: '/nonexistent/worker': No such file")
     );
     let directory = run(&["-q", "--", "/tmp"]);
-    assert!(directory.expect_code(126).stderr().starts_with("telemetry-sidecar: '/tmp': Permission denied"));
+    assert!(
+        directory
+            .expect_code(126)
+            .stderr()
+            .ends_with("'/tmp': Permission denied (os error 13), it is a directory\n")
+    );
     for finished in [not_found, directory] {
         assert_eq!(finished.stderr().lines().count(), 1);
     }
@@ -70,6 +75,15 @@ fn a_command_that_cannot_be_executed_is_reported_in_one_line() {
         let expected = format!("telemetry-sidecar: '{shown}': not found in PATH\n");
         assert_eq!(finished.expect_code(127).stderr(), expected);
     }
+    // Without -q its port would be announced, which is of no use.
+    assert!(!run(&["--", "no-such-worker"]).expect_code(127).stderr().contains("GRPC_READY"));
+    let builder = Sidecar::command(&["--ready-file", "{dir}/ready", "--", "{dir}/data"]);
+    fs::write(builder.path("data"), "#!/bin/sh\n").unwrap();
+    let mut sidecar = builder.start();
+    sidecar.wait();
+    assert!(!sidecar.path("ready").exists());
+    let stderr = sidecar.finish().expect_code(126).stderr();
+    assert!(stderr.ends_with(", it is not executable (chmod +x)\n"), "{stderr}");
     // The system reports a missing file, but the missing file is the interpreter.
     let builder = Sidecar::command(&["-q", "--", "{dir}/script"]);
     fs::write(builder.path("script"), "#!/nonexistent/interpreter\n").unwrap();

@@ -44,11 +44,21 @@ WITHIN = 0.1
 
 
 def signal_in_turn(processes, number):
-    """Signals the first process, waits for its end, and signals the others. Returns the time from there on."""
+    """Signals the first process, waits for its end, and signals the others. Returns the time from that end on, or
+    more: from when it was last seen alive."""
     first, *others = processes
     os.kill(first, number)
-    wait_until("the worker's end", lambda: stat(first) is None)
     began = time.monotonic()
+
+    def has_ended():
+        nonlocal began
+        looked = time.monotonic()
+        if stat(first) is None:
+            return True
+        began = looked
+        return False
+
+    wait_until("the worker's end", has_ended)
     for pid in others:
         os.kill(pid, number)
     return time.monotonic() - began
@@ -153,14 +163,18 @@ class Drain(Case):
                     self.each_in_turn(end, status, order)
 
     def each_in_turn(self, end, status, order):
+        misses = 0
         for _ in range(20):
             run, worker, witness, tail = self.subscribed(end)
             rest = [run.pid, witness] if order == "sidecar first" else [witness, run.pid]
             took = signal_in_turn([worker, *rest], signal.SIGTERM)
             count = self.count_rest(tail)
             self.assertEqual(run.wait(), status)
-            if took < WITHIN / 2:
-                return self.assertEqual(count, 1000)
+            if took < WITHIN / 2 and count == 1000:
+                return
+            # The sidecar itself may see a signal too late, which cannot be measured from here.
+            misses += took < WITHIN / 2
+            self.assertLess(misses, 3, f"{count} of 1000 events")
         self.skipTest("this machine is too busy to send signals in time")
 
     @row("a signal to each process in turn is no second one: the last events arrive")

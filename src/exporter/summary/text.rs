@@ -15,7 +15,7 @@ use crate::{
     terminal::{
         number::{bytes, counted, grouped, seconds},
         screen::Screen,
-        table::{Column, Table},
+        table::{Column, Table, cut},
     },
     worker::{End, Exit, exit::signal_name},
 };
@@ -27,10 +27,13 @@ use ratatui::{
 /// The most rows of a table, so that the summary does not push the worker's own last lines far away.
 const MAX_ROWS: usize = 20;
 
+/// The width of the program's name. Others are longer only in tests and caches.
+const MAX_PROGRAM: usize = 32;
+
 /// The summary as lines.
 pub fn lines(run: &Run<'_>, screen: &Screen) -> Vec<Line<'static>> {
     // The empty line also ends what a terminal has echoed of Ctrl-C.
-    let mut lines = vec![Line::default(), Line::from(heading(run)).bold()];
+    let mut lines = vec![Line::default(), Line::from(heading(run, screen)).bold()];
     let sorted = Order::Time.sorted(run.digest);
     let left_out = sorted.len().saturating_sub(MAX_ROWS);
     let rows = sorted.into_iter().take(MAX_ROWS).chain(run.digest.other());
@@ -57,7 +60,7 @@ fn add(lines: &mut Vec<Line<'static>>, table: &Table, left_out: usize, screen: &
 }
 
 /// What ended, how, and after which time.
-fn heading(run: &Run<'_>) -> String {
+fn heading(run: &Run<'_>, screen: &Screen) -> String {
     let sources = &run.report.hub.sources;
     let observed = sources.observed.unwrap_or(0);
     let mut events = counted(sources.events().saturating_sub(observed), "event");
@@ -65,7 +68,8 @@ fn heading(run: &Run<'_>) -> String {
         events = format!("{events} and {} observed", grouped(observed));
     }
     let time = seconds(run.time.as_secs_f64());
-    let Some(program) = run.program.map(one_line) else {
+    let program = run.program.map(|program| cut(&one_line(program), MAX_PROGRAM, screen.charset.ellipsis()));
+    let Some(program) = program else {
         return format!("{PROGRAM}: replay ended after {time}, {events}");
     };
     let worker = run.report.worker;

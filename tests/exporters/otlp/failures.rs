@@ -109,12 +109,15 @@ fn a_partial_success_is_counted_and_not_retried() {
 #[test]
 fn a_lost_connection_and_a_lost_answer_are_retried() {
     for protocol in Protocol::BOTH {
-        for reply in [Reply::HangUp, Reply::Silence] {
-            let variables = [("OTEL_EXPORTER_OTLP_TIMEOUT", "200")];
-            let (traces, finished) = one_span(protocol, &[reply], &variables);
-            assert_eq!(traces.len(), 2);
-            expect_counters(&finished, &[("spans_exported", 1), ("spans_failed", 0), ("retries", 1)]);
-        }
+        let (traces, finished) = one_span(protocol, &[Reply::HangUp], &[]);
+        assert_eq!(traces.len(), 2);
+        expect_counters(&finished, &[("spans_exported", 1), ("spans_failed", 0), ("retries", 1)]);
+
+        let variables = [("OTEL_EXPORTER_OTLP_TIMEOUT", "300")];
+        let (traces, finished) = one_span(protocol, &[Reply::Silence], &variables);
+        // On a busy machine the answer to a further attempt may be late as well.
+        assert!(traces.len() >= 2 && counters(&finished)["retries"] >= 1, "{}", finished.describe());
+        expect_counters(&finished, &[("spans_exported", 1), ("spans_failed", 0)]);
     }
 }
 

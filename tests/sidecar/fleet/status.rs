@@ -84,18 +84,19 @@ fn those_that_do_not_answer_are_reported_and_the_others_printed() {
 #[test]
 fn json_has_null_for_what_is_not_known_of_the_worker() {
     let ends = ["end_reason", "cpu_time_nano", "max_rss_bytes", "oom_kills", "vitals"];
+    // A sidecar at a given address is waited for on a busy machine.
     let worker = |sidecar: &Sidecar| {
-        let printed = status(&["--json", &sidecar.pid().to_string()]).expect_code(0).stdout();
+        let printed = status(&["--json", &format!("127.0.0.1:{}", sidecar.port())]).expect_code(0).stdout();
         serde_json::from_str::<Value>(&printed).unwrap()["status"]["worker"].clone()
     };
     let sidecar = Sidecar::wrap_echo(&[]);
-    sidecar.port();
     let running = worker(&sidecar);
     assert!(ends.iter().all(|key| running[key].is_null() && running.get(key).is_some()), "{running}");
     sidecar.finish().expect_code(0);
 
-    let sidecar = Sidecar::wrap(&["--linger", "600s", "--vitals", "100ms"], "sleep 0.3; exit 3");
-    sidecar.port();
+    let mut sidecar = Sidecar::wrap(&["--linger", "600s", "--vitals", "100ms"], "read line; exit 3");
+    wait_until("a sample", || worker(&sidecar)["vitals"]["rss_bytes"].as_u64() > Some(0));
+    sidecar.write("\n");
     let mut ended = Value::Null;
     wait_until("the worker's end", || {
         ended = worker(&sidecar);
