@@ -24,11 +24,13 @@ __all__ = ["Event", "Replay", "Sidecar", "SidecarError"]
 
 
 class Sidecar(Process):
-    """A command wrapped by the sidecar. ``address`` serves its events over gRPC."""
+    """A command wrapped by the sidecar. ``address`` serves its events over gRPC.
+
+    ``folder`` is for its files: one that exists, and another one for each Sidecar and Replay."""
 
     def __init__(
         self,
-        folder: Path,
+        folder: StrPath,
         command: Sequence[StrPath],
         options: Sequence[str] = (),
         env: Optional[Mapping[str, str]] = None,
@@ -36,6 +38,7 @@ class Sidecar(Process):
         stdin: Optional[int] = subprocess.DEVNULL,
     ) -> None:
         __tracebackhide__ = True
+        folder = Path(folder)
         self._read: Tuple[int, List[Event]] = (0, [])
         own = ["-q", "--export-jsonl", str(folder / "events")]
         arguments = [*_arguments.options(options), "--", *_arguments.words(command)]
@@ -95,13 +98,14 @@ class Replay(Process):
 
     def __init__(
         self,
-        folder: Path,
+        folder: StrPath,
         log: Union[StrPath, Iterable[Union[Event, bytes, str]]],
         options: Sequence[str] = (),
         timeout: float = WAIT_TIMEOUT,
         allow_empty: bool = False,
     ) -> None:
         __tracebackhide__ = True
+        folder = Path(folder)
         self._log = _arguments.log_path(log, folder / "log")
         self._events: Optional[List[Event]] = None
         options = _arguments.options(options)
@@ -133,6 +137,8 @@ class Replay(Process):
         """The events of the log: what a subscriber receives without a filter."""
         if self._events is None:
             output = subprocess.run(self._decode, capture_output=True, check=False)
+            if output.returncode != 0:
+                raise self._error(f"the log cannot be read: {output.stderr.decode(errors='replace').strip()}")
             self._events = [Event.from_json(line) for line in output.stdout.splitlines()]
         return list(self._events)
 
