@@ -95,6 +95,7 @@ pub(crate) mod parent;
 pub(crate) mod pipe;
 pub(crate) mod program;
 pub(crate) mod pty;
+mod report;
 pub(crate) mod signals;
 pub(crate) mod spawn;
 pub(crate) mod starting;

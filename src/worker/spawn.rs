@@ -7,6 +7,7 @@ use super::{
     mask::Mask,
     number::Number,
     program::{find, interpreter, is_there},
+    report::{Report, SharedReport},
     startup::{Inherited, keep_others_from_worker},
     witness::Witness,
 };
@@ -31,7 +32,7 @@ use std::{
     },
     path::Path,
     ptr,
-    sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
+    sync::atomic::Ordering::Relaxed,
 };
 
 /// Twice the stack that the C library's `execvp` needs for a path and some frames. It also copies the list of
@@ -133,6 +134,7 @@ pub(crate) struct Command<'a> {
 /// The child runs in this process's memory, on a stack of its own, until it executes the worker. Copying the
 /// page tables of a process whose threads are just starting would take longer than all the rest. Unlike with
 /// `vfork`, this thread can stop meanwhile: a stop signal to the group may stop the child before it executes.
+/// An emulator of another processor, as QEMU in a container, refuses such a child. There it has a copy.
 ///
 /// # Errors
 ///
@@ -148,40 +150,43 @@ pub(super) fn spawn(
     let words = words.map_err(|_| SpawnError::Execute(Errno::EINVAL))?;
     // Closed in the child when it executes the worker or ends.
     let (executed, executing) = pipe2(OFlag::O_CLOEXEC).map_err(SpawnError::Prepare)?;
-    let child = Child {
+    let own = Report::default();
+    let shared;
+    let mut child = Child {
         arguments: words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect(),
         stderr,
         sidecar: Pid::this(),
         inherited,
         process_ids: ProcessIds::find(),
         witness,
-        failure: AtomicI32::new(0),
-        is_prepared: AtomicBool::new(false),
-        missed: AtomicU64::new(0),
+        report: &own,
     };
     let mut stack = vec![0_u128; (STACK_BYTES + size_of_val(&child.arguments[..])) / size_of::<u128>()];
-    // SAFETY: the child makes system calls on memory that stays as it is until it has executed the worker or
-    // ended, which is waited for below, and it does not unwind, since nothing there panics. It shares this
-    // thread's `errno`, so no call of this thread fails meanwhile. All signals are blocked until they are
-    // what the worker is to have, and none has a handler by then. Its stack is larger than a path, a part of
-    // the witness's status and the list of words, which execvp(3) copies.
-    let worker = Errno::result(unsafe {
-        libc::clone(
-            run_child,
-            stack.as_mut_ptr_range().end.cast(),
-            libc::CLONE_VM | libc::SIGCHLD,
-            (&raw const child).cast_mut().cast(),
-        )
-    });
+    let mut start = |child: &Child<'_>, sharing| {
+        let top = stack.as_mut_ptr_range().end.cast();
+        let child = ptr::from_ref(child).cast_mut().cast();
+        // SAFETY: the child makes system calls on memory that stays as it is until it has executed the worker
+        // or ended, which is waited for below, and it does not unwind, since nothing there panics. If it shares
+        // this thread's `errno`, no call of this thread fails meanwhile. All signals are blocked until they are
+        // what the worker is to have, and none has a handler by then. Its stack is larger than a path, a part
+        // of the witness's status and the list of words, which execvp(3) copies.
+        Errno::result(unsafe { libc::clone(run_child, top, sharing | libc::SIGCHLD, child) })
+    };
+    let mut worker = start(&child, libc::CLONE_VM);
+    if worker == Err(Errno::EINVAL) {
+        shared = SharedReport::new().map_err(SpawnError::Prepare)?;
+        child.report = shared.report();
+        worker = start(&child, 0);
+    }
     drop(executing);
     let worker = worker.map(Pid::from_raw).map_err(SpawnError::Prepare)?;
     wait_until_executed(&executed, worker);
-    match child.failure.load(Ordering::Relaxed) {
-        0 => Ok((worker, child.missed.load(Ordering::Relaxed))),
+    match child.report.failure.load(Relaxed) {
+        0 => Ok((worker, child.report.missed.load(Relaxed))),
         error => {
             let _ = waitpid(worker, None);
             let cause = Errno::from_raw(error);
-            Err(if child.is_prepared.load(Ordering::Relaxed) {
+            Err(if child.report.is_prepared.load(Relaxed) {
                 SpawnError::Execute(cause)
             } else {
                 SpawnError::Prepare(cause)
@@ -190,8 +195,7 @@ pub(super) fn spawn(
     }
 }
 
-/// What the child reads and writes in the memory that it shares with the sidecar. The sidecar reads the
-/// results after the end of a pipe, which orders that, so relaxed atomics are enough.
+/// What the child needs.
 struct Child<'a> {
     /// The words with their NULs, and a null.
     arguments: Vec<*const libc::c_char>,
@@ -200,9 +204,7 @@ struct Child<'a> {
     inherited: &'a Inherited,
     process_ids: ProcessIds,
     witness: Option<&'a Witness>,
-    failure: AtomicI32,
-    is_prepared: AtomicBool,
-    missed: AtomicU64,
+    report: &'a Report,
 }
 
 /// The child's main function. Its return ends the child; the status is not used.
@@ -210,7 +212,7 @@ extern "C" fn run_child(child: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `spawn` passes this pointer to a value that it keeps until the child has executed or ended.
     let child = unsafe { &*child.cast_const().cast::<Child<'_>>() };
     if let Err(error) = child.execute() {
-        child.failure.store(error as i32, Ordering::Relaxed);
+        child.report.failure.store(error as i32, Relaxed);
     }
     0
 }
@@ -222,7 +224,7 @@ impl Child<'_> {
             // All signals are blocked here, so those that this process has got are pending. The witness comes
             // first: a signal that is sent to the group meanwhile is then in both or in this one only.
             let seen = witness.pending();
-            self.missed.store(seen & !own_pending(), Ordering::Relaxed);
+            self.report.missed.store(seen & !own_pending(), Relaxed);
         }
         self.process_ids.write();
         keep_others_from_worker();
@@ -233,7 +235,7 @@ impl Child<'_> {
         if getppid() != self.sidecar {
             return Err(Errno::ESRCH);
         }
-        self.is_prepared.store(true, Ordering::Relaxed);
+        self.report.is_prepared.store(true, Relaxed);
         if let Some(program) = self.arguments.first() {
             // SAFETY: the words are strings with their NULs, and a null follows the last of them. It returns
             // only if it fails.

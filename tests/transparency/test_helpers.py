@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -21,7 +22,8 @@ from test_grandchildren import LEAVES
 
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 38, 22, 2
 CLOSE_RANGE = 436
-EPERM = 1
+CLONE = {"x86_64": 56, "aarch64": 220}
+CLONE_VM = 0x100
 
 # Runs as PID 1 of a namespace: it kills the witness, gives its process id to another process, lets the
 # worker end, and prints whether the other process still runs.
@@ -55,14 +57,9 @@ other.kill()
 """
 
 
-def refuse_close_range():
-    """Refuses close_range with EPERM, like a sandbox that does not know it."""
-    program = (
-        (0x20, 0, 0, 0),  # load the system call's number
-        (0x15, 0, 1, CLOSE_RANGE),  # another one: skip the next
-        (0x06, 0, 0, 0x00050000 | EPERM),  # SECCOMP_RET_ERRNO
-        (0x06, 0, 0, 0x7FFF0000),  # SECCOMP_RET_ALLOW
-    )
+def install_filter(*program):
+    """Has this process's system calls judged by this filter, whose last instruction permits them."""
+    program += ((0x06, 0, 0, 0x7FFF0000),)  # SECCOMP_RET_ALLOW
     code = b"".join(struct.pack("HBBI", *line) for line in program)
 
     class Program(ctypes.Structure):
@@ -72,6 +69,26 @@ def refuse_close_range():
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(Program(len(program), code)), 0, 0):
         raise OSError(ctypes.get_errno(), "seccomp")
+
+
+def refuse_close_range():
+    """Refuses close_range with EPERM, like a sandbox that does not know it."""
+    install_filter(
+        (0x20, 0, 0, 0),  # load the system call's number
+        (0x15, 0, 1, CLOSE_RANGE),  # another one: skip the next
+        (0x06, 0, 0, 0x00050000 | errno.EPERM),  # SECCOMP_RET_ERRNO
+    )
+
+
+def refuse_shared_memory():
+    """Refuses processes that share memory and are not threads, like QEMU's emulation of another processor."""
+    install_filter(
+        (0x20, 0, 0, 0),  # load the system call's number
+        (0x15, 0, 3, CLONE.get(os.uname().machine)),  # another one: skip the next three
+        (0x20, 0, 0, 16),  # load the flags
+        (0x15, 0, 1, CLONE_VM | signal.SIGCHLD),  # others: skip the next
+        (0x06, 0, 0, 0x00050000 | errno.EINVAL),  # SECCOMP_RET_ERRNO
+    )
 
 
 def permitted():
@@ -218,6 +235,17 @@ class Helpers(Case):
         self.assertEqual(run.wait(), 5)
         run.release("go")
         self.assertEqual(run.process.stderr.readline(), b"late\n")
+
+    @row("a sandbox that refuses the wrapper shared memory changes nothing")
+    @unittest.skipUnless(permitted(), "seccomp filters are not permitted here")
+    def test_own_memory(self):
+        counter = self.start(None, Counter, setup=refuse_shared_memory)
+        self.assertEqual(counter.count_after(signal.SIGTERM, lambda: counter.group(signal.SIGTERM))[0], 1)
+        self.assertEqual(counter.end(), 7)
+        for path, expected in (("/nowhere", 127), ("/etc/passwd", 126)):
+            with self.subTest(path):
+                run = self.start([path], setup=refuse_shared_memory)
+                self.assertEqual(run.wait(), expected)
 
 
 if __name__ == "__main__":
