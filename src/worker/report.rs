@@ -42,8 +42,8 @@ impl SharedReport {
 
     /// The report in it.
     pub(super) fn report(&self) -> &Report {
-        // SAFETY: the memory is aligned to a page and stays until this is dropped. It consists of zeros, or of
-        // what was written through such a reference, and each is valid for these atomics.
+        // SAFETY: the memory is aligned to a page and stays until this is dropped. It has zeros, or what was
+        // written through such a reference, and both are valid for these atomics.
         unsafe { self.0.cast().as_ref() }
     }
 }

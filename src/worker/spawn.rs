@@ -165,11 +165,11 @@ pub(super) fn spawn(
     let mut start = |child: &Child<'_>, sharing| {
         let top = stack.as_mut_ptr_range().end.cast();
         let child = ptr::from_ref(child).cast_mut().cast();
-        // SAFETY: the child makes system calls on memory that stays as it is until it has executed the worker
-        // or ended, which is waited for below, and it does not unwind, since nothing there panics. If it shares
-        // this thread's `errno`, no call of this thread fails meanwhile. All signals are blocked until they are
-        // what the worker is to have, and none has a handler by then. Its stack is larger than a path, a part
-        // of the witness's status and the list of words, which execvp(3) copies.
+        // SAFETY: the child makes system calls on memory that stays as it is until it has executed the
+        // worker or ended, which is waited for below, and it does not unwind, since nothing there panics.
+        // If it shares this thread's `errno`, no call of this thread fails meanwhile. All signals are blocked
+        // until they are what the worker is to have, and none has a handler by then. Its stack is larger than
+        // a path, a part of the witness's status and the list of words, which execvp(3) copies.
         Errno::result(unsafe { libc::clone(run_child, top, sharing | libc::SIGCHLD, child) })
     };
     let mut worker = start(&child, libc::CLONE_VM);
