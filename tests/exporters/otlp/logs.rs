@@ -145,8 +145,8 @@ fn a_replay_delivers_every_line_to_a_slow_collector() {
 
 #[test]
 fn a_collector_that_is_down_holds_no_worker_and_every_line_is_counted() {
-    // 20 MB: more than may wait. The exporter has half a second of the drain to count what it lost, so they are
-    // not many lines.
+    // 20 MB: more than may wait. The exporter has half a second of the drain to count what it lost, so these
+    // are not many lines.
     let script = "yes \"$(printf %0399d 7)\" | head -n 50000 >&2";
     for (reply, cause) in [
         (Reply::Silence, "the drain timeout expired"),
