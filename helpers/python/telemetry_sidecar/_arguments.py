@@ -27,17 +27,17 @@ def words(command: Sequence[StrPath]) -> List[str]:
     __tracebackhide__ = True
     if isinstance(command, (str, bytes, os.PathLike)):
         raise TypeError(
-            f"the command is a list of words, such as {_EXAMPLE}, not {_shown(command)}; "
+            f"the command must be a list of words, such as {_EXAMPLE}, not {_shown(command)}; "
             'a shell runs a line of text: ["sh", "-c", LINE]'
         )
     if isinstance(command, (AnyMapping, set, frozenset)) or not isinstance(command, Iterable):
-        raise TypeError(f"the command is a list of words, such as {_EXAMPLE}, not {_shown(command)}")
+        raise TypeError(f"the command must be a list of words, such as {_EXAMPLE}, not {_shown(command)}")
     found = []
     # Not a comprehension, which is a frame of its own in the test's report.
     for number, word in enumerate(command):
         found.append(_word(f"command[{number}]", word))
     if not found:
-        raise ValueError(f"the command is empty; it is a list of words, such as {_EXAMPLE}")
+        raise ValueError(f"the command is empty; it must be a list of words, such as {_EXAMPLE}")
     return found
 
 
@@ -47,7 +47,7 @@ def options(given: Sequence[str]) -> List[str]:
     found = []
     for option in given:
         if isinstance(option, (list, tuple)):
-            raise TypeError(f"options are arguments of their own, not a list: write *{_shown(option)}")
+            raise TypeError(f"each option is an argument of its own, not in a list: write *{_shown(option)}")
         word = _word("an option", option)
         name = word.partition("=")[0]
         if name in _SET:
@@ -72,7 +72,7 @@ def environment(env: Optional[Mapping[str, str]]) -> Mapping[str, str]:
     if env is None:
         return os.environ
     if not isinstance(env, AnyMapping):
-        raise TypeError(f"env is a dict, such as {{**os.environ, 'A': 'b'}}, not {_shown(env)}")
+        raise TypeError(f"env must be a dict, such as {{**os.environ, 'A': 'b'}}, not {_shown(env)}")
     for name, value in env.items():
         _word(f"a name in env, {_shown(name)},", name)
         _word(f"env[{name!r}]", value)
@@ -85,7 +85,7 @@ def stdin(given: Any) -> Any:
     if given is None or isinstance(given, int) or hasattr(given, "fileno"):
         return given
     raise TypeError(
-        f"stdin is a file, a descriptor, subprocess.PIPE or DEVNULL, not {_shown(given)}; "
+        f"stdin must be a file, a descriptor, subprocess.PIPE or DEVNULL, not {_shown(given)}; "
         "with stdin=subprocess.PIPE write to sidecar.process.stdin"
     )
 
@@ -94,9 +94,9 @@ def seconds(timeout: Any) -> float:
     """A timeout."""
     __tracebackhide__ = True
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-        raise TypeError(f"the timeout is a number of seconds, not {_shown(timeout)}")
+        raise TypeError(f"the timeout must be a number of seconds, not {_shown(timeout)}")
     if not 0 <= timeout < 1e9:
-        raise ValueError(f"the timeout is a number of seconds from 0 to 1e9, not {timeout}")
+        raise ValueError(f"the timeout must be a number of seconds from 0 to 1e9, not {timeout}")
     return timeout
 
 
@@ -104,7 +104,7 @@ def signal_number(number: Any) -> int:
     """A signal."""
     __tracebackhide__ = True
     if isinstance(number, bool) or not isinstance(number, int):
-        raise TypeError(f"the signal is a number, such as signal.SIGINT, not {_shown(number)}")
+        raise TypeError(f"the signal must be a number, such as signal.SIGINT, not {_shown(number)}")
     if number not in signal.valid_signals():
         raise ValueError(f"there is no signal {number}")
     return number
@@ -116,7 +116,7 @@ def name(event: Any, others: str = "") -> str:
     if isinstance(event, Event):
         raise TypeError(f"write the name of the event, {event.name!r}{others}, not an Event")
     if not isinstance(event, str):
-        raise TypeError(f"the name of an event is text{others}, not {_shown(event)}")
+        raise TypeError(f"the name of an event must be text{others}, not {_shown(event)}")
     return event
 
 
@@ -124,7 +124,7 @@ def count(number: Any) -> int:
     """How many events are waited for."""
     __tracebackhide__ = True
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"the count of events is at least 1, not {_shown(number)}")
+        raise ValueError(f"the count of events must be at least 1, not {_shown(number)}")
     return number
 
 
@@ -132,13 +132,14 @@ def log_path(log: Any, file: Path) -> str:
     """The absolute path of a log. One that is given as events and lines is written to this file."""
     __tracebackhide__ = True
     if isinstance(log, str) and (log.startswith(PREFIX.decode()) or "\n" in log):
-        raise ValueError(f"the log is a path or a list; put the text into a list: [{_shown(log)}]")
+        raise ValueError(f"the log must be a path or a list; put the text into a list: [{_shown(log)}]")
     if isinstance(log, (str, os.PathLike)):
         # A test may change its working directory before it looks at the events.
         return os.path.abspath(os.fsdecode(log))
     if isinstance(log, (Event, bytes, AnyMapping)) or not isinstance(log, Iterable):
         raise TypeError(
-            f'the log is a path, or a list of events and lines, such as [Event("a.stop")], not {_shown(log)}'
+            'the log must be a path, or a list of events and lines, such as [Event("a.stop")], '
+            f"not {_shown(log)}"
         )
     lines = []
     for number, line in enumerate(log):
@@ -153,18 +154,18 @@ def _line(where: str, line: Any) -> bytes:
         try:
             return line.to_line()
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{where}: {error}") from None
+            raise ValueError(f"{where}: {error}") from None
     if isinstance(line, (bytes, bytearray)):
         return bytes(line).rstrip(b"\n") + b"\n"
     if isinstance(line, str):
         return line.rstrip("\n").encode(errors="surrogateescape") + b"\n"
-    raise TypeError(f'{where} is an Event, such as Event("a.stop"), or a line, not {_shown(line)}')
+    raise TypeError(f'{where} must be an Event, such as Event("a.stop"), or a line, not {_shown(line)}')
 
 
 def _word(where: str, word: Any) -> str:
     __tracebackhide__ = True
     if not isinstance(word, (str, bytes, os.PathLike)):
-        raise TypeError(f"{where} is text or a path, not {_shown(word)}: write str(…)")
+        raise TypeError(f"{where} must be text or a path, not {_shown(word)}: write str(…)")
     return os.fsdecode(word)
 
 

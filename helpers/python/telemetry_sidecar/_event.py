@@ -32,7 +32,8 @@ class Event:
             name=fields["event"],
             measurements={key: _number(value) for key, value in fields.get("measurements", {}).items()},
             metadata=fields.get("metadata", {}),
-            timestamp_ns=fields.get("timestamp_ns", 0),
+            # decode has null where the line has no time.
+            timestamp_ns=fields.get("timestamp_ns") or 0,
             correlation_id=fields.get("correlation_id", ""),
         )
 
@@ -57,24 +58,23 @@ class Event:
         try:
             return PREFIX + json.dumps(fields).encode() + b"\n"
         except (TypeError, ValueError) as error:
-            raise type(error)(f"Event {self.name!r}: {error}") from None
+            raise ValueError(f"Event {self.name!r}: {error}") from None
 
     def _check(self) -> None:
         __tracebackhide__ = True
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"the name of an Event is text that is not empty, not {self.name!r}")
+            raise ValueError(f"the name of an Event must be text and not empty, not {self.name!r}")
         for field_name, value in (("measurements", self.measurements), ("metadata", self.metadata)):
             if not isinstance(value, AnyMapping):
-                raise TypeError(f"Event {self.name!r}: {field_name} is a dict, not {value!r}")
+                raise TypeError(f"Event {self.name!r}: {field_name} must be a dict, not {value!r}")
             for key in value:
                 if not isinstance(key, str):
-                    raise TypeError(f"Event {self.name!r}: a key of {field_name} is text, not {key!r}")
-        if not isinstance(self.timestamp_ns, int) or not 0 <= self.timestamp_ns < 1 << 63:
-            raise ValueError(
-                f"Event {self.name!r}: timestamp_ns is a number of nanoseconds, not {self.timestamp_ns!r}"
-            )
+                    raise TypeError(f"Event {self.name!r}: a key of {field_name} must be text, not {key!r}")
+        time = self.timestamp_ns
+        if not isinstance(time, int) or not -(1 << 63) <= time < 1 << 63:
+            raise ValueError(f"Event {self.name!r}: timestamp_ns must be nanoseconds (int64), not {time!r}")
         if not isinstance(self.correlation_id, str):
-            raise TypeError(f"Event {self.name!r}: correlation_id is text, not {self.correlation_id!r}")
+            raise TypeError(f"Event {self.name!r}: correlation_id must be text, not {self.correlation_id!r}")
 
 
 def _number(value: Any) -> Any:
