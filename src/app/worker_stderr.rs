@@ -83,5 +83,7 @@ impl WorkerStderr {
 
 /// The error if the system refuses something that is needed before the worker's start.
 pub(super) fn unprepared(error: impl Display) -> String {
-    format!("cannot prepare to start the worker: {error}")
+    let cause = error.to_string();
+    let hint = if cause.contains("Too many open files") { " (ulimit -n)" } else { "" };
+    format!("cannot prepare to start the worker: {cause}{hint}")
 }

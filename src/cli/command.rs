@@ -22,13 +22,6 @@ use clap::{
 use clap_complete::Shell;
 use std::{ffi::OsString, path::PathBuf};
 
-/// The subcommands.
-pub(super) const SUBCOMMANDS: [&str; 10] =
-    [EXPECT, "replay", "decode", "tail", "top", "ps", "status", "gather", "completions", "install"];
-
-/// The subcommand that starts a worker.
-pub(super) const EXPECT: &str = "expect";
-
 const STYLES: Styles = Styles::styled()
     .header(AnsiColor::Green.on_default().bold())
     .usage(AnsiColor::Green.on_default().bold())

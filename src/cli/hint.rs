@@ -1,7 +1,12 @@
 //! What may have been meant by a word, an option or a variable that does not exist.
 
-use super::{EXPECT, SUBCOMMANDS};
-use crate::{net::address::Address, system::option::either};
+use crate::{
+    net::address::Address,
+    system::{
+        option::either,
+        subcommand::{self, EXPECT},
+    },
+};
 use clap::{Arg, Command};
 use std::ffi::OsString;
 
@@ -83,7 +88,7 @@ pub(super) fn for_word(
     if subcommand.is_some_and(|subcommand| subcommand.get_name() == EXPECT) {
         return format!("{word}: put -- before the worker's command: {EXPECT} GOLDEN -- COMMAND [ARGS]...");
     }
-    if SUBCOMMANDS.contains(&word) {
+    if subcommand::names().any(|name| name == word) {
         return format!("{word}: a subcommand comes first, its options after it");
     }
     if ["exec", "run", "start", "wrap"].contains(&word) {
@@ -101,7 +106,7 @@ pub(super) fn for_word(
     if let Some(subcommand) = subcommand {
         return format!("{word}: unexpected, see {} --help", subcommand.get_name());
     }
-    let nearest = nearest(word, SUBCOMMANDS).filter(|_| word.chars().count() >= MIN_GUESSED_CHARS);
+    let nearest = nearest(word, subcommand::names()).filter(|_| word.chars().count() >= MIN_GUESSED_CHARS);
     if let Some(name) = nearest {
         return format!("{word}: did you mean {name}? A worker's command needs -- before it");
     }
@@ -185,12 +190,32 @@ pub(super) fn for_option(
     {
         return format!("-{number}: no such option, write -n {number}");
     }
+    // clap takes -listen for -l.
+    let long = option.strip_prefix('-').and_then(|letter| long_after_one_dash(letter, here, arguments));
+    if let Some((word, long)) = long {
+        return format!("{word}: no such option, did you mean --{long}? (see --help)");
+    }
     let meant = option.strip_prefix("--").and_then(|name| meant(name, here));
     let similar = if is_near(option, similar) { similar } else { "" };
     match meant.unwrap_or_else(|| similar.to_owned()) {
         meant if meant.is_empty() || is_version => format!("{option}: no such option (see --help)"),
         meant => format!("{option}: no such option, did you mean {meant}? (see --help)"),
     }
+}
+
+/// The word that starts with one dash and this letter, and the long option that it names.
+fn long_after_one_dash<'a>(
+    letter: &str,
+    command: &'a Command,
+    arguments: &'a [OsString],
+) -> Option<(&'a str, &'a str)> {
+    let words = arguments.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    let mut words = words.filter(|word| word.strip_prefix('-').is_some_and(|name| name.starts_with(letter)));
+    words.find_map(|word| {
+        let name = word.trim_start_matches('-').split('=').next()?;
+        let mut longs = command.get_arguments().filter_map(Arg::get_long);
+        longs.find(|long| *long == name).map(|long| (word, long))
+    })
 }
 
 /// A variable that no option has.

@@ -24,11 +24,13 @@ pub(crate) use expect::ExpectArgs;
 
 use crate::{
     exporter::summary::args::joined,
-    fleet::discover::CLIENTS,
-    system::{log::PROGRAM, option::Given},
+    system::{
+        log::PROGRAM,
+        option::Given,
+        subcommand::{self, Role, role},
+    },
 };
 use clap::{Arg, ArgAction, Command, CommandFactory as _, FromArgMatches as _, error::ErrorKind};
-use command::{EXPECT, SUBCOMMANDS};
 use std::{ffi::OsString, path::PathBuf};
 
 /// Values that may begin with a minus: an error about the value is better than one about an unknown option.
@@ -88,8 +90,12 @@ impl From<UsageError> for Refused {
 
 /// Whether a command line, program name first, may start a worker.
 pub fn wraps(arguments: &[OsString]) -> bool {
-    let is_other = |name: &&str| *name != EXPECT && arguments.get(1).is_some_and(|word| word == name);
-    arguments.iter().any(|word| word == "--") && !SUBCOMMANDS.iter().any(is_other)
+    arguments.iter().any(|word| word == "--") && matches!(role_of(arguments), None | Some(Role::Wraps))
+}
+
+/// What the subcommand does, if there is one.
+fn role_of(arguments: &[OsString]) -> Option<Role> {
+    role(arguments.get(1)?.to_str()?)
 }
 
 /// Parses a command line, program name first.
@@ -104,10 +110,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Parsed, Re
     {
         return Ok(Parsed::Run(Box::new(cli), names));
     }
-    let is_first = |name: &&str| arguments.get(1).is_some_and(|word| word == name);
-    let subcommand = SUBCOMMANDS.into_iter().find(is_first);
+    let subcommand = subcommand::names().find(|name| arguments.get(1).is_some_and(|word| word == name));
     // Only what serves a worker or a recording reads it.
-    let reads_environment = !CLIENTS.iter().any(is_first);
+    let reads_environment = matches!(role_of(&arguments), None | Some(Role::Serves));
 
     let command = Cli::command();
     let names = environment::names(&command);
@@ -175,8 +180,8 @@ fn help(mut arguments: Vec<OsString>) -> Result<Vec<OsString>, UsageError> {
         return Ok(arguments);
     }
     let subcommand = arguments.get(2).cloned();
-    if let Some(word) = subcommand.as_ref().filter(|word| !SUBCOMMANDS.iter().any(|name| word == name)) {
-        let names = SUBCOMMANDS.join(", ");
+    if let Some(word) = subcommand.as_ref().filter(|word| !subcommand::names().any(|name| *word == name)) {
+        let names = subcommand::names().collect::<Vec<_>>().join(", ");
         return Err(format!("help: '{}': expected one of {names}", word.display()).into());
     }
     if let Some(word) = arguments.get(3) {
@@ -246,6 +251,13 @@ mod tests {
             let expected = Cli::from_arg_matches(&matches).unwrap();
             assert_eq!(format!("{cli:?}"), format!("{expected:?}"), "{line}");
         }
+    }
+
+    #[test]
+    fn every_subcommand_has_a_role() {
+        let command = Cli::command();
+        let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
+        assert_eq!(names, subcommand::names().collect::<Vec<_>>());
     }
 
     #[test]

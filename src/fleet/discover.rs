@@ -14,7 +14,6 @@ use crate::{
     net::address::{Address, HostPort},
 };
 use clock::Clock;
-pub use command::CLIENTS;
 use command::{command, is_client, worker};
 use nix::libc::{EMFILE, ENFILE};
 use process::{Entry, Program, command_line};

@@ -19,7 +19,7 @@ pub enum Target {
 pub enum TargetError {
     #[error("it is a file: decode and top read files")]
     File,
-    #[error(transparent)]
+    #[error("{}", .0.to_string().replacen("expected ", "expected a process id, ", 1))]
     Address(#[from] AddressError),
 }
 

@@ -96,13 +96,14 @@ impl Subscription {
         let mut state = self.hub.lock();
         let Some(consumer) = state.consumer(self.key) else { return };
         settle(consumer, events);
-        self.notify_of_room(state);
+        let has_room = !consumer.is_half_full();
+        self.notify_of_room(state, has_room);
     }
 
     /// Notifies threads that wait for room once half of the queue is free: a thread that publishes as fast as
     /// this consumer takes would otherwise wait and wake up for every chunk.
-    fn notify_of_room(&self, mut state: MutexGuard<'_, State>) {
-        if state.consumer(self.key).is_some_and(|consumer| !consumer.is_half_full()) {
+    fn notify_of_room(&self, state: MutexGuard<'_, State>, has_room: bool) {
+        if has_room {
             self.hub.notify_waiting_threads(state);
         }
     }
@@ -151,7 +152,8 @@ impl Subscription {
             return Poll::Ready(None);
         };
         if let Some(chunk) = consumer.take(CHUNK_BYTES, delivery) {
-            self.notify_of_room(state);
+            let has_room = !consumer.is_half_full();
+            self.notify_of_room(state, has_room);
             return Poll::Ready(Some(chunk));
         }
         if closed {

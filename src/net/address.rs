@@ -115,7 +115,7 @@ pub(crate) fn address_of_port(text: &str) -> Option<String> {
     Some(format!("127.0.0.1:{port}"))
 }
 
-/// The address that may have been meant by a port alone, a URL or a path.
+/// The address that may have been meant by a port alone, a URL, a path or the name of an abstract socket.
 fn meant(text: &str) -> Option<String> {
     if let Some(address) = address_of_port(text) {
         return Some(address);
@@ -124,7 +124,7 @@ fn meant(text: &str) -> Option<String> {
         let address = rest.split('/').next().unwrap_or_default();
         return address.parse::<HostPort>().ok().map(|address| address.to_string());
     }
-    text.contains('/').then(|| format!("unix:{text}"))
+    (text.contains('/') || text.starts_with('@')).then(|| format!("unix:{text}"))
 }
 
 impl fmt::Display for Address {

@@ -49,7 +49,8 @@ impl Listener {
     pub fn bind(address: &ResolvedAddress, mode: SocketMode) -> Result<Self, BindError> {
         match address.address() {
             Address::Tcp(HostPort { port, .. }) => {
-                let (sockets, bound) = bind_tcp(address.sockets(), *port)?;
+                let (sockets, bound) =
+                    bind_tcp(address.sockets(), *port).map_err(|error| BindError::tcp(error, *port))?;
                 Ok(Self::Tcp { sockets, address: bound, chosen: *port == 0 })
             }
             Address::Unix(path) => {

@@ -1,7 +1,7 @@
 //! Files that an option or a variable names: one bounded read for all of them, and errors that say which file
 //! it is.
 
-use crate::system::open::read_at_most;
+use crate::system::{file_error::describe, open::read_at_most};
 use rustls::server::VerifierBuilderError;
 use std::{borrow::Cow, fmt, io, path::PathBuf};
 use thiserror::Error;
@@ -60,7 +60,7 @@ impl fmt::Display for SourceFile {
 
 /// A file that cannot be used.
 #[derive(Debug, Error)]
-#[error("{file}: {cause}")]
+#[error("{file}: {}", describe(&file.path, cause))]
 pub struct SourceError {
     file: SourceFile,
     cause: Box<SourceCause>,

@@ -125,14 +125,15 @@ pub async fn connect(path: &Path) -> io::Result<UnixStream> {
 pub fn bind(path: &Path, mode: SocketMode) -> Result<(UnixListener, Option<OwnFile>), BindError> {
     check_length(path)?;
     if let Some(name) = abstract_name(path) {
-        return Ok((UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?, None));
+        let bound = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?);
+        return Ok((bound.map_err(BindError::unix)?, None));
     }
     remove_stale(path)?;
     // The umask is the process's, but no other thread creates files yet.
     let restore = umask(Mode::from_bits_truncate(ALL_PERMISSIONS & !mode.0));
     let bound = UnixListener::bind(path);
     umask(restore);
-    Ok((bound?, Some(OwnFile::new(path))))
+    Ok((bound.map_err(BindError::unix)?, Some(OwnFile::new(path))))
 }
 
 /// Removes a socket file without a listener.

@@ -10,7 +10,11 @@ use std::{
 
 /// The cause of an error about this path. Errors are compared as text, because parsers return text.
 pub fn describe(path: &Path, cause: impl Display) -> String {
-    let cause = cause.to_string();
+    let mut cause = cause.to_string();
+    // The path of a temporary file is of no use.
+    if let Some((system, _)) = cause.split_once(" at path \"") {
+        cause.truncate(system.len());
+    }
     let is = |errno: Errno| cause == io::Error::from(errno).to_string();
     if is(Errno::ENOENT)
         && let Some(directory) = missing_directory(path)
@@ -21,6 +25,9 @@ pub fn describe(path: &Path, cause: impl Display) -> String {
         && let Some(file) = path.ancestors().skip(1).find(|path| path.exists() && !path.is_dir())
     {
         return format!("{} is not a directory", file.display());
+    }
+    if is(Errno::EACCES) && matches!(path.try_exists(), Ok(false)) {
+        return format!("{cause} in the directory {}", directory(path).display());
     }
     if is(Errno::EISDIR) || cause == io::Error::from(ErrorKind::IsADirectory).to_string() {
         return "it is a directory, expected a file".to_owned();
@@ -57,5 +64,9 @@ mod tests {
         let other = dir.path().join("other");
         assert_eq!(cause(&other), File::open(&other).unwrap_err().to_string());
         assert_eq!(describe(dir.path(), "another cause"), "another cause");
+        let denied = io::Error::from(Errno::EACCES).to_string();
+        assert_eq!(describe(&file, &denied), denied);
+        let expected = format!("{denied} in the directory {}", dir.path().display());
+        assert_eq!(describe(&other, format!("{denied} at path \"/x/.tmp\"")), expected);
     }
 }

@@ -15,6 +15,7 @@ pub mod option;
 pub mod own_file;
 pub(crate) mod proc;
 pub(crate) mod rate_limit;
+pub(crate) mod subcommand;
 pub(crate) mod sync;
 pub mod template;
 pub(crate) mod thread;

@@ -15,6 +15,10 @@ use std::{
 /// musl's signal for calls that all threads have to make.
 const SIGNAL: i32 = 34;
 
+/// The flag of an action that says what its handler returns to. The libc crate does not have it for musl.
+#[cfg(target_arch = "x86_64")]
+const SA_RESTORER: usize = 0x0400_0000;
+
 /// How often the signal has come.
 static CAME: AtomicU32 = AtomicU32::new(0);
 
@@ -58,7 +62,7 @@ fn action() -> Action {
     let handler = count as extern "C" fn(libc::c_int) as usize;
     let restart = libc::SA_RESTART as usize;
     #[cfg(target_arch = "x86_64")]
-    return [handler, restart | 0x0400_0000, sidecar_handler_returns as *const () as usize, 0, 0, 0, 0, 0];
+    return [handler, restart | SA_RESTORER, sidecar_handler_returns as *const () as usize, 0, 0, 0, 0, 0];
     #[cfg(not(target_arch = "x86_64"))]
     return [handler, restart, 0, 0, 0, 0, 0, 0];
 }

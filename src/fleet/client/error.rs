@@ -17,7 +17,7 @@ const NOT_GRPC: &str = "speaks HTTP/1, not gRPC (the page of --export-prometheus
 pub enum ClientError {
     #[error(transparent)]
     File(#[from] SourceError),
-    #[error("{address}: cannot connect: {}", root_cause(.cause))]
+    #[error("{address}: cannot connect: {}{}", root_cause(.cause), hint(.cause))]
     Connect { address: Address, cause: transport::Error },
     #[error("{address}: {}", describe(.status))]
     Call { address: Address, status: Status },
@@ -80,6 +80,17 @@ fn root_cause(error: &(dyn Error + 'static)) -> String {
     }
     let text = root(error).to_string();
     if is_tls_alert(error) { text + ", does it speak TLS? (--tls-ca)" } else { text }
+}
+
+/// What to do if nothing listens there.
+fn hint(error: &(dyn Error + 'static)) -> &'static str {
+    let kind = root(error).downcast_ref::<io::Error>().map(io::Error::kind);
+    match kind {
+        Some(io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+            ", ps lists the sidecars of this host"
+        }
+        _ => "",
+    }
 }
 
 fn root<'a>(mut error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {

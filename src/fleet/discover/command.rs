@@ -1,19 +1,17 @@
 //! What a sidecar does, by its own command line and its children.
 
 use super::process::{Entry, command_line};
-use crate::system::{log::PROGRAM, visible::one_line};
+use crate::system::{
+    log::PROGRAM,
+    subcommand::{REPLAY, Role, role},
+    visible::one_line,
+};
 use std::path::PathBuf;
 
-/// The subcommand that is a sidecar without a worker.
-const REPLAY: &str = "replay";
-
-/// The subcommands that are not sidecars. One of them listens too, and the sockets of other users' processes
-/// are unknown, so they are recognized by their name.
-pub const CLIENTS: [&str; 9] =
-    ["expect", "decode", "tail", "ps", "status", "top", "gather", "completions", "install"];
-
+/// Whether it is no sidecar. `gather` listens, too, and the sockets of other users' processes are unknown, so
+/// that is recognized by the subcommand.
 pub(super) fn is_client(words: &[String]) -> bool {
-    words.get(1).is_some_and(|word| CLIENTS.contains(&word.as_str()))
+    words.get(1).and_then(|word| role(word)).is_some_and(|role| role != Role::Serves)
 }
 
 /// The worker: the first child that is no helper of the sidecar. A container's init gets others later.

@@ -121,7 +121,7 @@ fn a_worker_that_cannot_be_started_is_a_run_that_failed() {
     let finished = run(&["--run-span", "--export-otlp=http://127.0.0.1:1", "--", "/nonexistent/program"]);
     finished.expect_code(127);
     let stderr = finished.stderr();
-    let [_listening, error, loss] = &stderr.lines().collect::<Vec<_>>()[..] else { panic!("{stderr}") };
+    let [error, loss] = &stderr.lines().collect::<Vec<_>>()[..] else { panic!("{stderr}") };
     assert!(error.contains("/nonexistent/program") && loss.contains("1 span not delivered"), "{stderr}");
 }
 

@@ -204,7 +204,7 @@ fn an_unusable_certificate_authority_prevents_the_start() {
     let words = ["BEGIN", "END"].map(|word| format!("-----{word} CERTIFICATE-----\n"));
     std::fs::write(&broken, words.join("AAAA\n")).unwrap();
     for (path, cause) in [
-        ("/nowhere/ca", "No such file"),
+        ("/nowhere/ca", "the directory /nowhere does not exist"),
         (NO_PEM, "no certificate"),
         (broken.to_str().unwrap(), "none of its certificates can be used"),
     ] {
@@ -234,9 +234,9 @@ fn an_unusable_client_certificate_prevents_the_start() {
         ["client.pem", "client.key", "other.key"].map(|name| authority.path(name));
     for (given, named, cause) in [
         ((NO_PEM, key.as_str()), CERTIFICATE, "there is no certificate"),
-        (("/nowhere/cert", &key), CERTIFICATE, "No such file"),
+        (("/nowhere/cert", &key), CERTIFICATE, "the directory /nowhere does not exist"),
         ((&certificate, NO_PEM), KEY, "there is no private key"),
-        ((&certificate, "/nowhere/key"), KEY, "No such file"),
+        ((&certificate, "/nowhere/key"), KEY, "the directory /nowhere does not exist"),
         (
             (&certificate, &other),
             KEY,

@@ -317,7 +317,7 @@ fn an_unavailable_address_prevents_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     for (address, cause) in [
-        (taken.as_str(), "address in use"),
+        (taken.as_str(), "address in use: name another port, or port 0 for any that is free"),
         (
             "0.0.0.0:0",
             "other hosts could read it without TLS and authentication: use 127.0.0.1, or allow it with \

@@ -81,12 +81,6 @@ fn bad_values_name_the_option_the_value_and_the_cause() {
             &["--export-jsonl", "/nonexistent/x"],
             &["--export-jsonl: '/nonexistent/x': the directory /nonexistent does not exist"],
         ),
-        (&["--export-jsonl", "/tmp"], &["--export-jsonl: '/tmp': it is a directory, expected a file"]),
-        (&["--export-jsonl", "-"], &["--export-jsonl: '-': not standard output: write /dev/stdout"]),
-        (
-            &["--export-jsonl", "a", "--export-jsonl=b"],
-            &["--export-jsonl: given twice, but there can be only one"],
-        ),
         (
             &["--export-statsd", "localhost:8125"],
             &["--export-statsd", "'localhost:8125'", "udp://HOST:PORT or unix:"],
@@ -212,6 +206,25 @@ fn a_command_needs_two_dashes_before_it() {
 }
 
 #[test]
+fn files_and_addresses_that_cannot_be_meant_are_explained() {
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["-listen", "127.0.0.1:0"], &["-listen: no such option, did you mean --listen? (see --help)"]),
+        (&["--listen", "@x"], &["--listen: '@x': expected", "such as unix:@x"]),
+        (&["--listen", "192.0.2.1:0", "--insecure"], &["'192.0.2.1:0': this host does not have the address"]),
+        (&["--auth-token-file", "/tmp"], &["--auth-token-file: '/tmp': it is a directory, expected a file"]),
+        (&["--export-jsonl", "/tmp"], &["--export-jsonl: '/tmp': it is a directory, expected a file"]),
+        (&["--export-jsonl", "-"], &["--export-jsonl: '-': not standard output: write /dev/stdout"]),
+        (
+            &["--export-jsonl", "a", "--export-jsonl=b"],
+            &["--export-jsonl: given twice, but there can be only one"],
+        ),
+    ];
+    for (options, expected) in cases {
+        expect_words(&refused(options), expected);
+    }
+}
+
+#[test]
 fn subcommands_refuse_bad_input_as_well() {
     let cases: &[(&[&str], &[&str])] = &[
         (&["replay"], &["FILE: missing: telemetry-sidecar replay [OPTIONS] FILE..."]),
@@ -268,12 +281,18 @@ fn subcommands_refuse_bad_input_as_well() {
         (&["tail", "127.0.0.1:1", "b"], &["SIDECAR", "'b'", "HOST:PORT, unix:PATH or unix:@NAME"]),
         (&["help", "frob"], &["help: 'frob'", "replay, decode, tail", "completions"]),
         (&["help", "replay", "x"], &["help: 'x': unexpected, help takes one subcommand"]),
-        (&["tail", "here"], &["SIDECAR", "'here'", "HOST:PORT, unix:PATH or unix:@NAME"]),
+        (
+            &["tail", "here"],
+            &["SIDECAR", "'here': expected a process id, HOST:PORT, unix:PATH or unix:@NAME"],
+        ),
         (&["tail", "4194305"], &["4194305: no sidecar, and no worker of one, has this process id"]),
         (&["tail", "0"], &["has this process id (for a port: 127.0.0.1:0)"]),
         (&["tail", "/etc/passwd"], &["SIDECAR: '/etc/passwd': it is a file: decode and top read files"]),
-        (&["tail", "127.0.0.1:1"], &["127.0.0.1:1", "cannot connect", "refused"]),
-        (&["tail", "unix:/nonexistent"], &["unix:/nonexistent", "cannot connect", "No such file"]),
+        (&["tail", "127.0.0.1:1"], &["127.0.0.1:1", "cannot connect", "refused", ", ps lists the sidecars"]),
+        (
+            &["tail", "unix:/nonexistent"],
+            &["unix:/nonexistent", "cannot connect", "No such file", ", ps lists the sidecars"],
+        ),
     ];
     for (words, expected) in cases {
         expect_words(&expect_one_line(&run(words), || true), expected);
@@ -310,7 +329,10 @@ fn a_stale_ready_file_is_removed_even_if_the_start_fails() {
 fn an_address_in_use_prevents_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    expect_words(&refused(&["--listen", &address]), &["--listen", &address, "address in use"]);
+    expect_words(
+        &refused(&["--listen", &address]),
+        &["--listen", &address, "address in use: name another port, or port 0"],
+    );
 }
 
 #[test]
