@@ -20,13 +20,15 @@ def emit(
     metadata: Optional[Mapping[str, Any]] = None,
     correlation_id: Optional[str] = "",
 ) -> None:
-    """Prints an event. It never raises because of a value. Only the wrong arguments, as in ``emit(bytes=5)``,
-    are a TypeError, with a sidecar and without one. An event without a name is counted as dropped.
+    """Prints an event.
 
     Numbers belong into ``measurements``: a ``duration`` is in nanoseconds, other keys become gauges. Without
     a ``correlation_id`` the event has the one in force, and it belongs to the open span. A line longer than
     4,096 bytes loses its last metadata; ``telemetry_sidecar.dropped`` there is the number of keys that are
-    missing."""
+    missing.
+
+    No value makes it raise, and an event without a name is counted as dropped. Only wrong arguments, as in
+    ``emit(bytes=5)``, are a TypeError, with a sidecar and without one."""
     if not writer.on:
         return
     try:
