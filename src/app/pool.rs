@@ -6,7 +6,10 @@ use crate::{
         option::{Given, Origin},
         thread,
     },
-    upstream::{Upstream, readiness::WorkerFile},
+    upstream::{
+        Upstream,
+        readiness::{WorkerFile, no_port},
+    },
 };
 use std::{
     env, io,
@@ -93,7 +96,7 @@ fn is_located(file: &WorkerFile, upstream: &Upstream) -> bool {
     match upstream.wait_for_port(file) {
         Ok(address) => tracing::info!("the worker serves gRPC at {address}"),
         Err(error) => {
-            tracing::info!("the pool gets no port: worker: {error}");
+            tracing::info!("{}", no_port(&error));
             return false;
         }
     }

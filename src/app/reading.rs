@@ -64,8 +64,9 @@ impl Reading {
         // A message for people goes to a terminal only.
         let is_watched = !is_quiet && io::stderr().is_terminal();
         let rejected = text::rejected(pipeline.stats()).filter(|_| is_watched);
-        // Without it the pool has stopped the worker, or soon will, and does not say why.
-        let missing = upstream.filter(|_| worker.pid().is_some()).and_then(|one| one.missing_port());
+        // Without it the pool has stopped the worker, or soon will, and does not say why. The log has it.
+        let has_run = worker.pid().is_some() && !is_logging;
+        let missing = upstream.filter(|_| has_run).and_then(|upstream| upstream.missing_port());
         let account = is_logging.then_some(account).into_iter().flatten();
         let lines: Vec<_> =
             error.into_iter().chain(losses).chain(rejected).chain(missing).chain(account).collect();

@@ -36,6 +36,11 @@ pub enum NotReady {
     Exited,
 }
 
+/// What the user learns of a pool that waits in vain.
+pub fn no_port(error: &NotReady) -> String {
+    format!("--snakepit: the pool gets no port: {error}; a worker without gRPC needs --snakepit=alone")
+}
+
 /// Between the name of a pool's file and what makes the name of the worker's one unpredictable.
 const MARK: &str = ".telemetry-sidecar-";
 

@@ -1,13 +1,13 @@
 //! The worker's server: where it is, and whether it is waited for.
 
 use super::{
-    readiness::{self, NotReady, WorkerFile},
+    readiness::{self, NotReady, WorkerFile, no_port},
     services::Builtin,
 };
 use crate::{
     net::{address::Address, socket::Socket},
     system::value::Period,
-    worker::state::WorkerState,
+    worker::{Exit, state::WorkerState},
 };
 use std::{
     io,
@@ -95,16 +95,18 @@ impl Upstream {
         self.address.get()?.as_ref().ok()
     }
 
-    /// Why there is no port, once the worker has exited. Waits a moment for the thread that reads the port.
+    /// Why there is no port, once the worker has exited, unless it has failed before it could write one.
+    /// Waits a moment for the thread that reads the port.
     pub fn missing_port(&self) -> Option<String> {
         let deadline = Instant::now() + SETTLE_TIMEOUT;
         while self.address.get().is_none() && Instant::now() < deadline {
             thread::sleep(readiness::INTERVAL);
         }
-        let error = self.address.get()?.as_ref().err()?;
-        Some(format!(
-            "--snakepit: the pool got no port: {error}; a worker without gRPC needs --snakepit=alone"
-        ))
+        match self.address.get()?.as_ref().err()? {
+            // It has said why, or the signal does.
+            NotReady::Exited if self.worker.exit().is_some_and(Exit::has_failed) => None,
+            error => Some(no_port(error)),
+        }
     }
 
     /// Connects. Waits for a worker that does not listen yet, unless it has exited or the time for that is

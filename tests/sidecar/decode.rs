@@ -78,7 +78,7 @@ async fn what_a_terminal_obeys_is_escaped_in_every_output() {
                     \"timestamp_ns\": 1, \"correlation_id\": \"\"}\n";
     assert_eq!(with_log(&["decode", "{dir}/log"], log.as_bytes()).expect_code(0).stdout(), expected);
 
-    let mut sidecar = Sidecar::wrap_echo(&["--ready-file", "{dir}/ready", "--export-jsonl", "{dir}/events"]);
+    let mut sidecar = Sidecar::wrap_echo(&["--export-jsonl", "{dir}/events"]);
     sidecar.write(log);
     let tail = Sidecar::command(&["tail", &format!("127.0.0.1:{}", sidecar.port())]).start();
     let printed = wait_for("the event", async || tail.wait_for_stdout(1), |text| text.ends_with('\n')).await;

@@ -276,6 +276,10 @@ def test_the_last_scrape_has_the_workers_exit_status(start, tmp_path):
             ("tool.execution.stop", None): 1, ("worker.started", None): 1, ("worker.exited", "signal"): 1,
         }
         assert prometheus.query("last_over_time(snakepit_worker_exited_signal[5m])")[0][1] == 11
+        # A worker that a signal killed has failed.
+        durations = prometheus.query("last_over_time(snakepit_operation_duration_seconds_count[5m])")
+        results = {labels["operation"]: labels["result"] for labels, _ in durations}
+        assert results == {"tool.execution": "ok", "worker.exited": "error"}
 
 
 def dashboard():
