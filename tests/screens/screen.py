@@ -110,16 +110,24 @@ class Screen:
         """Waits until a regular expression matches a part of the pane, and returns the match."""
         return wait_until(pattern, lambda: re.search(pattern, self.text(), re.M) or self.text(), is_match)
 
+    def children(self):
+        """The process ids of what the shell has started."""
+        shell = int(self.tmux("display-message", "-p", "#{pane_pid}"))
+        return Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
+
     def pid(self, name="telemetry-sidec"):
         """The process id of the program of this name that runs in the foreground."""
-        shell = int(self.tmux("display-message", "-p", "#{pane_pid}"))
 
         def child():
-            children = Path(f"/proc/{shell}/task/{shell}/children").read_text().split()
-            named = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+            pids = self.children()
+            named = [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == name]
             return int(named[0]) if named else None
 
         return wait_until(name, child)
+
+    def wait_for_end(self):
+        """Waits until the program in the foreground has ended. What is typed before it may be discarded."""
+        wait_until("the end of the program", self.children, lambda pids: not pids)
 
 
 def is_match(value):

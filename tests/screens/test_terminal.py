@@ -42,11 +42,13 @@ def screen(tmp_path):
 def test_a_key_ends_it(screen, worker, how, status):
     start(screen, worker)
     screen.keys(how)
+    screen.wait_for_end()
     expect_as_before(screen)
     screen.run("clear")
     start(screen, worker)
     screen.keys(how)
     screen.wait("what was there before", without=["WORKERS"])
+    screen.wait_for_end()
     screen.run("echo status $?")
     screen.wait(f"\nstatus {status}")
 
@@ -56,6 +58,7 @@ def test_a_signal_ends_it(screen, worker, number):
     start(screen, worker)
     os.kill(screen.pid(), number)
     screen.wait("what was there before", without=["WORKERS"])
+    screen.wait_for_end()
     screen.run("echo status $?")
     screen.wait(f"\nstatus {128 + number}")
     expect_as_before(screen)
@@ -76,6 +79,7 @@ def test_it_is_stopped_and_continued(screen, worker, how):
     worker.emit("after.fg")
     screen.wait("after.fg")
     screen.keys("q")
+    screen.wait_for_end()
     expect_as_before(screen)
 
 
@@ -89,6 +93,7 @@ def test_a_stop_that_cannot_be_caught_is_repaired(screen, worker):
     worker.emit("after.stop")
     screen.wait("after.stop", without=["Stopped"])
     screen.keys("q")
+    screen.wait_for_end()
     screen.wait("prompt$", without=["WORKERS"])
     screen.run("stty -a | cmp - $HOME/before && echo the same modes")
     screen.wait("\nthe same modes")
@@ -121,6 +126,7 @@ def test_keys_after_a_long_paste(screen, worker):
     # More than one read takes.
     screen.type("x" * 4000)
     screen.keys("q")
+    screen.wait_for_end()
     expect_as_before(screen)
 
 
