@@ -33,8 +33,8 @@
 //!   again.
 //! - A thread that waits for room counts itself as waiting under the lock under which it found none; the
 //!   condition variable releases the lock and waits in one step. A thread that makes room later holds the
-//!   lock and sees the count. Only taking and acknowledging events look at the count; subscribing and leaving
-//!   notify in any case.
+//!   lock and sees the count. Threads that wait for queues to drain have a count of their own. Only taking
+//!   and acknowledging events look at the counts; subscribing and leaving notify in any case.
 //! - `until` creates its `Notified` before it checks the condition, and `notify_waiters` reaches every one
 //!   that exists, polled or not. A change is always made before its notification.
 //!
@@ -268,7 +268,7 @@ impl Hub {
         while !state.has_room_everywhere(batch, event..event + 1, need_subscriber) {
             let wakers = state.wakers(|_| true);
             if wakers.is_empty() {
-                state = self.wait(state, idle);
+                state = self.wait(state, |state| &mut state.waiting, idle);
             } else {
                 drop(state);
                 wakers.wake();
@@ -286,29 +286,40 @@ impl Hub {
     /// Waits until this many subscribers are registered. `idle` is called several times a second meanwhile.
     pub fn wait_for_subscribers(&self, count: usize, idle: &mut dyn FnMut()) {
         self.lock().wanted_subscribers = count;
-        self.wait_while(|state| state.subscriber_count() < count, idle);
+        self.wait_while(|state| state.subscriber_count() < count, |state| &mut state.waiting, idle);
         self.lock().wanted_subscribers = 0;
     }
 
     /// Waits until nothing is queued or in flight, except for observers, and, if asked, the backlog is empty.
     /// `idle` is called several times a second meanwhile.
     pub fn wait_until_delivered(&self, backlog_too: bool, idle: &mut dyn FnMut()) {
-        self.wait_while(|state| !state.is_delivered(backlog_too), idle);
+        self.wait_while(|state| !state.is_delivered(backlog_too), |state| &mut state.draining, idle);
     }
 
-    fn wait_while(&self, condition: impl Fn(&State) -> bool, idle: &mut dyn FnMut()) {
+    fn wait_while(
+        &self,
+        condition: impl Fn(&State) -> bool,
+        waiting: fn(&mut State) -> &mut usize,
+        idle: &mut dyn FnMut(),
+    ) {
         let mut state = self.lock();
         while condition(&state) {
-            state = self.wait(state, idle);
+            state = self.wait(state, waiting, idle);
         }
     }
 
-    /// Waits for a change; if none comes for a while, calls `idle` without the lock.
-    fn wait<'a>(&'a self, mut state: MutexGuard<'a, State>, idle: &mut dyn FnMut()) -> MutexGuard<'a, State> {
-        state.waiting += 1;
+    /// Waits for a change, as one of the threads that `waiting` counts; if none comes for a while, calls
+    /// `idle` without the lock.
+    fn wait<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        waiting: fn(&mut State) -> &mut usize,
+        idle: &mut dyn FnMut(),
+    ) -> MutexGuard<'a, State> {
+        *waiting(&mut state) += 1;
         let (mut state, waited) =
             self.room.wait_timeout(state, IDLE_INTERVAL).unwrap_or_else(PoisonError::into_inner);
-        state.waiting -= 1;
+        *waiting(&mut state) -= 1;
         if waited.timed_out() {
             drop(state);
             idle();
@@ -367,16 +378,6 @@ impl Hub {
     /// All counters of this moment.
     pub fn snapshot(&self) -> Snapshot {
         self.lock().snapshot()
-    }
-
-    /// Notifies threads that wait for room in a queue, or for queues to drain.
-    fn notify_waiting_threads(&self, state: MutexGuard<'_, State>) {
-        // Skip the futex wake when no thread is waiting.
-        let waiting = state.waiting > 0;
-        drop(state);
-        if waiting {
-            self.room.notify_all();
-        }
     }
 
     fn notify(&self) {

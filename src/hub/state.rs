@@ -54,8 +54,10 @@ pub(super) struct State {
     pub(super) closed: bool,
     /// When consumers were woken for events last.
     pub(super) last_flush: Option<Instant>,
-    /// How many threads wait for a change.
+    /// How many threads wait for room, or for subscribers.
     pub(super) waiting: usize,
+    /// How many threads wait for the delivery of everything.
+    pub(super) draining: usize,
     /// How many subscribers the next event of a replay waits for; 0 while it does not wait.
     pub(super) wanted_subscribers: usize,
 }
@@ -83,6 +85,7 @@ impl State {
             closed: false,
             last_flush: None,
             waiting: 0,
+            draining: 0,
             wanted_subscribers: 0,
         }
     }

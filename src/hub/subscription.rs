@@ -96,15 +96,18 @@ impl Subscription {
         let mut state = self.hub.lock();
         let Some(consumer) = state.consumer(self.key) else { return };
         settle(consumer, events);
-        let has_room = !consumer.is_half_full();
-        self.notify_of_room(state, has_room);
+        let (has_room, is_drained) = (!consumer.is_half_full(), consumer.is_drained());
+        self.notify_waiting(state, has_room, is_drained);
     }
 
-    /// Notifies threads that wait for room once half of the queue is free: a thread that publishes as fast as
-    /// this consumer takes would otherwise wait and wake up for every chunk.
-    fn notify_of_room(&self, state: MutexGuard<'_, State>, has_room: bool) {
-        if has_room {
-            self.hub.notify_waiting_threads(state);
+    /// Notifies threads that wait for room once half of the queue is free, and those that wait for queues to
+    /// drain once this one is empty: a thread that publishes as fast as this consumer takes would otherwise
+    /// wait and wake up for every chunk.
+    fn notify_waiting(&self, state: MutexGuard<'_, State>, has_room: bool, is_drained: bool) {
+        let concerns = state.waiting > 0 && has_room || state.draining > 0 && is_drained;
+        drop(state);
+        if concerns {
+            self.hub.room.notify_all();
         }
     }
 
@@ -152,8 +155,8 @@ impl Subscription {
             return Poll::Ready(None);
         };
         if let Some(chunk) = consumer.take(CHUNK_BYTES, delivery) {
-            let has_room = !consumer.is_half_full();
-            self.notify_of_room(state, has_room);
+            let (has_room, is_drained) = (!consumer.is_half_full(), consumer.is_drained());
+            self.notify_waiting(state, has_room, is_drained);
             return Poll::Ready(Some(chunk));
         }
         if closed {
