@@ -59,7 +59,8 @@ impl Reading {
         // Without a worker there is nothing to summarize.
         let printed = worker.pid().map(|_| plan.carry_out(Some(worker.program()), &end));
         let Printed { text, error } = printed.unwrap_or_default();
-        let Finished { losses, account, driver, .. } = end;
+        let account = if is_logging { end.account() } else { Vec::new() };
+        let Finished { losses, driver, .. } = end;
         let losses = losses.into_iter().filter(|_| !is_quiet || text.is_some());
         // A message for people goes to a terminal only.
         let is_watched = !is_quiet && io::stderr().is_terminal();
@@ -67,7 +68,6 @@ impl Reading {
         // Without it the pool has stopped the worker, or soon will, and does not say why. The log has it.
         let has_run = worker.pid().is_some() && !is_logging;
         let missing = upstream.filter(|_| has_run).and_then(|upstream| upstream.missing_port());
-        let account = is_logging.then_some(account).into_iter().flatten();
         let lines: Vec<_> =
             error.into_iter().chain(losses).chain(rejected).chain(missing).chain(account).collect();
         if let Some(text) = &text {

@@ -4,7 +4,7 @@ use super::{
     decode::json_lines,
     own_files::OwnFiles,
     ready_file::ReadyFile,
-    session::{Finished, Session},
+    session::Session,
     start::Announcement,
     summary::{Plan, Printed},
 };
@@ -94,8 +94,9 @@ pub fn run(
     let end = session.finish(|_| {}, || pipeline.print_log());
     let is_complete = end.losses.is_empty();
     let Printed { text, error } = plan.carry_out(None, &end);
-    let Finished { losses, account, .. } = end;
-    let mut lines = losses;
+    let is_logging = config.serve.serving.log().level > Level::Off;
+    let account = if is_logging { end.account() } else { Vec::new() };
+    let mut lines = end.losses;
     lines.splice(..0, error);
     if lacks_events {
         let is_reported = !is_quiet && other_format.is_none();
@@ -106,7 +107,6 @@ pub fn run(
     if let Some(text) = &text {
         pipeline.print_text(text);
     }
-    let account = if config.serve.serving.log().level > Level::Off { account } else { Vec::new() };
     // The newline that it may need makes the lines below start at the beginning of a line, too.
     if !account.is_empty() || !lines.is_empty() || result.is_err() {
         pipeline.print_last(account);

@@ -70,8 +70,6 @@ pub struct Finished {
     pub losses: Vec<String>,
     /// The same, with the outputs' names.
     pub undelivered: Vec<(String, Loss)>,
-    /// All counters, a line for each topic, to print.
-    pub account: Vec<String>,
     /// All counters.
     pub report: Report,
     /// The operations and measurements, if they are to be summarized.
@@ -82,6 +80,13 @@ pub struct Finished {
     pub time: Duration,
     /// Serves clients that stay connected, as long as it is driven.
     pub driver: Driver,
+}
+
+impl Finished {
+    /// All counters, a line for each topic, to print.
+    pub fn account(&self) -> Vec<String> {
+        account::topics(&self.report.clone().into()).iter().map(ToString::to_string).collect()
+    }
 }
 
 impl Session {
@@ -263,7 +268,6 @@ impl Session {
         Finished {
             losses: undelivered.iter().map(|(name, loss)| format!("{name}: {loss}")).collect(),
             undelivered,
-            account: account::topics(&report.clone().into()).iter().map(ToString::to_string).collect(),
             digest: self.summary.map(|summary| summary.digest()),
             destinations: self.destinations,
             report,
