@@ -160,15 +160,26 @@ impl<'a> View<'a> {
         self.measurements.clear();
         self.metadata.clear();
         (self.timestamp_ns, self.correlation_id) = (0, "");
-        let (mut at, mut last_part) = (known.len(), None);
-        while let Some(field) = fields.read()? {
-            let end = message.len() - fields.left();
+        let mut last_part = None;
+        loop {
+            // Most fields are short entries.
+            if let Some(entry) = fields.short(METADATA) {
+                self.metadata.push(metadatum(entry)?);
+                continue;
+            }
+            if let Some(entry) = fields.short(MEASUREMENTS) {
+                self.measurements.push(measurement(entry)?);
+                continue;
+            }
+            let at = message.len() - fields.left();
+            let Some(field) = fields.read()? else { break };
             match field {
                 (EVENT_PARTS, Field::Bytes(bytes)) => {
                     let part = text(bytes)?;
                     self.add_part(part);
                     last_part = Some(part);
                     let is_next = known.len() == at;
+                    let end = message.len() - fields.left();
                     *known = message.get(..end).filter(|_| is_next).unwrap_or_default();
                 }
                 (MEASUREMENTS, Field::Bytes(bytes)) => self.measurements.push(measurement(bytes)?),
@@ -178,7 +189,6 @@ impl<'a> View<'a> {
                 (EVENT_PARTS..=CORRELATION_ID, _) => return Err(Malformed),
                 _ => {}
             }
-            at = end;
         }
         if last_part.is_some() || self.name_parts == 0 {
             self.set_phase(last_part.unwrap_or_default());

@@ -56,6 +56,20 @@ impl<'a> Fields<'a> {
         Ok(Some((number, self.content(number, wire_type, MAX_DEPTH)?)))
     }
 
+    /// The content of the next field if it has this number, below 16, and is a message or text of fewer than 128
+    /// bytes. Otherwise [`read`](Self::read) reads it.
+    #[inline]
+    pub fn short(&mut self, number: u32) -> Option<&'a [u8]> {
+        match self.rest {
+            [key, length @ ..0x80, rest @ ..] if u32::from(*key) == number << 3 | 2 => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(*length))?;
+                self.rest = rest;
+                Some(bytes)
+            }
+            _ => None,
+        }
+    }
+
     /// The number of bytes that are still to be read.
     pub fn left(&self) -> usize {
         self.rest.len()

@@ -33,8 +33,28 @@ impl Value<'_> {
     }
 }
 
+/// A text. Most are short and have only ASCII: to see that takes a fraction of what `from_utf8` needs for it.
+#[inline]
 pub(super) fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+    if is_ascii(bytes) {
+        // SAFETY: ASCII is UTF-8.
+        return Ok(unsafe { str::from_utf8_unchecked(bytes) });
+    }
     str::from_utf8(bytes).map_err(|_| Malformed)
+}
+
+/// Whether all bytes are ASCII. It looks at eight at a time, and at some of the last ones twice.
+#[inline]
+fn is_ascii(bytes: &[u8]) -> bool {
+    let all = if let Some(last) = bytes.last_chunk() {
+        let (words, _) = bytes.as_chunks();
+        words.iter().fold(u64::from_ne_bytes(*last), |all, word| all | u64::from_ne_bytes(*word))
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        (u32::from_ne_bytes(*first) | u32::from_ne_bytes(*last)).into()
+    } else {
+        bytes.iter().fold(0, |all, byte| all | u64::from(*byte))
+    };
+    all & 0x8080_8080_8080_8080 == 0
 }
 
 /// The key and the value of an entry that has a short key and then a short value, as nearly all have.

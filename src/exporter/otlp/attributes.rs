@@ -130,9 +130,13 @@ impl Attributes {
 
     /// Sets an attribute.
     pub fn set(&mut self, key: &str, value: Value<'_>) {
+        self.set_among(self.places.len(), key, value);
+    }
+
+    /// Sets an attribute whose name can only be among this many of the first ones.
+    fn set_among(&mut self, first: usize, key: &str, value: Value<'_>) {
         let bytes = key.len() + value.bytes() + OVERHEAD_BYTES;
-        let may_be_added = self.places.len() < MAX_ATTRIBUTES;
-        let existing = self.find(key);
+        let existing = self.find(first, key);
         let replaced = existing.and_then(|at| self.places.get(at)).map_or(0, |place| place.bytes as usize);
         let fits =
             self.bytes - replaced + bytes <= MAX_BYTES && !key.is_empty() && key.len() <= MAX_NAME_BYTES;
@@ -140,7 +144,7 @@ impl Attributes {
         let size = u32::try_from(bytes).unwrap_or(u32::MAX);
         match existing {
             Some(at) if fits => self.replace(at, key, value, size),
-            None if fits && may_be_added => {
+            None if fits && self.places.len() < MAX_ATTRIBUTES => {
                 let place = self.append(key, value, size);
                 self.places.push(place);
             }
@@ -167,36 +171,36 @@ impl Attributes {
         self.encoded.capacity() + self.places.capacity() * size_of::<Place>()
     }
 
-    /// Adds an event's metadata, without what is exported elsewhere (by key and value), and its correlation
-    /// id.
-    pub fn add_metadata(&mut self, event: &View<'_>, exported_elsewhere: impl Fn(&str, &str) -> bool) {
+    /// Adds an event's correlation id, its metadata, without what is exported elsewhere (by key and value), and
+    /// its measurements. Metadata takes precedence over measurements with the same key.
+    pub fn add_event(&mut self, event: &View<'_>, exported_elsewhere: impl Fn(&str, &str) -> bool) {
         if !event.correlation_id().is_empty() {
             self.text(CORRELATION_ID, event.correlation_id());
         }
+        // An event has each key once.
+        let first = self.places.len();
         let metadata = event.metadata().iter();
         for (key, value) in metadata.filter(|(key, value)| !exported_elsewhere(key, value)) {
-            self.text(key, value);
+            self.set_among(first, key, Value::Text(cut(value, MAX_VALUE_BYTES)));
         }
-    }
-
-    /// Adds an event's measurements. Metadata with the same key takes precedence.
-    pub fn add_measurements(&mut self, event: &View<'_>) {
         for (key, value) in event.measurements() {
             if event.metadatum(key).is_some() {
                 self.dropped += 1;
                 continue;
             }
-            match *value {
-                view::Value::Int(int) => self.set(key, Value::Int(int)),
-                view::Value::Float(float) => self.set(key, Value::Float(float)),
-                view::Value::Text(text) => self.text(key, text),
-                view::Value::Null => {}
-            }
+            let value = match *value {
+                view::Value::Int(int) => Value::Int(int),
+                view::Value::Float(float) => Value::Float(float),
+                view::Value::Text(text) => Value::Text(cut(text, MAX_VALUE_BYTES)),
+                view::Value::Null => continue,
+            };
+            self.set_among(first, key, value);
         }
     }
 
-    fn find(&self, key: &str) -> Option<usize> {
-        self.places.iter().position(|place| {
+    /// The position of a name, if it is among the first ones.
+    fn find(&self, first: usize, key: &str) -> Option<usize> {
+        self.places.iter().take(first).position(|place| {
             let start = place.key as usize;
             place.key_bytes as usize == key.len()
                 && self.encoded.get(start..start + key.len()) == Some(key.as_bytes())
@@ -204,20 +208,17 @@ impl Attributes {
     }
 
     /// Appends an attribute, and returns its place.
+    #[allow(clippy::inline_always, reason = "as calls these take a third of an attribute's time")]
+    #[inline(always)]
     fn append(&mut self, key: &str, value: Value<'_>, bytes: u32) -> Place {
         let buffer = &mut self.encoded;
         let start = buffer.len();
         let value_bytes = value.encoded_bytes();
-        wire::length(
-            buffer,
-            self.owner.field(),
-            wire::field_bytes(key.len()) + wire::field_bytes(value_bytes),
-        );
-        wire::length(buffer, KEY, key.len());
+        let entry_bytes = wire::field_bytes(key.len()) + wire::field_bytes(value_bytes);
+        wire::lengths(buffer, (self.owner.field(), entry_bytes), (KEY, key.len()));
         let key_start = buffer.len();
         buffer.extend_from_slice(key.as_bytes());
-        wire::length(buffer, VALUE, value_bytes);
-        value.write(buffer);
+        value.write(buffer, VALUE, value_bytes);
         let offset = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
         Place { start: offset(start), key: offset(key_start), key_bytes: offset(key.len()), bytes }
     }
@@ -266,13 +267,28 @@ impl Value<'_> {
         }
     }
 
-    /// Appends its `AnyValue`. A value that is zero or empty is written, too: otherwise there is none.
-    fn write(self, buffer: &mut Vec<u8>) {
+    /// Appends a field with its `AnyValue`, which has this many bytes. A value that is zero or empty is
+    /// written, too: otherwise there is none.
+    #[allow(clippy::inline_always, reason = "see Attributes::append")]
+    #[inline(always)]
+    fn write(self, buffer: &mut Vec<u8>, field: u8, bytes: usize) {
         match self {
-            Self::Text(text) => wire::bytes(buffer, STRING, text.as_bytes()),
-            Self::Int(int) => wire::integer(buffer, INT, int.cast_unsigned()),
-            Self::Float(float) => wire::fixed64(buffer, DOUBLE, float.to_bits()),
-            Self::Bool(bool) => wire::integer(buffer, BOOL, bool.into()),
+            Self::Text(text) => {
+                wire::lengths(buffer, (field, bytes), (STRING, text.len()));
+                buffer.extend_from_slice(text.as_bytes());
+            }
+            Self::Int(int) => {
+                wire::length(buffer, field, bytes);
+                wire::integer(buffer, INT, int.cast_unsigned());
+            }
+            Self::Float(float) => {
+                wire::length(buffer, field, bytes);
+                wire::fixed64(buffer, DOUBLE, float.to_bits());
+            }
+            Self::Bool(bool) => {
+                wire::length(buffer, field, bytes);
+                wire::integer(buffer, BOOL, bool.into());
+            }
         }
     }
 }
@@ -280,8 +296,7 @@ impl Value<'_> {
 /// Appends a field with a text as an `AnyValue`.
 pub fn any_text(buffer: &mut Vec<u8>, field: u8, text: &str) {
     let value = Value::Text(text);
-    wire::length(buffer, field, value.encoded_bytes());
-    value.write(buffer);
+    value.write(buffer, field, value.encoded_bytes());
 }
 
 #[cfg(test)]

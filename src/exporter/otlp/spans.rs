@@ -179,8 +179,7 @@ impl Spans {
     fn start(&mut self, event: &View<'_>, given: &Given, now: Instant, queue: &mut Queue) -> Option<Context> {
         let mut span = self.begin(event, given, time_ns(event), now);
         let mut attributes = Attributes::new(Owner::Span);
-        attributes.add_metadata(event, |key, value| given.is_in(&span, key, value));
-        attributes.add_measurements(event);
+        attributes.add_event(event, |key, value| given.is_in(&span, key, value));
         attributes.shrink();
         span.attributes = attributes;
         span.metadata = fingerprints(event).into();
@@ -211,10 +210,9 @@ impl Spans {
         let failed = event.phase() == Phase::Exception;
         let mut attributes = std::mem::replace(&mut self.scratch, Attributes::new(Owner::Span));
         attributes.copy(&span.attributes);
-        attributes.add_metadata(event, |key, value| {
+        attributes.add_event(event, |key, value| {
             failed && ERROR_KEYS.contains(&key) || given.is_in(&span, key, value)
         });
-        attributes.add_measurements(event);
         span.kind = given.kind.unwrap_or(span.kind);
         let error = failed.then(|| describe_error(event, end_ns, &mut attributes, &mut span.events));
         if !started {

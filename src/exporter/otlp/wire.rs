@@ -9,7 +9,8 @@ use prost::encoding::{WireType, encode_varint, encoded_len_varint};
 /// The number of bytes of a field with this many bytes of content. Its number is below 16.
 #[inline]
 pub fn field_bytes(length: usize) -> usize {
-    1 + encoded_len_varint(length as u64) + length
+    let length_bytes = if length < 0x80 { 1 } else { encoded_len_varint(length as u64) };
+    1 + length_bytes + length
 }
 
 /// Appends the start of a field with this many bytes, which follow.
@@ -17,6 +18,22 @@ pub fn field_bytes(length: usize) -> usize {
 pub fn length(buffer: &mut Vec<u8>, field: u8, bytes: usize) {
     tag(buffer, field, WireType::LengthDelimited);
     varint(buffer, bytes as u64);
+}
+
+/// Appends the start of a field and the start of the first field in it, like [`length`] twice. The numbers of
+/// both are below 16.
+#[allow(clippy::inline_always, reason = "see Attributes::append")]
+#[inline(always)]
+pub fn lengths(buffer: &mut Vec<u8>, outer: (u8, usize), inner: (u8, usize)) {
+    let lengths = (u8::try_from(outer.1), u8::try_from(inner.1));
+    if let (Ok(outer_bytes @ ..0x80), Ok(inner_bytes @ ..0x80)) = lengths {
+        let tag = |field| field << 3 | WireType::LengthDelimited as u8;
+        // At once: most fields are short.
+        buffer.extend_from_slice(&[tag(outer.0), outer_bytes, tag(inner.0), inner_bytes]);
+    } else {
+        length(buffer, outer.0, outer.1);
+        length(buffer, inner.0, inner.1);
+    }
 }
 
 /// Appends a field of a string, of bytes or of an encoded message.

@@ -33,11 +33,10 @@ impl Spans {
         };
         let found = sampled(span)?;
         let mut attributes = Attributes::new(Owner::Event);
-        attributes.add_metadata(event, |key, value| {
+        attributes.add_event(event, |key, value| {
             let is_parent = key == "parent_span_id" && context.parent_span_id == Some(span.context.span_id);
             key != "span.kind" && (is_parent || given.is_in(span, key, value))
         });
-        attributes.add_measurements(event);
         self.open.add_event(number, event.name(), time_ns(event), &attributes);
         Some(found)
     }

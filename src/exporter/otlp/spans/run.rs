@@ -54,8 +54,7 @@ impl Spans {
     /// Adds an event to the run span. Returns its context if it is sampled.
     pub(super) fn run_event(&mut self, event: &View<'_>) -> Option<Context> {
         let mut attributes = Attributes::new(Owner::Event);
-        attributes.add_metadata(event, |key, _| CONTEXT_KEYS.contains(&key));
-        attributes.add_measurements(event);
+        attributes.add_event(event, |key, _| CONTEXT_KEYS.contains(&key));
         self.run_events.push(event.name(), time_ns(event), &attributes);
         self.options.run.as_deref().filter(|run| run.is_sampled()).map(|run| run.context)
     }
