@@ -56,8 +56,8 @@ impl<'a> Fields<'a> {
         Ok(Some((number, self.content(number, wire_type, MAX_DEPTH)?)))
     }
 
-    /// The content of the next field if it has this number, below 16, and is a message or text of fewer than 128
-    /// bytes. Otherwise [`read`](Self::read) reads it.
+    /// The content of the next field if it has this number, below 16, and is a message or text of fewer than
+    /// 128 bytes. Otherwise [`read`](Self::read) reads it.
     #[inline]
     pub fn short(&mut self, number: u32) -> Option<&'a [u8]> {
         match self.rest {

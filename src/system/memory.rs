@@ -3,7 +3,7 @@
 use nix::libc;
 
 /// A page of memory, or a multiple of it.
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
 
 /// More than the stack of parsing the command line, or of starting the server.
 const STACK_BYTES: usize = 128 * 1024;
@@ -26,6 +26,8 @@ pub(crate) fn release() {
     unsafe {
         libc::malloc_trim(0);
     }
+    #[cfg(target_env = "musl")]
+    super::heap::release();
     release_stack();
 }
 

@@ -4,9 +4,13 @@
 pub(crate) mod backoff;
 pub(crate) mod clock;
 #[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
+mod compare;
+#[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
 mod copy;
 pub mod fd;
 pub mod file_error;
+#[cfg(any(target_env = "musl", test))]
+mod heap;
 pub mod last_bytes;
 pub mod log;
 pub(crate) mod memory;

@@ -1,14 +1,14 @@
-//! Starts the first thread where the C library is musl.
+//! Has musl do what it does when a program asks for its first thread.
 //!
-//! With its first thread a program with musl unblocks signal 34, which musl may need for itself. It is
-//! blocked because the worker has to get it: one that comes in this moment would end the sidecar.
+//! It unblocks signal 34, which it may need for itself. That is blocked because the worker has to get it: one
+//! that comes in this moment would end the sidecar.
 
 use super::mask::{self, Action};
-use crate::system::thread;
 use nix::{libc, sys::signal::SigmaskHow};
 use std::{
+    ffi::c_void,
     mem::MaybeUninit,
-    process,
+    process, ptr,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
@@ -35,8 +35,11 @@ unsafe extern "C" {
     fn sidecar_handler_returns();
 }
 
-/// Starts a thread that ends at once, and blocks all signals again. Signals 34 that came meanwhile are
-/// pending, as if they had been blocked all the time; this process is their sender.
+/// The largest stack that musl takes. No address space has room for it.
+const TOO_LARGE_BYTES: usize = usize::MAX / 4;
+
+/// Asks for a thread, and blocks all signals again. Signals 34 that came meanwhile are pending, as if they
+/// had been blocked all the time; this process is their sender.
 ///
 /// # Errors
 ///
@@ -45,7 +48,7 @@ pub(super) fn start() -> nix::Result<()> {
     let mut before = MaybeUninit::<Action>::zeroed();
     // SAFETY: the handler only counts. Where it has an address to return to, what is there returns.
     unsafe { mask::act(SIGNAL, Some(&action()), Some(&mut before)) };
-    let _ = thread::spawn("first", || ()).map(|thread| thread.join());
+    ask();
     mask::change(SigmaskHow::SIG_BLOCK, mask::ALL)?;
     // SAFETY: the kernel has written this action, or it is the default one.
     unsafe { mask::act(SIGNAL, Some(&before.assume_init()), None) };
@@ -54,6 +57,21 @@ pub(super) fn start() -> nix::Result<()> {
         unsafe { libc::kill(process::id().cast_signed(), SIGNAL) };
     }
     Ok(())
+}
+
+/// Asks for a thread that is refused: to start one and to wait for its end takes a tenth of a millisecond.
+fn ask() {
+    extern "C" fn nothing(_: *mut c_void) -> *mut c_void {
+        ptr::null_mut()
+    }
+    let (mut attributes, mut thread) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: the attributes are valid once they are initialized. What the thread would run does nothing.
+    unsafe {
+        libc::pthread_attr_init(attributes.as_mut_ptr());
+        libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), TOO_LARGE_BYTES);
+        libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), nothing, ptr::null_mut());
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+    }
 }
 
 /// The kernel's `struct sigaction`: handler, flags, what a handler returns to, mask. Without the flag

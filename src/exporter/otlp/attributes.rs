@@ -171,8 +171,8 @@ impl Attributes {
         self.encoded.capacity() + self.places.capacity() * size_of::<Place>()
     }
 
-    /// Adds an event's correlation id, its metadata, without what is exported elsewhere (by key and value), and
-    /// its measurements. Metadata takes precedence over measurements with the same key.
+    /// Adds an event's correlation id, its metadata, without what is exported elsewhere (by key and value),
+    /// and its measurements. Metadata takes precedence over measurements with the same key.
     pub fn add_event(&mut self, event: &View<'_>, exported_elsewhere: impl Fn(&str, &str) -> bool) {
         if !event.correlation_id().is_empty() {
             self.text(CORRELATION_ID, event.correlation_id());
