@@ -1,5 +1,6 @@
 //! What may have been meant by a word, an option or a variable that does not exist.
 
+use super::spelling::{is_near, nearest};
 use crate::{
     net::address::Address,
     system::{
@@ -106,8 +107,8 @@ pub(super) fn for_word(
     if let Some(subcommand) = subcommand {
         return format!("{word}: unexpected, see {} --help", subcommand.get_name());
     }
-    let nearest = nearest(word, subcommand::names()).filter(|_| word.chars().count() >= MIN_GUESSED_CHARS);
-    if let Some(name) = nearest {
+    let near = nearest(word, subcommand::names()).filter(|_| word.chars().count() >= MIN_GUESSED_CHARS);
+    if let Some(name) = near {
         return format!("{word}: did you mean {name}? A worker's command needs -- before it");
     }
     if arguments.iter().any(|argument| argument == "--") {
@@ -265,18 +266,6 @@ fn all_of(names: &[&str]) -> String {
     }
 }
 
-/// Whether an option may be a mistyped other one: it differs in a quarter of its letters at most, or in their
-/// order.
-fn is_near(option: &str, other: &str) -> bool {
-    let [option, other] = [option, other].map(|name| name.trim_start_matches('-'));
-    let sorted = |name: &str| {
-        let mut letters: Vec<_> = name.chars().collect();
-        letters.sort_unstable();
-        letters
-    };
-    distance(option, other) <= (option.len() / 4).max(1) || sorted(option) == sorted(other)
-}
-
 fn is_spelt(argument: &Arg, option: &str) -> bool {
     match option.strip_prefix("--") {
         Some(long) => argument.get_long() == Some(long),
@@ -284,27 +273,4 @@ fn is_spelt(argument: &Arg, option: &str) -> bool {
             argument.get_short().is_some_and(|short| option.strip_prefix('-') == Some(&short.to_string()))
         }
     }
-}
-
-/// The word that is closest to this one, if it differs in at most a quarter of its characters or in two.
-fn nearest<'w>(word: &str, words: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let with_distance = words.into_iter().map(|other| (distance(word, other), other));
-    let (distance, nearest) = with_distance.min_by_key(|(distance, _)| *distance)?;
-    (distance <= (nearest.len() / 8).max(2)).then_some(nearest)
-}
-
-/// The number of characters to insert, remove or replace to make one word of another.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<_> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, char) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(char != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
 }

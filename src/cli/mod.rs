@@ -16,6 +16,7 @@ mod hint;
 mod needs;
 #[doc(hidden)]
 pub mod reference;
+mod spelling;
 
 pub use command::Cli;
 pub(crate) use command::{Sub, WrapArgs};
