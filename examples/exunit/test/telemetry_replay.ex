@@ -3,19 +3,27 @@ defmodule TelemetryReplay do
   Serves recordings to the consumer under test. It is one file, to be copied.
   """
 
-  import ExUnit.Assertions
+  import ExUnit.Assertions, only: [flunk: 1]
   import ExUnit.Callbacks
 
-  @timeout 30_000
+  # The replay gives up first, and then says why.
+  @limit "30s"
+  @timeout 40_000
 
   @doc """
   Starts a telemetry-sidecar that serves recorded stderr as if a worker wrote it, and returns its port and
   its address. It waits for a subscriber before the first event, and waits until everything is delivered.
 
-  The words are options of the program, such as `"--fail-after", "10"`, and recordings.
+  The words are options of the program, such as `"--fail-after", "10"`, and a recording, which is the last one.
+  The test fails if that has no events.
   """
   def start(words) do
-    options = ["replay", "--no-stderr", "--timeout", "60s", "--listen", "127.0.0.1:0"]
+    unless is_list(words) and words != [] and Enum.all?(words, &is_binary/1) do
+      flunk("TelemetryReplay.start takes a list of strings, not #{inspect(words)}")
+    end
+
+    check_events(words)
+    options = ["replay", "--no-stderr", "--timeout", @limit, "--listen", "127.0.0.1:0"]
     settings = [:binary, :exit_status, :stderr_to_stdout, line: 1024, args: options ++ words]
     port = Port.open({:spawn_executable, program()}, settings)
     {:os_pid, pid} = Port.info(port, :os_pid)
@@ -25,8 +33,40 @@ defmodule TelemetryReplay do
 
   @doc "Waits until everything is delivered."
   def wait(port) do
-    assert_receive {^port, {:exit_status, status}}, @timeout
-    assert status == 0
+    wait(port, "")
+  end
+
+  defp wait(port, output) do
+    receive do
+      {^port, {:data, {_, line}}} ->
+        wait(port, output <> line <> "\n")
+
+      {^port, {:exit_status, 0}} ->
+        :ok
+
+      {^port, {:exit_status, status}} ->
+        flunk("telemetry-sidecar: exit status #{status}\n" <> output)
+    after
+      @timeout -> flunk("telemetry-sidecar has not ended\n" <> output)
+    end
+  end
+
+  # Without events the replay would end at once, and a consumer would wait for it.
+  defp check_events(words) do
+    decoding =
+      for [option, value] <- Enum.chunk_every(words, 2, 1, :discard),
+          option in ["--embedded", "--max-line-bytes"],
+          word <- [option, value],
+          do: word
+
+    arguments = ["decode"] ++ decoding ++ [List.last(words)]
+
+    {output, status} = System.cmd(program(), arguments, stderr_to_stdout: true)
+
+    # Of a recording that cannot be read the replay says what is wrong.
+    if status == 0 and not String.contains?(output, ~s({"event": )) do
+      flunk("the recording has no event: " <> output)
+    end
   end
 
   defp port_number(port, output) do

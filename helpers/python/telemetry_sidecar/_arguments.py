@@ -66,6 +66,22 @@ def named(names: Sequence[str], given: Sequence[str]) -> List[str]:
     return found
 
 
+def check_folder(folder: Path) -> None:
+    """Raises FileNotFoundError or FileExistsError unless a process can have this folder for its files."""
+    __tracebackhide__ = True
+    if not folder.is_dir():
+        raise FileNotFoundError(f"the folder for the sidecar's files does not exist: '{folder}'")
+    if (folder / "stderr").exists():
+        raise FileExistsError(f"another sidecar has this folder for its files, make one for each: '{folder}'")
+
+
+def check_cwd(cwd: Optional[StrPath]) -> None:
+    """Raises an error unless a worker can have this working directory."""
+    __tracebackhide__ = True
+    if cwd is not None and not os.path.isdir(_word("cwd", cwd)):
+        raise NotADirectoryError(f"cwd: '{os.fsdecode(cwd)}' is not a directory")
+
+
 def environment(env: Optional[Mapping[str, str]]) -> Mapping[str, str]:
     """The environment of a worker, this process's unless it is given."""
     __tracebackhide__ = True

@@ -32,8 +32,7 @@ class SidecarError(AssertionError):
 class Process:
     """A running sidecar. stdout and stderr go to files, so that no amount of output makes it wait.
 
-    ``address`` is that of the gRPC server, ``metrics_address`` that of the page with ``--export-prometheus``,
-    else empty."""
+    ``address`` is that of the gRPC server."""
 
     def __init__(
         self,
@@ -48,6 +47,7 @@ class Process:
         self._folder = folder
         serving = ["--listen", "127.0.0.1:0", "--ready-file", str(folder / "ready")]
         self._command = [binary(), *own, *serving, *arguments]
+        _arguments.check_cwd(cwd)
         environment = dict(_arguments.environment(env))
         # Its own configuration is the options alone, whatever the shell that runs the tests exports.
         for name in list(environment):
@@ -58,7 +58,7 @@ class Process:
                 self._command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, cwd=cwd
             )
         self.address = ""
-        self.metrics_address = ""
+        self._metrics_address = ""
         try:
             self._until(lambda: self._ready() or self.returncode is not None, START_TIMEOUT, "it serves")
             # It may have written the file and ended meanwhile.
@@ -77,8 +77,16 @@ class Process:
         self.address = f"127.0.0.1:{first}"
         for name, _, port in (other.partition(" ") for other in others):
             if name == "prometheus":
-                self.metrics_address = f"127.0.0.1:{port}"
+                self._metrics_address = f"127.0.0.1:{port}"
         return True
+
+    @property
+    def metrics_address(self) -> str:
+        """The address of the page for Prometheus. Raises SidecarError without the option for it."""
+        __tracebackhide__ = True
+        if not self._metrics_address:
+            raise self._error('there is no page: add the options "--export-prometheus", "127.0.0.1:0"')
+        return self._metrics_address
 
     @property
     def returncode(self) -> Optional[int]:

@@ -34,7 +34,8 @@ def telemetry_sidecar(
 
     ``telemetry_sidecar(["python", "worker.py"], "--lifecycle", env=…, cwd=…, stdin=…)`` returns a
     :class:`telemetry_sidecar.testing.Sidecar`: ``address``, ``events``, ``wait_for(name)``, ``wait()``,
-    ``stop()``, ``stdout``, ``stderr``. What still runs at the end of the test is stopped."""
+    ``stop()``, ``stdout``, ``stderr``. ``env`` is the whole environment: to add a variable write
+    ``env={**os.environ, "NAME": "value"}``. What still runs at the end of the test is stopped."""
     started = _processes(request.node)
 
     def start(
@@ -88,6 +89,10 @@ class _Start:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
+        for name in kwargs:
+            if name not in self._start.__annotations__:
+                option = name.replace("_", "-")
+                raise TypeError(f"no argument {name}; options are words of their own, such as '--{option}'")
         return self._start(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Callable, Iterable, List, Mapping, Optional, Sequence, Tuple,
 from . import _arguments
 from ._arguments import StrPath
 from ._binary import binary
-from ._event import Event
+from ._event import PREFIX, Event
 from ._process import WAIT_TIMEOUT, Process, SidecarError
 
 # Options of a replay that say what an event is: decode has them, too.
@@ -41,6 +41,8 @@ class Sidecar(Process):
         folder = Path(folder)
         self._read: Tuple[int, List[Event]] = (0, [])
         own = ["-q", "--export-jsonl", str(folder / "events")]
+        # A second sidecar would append to the events of the first one.
+        _arguments.check_folder(folder)
         arguments = [*_arguments.options(options), "--", *_arguments.words(command)]
         super().__init__(folder, own, arguments, env, cwd, _arguments.stdin(stdin))
 
@@ -83,7 +85,10 @@ class Sidecar(Process):
 
         self._until(is_done, timeout, f"there are {count} events {wanted}")
         if len(found) < count:
-            raise self._error(f"{len(found)} of {count} events {wanted} until the worker's end")
+            hint = ""
+            if PREFIX.decode() in self.stdout:
+                hint = "; stdout has lines with TELEMETRY:, but only stderr is read: print events to stderr"
+            raise self._error(f"{len(found)} of {count} events {wanted} until the worker's end{hint}")
         return list(found)
 
     def report(self) -> str:
@@ -106,6 +111,7 @@ class Replay(Process):
     ) -> None:
         __tracebackhide__ = True
         folder = Path(folder)
+        _arguments.check_folder(folder)
         self._log = _arguments.log_path(log, folder / "log")
         self._events: Optional[List[Event]] = None
         options = _arguments.options(options)
@@ -115,22 +121,23 @@ class Replay(Process):
         own = ["replay", "-q", "--no-stderr", limit]
         super().__init__(folder, own, arguments, None, None, subprocess.DEVNULL)
         # Afterwards, because the program explains a log that it cannot read.
-        if not allow_empty and not self._has_events():
-            self.stop()
-            raise self._error(
-                "the log has no event: a log is a worker's stderr, as --record writes it, with lines that "
-                "start with TELEMETRY:; if this one has none on purpose, add allow_empty=True"
-            )
+        if not allow_empty and os.path.isfile(self._log):
+            self._check_events()
 
-    def _has_events(self) -> bool:
-        """Whether the log has an event. A large log is not read to its end, and a pipe not at all."""
-        if not os.path.isfile(self._log):
-            return True
-        with subprocess.Popen(self._decode, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as decode:
-            assert decode.stdout is not None
-            is_found = decode.stdout.read(1) != b""
-            decode.kill()
-        return is_found
+    def _check_events(self) -> None:
+        """Raises SidecarError if the log has no event. A large log is not read to its end."""
+        __tracebackhide__ = True
+        with subprocess.Popen(self._decode, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as decode:
+            assert decode.stdout is not None and decode.stderr is not None
+            if decode.stdout.read(1):
+                decode.kill()
+                return
+            reason = decode.stderr.read().decode(errors="replace").strip()
+        self.stop()
+        raise self._error(
+            f"the log has no event: {reason}; a log is a worker's stderr, as --record writes it; if this one "
+            "has no event on purpose, add allow_empty=True"
+        )
 
     @property
     def events(self) -> List[Event]:

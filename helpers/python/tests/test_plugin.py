@@ -9,7 +9,7 @@ from importlib.metadata import distributions
 import pytest
 
 from telemetry_sidecar import Event
-from telemetry_sidecar.testing import SidecarError
+from telemetry_sidecar.testing import Replay, Sidecar, SidecarError
 
 # Without the wheel there is no entry point.
 ENTRY_POINTS = [point.value for distribution in distributions() for point in distribution.entry_points]
@@ -103,6 +103,15 @@ def test_the_addresses_of_a_sidecar(telemetry_sidecar, tmp_path):
         sidecar.stop()
 
 
+def test_each_sidecar_has_a_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        Sidecar(tmp_path / "missing", ["true"])
+    Sidecar(str(tmp_path), ["true"]).wait()
+    for again in (lambda: Sidecar(tmp_path, ["true"]), lambda: Replay(tmp_path, [Event("a")])):
+        with pytest.raises(FileExistsError, match="make one for each"):
+            again()
+
+
 def test_a_sidecar_is_stopped(telemetry_sidecar):
     sidecar = telemetry_sidecar(["sleep", "60"])
     assert (sidecar.stop(), sidecar.stop()) == (-15, -15)
@@ -135,7 +144,10 @@ ODD = [
     ('telemetry_sidecar(["true"], env={"A": 1})', "env['A'] must be text or a path, not 1"),
     ('telemetry_sidecar(["true"], env=["A=1"])', "env must be a dict"),
     ('telemetry_sidecar(["cat"], stdin="text")', "write to sidecar.process.stdin"),
-    ('telemetry_sidecar(["true"], cwd="/nonexistent")', "No such file or directory: '/nonexistent'"),
+    ('telemetry_sidecar(["true"], cwd="/nonexistent")', "cwd: '/nonexistent' is not a directory"),
+    ('telemetry_sidecar(["true"], lifecycle=True)', "options are words of their own, such as '--lifecycle'"),
+    ('telemetry_sidecar(["true"]).metrics_address', "add the options"),
+    ("telemetry_sidecar(['echo', 'TELEMETRY:{}']).wait_for('a')", "print events to stderr"),
     ('telemetry_sidecar(["true"]).wait("5")', "the timeout must be a number of seconds, not '5'"),
     ('telemetry_sidecar(["true"]).wait_for(5)', "text or a condition, such as lambda event: …, not 5"),
     ('telemetry_sidecar(["true"]).wait_for("a", count=0)', "the count of events must be at least 1"),
@@ -150,7 +162,8 @@ ODD = [
     ('telemetry_replay([Event("a", 5)])', "log[0]: Event 'a': measurements must be a dict, not 5"),
     ('telemetry_replay([Event("a", {"x": {1}})])', "Event 'a': Object of type set is not JSON serializable"),
     ('telemetry_replay([Event("a")], timeout="1s")', "the timeout must be a number of seconds, not '1s'"),
-    ('telemetry_replay(["text"])', "the log has no event"),
+    ('telemetry_replay(["text"])', "the log has no event: telemetry-sidecar: no telemetry lines"),
+    ('telemetry_replay([\'TELEMETRY:{"event": "a"\'])', "1 line starts with TELEMETRY: and is no event"),
     ("telemetry_replay([])", "the log has no event"),
     ("telemetry_replay(__file__)", "allow_empty=True"),
 ]
