@@ -39,6 +39,7 @@ short_name() { # ARCHITECTURE
     case $1 in
         x86_64) echo amd64 ;;
         aarch64) echo arm64 ;;
+        *) fail "$1: expected x86_64 or aarch64" ;;
     esac
 }
 
