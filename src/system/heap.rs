@@ -20,6 +20,9 @@ use std::{
 /// Buffers from this size on have pages of their own, in bytes.
 const LARGE_BYTES: usize = 256 * 1024;
 
+/// What the start of a page is aligned to at least, in bytes.
+const PAGE_ALIGN: usize = 4096;
+
 /// Buffers of zeros from this size on get new pages, which take no memory until they are used, in bytes.
 const MANY_ZEROS: usize = 32 * 1024;
 
@@ -119,7 +122,7 @@ fn renew(place: *mut u8, bytes: usize) -> (usize, usize) {
 }
 
 fn is_large(bytes: usize, align: usize) -> bool {
-    bytes >= LARGE_BYTES && align <= PAGE_BYTES
+    bytes >= LARGE_BYTES && align <= PAGE_ALIGN
 }
 
 // Inlined into each of their callers they would make the program a tenth larger.

@@ -2,8 +2,8 @@
 
 use nix::libc;
 
-/// A page of memory, or a multiple of it.
-pub(super) const PAGE_BYTES: usize = 4096;
+/// A page of memory, or a multiple of it: aarch64 has kernels with pages of 4, 16 and 64 KiB.
+pub(super) const PAGE_BYTES: usize = if cfg!(target_arch = "x86_64") { 4096 } else { 64 * 1024 };
 
 /// More than the stack of parsing the command line, or of starting the server.
 const STACK_BYTES: usize = 128 * 1024;
