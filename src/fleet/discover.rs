@@ -14,7 +14,7 @@ use crate::{
     net::address::{Address, HostPort},
 };
 use clock::Clock;
-use command::{command, is_client, worker};
+use command::{command, is_client, metadata, worker};
 use nix::libc::{EMFILE, ENFILE};
 use process::{Entry, Program, command_line};
 use sockets::Sockets;
@@ -38,6 +38,8 @@ pub struct Sidecar {
     /// The worker's command line, or `replay FILE`, with spaces between the words and without control
     /// characters.
     pub command: String,
+    /// What `--metadata` on its command line adds to the events: `worker=7, host=a`, or nothing.
+    pub metadata: String,
     /// When it was started, to about 10 ms.
     pub started: SystemTime,
     /// When it was started, in clock ticks after the boot: with the process id it names this one process.
@@ -61,8 +63,9 @@ impl Sidecar {
     /// One with this process id, for tests.
     #[cfg(test)]
     pub(super) fn example(pid: u32) -> Self {
-        let (started, command, listeners) = (SystemTime::UNIX_EPOCH, String::new(), Vec::new());
-        Self { pid, uid: 0, worker: None, command, started, start_ticks: 0, listeners }
+        let (started, listeners) = (SystemTime::UNIX_EPOCH, Vec::new());
+        let (command, metadata) = Default::default();
+        Self { pid, uid: 0, worker: None, command, metadata, started, start_ticks: 0, listeners }
     }
 
     /// How long it has been running.
@@ -197,6 +200,7 @@ pub fn sidecars() -> io::Result<Found> {
             uid: process::owner(entry.pid),
             worker: worker.map(|worker| worker.pid),
             command: command(worker, &words, cwd),
+            metadata: metadata(&words),
             started: clock.time(entry.start_ticks),
             start_ticks: entry.start_ticks,
             listeners,

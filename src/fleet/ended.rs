@@ -1,6 +1,9 @@
 //! How a worker has ended, as a subscription's trailer says it.
 
-use crate::worker::exit::signal_name;
+use crate::{
+    event::ended::{is_failed_code, is_failed_signal},
+    worker::exit::signal_name,
+};
 
 /// The trailer of a worker without a failure.
 pub(super) const EXITED_WITH_0: &str = "exit 0";
@@ -15,6 +18,16 @@ pub(super) fn how_ended(trailer: &str) -> String {
         _ => return trailer.to_owned(),
     };
     if note.is_empty() { how } else { format!("{how} {note}") }
+}
+
+/// Whether it says that the worker has failed.
+pub(super) fn has_failed(trailer: &str) -> bool {
+    let mut words = trailer.split(' ');
+    match (words.next(), words.next().and_then(|number| number.parse().ok())) {
+        (Some("exit"), Some(code)) => is_failed_code(code),
+        (Some("signal"), Some(signal)) => is_failed_signal(signal),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -34,6 +47,16 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(how_ended(trailer), words);
+        }
+    }
+
+    #[test]
+    fn a_stop_is_no_failure() {
+        for trailer in ["exit 3", "exit 137 (out of memory)", "signal 9"] {
+            assert!(has_failed(trailer), "{trailer}");
+        }
+        for trailer in [EXITED_WITH_0, "exit 143", "signal 15", "ended", "exit soon", ""] {
+            assert!(!has_failed(trailer), "{trailer}");
         }
     }
 }

@@ -103,7 +103,7 @@ fn table(rows: &[Row]) -> String {
     let mut table = Table::new([
         Column::number("SIDECAR"),
         Column::number("WORKER").dropped(3),
-        Column::text("COMMAND").cut_to(20),
+        Column::text("COMMAND").cut_to(12),
         Column::text("ADDRESS").cut_to(16).dropped(1),
         Column::number("UP").dropped(4),
         Column::number("EVENTS"),

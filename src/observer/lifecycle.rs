@@ -1,9 +1,13 @@
 //! `--lifecycle`: events about the worker's start and end.
 
-use super::{Observation, Observer, output::last_lines};
+use super::{
+    Observation, Observer,
+    names::{EXITED, STARTED},
+    output::last_lines,
+};
 use crate::{
     event::{
-        ended::{EXIT_CODE, EXITED, SIGNAL},
+        ended::{EXIT_CODE, SIGNAL},
         proto::bridge::telemetry_value::Value,
     },
     system::last_bytes::LastBytes,
@@ -11,10 +15,7 @@ use crate::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// The event of the start. It precedes the worker's own.
-const STARTED: &str = "worker.started";
-
-/// The event of a failure that Snakepit knows. It knows none of the above, and drops them.
+/// The event of a failure that Snakepit knows. It knows no other one, and drops them.
 const SNAKEPIT_ERROR: &str = "python.error.occurred";
 
 /// Which events to publish.

@@ -4,6 +4,7 @@
 
 pub mod args;
 pub mod lifecycle;
+pub mod names;
 pub mod output;
 pub mod vitals;
 

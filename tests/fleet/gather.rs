@@ -277,6 +277,34 @@ fn the_limit_of_open_files_is_raised() {
 }
 
 #[test]
+fn the_first_workers_and_a_failed_one_are_said() {
+    let _alone = alone();
+    let (gatherer, address) = gather(&[]);
+    gatherer.wait_for_stderr(&format!("telemetry-sidecar: gathering at http://{address}/metrics: 0 workers"));
+    let options =
+        ["-q", "--export-prometheus", "127.0.0.1:0", "--linger", "60s", "--metadata", "worker=seven"];
+    let mut sidecar = Sidecar::wrap(&options, "read line; exit 3");
+    let slot = wait_for_slot(&address, &sidecar);
+    gatherer.wait_for_stderr("telemetry-sidecar: gathering 1 worker\n");
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", sidecar.pid())).unwrap();
+    sidecar.write("\n");
+    let exit = format!("telemetry_sidecar_worker_exit_status{{worker=\"{slot}\",kind=\"code\"}} 3\n");
+    wait_until("the exit status", || page(&address).contains(&exit));
+    sidecar.signal(Signal::SIGTERM);
+    sidecar.wait();
+    let is_about_it = |line: &str| {
+        let start = format!("telemetry-sidecar: worker {slot}: sidecar {}, worker ", sidecar.pid());
+        let Some((pid, rest)) = line.strip_prefix(&start).and_then(|rest| rest.split_once(' ')) else {
+            return false;
+        };
+        children.split(' ').any(|child| child == pid) && rest == "(sh, worker=seven): exit 3"
+    };
+    wait_until("the line about it", || {
+        String::from_utf8(gatherer.stderr_so_far()).unwrap().lines().any(is_about_it)
+    });
+}
+
+#[test]
 fn a_sidecar_without_a_page_is_named() {
     let _alone = alone();
     let without = Sidecar::wrap_echo(&["-q"]);

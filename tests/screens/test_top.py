@@ -76,11 +76,18 @@ def test_a_worker_that_ends_stays_with_its_exit(two):
     one, other = two
     with Screen() as screen:
         top(screen, one, other)
+        pids = [pid(worker) for worker in (other, one)]
         other.emit("last.words")
         assert other.end() == 3
-        screen.wait("1 worker ", "1 ended", "exited with 3", "last.words")
+        screen.wait("1 worker ", "1 ended, 1 failed", "exited with 3", "last.words")
         one.end()
-        screen.wait("0 workers", "2 ended", "exited with 0")
+        screen.wait("0 workers", "2 ended, 1 failed", "exited with 0", "WORKERS by failure, start")
+        # The one that has failed joined last.
+        assert rows(screen, "WORKERS") == pids
+        screen.keys("/")
+        screen.type("exited with 0")
+        screen.keys("Enter")
+        wait_until("one filtered row", lambda: rows(screen, "WORKERS"), lambda rows: rows == [pids[1]])
 
 
 def test_workers_and_operations_are_opened(two):

@@ -75,9 +75,22 @@ impl Digest {
 
     /// Adds the events in gRPC frames. Returns how many there were.
     pub fn add_frames(&mut self, frames: &[u8]) -> u64 {
+        self.add_frames_unless(frames, |_| false)
+    }
+
+    /// Adds the events in gRPC frames; those that are left out are only counted. Returns how many there were.
+    pub fn add_frames_unless(
+        &mut self,
+        frames: &[u8],
+        mut is_left_out: impl FnMut(&View<'_>) -> bool,
+    ) -> u64 {
         let mut events = Views::of(frames);
         while let Some(event) = events.read() {
-            self.add(event);
+            if is_left_out(event) {
+                self.events += 1;
+            } else {
+                self.add(event);
+            }
         }
         events.count()
     }

@@ -43,6 +43,22 @@ pub(super) fn command(
     if words.is_empty() { PROGRAM.into() } else { words.join(" ") }
 }
 
+/// What `--metadata` adds to the events, with commas between them. Values with placeholders are left out:
+/// only the sidecar can replace those.
+pub(super) fn metadata(sidecar: &[String]) -> String {
+    let mut words = sidecar.iter().skip(1).take_while(|word| *word != "--");
+    let mut found = Vec::new();
+    while let Some(word) = words.next() {
+        let value = match word.strip_prefix("--metadata") {
+            Some("") => words.next().map(String::as_str),
+            Some(rest) => rest.strip_prefix('='),
+            None => None,
+        };
+        found.extend(value.filter(|value| !value.contains('{')).map(one_line));
+    }
+    found.join(", ")
+}
+
 /// `replay` and its files. A word after a long option may be the option's value: the last one is a file if
 /// there is one of that name and no other file was given.
 fn replay(given: &[String], cwd: &dyn Fn() -> Option<PathBuf>) -> Vec<String> {
@@ -63,6 +79,16 @@ fn replay(given: &[String], cwd: &dyn Fn() -> Option<PathBuf>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metadata_of_the_command_line_is_found() {
+        let found = |line: &str| metadata(&words(line));
+        assert_eq!(
+            found("s --metadata a=1 -q --metadata=b=2 --metadata c={pid} -- w --metadata d=4"),
+            "a=1, b=2"
+        );
+        assert_eq!((found("s --metadata"), found("s --metadata-x y")), (String::new(), String::new()));
+    }
 
     fn words(text: &str) -> Vec<String> {
         text.split(' ').map(str::to_owned).collect()

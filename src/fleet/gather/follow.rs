@@ -5,8 +5,9 @@ use super::{
     ask::ask,
     family::Family,
     fetch::Fetcher,
+    first::FirstWorkers,
     origin::Start,
-    page::{Reason, command, pids},
+    page::{Reason, description, pids},
     slots::Outcome,
 };
 use crate::{
@@ -35,7 +36,7 @@ const MAX_SIDECARS: usize = 4096;
 
 /// What is printed about a worker whose last page has no exit status.
 const UNKNOWN_END: &str = "ended, exit status unknown: the sidecar was killed, or ended before its last \
-    page was read (give it --linger 10s)";
+    page was read (give it --linger 5s)";
 
 /// One process.
 pub(super) type Id = (u32, u64);
@@ -73,6 +74,7 @@ impl Known {
 pub(super) async fn follow(server: &Arc<Server<Gatherer>>, every: Duration, address: &str) -> io::Result<()> {
     let mut known: HashMap<Id, Known> = HashMap::new();
     let mut is_first = true;
+    let mut first_workers = FirstWorkers::default();
     let mut has_failed = false;
     let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -115,9 +117,12 @@ pub(super) async fn follow(server: &Arc<Server<Gatherer>>, every: Duration, addr
             }
         }
         ask(server, &mut known, asked, is_first).await;
+        let (count, counted) = gatherer.lock().counted();
+        let have_come = first_workers.have_come(count);
         if mem::take(&mut is_first) {
-            gatherer
-                .say(format_args!("gathering at http://{address}/metrics: {}", gatherer.lock().counted()));
+            gatherer.say(format_args!("gathering at http://{address}/metrics: {counted}"));
+        } else if have_come {
+            gatherer.say(format_args!("gathering {counted}"));
         }
         gatherer.request();
     }
@@ -164,7 +169,7 @@ pub(super) async fn follow_one(
         Outcome::Failed(how) => how,
         Outcome::Unknown => UNKNOWN_END.to_owned(),
     };
-    gatherer.say(format_args!("{worker} ({}): {how}", command(&sidecar)));
+    gatherer.say(format_args!("{worker} ({}): {how}", description(&sidecar)));
 }
 
 /// The current page of a sidecar.
@@ -184,7 +189,9 @@ impl Shared {
             if let Some(worker) = &mut slot.worker
                 && let Some(sidecar) = by_id.get(&id(&worker.sidecar))
             {
-                worker.sidecar = (*sidecar).clone();
+                // It is needed to name the worker after its end.
+                let worker_pid = sidecar.worker.or(worker.sidecar.worker);
+                worker.sidecar = Sidecar { worker: worker_pid, ..(*sidecar).clone() };
             }
         }
         self.left_out.retain(|one| running.contains(&id(&one.sidecar)));
@@ -199,13 +206,15 @@ impl Shared {
         (!has_one).then(|| self.slots.begin(sidecar.clone(), published))
     }
 
-    /// What there is, as text.
-    fn counted(&self) -> String {
-        let workers = counted(self.slots.workers().count() as u64, "worker");
-        match self.left_out.len() {
+    /// How many workers there are, also as text, with those that are left out.
+    fn counted(&self) -> (usize, String) {
+        let count = self.slots.workers().count();
+        let workers = counted(count as u64, "worker");
+        let text = match self.left_out.len() {
             0 => workers,
             left_out => format!("{workers}, {left_out} without a page"),
-        }
+        };
+        (count, text)
     }
 
     /// Notes the answer to a request for a worker's page.

@@ -7,6 +7,7 @@ pub mod args;
 mod ask;
 mod family;
 mod fetch;
+mod first;
 mod follow;
 mod names;
 mod origin;

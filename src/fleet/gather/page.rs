@@ -192,6 +192,13 @@ pub(super) fn command(sidecar: &Sidecar) -> String {
     words.join(" ").chars().take(MAX_COMMAND_CHARS).collect()
 }
 
+/// The same with the metadata that distinguishes workers of one command line. Not for the page.
+pub(super) fn description(sidecar: &Sidecar) -> String {
+    let metadata = sidecar.metadata.chars().take(MAX_COMMAND_CHARS).collect::<String>();
+    let parts = [command(sidecar), metadata];
+    parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

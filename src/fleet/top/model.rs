@@ -1,13 +1,15 @@
 //! The state of all workers. It changes by updates, and once a second by a tick.
 
 use super::{
+    pace::Pace,
     recent::Recent,
-    window::Window,
-    worker::{Id, Joined, Pace, Rates, State, Worker},
+    window::{Rates, Window},
+    worker::{Id, Joined, State, Worker},
 };
 use crate::{
     event::proto::sidecar::GetStatusResponse,
     exporter::digest::{Digest, Limits},
+    observer::names::is_observed,
     status::account::total,
 };
 use bytes::Bytes;
@@ -83,7 +85,7 @@ impl Model {
             Update::Status(id, status) => self.change(id, |worker| worker.add_status(&status)),
             Update::Begun(id) => self.change(id, |worker| worker.state = State::Running),
             Update::Events(id, frames) => {
-                self.digest.add_frames(&frames);
+                self.digest.add_frames_unless(&frames, |event| is_observed(event.name()));
                 self.recent.add(id, &frames);
                 self.change(id, |worker| worker.add_events(&frames));
             }
@@ -103,8 +105,13 @@ impl Model {
 
     fn forget(&mut self) {
         let ended = self.workers.iter().filter(|worker| worker.has_ended()).count();
-        let oldest = self.workers.iter().position(Worker::has_ended).filter(|_| ended > ENDED_WORKERS);
-        if let Some(oldest) = oldest {
+        if ended <= ENDED_WORKERS {
+            return;
+        }
+        // Failures are what is looked for.
+        let without_failure = |worker: &Worker| worker.has_ended() && !worker.has_failed();
+        let oldest = self.workers.iter().position(without_failure);
+        if let Some(oldest) = oldest.or_else(|| self.workers.iter().position(Worker::has_ended)) {
             self.forgotten += self.workers.remove(oldest).events();
         }
     }
@@ -134,6 +141,11 @@ impl Model {
         rates.reduce(|sum, rate| sum + rate)
     }
 
+    /// The number of workers that have failed, by what is known of their ends.
+    pub(super) fn failed(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.has_failed()).count()
+    }
+
     /// The events of all workers since their start.
     pub(super) fn events(&self) -> u64 {
         total(self.workers.iter().map(Worker::events).chain([self.forgotten]))
@@ -150,7 +162,11 @@ impl Model {
     /// What the events of all are counted over: nothing that makes a rate, if one is a recording of unknown
     /// length or beside workers.
     pub(super) fn pace(&self) -> Pace {
-        let paces = self.workers.iter().map(Worker::pace);
-        paces.reduce(Pace::and).unwrap_or(Pace::Live)
+        let recordings = || self.workers.iter().filter(|worker| worker.joined.is_recording);
+        match recordings().count() {
+            0 => Pace::Live,
+            count if count < self.workers.len() => Pace::Unknown,
+            _ => Pace::over(recordings().filter(|one| one.events() > 0).map(|one| one.span)),
+        }
     }
 }

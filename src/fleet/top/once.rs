@@ -2,6 +2,7 @@
 
 use super::{
     model::{Model, Update},
+    order::WorkerOrder,
     tables,
     worker::{State, Worker},
 };
@@ -71,7 +72,7 @@ pub(super) async fn look(
 pub(super) fn lines(model: &Model, screen: &Screen) -> Vec<Line<'static>> {
     let mut lines = vec![tables::summary(model), Line::default()];
     let mut workers: Vec<&Worker> = model.workers.iter().collect();
-    tables::WorkerOrder::default().sort(&mut workers);
+    WorkerOrder::default().sort(&mut workers);
     lines.extend(tables::workers(&workers, screen, false).0.lines(screen));
     let pace = model.pace();
     let rate = |operation: &Operation| tables::operation_rate(&model.digest, &model.rates, pace, operation);

@@ -2,10 +2,13 @@
 
 use super::{
     model::Model,
-    worker::{Id, Pace, Rates, State, Worker},
+    pace::Pace,
+    recorded::COMPLETE,
+    window::Rates,
+    worker::{Id, State, Worker},
 };
 use crate::{
-    exporter::digest::{Digest, Measurement, Operation, table::Order},
+    exporter::digest::{Digest, Measurement, Operation},
     fleet::ended::how_ended,
     terminal::{
         number::{bytes, counted, grouped, rate, seconds, short, uptime},
@@ -19,88 +22,18 @@ use ratatui::{
     text::{Line, Span},
 };
 
-/// The order of workers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum WorkerOrder {
-    /// In the order in which they joined.
-    #[default]
-    Joined,
-    Rate,
-    Errors,
-    /// The slowest 95th percentile of all operations first.
-    Slowest,
-    Lost,
-    Name,
-}
-
-impl WorkerOrder {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Joined => "start",
-            Self::Rate => "rate",
-            Self::Errors => "errors",
-            Self::Slowest => "p95",
-            Self::Lost => "lost",
-            Self::Name => "name",
-        }
-    }
-
-    pub(super) fn next(self) -> Self {
-        match self {
-            Self::Joined => Self::Rate,
-            Self::Rate => Self::Errors,
-            Self::Errors => Self::Slowest,
-            Self::Slowest => Self::Lost,
-            Self::Lost => Self::Name,
-            Self::Name => Self::Joined,
-        }
-    }
-
-    /// Sorts workers; those that have ended are last. Equal ones are in the order in which they joined.
-    pub(super) fn sort(self, workers: &mut [&Worker]) {
-        let rate = |worker: &Worker| worker.rate().unwrap_or(-1.0);
-        let p95 = |worker: &Worker| worker.digest.durations().quantile(0.95).unwrap_or(-1.0);
-        match self {
-            Self::Joined => {}
-            Self::Rate => workers.sort_by(|one, other| rate(other).total_cmp(&rate(one))),
-            Self::Errors => workers.sort_by_key(|worker| std::cmp::Reverse(worker.errors())),
-            Self::Slowest => workers.sort_by(|one, other| p95(other).total_cmp(&p95(one))),
-            Self::Lost => workers.sort_by_key(|worker| std::cmp::Reverse(worker.lost)),
-            Self::Name => workers.sort_by(|one, other| one.joined.name.cmp(&other.joined.name)),
-        }
-        workers.sort_by_key(|worker| worker.has_ended() && !worker.joined.is_recording);
-    }
-}
-
-/// The names of the orders of operations.
-pub(super) fn order_name(order: Order) -> &'static str {
-    match order {
-        Order::Time => "time",
-        Order::Count => "count",
-        Order::Errors => "errors",
-        Order::Slowest => "p95",
-        Order::Name => "name",
-    }
-}
-
-pub(super) fn next_order(order: Order) -> Order {
-    match order {
-        Order::Time => Order::Count,
-        Order::Count => Order::Errors,
-        Order::Errors => Order::Slowest,
-        Order::Slowest => Order::Name,
-        Order::Name => Order::Time,
-    }
-}
-
 /// How many workers there are and what they do, in one line.
 pub(super) fn summary(model: &Model) -> Line<'static> {
     let (all, running) = (model.workers.len(), model.running().count());
     let recordings = model.workers.iter().filter(|worker| worker.joined.is_recording).count();
-    let mut spans = Vec::new();
+    let failed = model.failed() as u64;
+    let mut spans: Vec<Span<'static>> = Vec::new();
+    let alarm = |count: u64| if count > 0 { Style::new().red().bold() } else { Style::new() };
     let mut add = |text: String, style: Style| {
-        if !spans.is_empty() {
-            spans.push(Span::from("  "));
+        match spans.last() {
+            None => {}
+            Some(last) if last.content.ends_with(',') => spans.push(Span::from(" ")),
+            Some(_) => spans.push(Span::from("  ")),
         }
         spans.push(Span::styled(text, style));
     };
@@ -112,8 +45,11 @@ pub(super) fn summary(model: &Model) -> Line<'static> {
         add(counted(running as u64, "worker"), Style::new().bold());
         let ended = all - recordings - running;
         if ended > 0 {
-            add(format!("{ended} ended"), Style::new());
+            add(format!("{ended} ended{}", if failed > 0 { "," } else { "" }), Style::new());
         }
+    }
+    if failed > 0 {
+        add(format!("{} failed", grouped(failed)), alarm(failed));
     }
     if let Some(per_second) = model.rate() {
         add(rate(per_second).replace("/s", " events/s"), Style::new());
@@ -121,10 +57,32 @@ pub(super) fn summary(model: &Model) -> Line<'static> {
     let events = model.events();
     add(if events == 1 { "1 event".into() } else { format!("{} events", short(events)) }, Style::new());
     let (errors, lost) = (model.errors(), model.lost());
-    let alarm = |count: u64| if count > 0 { Style::new().red().bold() } else { Style::new() };
     add(counted(errors, "error"), alarm(errors));
     add(format!("{} lost", grouped(lost)), alarm(lost));
     Line::from(spans)
+}
+
+/// The state of a worker.
+pub(super) fn state(worker: &Worker) -> Span<'static> {
+    let how = match &worker.state {
+        State::Connecting => return Span::from("connecting"),
+        State::Running => return Span::from(worker.remark.clone().unwrap_or_default()).yellow(),
+        State::Problem(text) => return Span::from(text.clone()).yellow(),
+        State::Ended(how) => how,
+    };
+    // A recording, perhaps with lines that are no events.
+    let lines = how.strip_prefix(COMPLETE).filter(|_| worker.joined.is_recording);
+    let text = match (lines, worker.observed.how_ended()) {
+        (Some(lines), Some(ended)) => format!("{ended}{lines}"),
+        _ => how_ended(how),
+    };
+    match lines {
+        _ if worker.has_failed() => Span::from(text).red(),
+        Some("") => Span::from(text),
+        Some(_) => Span::from(text).yellow(),
+        None if worker.joined.is_recording => Span::from(text).red(),
+        None => Span::from(text),
+    }
 }
 
 /// Workers, and the ids of the rows. The course of the last minute is of use in a live view.
@@ -156,21 +114,10 @@ pub(super) fn workers(workers: &[&Worker], screen: &Screen, is_live: bool) -> (T
             let text = Span::from(short(count));
             if count > 0 { text.red() } else { text }
         };
-        let state = match &worker.state {
-            State::Connecting => Span::from("connecting"),
-            State::Running => Span::from(worker.remark.clone().unwrap_or_default()).yellow(),
-            State::Problem(text) => Span::from(text.clone()).yellow(),
-            State::Ended(how) if how == "ended" || how == "exit 0" || how == "complete" => {
-                Span::from(how_ended(how))
-            }
-            // A recording with lines that are no events.
-            State::Ended(how) if how.starts_with("complete, ") => Span::from(how.clone()).yellow(),
-            State::Ended(how) => Span::from(how_ended(how)).red(),
-        };
         let text = |text: Option<String>| Span::from(text.unwrap_or_default());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "casts saturate")]
-        let rss = worker.vital("memory.sampled", "rss_bytes").map(|rss| bytes(rss as u64));
-        let cpu = worker.vital("cpu.sampled", "cpu_percent").map(|cpu| format!("{cpu:.0}%"));
+        let rss = worker.rss_bytes().map(|rss| bytes(rss as u64));
+        let cpu = worker.cpu_percent().map(|cpu| format!("{cpu:.0}%"));
         let (subscribers, lost) = if worker.joined.is_recording {
             (Span::default(), Span::default())
         } else {
@@ -186,7 +133,7 @@ pub(super) fn workers(workers: &[&Worker], screen: &Screen, is_live: bool) -> (T
         let cells = [
             text(worker.joined.pid.map(|pid| pid.to_string())),
             Span::from(worker.joined.name.clone()),
-            state,
+            state(worker),
             text(worker.up().map(uptime)),
             Span::from(short(worker.events())),
             text(worker.rate().map(rate)),

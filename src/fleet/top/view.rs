@@ -2,8 +2,8 @@
 
 use super::{
     model::Model,
+    order::{WorkerOrder, next_order},
     pane::{Pane, PaneState},
-    tables::{WorkerOrder, next_order},
     worker::Id,
 };
 use crate::exporter::digest::table::Order;

@@ -1,5 +1,6 @@
 //! Counts of the last seconds: rates and their course.
 
+use crate::exporter::digest::{Digest, Operation};
 use std::collections::VecDeque;
 
 /// How many seconds a rate is the mean of: with fewer, rare events would make it jump.
@@ -45,6 +46,38 @@ impl Window {
     /// The rates of the last seconds, oldest first.
     pub(super) fn course(&self) -> Vec<f64> {
         self.increases.iter().copied().collect()
+    }
+}
+
+/// The rates of a digest's operations.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rates {
+    /// In the order of the operations, which a digest only adds to.
+    windows: Vec<Window>,
+}
+
+impl Rates {
+    pub(super) fn tick(&mut self, digest: &Digest, seconds: f64) {
+        let is_first = self.windows.is_empty();
+        for (at, operation) in digest.operations().iter().enumerate() {
+            if self.windows.len() <= at {
+                let mut window = Window::default();
+                // An operation that was not there before has started at 0.
+                if !is_first {
+                    window.add(0, seconds);
+                }
+                self.windows.push(window);
+            }
+            if let Some(window) = self.windows.get_mut(at) {
+                window.add(operation.count(), seconds);
+            }
+        }
+    }
+
+    /// The rate of an operation of this digest.
+    pub(super) fn of(&self, digest: &Digest, operation: &Operation) -> Option<f64> {
+        let at = digest.operations().iter().position(|known| std::ptr::eq(known, operation))?;
+        self.windows.get(at)?.rate()
     }
 }
 

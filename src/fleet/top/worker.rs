@@ -1,9 +1,15 @@
 //! The state of one worker, or of one recording.
 
-use super::{recent::Recent, window::Window};
+use super::{
+    observed::Observed,
+    pace::Pace,
+    recent::Recent,
+    window::{Rates, Window},
+};
 use crate::{
     event::proto::sidecar::GetStatusResponse,
-    exporter::digest::{Digest, Limits, Operation},
+    exporter::digest::{Digest, Limits},
+    fleet::ended::has_failed,
     status::account::{lost_events, lost_log_lines, malformed_lines, malformed_messages, total},
     terminal::number::counted,
 };
@@ -40,27 +46,6 @@ pub(super) enum State {
     Ended(String),
 }
 
-/// What events are counted over.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Pace {
-    /// The last seconds.
-    Live,
-    /// The mean over a recording of this many seconds, more than 0.
-    Mean(f64),
-    /// A recording that does not say when its events came.
-    Unknown,
-}
-
-impl Pace {
-    pub(super) fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Live, Self::Live) => Self::Live,
-            (Self::Mean(one), Self::Mean(other)) => Self::Mean(one + other),
-            _ => Self::Unknown,
-        }
-    }
-}
-
 /// A worker or a recording.
 #[derive(Debug, Clone)]
 pub(super) struct Worker {
@@ -68,6 +53,7 @@ pub(super) struct Worker {
     pub(super) joined: Joined,
     pub(super) state: State,
     pub(super) digest: Digest,
+    pub(super) observed: Observed,
     /// All events since its start, and when they were counted. A recording's are those of the digest.
     counted: Option<(u64, Instant)>,
     pub(super) subscribers: usize,
@@ -91,6 +77,7 @@ impl Worker {
             joined,
             state: State::Connecting,
             digest: Digest::new(LIMITS),
+            observed: Observed::default(),
             counted: None,
             subscribers: 0,
             lost: 0,
@@ -117,7 +104,7 @@ impl Worker {
     }
 
     pub(super) fn add_events(&mut self, frames: &Bytes) {
-        self.digest.add_frames(frames);
+        self.digest.add_frames_unless(frames, |event| self.observed.takes(event));
         self.recent.add((), frames);
     }
 
@@ -130,6 +117,14 @@ impl Worker {
 
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.state, State::Ended(_))
+    }
+
+    /// Whether it has ended with a failure, or its recording says so.
+    pub(super) fn has_failed(&self) -> bool {
+        match &self.state {
+            State::Ended(how) => self.observed.has_failed() || has_failed(how),
+            _ => false,
+        }
     }
 
     /// The number of events since its start.
@@ -167,8 +162,7 @@ impl Worker {
         if !self.joined.is_recording {
             return Pace::Live;
         }
-        let seconds = |(first, last): (i64, i64)| Duration::from_nanos(last.abs_diff(first)).as_secs_f64();
-        self.span.map(seconds).filter(|seconds| *seconds > 0.0).map_or(Pace::Unknown, Pace::Mean)
+        Pace::over([self.span])
     }
 
     /// Why nothing is known of a sidecar, as a message.
@@ -187,12 +181,20 @@ impl Worker {
         }
     }
 
-    /// The latest value of a measurement of the worker's process.
-    pub(super) fn vital(&self, sampled: &str, key: &str) -> Option<f64> {
-        ["worker", "python"].iter().find_map(|prefix| {
-            let operation = self.digest.operation(&format!("{prefix}.{sampled}"))?;
-            Some(operation.measurements.iter().find(|measurement| measurement.key == key)?.last)
-        })
+    /// The latest size of its memory, in bytes.
+    pub(super) fn rss_bytes(&self) -> Option<f64> {
+        self.observed.rss_bytes.or_else(|| self.latest("python.memory.sampled", "rss_bytes"))
+    }
+
+    /// The latest load of its processor, in percent.
+    pub(super) fn cpu_percent(&self) -> Option<f64> {
+        self.observed.cpu_percent.or_else(|| self.latest("python.cpu.sampled", "cpu_percent"))
+    }
+
+    /// The latest value of a measurement.
+    fn latest(&self, operation: &str, key: &str) -> Option<f64> {
+        let measurements = &self.digest.operation(operation)?.measurements;
+        Some(measurements.iter().find(|measurement| measurement.key == key)?.last)
     }
 
     pub(super) fn tick(&mut self, seconds: f64) {
@@ -213,37 +215,5 @@ fn remark(status: &GetStatusResponse) -> Option<String> {
         _ if status.awaited_subscribers == 0 => None,
         0 => Some("waits for a subscriber".into()),
         _ => Some("waits for more subscribers".into()),
-    }
-}
-
-/// The rates of a digest's operations.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Rates {
-    /// In the order of the operations, which a digest only adds to.
-    windows: Vec<Window>,
-}
-
-impl Rates {
-    pub(super) fn tick(&mut self, digest: &Digest, seconds: f64) {
-        let is_first = self.windows.is_empty();
-        for (at, operation) in digest.operations().iter().enumerate() {
-            if self.windows.len() <= at {
-                let mut window = Window::default();
-                // An operation that was not there before has started at 0.
-                if !is_first {
-                    window.add(0, seconds);
-                }
-                self.windows.push(window);
-            }
-            if let Some(window) = self.windows.get_mut(at) {
-                window.add(operation.count(), seconds);
-            }
-        }
-    }
-
-    /// The rate of an operation of this digest.
-    pub(super) fn of(&self, digest: &Digest, operation: &Operation) -> Option<f64> {
-        let at = digest.operations().iter().position(|known| std::ptr::eq(known, operation))?;
-        self.windows.get(at)?.rate()
     }
 }

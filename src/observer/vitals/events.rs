@@ -1,6 +1,9 @@
 //! Samples as events.
 
-use super::super::Observation;
+use super::super::{
+    Observation,
+    names::{CPU_SAMPLED, MEMORY_SAMPLED, PROCESS_SAMPLED},
+};
 use crate::{event::proto::bridge::telemetry_value::Value, worker::vitals::Resources};
 
 /// The names of events.
@@ -21,7 +24,7 @@ impl Naming {
         cpu_percent: Option<f64>,
     ) -> Vec<Observation> {
         let (memory, cpu) = match self {
-            Self::Own => ("worker.memory.sampled", "worker.cpu.sampled"),
+            Self::Own => (MEMORY_SAMPLED, CPU_SAMPLED),
             Self::Snakepit => ("python.memory.sampled", "python.cpu.sampled"),
         };
         let event = |name| Observation::new(name).described("worker_pid", worker.to_string());
@@ -35,7 +38,7 @@ impl Naming {
                 Self::Own => base,
                 Self::Snakepit => {
                     events.push(base);
-                    event("worker.memory.sampled")
+                    event(MEMORY_SAMPLED)
                 }
             };
             let more = more.measured("swap_bytes", int(usage.swap_bytes));
@@ -51,7 +54,7 @@ impl Naming {
         }
         if let Some(usage) = usage {
             events.push(
-                event("worker.process.sampled")
+                event(PROCESS_SAMPLED)
                     .measured("threads", int(usage.threads))
                     .measured("fds", int(usage.fds))
                     .measured("processes", int(usage.processes)),

@@ -77,3 +77,18 @@ fn the_table_fits_the_terminal_and_titles_are_bold() {
     }
     sidecar.signal(Signal::SIGTERM);
 }
+
+#[test]
+fn a_long_command_is_cut_before_columns_are_left_out() {
+    let script = format!("exit 3 # {}", "x".repeat(200));
+    let sidecar = Sidecar::wrap(&["--linger", "600s"], &script);
+    wait_until("the worker's end", || {
+        run(&["ps"]).expect_code(0).stdout().lines().any(|line| {
+            line.trim_start().starts_with(&sidecar.pid().to_string())
+                && line.ends_with("worker exited with 3")
+        })
+    });
+    let shown = on_terminal(&["ps"], 80);
+    assert!(shown.contains("worker exited with 3") && shown.contains("RATE"), "{shown}");
+    sidecar.signal(Signal::SIGTERM);
+}

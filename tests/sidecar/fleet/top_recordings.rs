@@ -6,7 +6,7 @@ use nix::{sys::stat::Mode, unistd::mkfifo};
 use std::{
     fs,
     io::{Read as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     thread,
 };
 use tempfile::TempDir;
@@ -77,6 +77,30 @@ fn a_recording_that_cannot_be_read_to_its_end_is_a_failure() {
     let stderr = finished.expect_code(125).stderr();
     assert!(stderr.contains("half.gz: the gzip data are cut off") && stderr.lines().count() == 1, "{stderr}");
     assert!(finished.stdout().contains(" 1 event "), "{}", finished.describe());
+}
+
+#[test]
+fn what_the_sidecar_has_observed_is_the_state_and_no_operation() {
+    let dir = TempDir::new().unwrap();
+    let files = [0, 3].map(|code| {
+        let file = dir.path().join(format!("{code}.jsonl"));
+        let options = ["--lifecycle", "--vitals=100ms", "--export-jsonl", file.to_str().unwrap()];
+        let job = r#"{"event": "job.stop", "measurements": {"duration": 5000000}}"#;
+        let sidecar = Sidecar::wrap(&options, &format!("echo 'TELEMETRY:{job}' >&2; exit {code}"));
+        sidecar.finish().expect_code(code);
+        file
+    });
+    let printed = once(&files.each_ref().map(PathBuf::as_path)).expect_code(0).stdout();
+    let rows: Vec<_> = printed.lines().collect();
+    assert!(rows[0].starts_with("2 recordings  1 failed  "), "{printed}");
+    // The one that has failed is first.
+    assert!(
+        rows[3].contains("3.jsonl  exited with 3 ") && rows[4].contains("0.jsonl  exited with 0 "),
+        "{printed}"
+    );
+    assert!(rows[3].contains("  5 ms") && !printed.contains("worker."), "{printed}");
+    let job: Vec<_> = rows[7].split_whitespace().take(2).collect();
+    assert_eq!((job, rows.len()), (vec!["job", "2"], 8), "{printed}");
 }
 
 #[test]

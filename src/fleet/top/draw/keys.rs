@@ -31,7 +31,7 @@ const HELP: [&str; 19] = [
     "                   what stands below is of it alone;",
     "                   of a measurement: draw its course on the whole screen",
     "Esc                go back",
-    "/                  filter the rows: a part of the name, or a glob (tool.*)",
+    "/                  filter: a part of the name or of STATE, or a glob (tool.*)",
     "s                  sort the rows in another order",
     "p, Space           pause, and go on",
     "e                  only events, and back",

@@ -1,6 +1,6 @@
 //! The rows of the tables that pass their filters, in the order that was chosen.
 
-use super::super::{model::Model, pane::Pane, tables, view::View, worker::Worker};
+use super::super::{model::Model, order::order_name, pane::Pane, tables, view::View, worker::Worker};
 use crate::{
     exporter::digest::{Digest, table},
     system::visible::one_line,
@@ -19,7 +19,9 @@ pub(super) fn workers(model: &Model, view: &View, screen: &Screen) -> Rows {
     let filter = &view.pane(Pane::Workers).filter;
     let is_shown = |worker: &&Worker| {
         let pid = worker.joined.pid.map(|pid| pid.to_string()).unwrap_or_default();
-        filter.matches(&worker.joined.name) || filter.matches(&pid)
+        [&worker.joined.name, &pid, &*tables::state(worker).content]
+            .into_iter()
+            .any(|text| filter.matches(text))
     };
     let mut shown: Vec<_> = model.workers.iter().filter(is_shown).collect();
     view.worker_order.sort(&mut shown);
@@ -55,7 +57,7 @@ pub(super) fn operations(model: &Model, worker: Option<&Worker>, view: &View, sc
     let keys = shown.iter().map(|operation| operation.name.clone()).collect();
     let rows = shown.into_iter();
     let rows = rows.map(|operation| (operation, tables::operation_rate(digest, rates, pace, operation)));
-    let note = format!("by {} {}", tables::order_name(view.order), of_worker(worker));
+    let note = format!("by {} {}", order_name(view.order), of_worker(worker));
     Rows { note, lines: table::operations(rows).lines(screen), keys }
 }
 
