@@ -97,11 +97,14 @@ fn check_writable(path: &Path) -> Result<(), String> {
     opened.map_err(|error| format!("{}: --update cannot write it: {}", path.display(), describe(path, error)))
 }
 
-/// Writes the golden file, if that changes it.
+/// Writes the golden file, if that changes it, and reports which.
 fn write(path: &Path, expected: Option<&Events>, found: &Events) -> Result<Exit, String> {
-    if expected.is_none_or(|expected| expected.text() != found.text()) {
+    let outcome = if expected.is_none_or(|expected| expected.text() != found.text()) {
         fs::write(path, found.text()).map_err(|error| format!("{}: {error}", path.display()))?;
-        log::error_line(format!("{}: {} written", path.display(), counted(found.count() as u64, "event")));
-    }
+        "written"
+    } else {
+        "as before"
+    };
+    log::error_line(format!("{}: {} {outcome}", path.display(), counted(found.count() as u64, "event")));
     Ok(Exit::Code(0))
 }

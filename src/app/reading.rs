@@ -38,6 +38,8 @@ pub(super) struct Reading {
     pub(super) upstream: Option<Arc<Upstream>>,
     pub(super) worker: Arc<WorkerState>,
     pub(super) is_quiet: bool,
+    /// Whether lines that are no events are reported without a terminal, too.
+    pub(super) reports_rejected: bool,
     pub(super) is_logging: bool,
 }
 
@@ -45,7 +47,7 @@ impl Reading {
     /// Reads until the worker has ended and everything is delivered, or the time for that is over.
     pub(super) fn run(self) {
         let Self { mut pipeline, mut session, stderr, mut channel, wake, stages, .. } = self;
-        let Self { plan, reports, upstream, worker, is_quiet, is_logging, .. } = self;
+        let Self { plan, reports, upstream, worker, is_quiet, reports_rejected, is_logging, .. } = self;
         let Stages { passed, finished } = stages;
         reports.publish_start();
         live::feed(&stderr, &mut channel, &wake, &mut pipeline, &mut session.driver);
@@ -64,7 +66,7 @@ impl Reading {
         let losses = losses.into_iter().filter(|_| !is_quiet || text.is_some());
         // A message for people goes to a terminal only.
         let is_watched = !is_quiet && io::stderr().is_terminal();
-        let rejected = text::rejected(pipeline.stats()).filter(|_| is_watched);
+        let rejected = text::rejected(pipeline.stats()).filter(|_| is_watched || reports_rejected);
         // Without it the pool has stopped the worker, or soon will, and does not say why. The log has it.
         let has_run = worker.pid().is_some() && !is_logging;
         let missing = upstream.filter(|_| has_run).and_then(|upstream| upstream.missing_port());

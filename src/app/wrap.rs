@@ -107,7 +107,8 @@ pub fn run(
         Arc::new(Upstream::new(address, start_timeout, Arc::clone(&worker_state)))
     });
     let announcement = announcement(&config, ready_file);
-    let (serve, summarized) = (&mut config.serve, plan.is_needed());
+    // Who taps the events tests them.
+    let (serve, summarized, reports_rejected) = (&mut config.serve, plan.is_needed(), tap.is_some());
     let session = Session::start(serve, announcement, summarized, mode, upstream.clone(), &own_files, &log);
     let session = session.map_err(|error| error.to_string())?;
     let drain_end = session.drain_end();
@@ -133,18 +134,18 @@ pub fn run(
         upstream,
         worker: Arc::clone(&worker_state),
         is_quiet: config.serve.serving.quiet,
+        reports_rejected,
         is_logging: config.serve.serving.log().level > Level::Off,
     };
     thread::spawn("stderr", || reading.run()).map_err(|error| error.to_string())?;
 
     starting.end();
-    let program = &config.program;
-    let command = Command { program, arguments: &config.arguments, stderr: writer };
+    let command = Command { program: &config.program, arguments: &config.arguments, stderr: writer };
     watch.starting();
     let mut supervisor = match Supervisor::start(command, &signals, witness) {
         Ok(supervisor) => supervisor,
         Err(error) => {
-            log::error_line(error.describe(program));
+            log::error_line(error.describe(&config.program));
             worker_state.failed_to_start(error);
             drop((starting, watch));
             if reports_failed_start {
@@ -161,7 +162,7 @@ pub fn run(
     if let Some(file) = &pool_file {
         file.start();
     }
-    tracing::info!("worker {worker} started: {}", program.display());
+    tracing::info!("worker {worker} started: {}", config.program.display());
     after_start(&config, &late);
 
     let (exit, usage) = supervisor.run(&mut watch);

@@ -61,8 +61,9 @@ pub(super) fn one_line(
             }
         }
         ErrorKind::UnknownArgument => {
-            let similar = context(ContextKind::SuggestedArg);
-            hint::for_option(&bare(argument), &similar, command, subcommand, arguments)
+            let (similar, option) = (context(ContextKind::SuggestedArg), bare(argument));
+            hint::with_value(&option, here, arguments)
+                .unwrap_or_else(|| hint::for_option(&option, &similar, command, subcommand, arguments))
         }
         // One of this crate's parsers has written it.
         ErrorKind::ValueValidation if error.get(ContextKind::Custom).is_some() => {

@@ -145,6 +145,16 @@ fn with_dashes(word: &str, arguments: &[OsString]) -> Option<String> {
     (words.iter().all(is_plain) && line.len() <= MAX_REPEATED_CHARS).then_some(line)
 }
 
+/// An option and its value that are one word.
+pub(super) fn with_value(option: &str, command: &Command, arguments: &[OsString]) -> Option<String> {
+    let exists = command.get_arguments().any(|argument| is_spelt(argument, option));
+    let words = arguments.iter().take_while(|word| *word != "--").filter_map(|word| word.to_str());
+    let is_both =
+        |word: &&str| word.strip_prefix(option).is_some_and(|rest| rest.starts_with(char::is_whitespace));
+    let word = words.filter(|_| exists).find(is_both)?;
+    Some(format!("'{word}': one word, remove its quotes to make it an option and its value"))
+}
+
 /// An option that this subcommand does not have. `similar` is what clap found.
 pub(super) fn for_option(
     option: &str,

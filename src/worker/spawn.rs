@@ -1,12 +1,14 @@
 //! Starting the worker.
 
+mod error;
+
+pub(crate) use error::SpawnError;
+
 use super::{
     children::stop_of,
     environment::ProcessIds,
-    exit::{FAILED, NOT_EXECUTABLE, NOT_FOUND},
     mask::Mask,
     number::Number,
-    program::{find, interpreter, is_there},
     report::{Report, SharedReport},
     startup::{Inherited, keep_others_from_worker},
     witness::Witness,
@@ -25,12 +27,10 @@ use nix::{
 };
 use std::{
     ffi::{CString, OsStr, OsString},
-    io,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
-    path::Path,
     ptr,
     sync::atomic::Ordering::Relaxed,
 };
@@ -41,77 +41,6 @@ const STACK_BYTES: usize = 64 * 1024;
 
 /// Interval of looking whether the child has stopped before it executes the worker, in milliseconds.
 const LOOK_MS: u8 = 20;
-
-/// Why a worker did not start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SpawnError {
-    /// The system refuses a process, or to prepare it.
-    Prepare(Errno),
-    /// The command cannot be executed.
-    Execute(Errno),
-}
-
-impl SpawnError {
-    /// The sidecar's exit code: 127 if there is no such command, 126 if it cannot be executed, else 125.
-    pub(crate) fn exit_code(self) -> i32 {
-        match self {
-            Self::Prepare(_) => FAILED,
-            Self::Execute(Errno::ENOENT) => NOT_FOUND,
-            Self::Execute(_) => NOT_EXECUTABLE,
-        }
-    }
-
-    /// The system's error.
-    pub(crate) fn cause(self) -> Errno {
-        match self {
-            Self::Prepare(cause) | Self::Execute(cause) => cause,
-        }
-    }
-
-    /// The error message for this program, in one line.
-    pub(crate) fn describe(self, program: &OsStr) -> String {
-        let word = program.display();
-        match self {
-            Self::Prepare(cause) => format!("'{word}': cannot start a process: {}", io::Error::from(cause)),
-            Self::Execute(Errno::ENOENT) => format!("'{word}': {}", missing(program)),
-            Self::Execute(cause) => {
-                let hint = if cause == Errno::EACCES { not_executable(program) } else { "" };
-                format!("'{word}': {}{hint}", io::Error::from(cause))
-            }
-        }
-    }
-}
-
-/// What an error of permissions may mean.
-fn not_executable(program: &OsStr) -> &'static str {
-    match find(program) {
-        _ if Path::new(program).is_dir() => ", it is a directory",
-        Some(_) if !is_there(program) => ", it is not executable (chmod +x)",
-        _ => "",
-    }
-}
-
-/// What was not found: the program, its interpreter or its loader. The system reports ENOENT for each of
-/// them.
-fn missing(program: &OsStr) -> String {
-    let Some(found) = find(program) else {
-        let is_path = program.as_bytes().contains(&b'/');
-        let cause =
-            if is_path { io::Error::from(Errno::ENOENT).to_string() } else { "not found in PATH".into() };
-        // A whole command in quotes: after the dashes each word is one of its own.
-        return match program.to_str() {
-            Some(words) if words.trim().contains(' ') => {
-                format!("{cause}, write it without quotes: -- {words}")
-            }
-            Some(word) if word.starts_with('-') => {
-                format!("{cause}, options of the sidecar go before --")
-            }
-            _ => cause,
-        };
-    };
-    let what = if interpreter(&found).is_some() { "its interpreter (#!)" } else { "its loader" };
-    format!("{what} is not there")
-}
 
 /// What to run.
 #[derive(Debug)]

@@ -51,6 +51,23 @@ fn equal_events_are_no_news_and_the_rest_passes_through() {
 }
 
 #[test]
+fn lines_that_are_no_events_are_reported() {
+    let golden = golden_of(&[], &script(1));
+    let broken = script(1) + "echo 'TELEMETRY:{\"event\": \"a\"' >&2";
+    let (finished, _) = expect(&[], &golden, &broken);
+    let stderr = finished.expect_code(0).stderr();
+    assert!(stderr.contains("1 line starts with TELEMETRY: and is no event: it is not JSON"), "{stderr}");
+}
+
+#[test]
+fn an_update_without_a_change_says_so() {
+    let golden = golden_of(&[], &script(1));
+    let (finished, after) = expect(&["--update"], &golden, &script(1));
+    assert!(finished.expect_code(0).stderr().ends_with("/golden: 2 events as before\n"));
+    assert_eq!(after, golden);
+}
+
+#[test]
 fn a_difference_is_shown_and_the_exit_status_is_1() {
     let golden = golden_of(&[], &script(1));
     let (finished, after) = expect(&[], &golden, &script(2));

@@ -491,6 +491,35 @@ fn a_command_in_quotes_is_shown_without_them() {
 }
 
 #[test]
+fn an_option_and_its_value_are_two_words() {
+    for words in [
+        &["--linger 1s", "--", "true"][..],
+        &["--lifecycle --vitals 1s", "--", "true"],
+        &["replay", "--fail-after 10", "log"],
+    ] {
+        let line = expect_one_line(&run(words), || true);
+        let word = words.iter().find(|word| word.starts_with("--l") || word.starts_with("--f")).unwrap();
+        expect_words(&line, &[&format!("'{word}': one word, remove its quotes")]);
+    }
+}
+
+#[test]
+fn a_line_of_shell_is_no_program() {
+    let stderr = run(&["-q", "--", "sh worker.sh && echo ok"]).expect_code(127).stderr();
+    assert!(stderr.ends_with(": not found in PATH, run a line of shell with -- sh -c\n"), "{stderr}");
+}
+
+#[test]
+fn a_file_of_this_directory_is_not_in_the_path() {
+    // Tests run in the root of the checkout.
+    let stderr = run(&["-q", "--", "Cargo.toml"]).expect_code(127).stderr();
+    assert!(
+        stderr.ends_with(": not found in PATH, the file of this directory is ./Cargo.toml\n"),
+        "{stderr}"
+    );
+}
+
+#[test]
 fn options_behind_the_dashes_are_the_worker_s_command() {
     let stderr = run(&["--listen", "unix:{dir}/s", "--", "-q", "sh"]).expect_code(127).stderr();
     assert_eq!(stderr, "telemetry-sidecar: '-q': not found in PATH, options of the sidecar go before --\n");
