@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 /// of the drain timeout at most is reserved for it. It is used up only by an exporter that hangs.
 const COUNTING: Duration = Duration::from_millis(500);
 
+/// How long a recording is still written after a signal has ended the drain. Most have nothing left then.
+const RECORDING: Duration = Duration::from_millis(100);
+
 /// Everything that carries events out of the hub.
 pub(super) struct Outputs {
     pub(super) hub: Arc<Hub>,
@@ -86,7 +89,7 @@ impl Outputs {
         // An exporter that was told of the end may have drained in time.
         drained.cut = drained.cut.or(drain_end.reason());
         if drained.cut == Some(ENDED_BY_SIGNAL) {
-            drained.deadline = Some(Instant::now());
+            drained.deadline = Some(Instant::now() + RECORDING);
         }
         drained
     }

@@ -1,7 +1,8 @@
 //! Signals after the worker's end: which of them end the drain.
 //!
 //! HUP, INT and TERM do, except the copy of a signal to the whole unit that ended the worker: it may reach
-//! the sidecar after the worker, and is not a second signal.
+//! the sidecar after the worker, and is not a second signal. Nor is the same signal sent again at once, as
+//! when a terminal is closed: its shell signals its jobs and exits, upon which the kernel signals the group.
 
 use super::{Exit, mask::Mask, number::Number, signals::Signals, supervisor::GROUP_SPREAD, witness::Witness};
 use std::{
@@ -49,7 +50,7 @@ pub(crate) struct DrainSignals<'a> {
     witness: Option<Witness>,
     exit: Exit,
     began: Instant,
-    /// Signals that have come already: the next one is the operator's.
+    /// Signals that have come already: the next one is the operator's, unless it comes [at once](at_once).
     received: Mask,
     /// Signals that the witness discarded shortly before.
     discarded: Mask,
@@ -84,13 +85,18 @@ impl<'a> DrainSignals<'a> {
         let now = Instant::now();
         while let Some(event) = self.signals.next() {
             let Some(signal) = event.ending() else { continue };
-            let window = if self.exit == Exit::Signal(signal.0) { AFTER_DEATH } else { AFTER_EXIT };
-            if self.received & signal.bit() == 0 && now < self.began + window {
+            let is_repeated = self.received & signal.bit() != 0;
+            let window = match self.exit {
+                _ if is_repeated => at_once(signal),
+                Exit::Signal(number) if number == signal.0 => AFTER_DEATH,
+                _ => AFTER_EXIT,
+            };
+            if now >= self.began + window {
+                self.is_ended = true;
+            } else if !is_repeated {
                 // Without a witness that stays unknown. It ends the drain, but leaves it some time.
                 let spread = if self.witness.is_some() { GROUP_SPREAD } else { AFTER_DEATH };
                 self.undecided.push((signal, now + spread));
-            } else {
-                self.is_ended = true;
             }
             self.received |= signal.bit();
         }
@@ -116,6 +122,13 @@ impl<'a> DrainSignals<'a> {
             EndRequest::No
         }
     }
+}
+
+/// How long after the worker's end a signal that has come before may come again for the same reason. The
+/// witness cannot decide that: its copies are merged.
+fn at_once(signal: Number) -> Duration {
+    // No person repeats a hang-up, and a shell may take some time to exit.
+    if signal == Number::HUP { AFTER_DEATH } else { AFTER_EXIT }
 }
 
 impl AsFd for DrainSignals<'_> {

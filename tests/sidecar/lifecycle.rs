@@ -1,11 +1,12 @@
 //! `--lifecycle`: events about the worker's start and end.
 
 use crate::support::{self, Builder, Finished, Sidecar, Status, assert_balanced, wait_for, wait_until};
+use nix::sys::signal::{Signal, killpg};
 use serde_json::Value;
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    process,
+    process, thread,
     time::Duration,
 };
 use telemetry_sidecar::event::proto::sidecar::EndReason;
@@ -73,6 +74,23 @@ fn a_death_by_a_signal_has_its_number() {
     assert_eq!(exited["measurements"]["signal"], 15);
     assert_eq!(exited["measurements"]["exit_code"], Value::Null);
     assert_eq!(exited["metadata"]["reason"], "signal");
+}
+
+/// A shell passes a terminal's hang-up on, and when it has exited the kernel signals the group once more.
+#[test]
+fn the_end_is_in_the_file_however_often_its_signal_is_sent_to_the_group() {
+    for signal in [Signal::SIGHUP, Signal::SIGTERM, Signal::SIGINT].into_iter().cycle().take(15) {
+        let mut sidecar = command(&["--lifecycle"], &["sleep", "600"]).in_its_group().start();
+        let file = sidecar.path("events");
+        let events = || fs::read_to_string(&file).unwrap_or_default();
+        wait_until("the start", || events().contains("worker.started"));
+        while !sidecar.has_exited() {
+            killpg(sidecar.pid(), signal).unwrap();
+            thread::yield_now();
+        }
+        assert!(events().contains("worker.exited"), "{signal}: {}", events());
+        sidecar.finish().expect_signal(signal as i32);
+    }
 }
 
 #[test]

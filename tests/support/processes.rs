@@ -5,7 +5,7 @@ use nix::{sys::signal::Signal, unistd::Pid};
 use std::{
     fs,
     io::{Read, Write as _},
-    os::unix::process::ExitStatusExt as _,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -147,6 +147,12 @@ impl Builder {
     /// Starts it in its own temporary directory.
     pub fn in_its_directory(mut self) -> Self {
         self.command.current_dir(self.dir.path());
+        self
+    }
+
+    /// Starts it as the leader of a process group.
+    pub fn in_its_group(mut self) -> Self {
+        self.command.process_group(0);
         self
     }
 

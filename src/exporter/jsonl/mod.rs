@@ -8,7 +8,7 @@ use super::feed::{self, unpark_waker};
 use crate::{
     event::{json, view::Views},
     hub::{Chunk, Subscription},
-    pipeline::output::{Context, DrainEnd, Output, Running, StartError, Undelivered, spawn},
+    pipeline::output::{Context, DrainEnd, ENDED_BY_SIGNAL, Output, Running, StartError, Undelivered, spawn},
     system::{
         fd::write_all, open::open_append, option::Given, thread::lower_priority, visible::escape_in_json,
     },
@@ -19,10 +19,15 @@ use std::{
     pin::pin,
     task::{Context as TaskContext, Poll},
     thread,
+    time::{Duration, Instant},
 };
 
 /// The exporter's name in counters.
 pub const NAME: &str = "jsonl";
+
+/// How much longer it writes if a signal has ended the drain: the file has no peer to wait for, and the
+/// worker's end may still be published. Less than outputs have to count what they have not delivered.
+const AFTER_SIGNAL: Duration = Duration::from_millis(250);
 
 impl Output for Settings {
     fn appends_to(&self) -> Option<&Given<PathBuf>> {
@@ -55,15 +60,23 @@ fn export(subscription: &Subscription, file: &File, drain_end: &DrainEnd) -> Und
     let mut torn = false;
     let mut undelivered = Undelivered::default();
     let mut ended = pin!(drain_end.ended());
+    let mut deadline = None;
     loop {
-        if ended.as_mut().poll(&mut context).is_ready() {
+        if deadline.is_none()
+            && let Poll::Ready(reason) = ended.as_mut().poll(&mut context)
+        {
+            let limit = if reason == ENDED_BY_SIGNAL { AFTER_SIGNAL } else { Duration::ZERO };
+            deadline = Some(Instant::now() + limit);
+        }
+        let left = deadline.map(|deadline: Instant| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
             return undelivered;
         }
         let Chunk { frames, events, .. } = match subscription.poll_chunk(&mut context) {
             Poll::Ready(Some(chunk)) => chunk,
             Poll::Ready(None) => return undelivered,
             Poll::Pending => {
-                thread::park();
+                left.map_or_else(thread::park, thread::park_timeout);
                 continue;
             }
         };
