@@ -162,9 +162,14 @@ pub fn sidecars() -> io::Result<Found> {
             continue;
         }
         let theirs = process::namespaces(&entry.pid.to_string());
-        match process::sockets(entry.pid) {
+        let sockets = process::sockets(entry.pid);
+        // One that is ending has no namespaces, nor has one that its parent has not waited for.
+        if process::has_ended(entry.pid, entry.start_ticks) {
+            continue;
+        }
+        match sockets {
             Err(error) if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) => return Err(error),
-            // It has ended.
+            // It has ended since.
             Err(error) if error.kind() != io::ErrorKind::PermissionDenied => {}
             Err(_) => found.other_users += 1,
             Ok(_) if theirs != namespaces => found.other_namespaces += 1,

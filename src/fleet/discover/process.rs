@@ -18,6 +18,10 @@ const COMM_BYTES: usize = 15;
 /// The names of the processes that a sidecar forks besides its worker.
 const HELPERS: [&str; 2] = ["sidecar-witness", "sidecar-copier"];
 
+/// A flag of a process that is ending: it gives up its namespaces and its descriptors before its state
+/// changes (Linux, include/linux/sched.h, PF_EXITING).
+const EXITING: u64 = 4;
+
 /// What `/proc/PID/stat` says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -29,7 +33,7 @@ pub(super) struct Entry {
     pub(super) start_ticks: u64,
     /// Whether it is stopped by a signal.
     pub(super) stopped: bool,
-    /// Whether it has ended, and its parent has not waited for it yet.
+    /// Whether it has ended or is ending, and its parent has not waited for it yet.
     pub(super) ended: bool,
 }
 
@@ -46,10 +50,11 @@ impl Entry {
         let (_, name) = head.split_once('(')?;
         let mut fields = rest.split_ascii_whitespace();
         let state = fields.next()?;
-        let (stopped, ended) = (state == "T", ["Z", "X"].contains(&state));
         let parent = fields.next()?.parse().ok()?;
-        // The state is field 3, the start time field 22.
-        let start_ticks = fields.nth(17)?.parse().ok()?;
+        // The state is field 3, the flags are field 9, the start time is field 22.
+        let flags: u64 = fields.nth(4)?.parse().ok()?;
+        let start_ticks = fields.nth(12)?.parse().ok()?;
+        let (stopped, ended) = (state == "T", ["Z", "X"].contains(&state) || flags & EXITING != 0);
         Some(Self { pid, parent, name: name.to_owned(), start_ticks, stopped, ended })
     }
 
@@ -59,7 +64,7 @@ impl Entry {
     }
 }
 
-/// Whether the process that started then has ended. If `/proc` cannot be read now it has not.
+/// Whether the process that started then has ended or is ending. If `/proc` cannot be read now it has not.
 pub(super) fn has_ended(pid: u32, start_ticks: u64) -> bool {
     match fs::read(format!("/proc/{pid}/stat")) {
         Ok(stat) => Entry::parse(pid, &stat).is_some_and(|it| it.ended || it.start_ticks != start_ticks),
@@ -184,6 +189,8 @@ mod tests {
         assert!(
             Entry::parse(42, format!("42 (a) {}", rest.replacen('S', "T", 1)).as_bytes()).unwrap().stopped
         );
+        let exiting = rest.replacen("4194560", "4194564", 1);
+        assert!(Entry::parse(42, format!("42 (a) {exiting}").as_bytes()).unwrap().ended);
         for broken in ["", "42", "42 (a", "42 (a)", "42 (a) S", "42 (a) S 7 1 2 3"] {
             assert_eq!(Entry::parse(42, broken.as_bytes()), None, "{broken}");
         }

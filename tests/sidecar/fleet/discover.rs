@@ -1,6 +1,6 @@
 //! Which processes are sidecars, and where they listen.
 
-use super::{row, row_of_worker, wait_until};
+use super::{row, row_of_worker, run, wait_until};
 use crate::support::{Sidecar, certificates::Authority};
 use nix::sys::signal::Signal;
 use std::{fs, os::unix::fs::PermissionsExt as _};
@@ -100,4 +100,22 @@ fn a_stopped_sidecar_is_found_and_delays_no_other() {
     stopped.signal(Signal::SIGCONT);
     running.finish().expect_code(0);
     stopped.finish().expect_code(0);
+}
+
+#[test]
+fn a_sidecar_that_has_ended_counts_nowhere_before_its_parent_waits_for_it() {
+    let left_out = || {
+        let stderr = run(&["ps"]).stderr();
+        let line = stderr.lines().find(|line| line.contains("container")).unwrap_or_default();
+        let count = line.split(|character: char| !character.is_ascii_digit()).find(|word| !word.is_empty());
+        count.map_or(0, |count| count.parse::<usize>().unwrap())
+    };
+    let before = left_out();
+    let ended = Sidecar::wrap_echo(&[]);
+    row_of_worker(&ended, "cat");
+    ended.signal(Signal::SIGKILL);
+    let stat = format!("/proc/{}/stat", ended.pid());
+    wait_until("the end", || fs::read_to_string(&stat).unwrap().contains(") Z "));
+    wait_until("a list without it", || left_out() <= before);
+    ended.finish().expect_signal(9);
 }
