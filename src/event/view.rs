@@ -73,15 +73,11 @@ impl<'a> View<'a> {
 
     /// Whether the operation has failed: an exception, or the end of a worker that has failed.
     pub fn has_failed(&self) -> bool {
-        let int = |key| match self.measurement(key) {
-            Some(Value::Int(int)) => Some(int),
-            _ => None,
-        };
         match self.phase {
             Phase::Exception => true,
             Phase::Point if self.name == EXITED => {
-                int(EXIT_CODE).is_some_and(ended::is_failed_code)
-                    || int(SIGNAL).is_some_and(ended::is_failed_signal)
+                self.int(EXIT_CODE).is_some_and(ended::is_failed_code)
+                    || self.int(SIGNAL).is_some_and(ended::is_failed_signal)
             }
             _ => false,
         }
@@ -120,6 +116,14 @@ impl<'a> View<'a> {
     /// A value of the metadata.
     pub fn metadatum(&self, key: &str) -> Option<&'a str> {
         find(&self.metadata, key)
+    }
+
+    /// A measurement that is an integer.
+    pub fn int(&self, key: &str) -> Option<i64> {
+        match self.measurement(key)? {
+            Value::Int(int) => Some(int),
+            _ => None,
+        }
     }
 
     /// A measurement that is a number.

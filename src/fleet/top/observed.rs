@@ -4,9 +4,9 @@
 use crate::{
     event::{
         ended::{EXIT_CODE, SIGNAL},
-        view::{Value, View},
+        view::View,
     },
-    fleet::ended::{has_failed, how_ended},
+    fleet::ended::how_ended,
     observer::names::{CPU_SAMPLED, EXITED, MEMORY_SAMPLED, is_observed},
     terminal::number::grouped,
     worker::end::Reason,
@@ -40,11 +40,7 @@ impl Observed {
     }
 
     fn add_end(&mut self, event: &View<'_>) {
-        let number = |key| match event.measurement(key) {
-            Some(Value::Int(number)) => Some(number),
-            _ => None,
-        };
-        let end = match (number(EXIT_CODE), number(SIGNAL)) {
+        let end = match (event.int(EXIT_CODE), event.int(SIGNAL)) {
             (Some(code), _) => format!("exit {code}"),
             (None, Some(signal)) => format!("signal {signal}"),
             (None, None) => return,
@@ -54,7 +50,7 @@ impl Observed {
         let note = reasons.into_iter().find(|known| known.as_str() == reason).map_or("", Reason::note);
         self.last_end = end + note;
         self.ends += 1;
-        self.failures += u64::from(has_failed(&self.last_end));
+        self.failures += u64::from(event.has_failed());
     }
 
     pub(super) fn has_failed(&self) -> bool {
