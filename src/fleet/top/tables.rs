@@ -22,43 +22,47 @@ use ratatui::{
     text::{Line, Span},
 };
 
+/// What separates the parts of the summary.
+const GAP: &str = "  ";
+
 /// How many workers there are and what they do, in one line.
 pub(super) fn summary(model: &Model) -> Line<'static> {
     let (all, running) = (model.workers.len(), model.running().count());
     let recordings = model.workers.iter().filter(|worker| worker.joined.is_recording).count();
     let failed = model.failed() as u64;
-    let mut spans: Vec<Span<'static>> = Vec::new();
+    let mut spans = Vec::new();
     let alarm = |count: u64| if count > 0 { Style::new().red().bold() } else { Style::new() };
-    let mut add = |text: String, style: Style| {
-        match spans.last() {
-            None => {}
-            Some(last) if last.content.ends_with(',') => spans.push(Span::from(" ")),
-            Some(_) => spans.push(Span::from("  ")),
+    let mut add = |separator: &'static str, text: String, style: Style| {
+        if !spans.is_empty() {
+            spans.push(Span::from(separator));
         }
         spans.push(Span::styled(text, style));
     };
     if recordings > 0 {
-        add(counted(recordings as u64, "recording"), Style::new().bold());
+        add(GAP, counted(recordings as u64, "recording"), Style::new().bold());
     }
+    let mut before_failed = GAP;
     if recordings < all || all == 0 {
         let running = running - model.running().filter(|worker| worker.joined.is_recording).count();
-        add(counted(running as u64, "worker"), Style::new().bold());
+        add(GAP, counted(running as u64, "worker"), Style::new().bold());
         let ended = all - recordings - running;
         if ended > 0 {
-            add(format!("{ended} ended{}", if failed > 0 { "," } else { "" }), Style::new());
+            add(GAP, format!("{ended} ended"), Style::new());
+            before_failed = ", ";
         }
     }
     if failed > 0 {
-        add(format!("{} failed", grouped(failed)), alarm(failed));
+        add(before_failed, format!("{} failed", grouped(failed)), alarm(failed));
     }
     if let Some(per_second) = model.rate() {
-        add(rate(per_second).replace("/s", " events/s"), Style::new());
+        add(GAP, rate(per_second).replace("/s", " events/s"), Style::new());
     }
     let events = model.events();
-    add(if events == 1 { "1 event".into() } else { format!("{} events", short(events)) }, Style::new());
+    let events = if events == 1 { "1 event".into() } else { format!("{} events", short(events)) };
+    add(GAP, events, Style::new());
     let (errors, lost) = (model.errors(), model.lost());
-    add(counted(errors, "error"), alarm(errors));
-    add(format!("{} lost", grouped(lost)), alarm(lost));
+    add(GAP, counted(errors, "error"), alarm(errors));
+    add(GAP, format!("{} lost", grouped(lost)), alarm(lost));
     Line::from(spans)
 }
 
