@@ -74,8 +74,8 @@ fn ask() {
     }
 }
 
-/// The kernel's `struct sigaction`: handler, flags, what a handler returns to, mask. Without the flag
-/// 0x0400_0000 a handler returns to what the kernel has for that; for x86_64 it has nothing.
+/// The kernel's `struct sigaction`: handler, flags, what a handler returns to, mask. Without
+/// `SA_RESTORER` a handler returns to what the kernel has for that; for x86_64 it has nothing.
 fn action() -> Action {
     let handler = count as extern "C" fn(libc::c_int) as usize;
     let restart = libc::SA_RESTART as usize;

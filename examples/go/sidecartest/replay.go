@@ -23,7 +23,8 @@ type Replay struct {
 }
 
 // Start starts a replay, which ends with the test at the latest. The arguments are options of the program, such
-// as "--fail-after", "10", and a recording, which is the last one. The test fails if that has no events. TELEMETRY_SIDECAR_BIN names the program if it is not in PATH.
+// as "--fail-after", "10", and a recording, which is the last one. The test fails if that has no events.
+// TELEMETRY_SIDECAR_BIN names the program if it is not in PATH.
 func Start(t *testing.T, arguments ...string) *Replay {
 	t.Helper()
 	program := os.Getenv("TELEMETRY_SIDECAR_BIN")
