@@ -19,9 +19,17 @@ const COMMIT: &str = "SIDECAR_BUILD_COMMIT";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-env-changed={PIE}");
+    println!("cargo:rustc-check-cfg=cfg(sanitized)");
+    let is_sanitized = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().contains("sanitizer");
+    if is_sanitized {
+        println!("cargo:rustc-cfg=sanitized");
+    }
     println!("cargo:rustc-env=SIDECAR_VERSION={}", version()?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    if env::var("CARGO_CFG_TARGET_OS")? == "linux" && env::var("CARGO_CFG_TARGET_ENV")? == "gnu" {
+    if env::var("CARGO_CFG_TARGET_OS")? == "linux"
+        && env::var("CARGO_CFG_TARGET_ENV")? == "gnu"
+        && !is_sanitized
+    {
         link(&out)?;
     }
 
@@ -97,12 +105,11 @@ fn commit() -> Option<String> {
 ///
 /// A sanitizer's run-time library wants to be the first that defines what it replaces.
 fn link(out: &Path) -> Result<(), Box<dyn Error>> {
-    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let linker = env::var("RUSTC_LINKER").unwrap_or_else(|_| "cc".into());
     let asked = Command::new(linker).arg("-print-file-name=libgcc_eh.a").output();
     // Without the library the answer is its name alone.
     let has_unwinder = asked.is_ok_and(|answer| answer.status.success() && answer.stdout.starts_with(b"/"));
-    if flags.contains("sanitizer") || !has_unwinder {
+    if !has_unwinder {
         return Ok(());
     }
     // The standard library names the shared one. The linker takes this script for it.

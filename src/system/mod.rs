@@ -7,6 +7,7 @@ pub(crate) mod clock;
 mod compare;
 #[cfg(all(target_arch = "x86_64", any(target_env = "musl", test)))]
 mod copy;
+pub(crate) mod data;
 pub mod fd;
 pub mod file_error;
 #[cfg(any(target_env = "musl", test))]

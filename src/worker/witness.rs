@@ -21,6 +21,7 @@ use super::{
     number::Number,
     watch::{CONTINUED, DISCARD, Request, ready, watch},
 };
+use crate::system::data;
 use nix::{
     fcntl::{OFlag, open},
     libc::off_t,
@@ -68,8 +69,13 @@ impl Witness {
         let (their_requests, requests) = pipe2(OFlag::O_CLOEXEC)?;
         let (answers, their_answers) = pipe2(OFlag::O_CLOEXEC)?;
         let before = mask::change(SigmaskHow::SIG_BLOCK, mask::ALL)?;
-        // SAFETY: `watch` makes system calls only.
-        let forked = unsafe { fork_with(their_requests, their_answers, c"sidecar-witness", watch) };
+        let run = || {
+            // SAFETY: this process has one thread, and `watch` makes system calls only.
+            unsafe { data::release() };
+            watch();
+        };
+        // SAFETY: as before.
+        let forked = unsafe { fork_with(their_requests, their_answers, c"sidecar-witness", run) };
         mask::change(SigmaskHow::SIG_SETMASK, before)?;
         let pid = forked?;
         let status = format!("/proc/{pid}/status");

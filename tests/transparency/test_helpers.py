@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import resource
 import signal
 import socket
@@ -122,6 +123,19 @@ class Helpers(Case):
         ends = {os.readlink(file) for file in files.iterdir()}
         for stream in (run.process.stdin, run.process.stdout, run.process.stderr):
             self.assertNotIn(os.readlink(f"/proc/self/fd/{stream.fileno()}"), ends)
+
+    @row("the wrapper's second process takes little memory")
+    def test_witness_memory(self):
+        """It has no pages of variables, neither the program's nor those of the C library and the loader."""
+        run = self.start(worker("idle"), stdin=subprocess.PIPE)
+        run.fact("ready")
+        maps = Path(f"/proc/{self.witness(run)}/smaps").read_text()
+        mapping = r"^\w+-\w+ (\S+) [^\n]* (/\S*)$.*?^Anonymous: +(\d+)"
+        mappings = re.findall(mapping, maps, re.MULTILINE | re.DOTALL)
+        if not any("/libc.so" in path for _, path, _ in mappings):
+            self.skipTest("a static program has its errno among its variables")
+        copied = {path: int(size) for access, path, size in mappings if "w" in access}
+        self.assertEqual(set(copied.values()), {0}, copied)
 
     @row("a signal to all whose command line matches arrives once")
     def test_command_line(self):
