@@ -10,6 +10,10 @@ use std::{
 /// What Rust gives a thread by default.
 const STACK_BYTES: usize = 2 * 1024 * 1024;
 
+/// How many events a runtime takes from the system at a time. By default it has room for four times as many,
+/// which every sidecar would keep.
+const EVENTS_AT_ONCE: usize = 256;
+
 /// Starts a thread.
 ///
 /// # Errors
@@ -26,7 +30,7 @@ pub(crate) fn spawn<T: Send + 'static>(
 /// their own.
 pub(crate) fn runtime() -> tokio::runtime::Builder {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.thread_stack_size(STACK_BYTES);
+    builder.thread_stack_size(STACK_BYTES).max_io_events_per_tick(EVENTS_AT_ONCE);
     builder
 }
 
