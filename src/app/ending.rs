@@ -88,9 +88,9 @@ impl Ending {
         is_ready(self.finished.as_fd(), None, Some(REPORTING));
     }
 
-    /// Waits for the delivery, up to `limit`, if no worker could be started.
-    pub(super) fn wait_without_worker(&self, limit: Duration) {
-        is_ready(self.finished.as_fd(), None, Some(limit));
+    /// Waits for the delivery, up to `limit`, without looking at signals. False if it takes longer.
+    pub(super) fn is_over_within(&self, limit: Duration) -> bool {
+        is_ready(self.finished.as_fd(), None, Some(limit))
     }
 }
 

@@ -1,9 +1,10 @@
 //! `expect`: wraps a worker without serving it, and compares its events with a golden file.
 
-use super::{Files, wrap};
+use super::wrap::{self, Files, Wrapping};
 use crate::{
     config::Expect,
     golden::{self, Diff, Events, MAX_BYTES},
+    pipeline::publisher::Tap,
     system::{
         file_error::{describe, directory},
         log,
@@ -28,7 +29,7 @@ const DIFFERENT: i32 = 1;
 /// Runs the worker and reports the differences. The error is one of the golden file.
 pub(super) fn run(
     task: Expect,
-    environment_names: &[String],
+    environment_names: Vec<String>,
     witness: Option<Witness>,
 ) -> Result<Exit, String> {
     let Expect { wrap, golden: path, fields, update } = task;
@@ -49,7 +50,8 @@ pub(super) fn run(
     let tapped = Arc::clone(&found);
     let tap = move |batch: &_| tapped.lock().unwrap_or_else(PoisonError::into_inner).add(batch, &fields);
     let files = Files { ready: None, pool: None, summary: None };
-    let exit = wrap::run(wrap, files, environment_names, witness, Some(Box::new(tap)))?;
+    let (config, tap) = (Box::new(wrap), Some(Box::new(tap) as Tap));
+    let exit = wrap::run(Wrapping { config, files, environment_names, witness, tap })?;
     let found = std::mem::take(&mut *found.lock().unwrap_or_else(PoisonError::into_inner));
 
     match exit {

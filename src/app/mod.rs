@@ -13,7 +13,9 @@ mod pool;
 mod reading;
 mod ready_file;
 mod replay;
+mod running;
 mod session;
+mod settling;
 mod start;
 mod summary;
 mod worker_stderr;
@@ -33,6 +35,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::{self, Write as _},
 };
+use wrap::{Files, Wrapping};
 
 /// Runs a command line, program name first.
 ///
@@ -41,16 +44,33 @@ use std::{
 /// The error in one line. Nothing is left running then.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String> {
     memory::share_heap();
-    let arguments: Vec<_> = arguments.into_iter().collect();
+    match begin(arguments.into_iter().collect())? {
+        Begun::Ended(exit) => Ok(exit),
+        Begun::Wrapping(wrapping) => wrap::run(*wrapping),
+    }
+}
+
+/// What a command line has led to.
+enum Begun {
+    Ended(Exit),
+    /// A worker is still to be wrapped.
+    Wrapping(Box<Wrapping>),
+}
+
+/// Does what a command line says, apart from wrapping a worker.
+///
+/// It is not inlined: a sidecar keeps the memory of all frames that are on the stack while its worker runs.
+#[inline(never)]
+fn begin(arguments: Vec<OsString>) -> Result<Begun, String> {
     let witness = cli::wraps(&arguments).then(|| Witness::start().ok()).flatten();
     match cli::parse(arguments) {
         Ok(Parsed::Text(text)) => {
             // Coloured if stdout is a terminal.
             let print = || text.print().and_then(|()| io::stdout().flush());
             standard_output::printed(&standard_output::require_open().and_then(|()| print()))?;
-            Ok(Exit::Code(0))
+            Ok(Begun::Ended(Exit::Code(0)))
         }
-        Ok(Parsed::Run(cli, environment_names)) => run_task(*cli, &environment_names, witness),
+        Ok(Parsed::Run(cli, environment_names)) => begin_task(*cli, environment_names, witness),
         Err(refused) => {
             // A ready file that an earlier sidecar has left must not be taken for this one's.
             refused.ready_file.as_ref().map(ReadyFile::prepare).transpose()?;
@@ -60,25 +80,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<Exit, String
 }
 
 /// A worker must not inherit these environment variables.
-fn run_task(cli: Cli, environment_names: &[String], witness: Option<Witness>) -> Result<Exit, String> {
+fn begin_task(cli: Cli, environment_names: Vec<String>, witness: Option<Witness>) -> Result<Begun, String> {
     let pool_path = pool::path();
     if let (Some((program, arguments)), None) = (cli.command_of_pool(), &pool_path) {
         drop(witness);
-        return Ok(execute_in_place(program, arguments, environment_names));
+        return Ok(Begun::Ended(execute_in_place(program, arguments, &environment_names)));
     }
     // First, because it may be an inherited descriptor: later the sidecar has others of its own.
     let ready_file = cli.ready_file().map(ReadyFile::prepare).transpose()?;
     let summary_file = cli.summary_file().as_ref().map(summary::prepare).transpose()?;
     let pool_path = pool_path.filter(|_| cli.command_of_pool().is_some());
     let pool_file = pool_path.as_ref().map(PoolReadyFile::prepare).transpose()?;
-    match config::resolve(cli).map_err(|error| error.to_string())? {
-        Task::Wrap(task) => wrap::run(
-            *task,
-            Files { ready: ready_file, pool: pool_file, summary: summary_file },
-            environment_names,
-            witness,
-            None,
-        ),
+    let exit = match config::resolve(cli).map_err(|error| error.to_string())? {
+        Task::Wrap(config) => {
+            let files = Files { ready: ready_file, pool: pool_file, summary: summary_file };
+            let wrapping = Wrapping { config, files, environment_names, witness, tap: None };
+            return Ok(Begun::Wrapping(Box::new(wrapping)));
+        }
         Task::Expect(task) => expect::run(*task, environment_names, witness),
         Task::Replay(task) => replay::run(*task, ready_file, summary_file),
         Task::Decode(framing, files) => decode::run(framing, &files),
@@ -94,14 +112,8 @@ fn run_task(cli: Cli, environment_names: &[String], witness: Option<Witness>) ->
             Ok(Exit::Code(0))
         }
         Task::Install(directory) => install::run(&directory),
-    }
-}
-
-/// The files that a wrapped run writes itself.
-struct Files {
-    ready: Option<ReadyFile>,
-    pool: Option<PoolReadyFile>,
-    summary: Option<ReadyFile>,
+    };
+    exit.map(Begun::Ended)
 }
 
 /// Continues as a command that no pool waits for, such as an interpreter that is asked for its version.

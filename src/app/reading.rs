@@ -45,12 +45,18 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Reads until the worker has ended and everything is delivered, or the time for that is over.
-    pub(super) fn run(self) {
-        let Self { mut pipeline, mut session, stderr, mut channel, wake, stages, .. } = self;
-        let Self { plan, reports, upstream, worker, is_quiet, reports_rejected, is_logging, .. } = self;
+    pub(super) fn run(mut self) {
+        self.reports.publish_start();
+        live::feed(&self.stderr, &mut self.channel, &self.wake, &mut self.pipeline, &mut self.session.driver);
+        self.finish();
+    }
+
+    /// It is not inlined: while the worker runs its frame would only take memory.
+    #[inline(never)]
+    fn finish(self) {
+        let Self { mut pipeline, session, channel, stages, plan, reports, upstream, worker, .. } = self;
+        let Self { is_quiet, reports_rejected, is_logging, .. } = self;
         let Stages { passed, finished } = stages;
-        reports.publish_start();
-        live::feed(&stderr, &mut channel, &wake, &mut pipeline, &mut session.driver);
         // The main thread looks whether another process still has the worker's end.
         drop(channel);
         drop(passed);

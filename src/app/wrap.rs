@@ -6,13 +6,13 @@
 //! the second is busy (see `pipeline::live`). The exit status is the worker's, whatever the others do.
 
 use super::{
-    Files,
     ending::Ending,
     observing::observe,
     own_files::{OwnFiles, Remover},
     pool::{self, PoolReadyFile},
     reading::Reading,
     ready_file::ReadyFile,
+    running::{Delivery, EXIT_MARGIN, Running},
     session::Session,
     start::Announcement,
     summary::Plan,
@@ -25,52 +25,71 @@ use crate::{
     pipeline::{
         Parts, Pipeline,
         leftover::Leftover,
-        output::{DrainEnd, ENDED_BY_SIGNAL, Mode, Output},
+        output::{Mode, Output},
         publisher::{Dropping, Tap},
         wake::Wake,
     },
     system::{
         fd::wait,
         log::{self, Level},
-        memory, thread,
+        thread,
     },
     upstream::Upstream,
     worker::{
-        Exit, copier,
-        drain::DrainSignals,
-        environment,
-        exit::is_pid_1,
-        parent::Parent,
-        pipe,
-        program::{is_node, is_there},
-        signals::Signals,
-        spawn::Command,
-        starting::Starting,
-        startup::{close_inherited, note_descriptors},
-        state::WorkerState,
-        supervisor::Supervisor,
+        Exit, environment, parent::Parent, program::is_there, signals::Signals, spawn::Command,
+        starting::Starting, startup::note_descriptors, state::WorkerState, supervisor::Supervisor,
         witness::Witness,
     },
 };
-use nix::{
-    poll::{PollFlags, PollTimeout},
-    sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit},
-    unistd::{dup2_stdin, dup2_stdout},
-};
-use std::{ffi::OsStr, fs::OpenOptions, io, os::fd::AsFd, sync::Arc, time::Duration};
+use nix::poll::{PollFlags, PollTimeout};
+use std::{ffi::OsStr, io, sync::Arc};
 
-/// How much later than the reading thread the main thread gives up, in case that one hangs.
-const EXIT_MARGIN: Duration = Duration::from_secs(1);
+/// A worker to wrap.
+pub(super) struct Wrapping {
+    pub(super) config: Box<Wrap>,
+    pub(super) files: Files,
+    /// Environment variables that the worker must not inherit.
+    pub(super) environment_names: Vec<String>,
+    /// It was started before the command line was parsed.
+    pub(super) witness: Option<Witness>,
+    /// Has seen all events when the worker's run is over.
+    pub(super) tap: Option<Tap>,
+}
 
-/// Runs a worker to its end. The witness was started before the command line was parsed. The tap has seen all
-/// events when this returns.
-pub fn run(
-    mut config: Wrap,
-    files: Files,
-    environment_names: &[String],
-    witness: Option<Witness>,
-    tap: Option<Tap>,
-) -> Result<Exit, String> {
+/// The files that the sidecar writes itself.
+pub(super) struct Files {
+    pub(super) ready: Option<ReadyFile>,
+    pub(super) pool: Option<PoolReadyFile>,
+    pub(super) summary: Option<ReadyFile>,
+}
+
+/// Runs a worker to its end.
+///
+/// # Errors
+///
+/// What keeps the sidecar from starting it. A command that cannot be executed is reported here, and the exit
+/// status says so.
+pub(super) fn run(wrapping: Wrapping) -> Result<Exit, String> {
+    let signals = Signals::block().map_err(unprepared)?;
+    match start(wrapping, &signals)? {
+        Started::Worker(running) => Ok(running.run()),
+        Started::Nothing(exit) => Ok(exit),
+    }
+}
+
+/// What [`start`] has led to.
+enum Started<'a> {
+    Worker(Box<Running<'a>>),
+    /// The command cannot be executed.
+    Nothing(Exit),
+}
+
+/// Starts everything, at last the worker.
+///
+/// It is not inlined: a sidecar keeps the memory of all frames that are on the stack while its worker runs.
+#[inline(never)]
+fn start(wrapping: Wrapping, signals: &Signals) -> Result<Started<'_>, String> {
+    let Wrapping { mut config, files, environment_names, witness, tap } = wrapping;
     let Files { ready: ready_file, pool: pool_file, summary: summary_file } = files;
     let words = [&config.program].into_iter().chain(&config.arguments).cloned().collect();
     let plan = Plan::new(&config.serve.summary, summary_file, config.serve.serving.quiet, words);
@@ -82,8 +101,7 @@ pub fn run(
     let pools = pool_file.as_ref().map(|_| (pool::VARIABLE, worker_path));
     let reports_failed_start = config.serve.exporters.iter().any(|output| output.reports_failed_start());
     // SAFETY: this is the process's first thread, and the others are started below.
-    unsafe { prepare_environment(environment_names, pools, &config.serve.exporters) };
-    let signals = Signals::block().map_err(unprepared)?;
+    unsafe { prepare_environment(&environment_names, pools, &config.serve.exporters) };
     let witness = witness.and_then(Witness::in_own_group);
     let own_files = OwnFiles::default();
     let is_slow = pool_file.is_some() || may_wait(&config.serve, ready_file.as_ref());
@@ -91,7 +109,7 @@ pub fn run(
         // Some threads will resolve names.
         note_descriptors();
     }
-    let starting = begin(&signals, own_files.remover(), is_slow);
+    let starting = begin(signals, own_files.remover(), is_slow);
     let starting = starting.map_err(|error| format!("cannot prepare for signals: {error}"))?;
     let wake = Arc::new(Wake::new().map_err(unprepared)?);
     let (ending, stages) = Ending::new().map_err(unprepared)?;
@@ -101,7 +119,7 @@ pub fn run(
     let worker_state = Arc::new(WorkerState::new(&config.program).with_vitals(exports_vitals));
     let WorkerStderr { reader, writer, channel, window } = WorkerStderr::open(&config)?;
     // Duplicate it now: clients can use up all descriptors once they are served.
-    let late = reader.try_clone().map_err(unprepared)?;
+    let stderr = reader.try_clone().map_err(unprepared)?;
     let mode = Mode::Live(Arc::clone(&worker_state));
     let upstream = upstream.map(|config::Upstream { address, start_timeout }| {
         Arc::new(Upstream::new(address, start_timeout, Arc::clone(&worker_state)))
@@ -142,16 +160,16 @@ pub fn run(
     starting.end();
     let command = Command { program: &config.program, arguments: &config.arguments, stderr: writer };
     watch.starting();
-    let mut supervisor = match Supervisor::start(command, &signals, witness) {
+    let mut supervisor = match Supervisor::start(command, signals, witness) {
         Ok(supervisor) => supervisor,
         Err(error) => {
             log::error_line(error.describe(&config.program));
             worker_state.failed_to_start(error);
             drop((starting, watch));
             if reports_failed_start {
-                report_failed_start(&signals, &own_files, &wake, &ending, &config.serve.serving);
+                report_failed_start(signals, &own_files, &wake, &ending, &config.serve.serving);
             }
-            return Ok(Exit::Code(error.exit_code()));
+            return Ok(Started::Nothing(Exit::Code(error.exit_code())));
         }
     };
     drop(starting);
@@ -163,21 +181,18 @@ pub fn run(
         file.start();
     }
     tracing::info!("worker {worker} started: {}", config.program.display());
-    after_start(&config, &late);
-
-    let (exit, usage) = supervisor.run(&mut watch);
-    watch.ended(exit, usage);
-    wake.worker_ended();
-    let mut signals = supervisor.drain(exit);
-    wait_for_delivery(&ending, &config.serve.serving, &mut signals, &leftover, &drain_end);
-    signals.end();
-    drop(own_files);
-    if let Some(file) = pool_file {
-        file.finish(EXIT_MARGIN);
-    }
-    drop(worker_file);
-    copier::leave_behind(&late, io::stderr(), &leftover.take());
-    Ok(exit)
+    let delivery = Delivery { ending, drain_end, leftover };
+    Ok(Started::Worker(Box::new(Running {
+        config,
+        supervisor,
+        watch,
+        wake,
+        delivery,
+        stderr,
+        own_files,
+        pool_file,
+        worker_file,
+    })))
 }
 
 /// Announces nothing for a command that is not there: no client is to connect to a sidecar that ends at once.
@@ -199,25 +214,7 @@ fn report_failed_start(
 ) {
     let _ending_signals = begin(signals, files.remover(), true);
     wake.worker_ended();
-    ending.wait_without_worker(serving.drain_timeout.0.saturating_add(EXIT_MARGIN));
-}
-
-/// Waits until everything is delivered, or the time for that is over, or a signal ends it.
-fn wait_for_delivery(
-    ending: &Ending,
-    serving: &ServingArgs,
-    signals: &mut DrainSignals<'_>,
-    leftover: &Leftover,
-    drain_end: &DrainEnd,
-) {
-    let limit = serving.linger.0.saturating_add(serving.drain_timeout.0).saturating_add(EXIT_MARGIN);
-    ending.wait(limit, signals, || {
-        // The end of PID 1 ends the copier as well.
-        if !is_pid_1() {
-            leftover.stop_waiting();
-        }
-        drain_end.end(ENDED_BY_SIGNAL);
-    });
+    ending.is_over_within(serving.drain_timeout.0.saturating_add(EXIT_MARGIN));
 }
 
 /// Makes the environment what the worker is to inherit, with the pool's variable and those of exporters.
@@ -269,38 +266,4 @@ fn log_panics() {
         let location = panic.location().map(ToString::to_string);
         tracing::info!("panic at {}", location.as_deref().unwrap_or("an unknown location"));
     }));
-}
-
-/// Does what can wait until the worker has been started. `pipe` is its stderr.
-fn after_start(config: &Wrap, pipe: impl AsFd) {
-    give_up_descriptors();
-    raise_cpu_limit();
-    // Node writes to a pipe asynchronously: `process.exit()` loses what does not fit into the pipe. It takes
-    // Node longer to start than this.
-    if config.serve.source.pipe_size.is_none() && is_node(&config.program) {
-        pipe::enlarge(pipe);
-    }
-    memory::release();
-}
-
-/// Closes the sidecar's copies of the worker's descriptors, so that peers notice when the worker closes one.
-/// As PID 1 it keeps the standard ones: others in its container write to `/proc/1/fd/1`.
-fn give_up_descriptors() {
-    if !is_pid_1()
-        && let Ok(null) = OpenOptions::new().read(true).write(true).open("/dev/null")
-    {
-        let _ = dup2_stdin(&null);
-        let _ = dup2_stdout(&null);
-    }
-    close_inherited();
-}
-
-/// The limit on processor time is the worker's, which has started with it: what the sidecar uses must not end
-/// the worker. Without privileges only the soft limit can be raised.
-fn raise_cpu_limit() {
-    if setrlimit(Resource::RLIMIT_CPU, RLIM_INFINITY, RLIM_INFINITY).is_err()
-        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_CPU)
-    {
-        let _ = setrlimit(Resource::RLIMIT_CPU, hard, hard);
-    }
 }

@@ -39,7 +39,7 @@ pub(crate) fn release_stack() {
         return;
     }
     // The frames of this function and of the calls in it are in the pages above.
-    let end = (here & !(PAGE_BYTES - 1)).saturating_sub(2 * PAGE_BYTES);
+    let end = (here & !(PAGE_BYTES - 1)).saturating_sub(PAGE_BYTES);
     // SAFETY: nothing is on the stack below the current frame. Below the first thread's stack Linux maps
     // nothing for 128 MB, and it skips pages that are not mapped; the stack of another thread has room for
     // many times as much below the frames of its start.
