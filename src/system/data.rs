@@ -40,9 +40,12 @@ pub(crate) unsafe fn release() {
         return;
     }
     for (start, end) in writable.ranges {
-        let (start, end) = (start.next_multiple_of(page), end.next_multiple_of(page));
+        // At the start may be the pointers through which functions are called (`.got.plt`): a page has room for
+        // 500.
+        let start = start.next_multiple_of(page) + page;
+        let bytes = end.next_multiple_of(page).saturating_sub(start);
         // SAFETY: nothing uses these variables any more, and nothing else is in their pages.
-        unsafe { libc::madvise(ptr::without_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
+        unsafe { libc::madvise(ptr::without_provenance_mut(start), bytes, libc::MADV_DONTNEED) };
     }
 }
 

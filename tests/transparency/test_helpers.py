@@ -126,7 +126,7 @@ class Helpers(Case):
 
     @row("the wrapper's second process takes little memory")
     def test_witness_memory(self):
-        """It has no pages of variables, neither the program's nor those of the C library and the loader."""
+        """Of variables it has a page of each of the program, the C library and the loader."""
         run = self.start(worker("idle"), stdin=subprocess.PIPE)
         run.fact("ready")
         maps = Path(f"/proc/{self.witness(run)}/smaps").read_text()
@@ -135,7 +135,7 @@ class Helpers(Case):
         if not any("/libc.so" in path for _, path, _ in mappings):
             self.skipTest("a static program has its errno among its variables")
         copied = {path: int(size) for access, path, size in mappings if "w" in access}
-        self.assertEqual(set(copied.values()), {0}, copied)
+        self.assertLessEqual(max(copied.values()), resource.getpagesize() // 1024, copied)
 
     @row("a signal to all whose command line matches arrives once")
     def test_command_line(self):
