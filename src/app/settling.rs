@@ -41,3 +41,44 @@ impl<L: Looks, F: FnOnce()> Looks for Settling<'_, L, F> {
         self.looks.at_end(worker);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::Cell, thread::sleep};
+
+    /// Has nothing to look at.
+    struct Nothing;
+
+    impl Looks for Nothing {
+        fn while_running(&mut self, _: Pid) -> Option<Duration> {
+            None
+        }
+
+        fn at_end(&mut self, _: Pid) {}
+    }
+
+    #[test]
+    fn it_is_done_once_when_the_worker_has_had_its_time() {
+        let (done, started) = (Cell::new(0), Instant::now());
+        let mut looks = Nothing;
+        let mut settling = Settling::new(&mut looks, || done.set(done.get() + 1));
+        while let Some(left) = settling.while_running(Pid::this()) {
+            assert_eq!(done.get(), 0);
+            sleep(left);
+        }
+        assert!(started.elapsed() >= START);
+        assert_eq!(settling.while_running(Pid::this()), None);
+        assert_eq!(done.get(), 1);
+        assert!(settling.rest().is_none());
+    }
+
+    #[test]
+    fn the_end_of_a_short_worker_leaves_it_to_do() {
+        let done = Cell::new(false);
+        let mut looks = Nothing;
+        let settling = Settling::new(&mut looks, || done.set(true));
+        settling.rest().unwrap()();
+        assert!(done.get());
+    }
+}
