@@ -40,8 +40,8 @@ pub(crate) unsafe fn release() {
         return;
     }
     for (start, end) in writable.ranges {
-        // At the start may be the pointers through which functions are called (`.got.plt`): a page has room for
-        // 500.
+        // At the start may be the pointers through which functions are called (`.got.plt`): a page has room
+        // for 500.
         let start = start.next_multiple_of(page) + page;
         let bytes = end.next_multiple_of(page).saturating_sub(start);
         // SAFETY: nothing uses these variables any more, and nothing else is in their pages.
