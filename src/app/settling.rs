@@ -1,5 +1,5 @@
-//! What can wait until the worker has started: it costs processor time, of which a worker's start needs all
-//! there is, and a short one has ended before.
+//! Puts off what can wait until the worker has started. It takes processor time that the worker's start needs,
+//! and a short worker ends before.
 
 use crate::worker::supervisor::Looks;
 use nix::unistd::Pid;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long a worker has for its start: less than an interpreter takes.
 const START: Duration = Duration::from_millis(5);
 
-/// Does it when it is time to, while something else looks at the worker.
+/// Calls `settle` once the worker has had time to start, and looks at the worker as `looks` does.
 pub(super) struct Settling<'a, L, F> {
     looks: &'a mut L,
     settle: Option<F>,
@@ -21,7 +21,7 @@ impl<'a, L: Looks, F: FnOnce()> Settling<'a, L, F> {
         Self { looks, settle: Some(settle), due: Instant::now() + START }
     }
 
-    /// What is still to be done, if the worker has ended before.
+    /// What has not been called, because the worker has ended before.
     pub(super) fn rest(self) -> Option<F> {
         self.settle
     }
