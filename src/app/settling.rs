@@ -1,5 +1,5 @@
-//! Puts off what can wait until the worker has started. It takes processor time that the worker's start needs,
-//! and a short worker ends before.
+//! Puts off what can wait until the worker has started. It takes processor time that the worker's start
+//! needs, and a short worker ends before.
 
 use crate::worker::supervisor::Looks;
 use nix::unistd::Pid;
