@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-env-changed={PIE}");
     println!("cargo:rustc-check-cfg=cfg(sanitized)");
+    // A sanitizer's run-time library wants to be the first that defines what it replaces, and has variables.
     let is_sanitized = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().contains("sanitizer");
     if is_sanitized {
         println!("cargo:rustc-cfg=sanitized");
@@ -102,8 +103,6 @@ fn commit() -> Option<String> {
 /// - It stays at one address. Otherwise the loader adds an address to 9,000 pointers at each start, in 40
 ///   pages, which are then this process's own.
 /// - The unwinder is part of it: to load a library takes 70 µs at each start.
-///
-/// A sanitizer's run-time library wants to be the first that defines what it replaces.
 fn link(out: &Path) -> Result<(), Box<dyn Error>> {
     let linker = env::var("RUSTC_LINKER").unwrap_or_else(|_| "cc".into());
     let asked = Command::new(linker).arg("-print-file-name=libgcc_eh.a").output();

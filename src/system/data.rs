@@ -1,7 +1,6 @@
 //! Global variables of the program and of the C library, which a forked process can do without.
 //!
-//! Each page of them that either process writes to after the fork is there twice: ten pages, in hundreds of
-//! sidecars.
+//! Each page of them that either process writes to after the fork is there twice, in hundreds of sidecars.
 
 use nix::{
     libc::{self, Elf64_Phdr, c_int, c_void, dl_phdr_info},

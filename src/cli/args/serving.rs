@@ -71,8 +71,7 @@ pub struct ServingArgs {
         env = "TELEMETRY_SIDECAR_DRAIN_TIMEOUT",
         value_parser = value(duration),
         long_help = "Time for queued events to be delivered after the worker's end. In a replay it applies \
-            to \
-            OpenTelemetry and --record only: subscribers are waited for without limit"
+            to OpenTelemetry and --record only: subscribers are waited for without limit"
     )]
     pub drain_timeout: Period,
 
@@ -97,10 +96,8 @@ pub struct ServingArgs {
         env = "TELEMETRY_SIDECAR_VERBOSE",
         value_parser = value(integer_in::<u8>(0..=u8::MAX as u64)),
         long_help = "Log to stderr, between the worker's lines; -vv for more. A message that a peer or a \
-            server can repeat is \
-            logged once in 10 s with -v, ten times with -vv; the next one says how many were suppressed. \
-            The variable is \
-            a count"
+            server can repeat is logged once in 10 s with -v, ten times with -vv; the next one says how many \
+            were suppressed. The variable is a count"
     )]
     pub verbose: u8,
 

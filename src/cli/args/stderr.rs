@@ -61,9 +61,8 @@ pub struct SourceArgs {
         env = "TELEMETRY_SIDECAR_RECORD",
         value_parser = path_template(),
         long_help = "Append the worker's raw stderr to this file, for replay. Recording stops for good \
-            rather than slow \
-            the worker. A FIFO needs a reader within 2 s of the start. {pid}, {ppid} \
-            and {env:NAME} in the path are replaced as in --listen"
+            rather than slow the worker. A FIFO needs a reader within 2 s of the start. {pid}, {ppid} and \
+            {env:NAME} in the path are replaced as in --listen"
     )]
     pub record: Option<Given<PathBuf>>,
 

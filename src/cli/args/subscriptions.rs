@@ -98,8 +98,8 @@ pub struct SubscriptionArgs {
         env = "TELEMETRY_SIDECAR_TOTAL_QUEUE_BYTES",
         value_parser = value(integer_in::<usize>(SIZE)),
         long_help = "Memory of all queues together, in bytes: those of subscribers and exporters, and the \
-            backlog. A queue \
-            takes no more than is left for all, so that others have room; an empty one always takes an event"
+            backlog. A queue takes no more than is left for all, so that others have room; an empty one \
+            always takes an event"
     )]
     pub total_queue_bytes: usize,
 
